@@ -1,0 +1,15 @@
+# What adze stands on; scripts/install-deps.sh installs the same list from Debian.
+find_package(PkgConfig REQUIRED)
+find_package(OpenMP REQUIRED COMPONENTS C)
+find_package(ZLIB REQUIRED)
+pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
+pkg_check_modules(FFTW REQUIRED IMPORTED_TARGET fftw3)
+pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
+find_library(OPENBLAS_LIBRARY NAMES openblas PATH_SUFFIXES openblas-openmp REQUIRED)
+find_library(LAPACKE_LIBRARY NAMES lapacke REQUIRED)
+
+add_library(adze_dependencies INTERFACE)
+target_link_libraries(adze_dependencies INTERFACE
+  OpenMP::OpenMP_C ZLIB::ZLIB PkgConfig::JANSSON PkgConfig::FFTW PkgConfig::PCRE2 PkgConfig::UTF8PROC
+  ${LAPACKE_LIBRARY} ${OPENBLAS_LIBRARY} m)

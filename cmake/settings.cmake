@@ -1,0 +1,42 @@
+# Compiler settings shared by every target, and which kernel files this processor family gets.
+
+set(CMAKE_C_STANDARD 17)
+set(CMAKE_C_STANDARD_REQUIRED ON)
+set(CMAKE_C_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
+endif()
+
+option(ADZE_TESTS "build the tests" ON)
+option(ADZE_FUZZ "build the fuzz targets (needs clang)" OFF)
+set(ADZE_SANITIZE "" CACHE STRING "sanitizers, as for -fsanitize=")
+
+add_library(adze_settings INTERFACE)
+target_compile_definitions(adze_settings INTERFACE _GNU_SOURCE)
+target_compile_options(adze_settings INTERFACE
+  -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Wno-unknown-pragmas -Wno-format-truncation
+  $<$<CONFIG:Release>:-O3 -fno-math-errno -fno-trapping-math>)
+if(ADZE_SANITIZE)
+  target_compile_options(adze_settings INTERFACE -fsanitize=${ADZE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_link_options(adze_settings INTERFACE -fsanitize=${ADZE_SANITIZE})
+endif()
+
+# A file named *_avx2.c is compiled for AVX2+FMA+F16C and left out elsewhere; *_neon.c for aarch64. Which one runs is decided at start.
+function(adze_select_kernels list_name)
+  set(sources ${${list_name}})
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    list(FILTER sources EXCLUDE REGEX "_neon\\.c$")
+    foreach(file IN LISTS sources)
+      if(file MATCHES "_avx2\\.c$")
+        set_source_files_properties(${file} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c")
+      endif()
+    endforeach()
+  else()
+    list(FILTER sources EXCLUDE REGEX "_avx2\\.c$")
+    if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
+      list(FILTER sources EXCLUDE REGEX "_neon\\.c$")
+    endif()
+  endif()
+  set(${list_name} ${sources} PARENT_SCOPE)
+endfunction()

@@ -1,0 +1,58 @@
+/* data.h - text and tables that methods read, generators that make them, and the statistics that describe results. */
+#ifndef ADZE_DATA_H
+#define ADZE_DATA_H
+
+#include "adze/base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- documents --------------------------------------------------------------------------------------------------------------- */
+
+typedef struct az_document { const char *text; size_t length; } az_document;
+typedef struct az_documents {
+    int64_t count;
+    az_document *item;
+    bool separated;        /* false: the file has no document marks and is one document */
+    const char *path;
+} az_documents;
+/* Reads .txt (documents end at "<|endoftext|>"; white space around them is dropped, empty ones are skipped) or .jsonl / .json lines with a "text" field (or
+ * "prompt" + "completion"); gzip is undone. Fails on empty files, on bytes that are not UTF-8 (names the line), on lines without text. */
+az_documents *az_documents_read(az_ctx *az, const char *path);
+/* A deterministic split: document i goes to the second part with probability `share` by (seed, i). */
+bool az_documents_split(az_ctx *az, const az_documents *all, double share, uint64_t seed, az_documents **first, az_documents **second);
+
+/* ---- tales: synthetic stories whose exact probability is known ------------------------------------------------------------------ */
+
+/* A probabilistic grammar of short English stories with long-range agreement (who owns what, how many are left, who did what and
+ * why). Every text has exactly one derivation, so log p(text) is exact. */
+typedef struct az_tales az_tales;
+az_tales *az_tales_new(az_ctx *az);
+/* Story number `index` of the corpus `seed`: the same text for ever. log_probability in nats, may be NULL. */
+char *az_tales_story(az_ctx *az, const az_tales *tales, uint64_t seed, uint64_t index, double *log_probability);
+/* log p(text) in nats by parsing; -INFINITY when the grammar cannot produce the text, and then *where (may be NULL) is the position reached. */
+double az_tales_log_probability(az_ctx *az, const az_tales *tales, const char *text, size_t length, size_t *where);
+/* Exact entropy of one story in nats, and its expected length in bytes. */
+double az_tales_entropy(az_ctx *az, const az_tales *tales, double *mean_bytes);
+
+/* ---- statistics -------------------------------------------------------------------------------------------------------------- */
+
+double az_normal_quantile(double p);
+double az_normal_cdf(double x);
+double az_student_quantile(double p, double degrees);
+double az_student_cdf(double t, double degrees);
+double az_beta_cdf(double x, double a, double b);      /* regularised incomplete beta function */
+
+typedef struct az_estimate { double value, se, low, high; int64_t n; } az_estimate; /* se, low, high are NaN when n < 2 */
+/* Mean with standard error sd/sqrt(n) and a t interval. */
+az_estimate az_mean_estimate(const double *x, int64_t n, double confidence);
+/* Ratio of sums R = sum(a) / sum(w), delta method: se = sqrt(n/(n-1) sum (a_i - R w_i)^2) / sum(w). */
+az_estimate az_ratio_estimate(const double *a, const double *w, int64_t n, double confidence);
+/* R_a - R_b for two systems measured on the same items with the same weights. */
+az_estimate az_paired_ratio_estimate(const double *a, const double *b, const double *w, int64_t n, double confidence);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,54 @@
+/* grad.h - derivatives: the tape, vector-Jacobian products of any order, checkpointing, gradient checks.
+ *
+ *     az_tape_open(az);
+ *     az_tensor *w = az_watch(az, weight);
+ *     az_tensor *loss = az_mean(az, az_square(az, az_sub(az, az_matmul_nt(az, x, w), y)), AZ_ALL_AXES, false);
+ *     az_tensor *g;
+ *     az_grad(az, loss, NULL, (const az_tensor *[]){w}, 1, &g, 0);
+ *     az_tape_close(az);            (g, a constant of the scope in which az_grad was called, stays)
+ *
+ * What is recorded lives in the tape's own arena, so scopes may come and go while it is open. */
+#ifndef ADZE_GRAD_H
+#define ADZE_GRAD_H
+
+#include "adze/tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Tapes nest (checkpointing opens an inner one); operations are recorded on the innermost. */
+void az_tape_open(az_ctx *az);
+void az_tape_close(az_ctx *az);
+bool az_tape_is_open(const az_ctx *az);
+/* Stops recording until the matching resume: a constant part of a computation. */
+void az_tape_pause(az_ctx *az);
+void az_tape_resume(az_ctx *az);
+
+/* A tracked header for the same data: derivatives with respect to it can be asked for. */
+az_tensor *az_watch(az_ctx *az, const az_tensor *x);
+
+enum { AZ_GRAD_RECORD = 1 /* the gradients are tracked themselves: second derivatives */ };
+/* Vector-Jacobian product: gradients[i] = seed^T dy/dx_i, same shape as x_i; seed NULL = ones (y a scalar: its gradient).
+ * x_i may be watched tensors or any intermediate result on the tape. Gradients of tensors that y does not depend on are zeros.
+ * Without AZ_GRAD_RECORD, gradients of intermediate results are freed as soon as they are used. */
+bool az_grad(az_ctx *az, const az_tensor *y, const az_tensor *seed, const az_tensor *const *x, int n, az_tensor **gradients, int flags);
+
+/* Hessian-vector product of scalar y: H v for each x_i, by differentiating <gradient, v>. */
+bool az_hessian_vector(az_ctx *az, const az_tensor *y, const az_tensor *const *x, const az_tensor *const *v, int n, az_tensor **hv);
+/* Jacobian-vector product dy/dx v (two reverse passes): same shape as y. */
+az_tensor *az_jvp(az_ctx *az, const az_tensor *y, const az_tensor *const *x, const az_tensor *const *v, int n);
+
+/* Activation checkpointing: computes f(inputs) without recording its inside and does it again when the derivative is needed. Everything
+ * that f reads and that should receive a gradient is among the inputs. user must live until the tape closes. */
+typedef az_tensor *(*az_segment)(az_ctx *az, az_tensor *const *inputs, int n, void *user);
+az_tensor *az_checkpoint(az_ctx *az, az_segment f, az_tensor *const *inputs, int n, void *user);
+
+/* Compares the gradient of f (reduced to a scalar by fixed random weights) with central differences at f64 inputs. Returns the largest
+ * |analytic - numeric| / max(1, |numeric|); also checks the derivative of the gradient when second is true. For tests. */
+double az_grad_check(az_ctx *az, az_segment f, az_tensor *const *inputs, int n, void *user, bool second);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,206 @@
+/* lm.h - language models: files, tokenizers, the forward pass, generation, scoring and training.
+ *
+ * There is one forward pass. It serves decoding (with a cache), batched evaluation, training (with an open tape), calibration and
+ * study; what methods need to see or change, they reach through hooks on named sites. */
+#ifndef ADZE_LM_H
+#define ADZE_LM_H
+
+#include "adze/data.h"
+#include "adze/optim.h"
+#include "adze/tensor.h"
+#include "adze/weight.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- tokens ------------------------------------------------------------------------------------------------------------------ */
+
+typedef struct az_tokens { int32_t *id; int64_t n; } az_tokens;
+
+typedef enum az_token_type { AZ_TOKEN_NORMAL = 1, AZ_TOKEN_UNKNOWN, AZ_TOKEN_CONTROL, AZ_TOKEN_USER, AZ_TOKEN_UNUSED, AZ_TOKEN_BYTE } az_token_type;
+
+/* Byte-level BPE (merges by rank), or SentencePiece-style BPE (merges by score, byte fallback). */
+typedef struct az_tokenizer az_tokenizer;
+typedef enum az_tokenize_flags { AZ_ADD_BOS = 1, AZ_ADD_EOS = 2, AZ_PARSE_SPECIAL = 4 } az_tokenize_flags;
+
+az_tokens az_tokenize(az_ctx *az, const az_tokenizer *tokenizer, const char *text, size_t length, int flags);
+/* Bytes of a sequence, zero-terminated; special tokens are left out. */
+char *az_detokenize(az_ctx *az, const az_tokenizer *tokenizer, const int32_t *id, int64_t n, size_t *length);
+/* Bytes that token id adds when it follows `previous` (-1 = nothing): not zero-terminated, may be part of a character. */
+const char *az_token_bytes(const az_tokenizer *tokenizer, int32_t id, int32_t previous, size_t *length);
+int64_t az_vocabulary(const az_tokenizer *tokenizer);
+int32_t az_token_bos(const az_tokenizer *tokenizer);   /* -1 when there is none */
+int32_t az_token_eos(const az_tokenizer *tokenizer);
+const char *az_token_text(const az_tokenizer *tokenizer, int32_t id); /* as the vocabulary spells it */
+/* Learns a byte-level BPE of `vocabulary` entries (256 bytes, <|endoftext|>, then merges by frequency, ties to the pair that sorts greater) on words
+ * as the GPT-2 pattern splits them. */
+az_tokenizer *az_tokenizer_train(az_ctx *az, const az_documents *documents, int64_t vocabulary);
+az_tokenizer *az_tokenizer_read_llama2c(az_ctx *az, const char *path, int64_t vocabulary);
+
+/* ---- the model --------------------------------------------------------------------------------------------------------------- */
+
+typedef struct az_lm_arch az_lm_arch;   /* a row of the architecture table, src/lm/arch.h */
+
+typedef struct az_lm_config {
+    int64_t vocabulary, width, blocks, heads, kv_heads, head_dim, hidden, context;
+    double norm_eps, rope_theta;
+    int64_t rope_dims;                  /* turned dimensions of each head */
+    int64_t window;                     /* sliding attention window, 0 = none */
+    bool tied;                          /* the head is the embedding */
+} az_lm_config;
+
+typedef struct az_lm_norm { az_tensor *weight, *bias; } az_lm_norm;
+
+typedef struct az_lm_linear {
+    const char *name;                   /* "blocks.3.attn.q": its sites are <name>.in and <name>.out */
+    az_weight *weight;                  /* [out, in] */
+    az_tensor *bias;                    /* [out], or NULL */
+    int block;                          /* -1 for the head */
+} az_lm_linear;
+
+typedef struct az_lm_block {
+    az_lm_norm attn_norm, mlp_norm;
+    az_lm_linear q, k, v, o, gate, up, down;
+} az_lm_block;
+
+typedef struct az_lm {
+    const az_lm_arch *arch;
+    az_lm_config config;
+    az_weight *embedding;               /* [vocabulary, width] */
+    az_lm_block *block;                 /* [config.blocks] */
+    az_lm_norm final_norm;
+    az_lm_linear head;                  /* head.weight == embedding when tied */
+    az_tensor *rope_frequency;          /* [rope_dims / 2], f32 */
+    az_tokenizer *tokenizer;            /* NULL for a file that brings none */
+    const char *name;                   /* file name without folder and ending */
+    struct az_lm_metadata *metadata;    /* what else the file said, kept for writing it again */
+    az_arena *arena;                    /* owns all of the above */
+} az_lm;
+
+/* Reads a GGUF file, or a llama2.c checkpoint (.bin; its tokenizer is looked for beside it: tokenizer.bin or tok<vocabulary>.bin). Weights stay mapped;
+ * they are read when used. */
+az_lm *az_lm_load(az_ctx *az, const char *path);
+/* An initialised model: normal(0, 0.02), residual outputs scaled by 1/sqrt(2 blocks); f32. `architecture` is a name of the table ("llama"). */
+az_lm *az_lm_new(az_ctx *az, const char *architecture, const az_lm_config *config, az_tokenizer *tokenizer, uint64_t seed);
+/* A model of its own that shares the weights' data: compression works on a copy and leaves the original whole. */
+az_lm *az_lm_copy(az_ctx *az, const az_lm *lm);
+void az_lm_free(az_ctx *az, az_lm *lm);
+/* Writes GGUF v3. format: NULL keeps each matrix as it is; otherwise the matrices inside the blocks and the embedding are encoded (f32, f16, q8_0 ...; the embedding and head
+ * stay at least q8_0; norms stay f32). A weight whose format has no GGUF type is an error that says how to convert. */
+bool az_lm_save(az_ctx *az, const az_lm *lm, const char *path, const az_format *format);
+/* Replaces every weight by its own dense copy (f32 or f64), ready for training. */
+bool az_lm_make_trainable(az_ctx *az, az_lm *lm, az_dtype dtype);
+
+/* The linear layers inside the blocks, in the order of the forward pass; the head is not among them. */
+int az_lm_linears(az_ctx *az, az_lm *lm, az_lm_linear ***linears);
+/* Every tensor of a dense model with its name and the place that holds it: store a watched header there, run, put the old one back. */
+typedef struct az_lm_parameter { const char *name; az_tensor **slot; } az_lm_parameter;
+int az_lm_parameters(az_ctx *az, az_lm *lm, az_lm_parameter **parameters);
+int64_t az_lm_parameter_count(const az_lm *lm);
+size_t az_lm_bytes(const az_lm *lm);
+
+/* ---- forward ----------------------------------------------------------------------------------------------------------------- */
+
+/* Sequences of different lengths, one after the other: sequence s has the tokens start[s] .. start[s+1] - 1. */
+typedef struct az_lm_batch { int sequences; const int32_t *token; const int64_t *start; } az_lm_batch;
+
+/* Keys and values of earlier tokens, for `sequences` sequences of at most `capacity` tokens. */
+typedef struct az_lm_cache az_lm_cache;
+az_lm_cache *az_lm_cache_new(az_ctx *az, const az_lm *lm, int sequences, int64_t capacity);
+int64_t az_lm_cache_length(const az_lm_cache *cache, int sequence);
+int64_t az_lm_cache_capacity(const az_lm_cache *cache);
+void az_lm_cache_trim(az_lm_cache *cache, int sequence, int64_t length);             /* forgets what lies behind */
+bool az_lm_cache_fork(az_ctx *az, az_lm_cache *cache, int from, int to);             /* `to` becomes a copy of `from` */
+size_t az_lm_cache_bytes(const az_lm_cache *cache);
+
+/* A hook sees the tensor x [tokens, ...] at each site whose name matches its glob ("blocks.*.mlp.down.in", "resid.3", "*"), and returns
+ * the tensor to go on with: x itself, or a replacement of the same shape. Sites, in order:
+ *   embed                                   [tokens, width]
+ *   blocks.i.attn.{q,k,v}.in                normalised input (one tensor, three sites)
+ *   blocks.i.attn.{q,k,v}.out               before rotation, [tokens, heads * head_dim]
+ *   blocks.i.attn.o.in                      the heads' outputs side by side
+ *   blocks.i.attn.o.out                     what attention adds to the residual stream
+ *   blocks.i.resid_mid                      the stream after attention
+ *   blocks.i.mlp.{gate,up}.in, .out         [tokens, hidden] for .out
+ *   blocks.i.mlp.down.in, .out
+ *   blocks.i.resid                          the stream after the block
+ *   head.in, head.out                       final norm's output; logits */
+typedef struct az_lm_hook {
+    const char *site;
+    az_tensor *(*see)(az_ctx *az, const char *site, az_tensor *x, void *user);
+    void *user;
+} az_lm_hook;
+
+typedef enum az_lm_output { AZ_LOGITS_ALL, AZ_LOGITS_LAST /* of each sequence */, AZ_HIDDEN /* the final norm's output */ } az_lm_output;
+
+typedef struct az_lm_run {
+    az_lm_cache *cache;         /* NULL: sequences start at position 0 and nothing is kept */
+    const az_lm_hook *hooks;
+    int n_hooks;
+    az_lm_output output;
+    bool checkpoint;            /* with a tape: recompute each block's inside in the backward pass */
+} az_lm_run;
+
+/* Logits [tokens or sequences, vocabulary]. run NULL = all zeros. Fails on tokens outside the vocabulary and when a sequence outgrows the cache
+ * or (without one) the model's context. */
+az_tensor *az_lm_forward(az_ctx *az, const az_lm *lm, const az_lm_batch *batch, const az_lm_run *run);
+/* The pieces of the forward pass, for methods that work block by block. */
+az_tensor *az_lm_embed(az_ctx *az, const az_lm *lm, const az_lm_batch *batch, const az_lm_run *run);
+az_tensor *az_lm_block_forward(az_ctx *az, const az_lm *lm, int block, az_tensor *x, const az_lm_batch *batch, const az_lm_run *run);
+az_tensor *az_lm_head_forward(az_ctx *az, const az_lm *lm, az_tensor *x, const az_lm_batch *batch, const az_lm_run *run);
+
+/* ---- scoring ----------------------------------------------------------------------------------------------------------------- */
+
+typedef struct az_lm_score {
+    int64_t documents, tokens;  /* scored tokens */
+    double *nll;                /* [documents] sum over the document's scored tokens, nats */
+    double *weight;             /* [documents] number of scored tokens */
+    az_estimate mean;           /* nats per token with its standard error over documents */
+} az_lm_score;
+typedef struct az_lm_score_options { int64_t context, stride, batch, limit; } az_lm_score_options; /* 0 = the model's context; context; automatic; all */
+/* Every token of every document once, each document for itself, after BOS (without BOS the first token is not scored). Documents longer than the context are
+ * cut into windows of `context` tokens that advance by `stride`. A single unseparated document counts as the sequence of its windows. */
+az_lm_score *az_lm_score_documents(az_ctx *az, const az_lm *lm, const az_documents *documents, const az_lm_score_options *options);
+
+/* Calibration sequences: `count` windows of `length` tokens from the documents joined by EOS, chosen by seed (fewer if the text is short: noted). */
+typedef struct az_lm_sequences { int64_t count, length; int32_t *token; } az_lm_sequences;
+az_lm_sequences *az_lm_sample_sequences(az_ctx *az, const az_lm *lm, const az_documents *documents, int64_t count, int64_t length, uint64_t seed);
+
+/* ---- generation -------------------------------------------------------------------------------------------------------------- */
+
+/* Applied in this order: repetition penalty, temperature, top-k, typical, top-p, min-p; then a draw. temperature 0 = greedy. */
+typedef struct az_sampler {
+    double temperature, top_p, min_p, typical, repeat_penalty;
+    int64_t top_k, repeat_last, seed;
+} az_sampler;
+extern const az_option az_sampler_options[];
+/* One token from logits [vocabulary]; history = tokens so far (for the penalty); step makes draws of one generation independent. */
+int32_t az_sample(az_ctx *az, const az_sampler *sampler, const float *logits, int64_t vocabulary, const az_tokens *history, int64_t step);
+
+/* Called for each new token; returning false ends the generation. */
+typedef bool (*az_token_sink)(int32_t id, void *user);
+/* Continues the prompt by at most max_tokens tokens, or to EOS; prompt and result share one cache. Returns prompt and new tokens. */
+az_tokens az_lm_generate(az_ctx *az, const az_lm *lm, const az_tokens *prompt, int64_t max_tokens, const az_sampler *sampler,
+                         az_token_sink sink, void *user);
+
+/* ---- training ---------------------------------------------------------------------------------------------------------------- */
+
+typedef struct az_lm_train_settings {
+    int64_t steps, batch, accumulate, length;       /* optimizer steps; sequences per pass; passes per step; tokens per sequence */
+    double lr, lr_floor, warmup;                    /* warmup as a share of the steps */
+    double weight_decay, beta1, beta2, clip;
+    int schedule;                                   /* az_schedule_kind */
+    bool checkpoint;                                /* activation checkpointing */
+    int64_t save_every, seed;
+    const char *resume;                             /* folder of the training state; NULL or "" = none */
+} az_lm_train_settings;
+extern const az_option az_lm_train_options[];
+/* Trains the model in place on the documents joined by EOS, windows drawn by (seed, step). With `resume`, the state is written there every save_every steps (atomically)
+ * and a run that finds one goes on from it, bit for bit as if it had not stopped. report receives the loss curve. */
+bool az_lm_train(az_ctx *az, az_lm *lm, const az_documents *documents, const az_lm_train_settings *settings, az_report *report);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

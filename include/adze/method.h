@@ -1,0 +1,56 @@
+/* method.h - what a method is: one descriptor, one family, one entry point.
+ *
+ * A family is a verb of the command line and fixes the entry point's signature. A method is one file in its family's folder, one line in
+ * src/registry.c, one test file and one claim. Methods never include each other: what two of them need moves down into a room below. */
+#ifndef ADZE_METHOD_H
+#define ADZE_METHOD_H
+
+#include "adze/lm.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum az_family {
+    AZ_COMPRESS, AZ_TUNE, AZ_DECODE, AZ_PROMPT, AZ_STUDY, AZ_EVALUATE, AZ_FEDERATE, AZ_CONTINUAL, AZ_FORECAST, AZ_PREDICT, AZ_ESTIMATE,
+    AZ_SOLVE, AZ_FAMILIES
+} az_family;
+const char *az_family_name(az_family family);
+
+/* Compress: changes lm's weights in place; documents (may be NULL unless the method needs them) are the calibration text. The method adds rows to
+ * the section "layers" of report. lm is the caller's own copy. */
+typedef struct az_compress_job {
+    az_lm *lm;
+    const az_documents *calibration;
+    az_report *report;
+} az_compress_job;
+
+typedef struct az_method {
+    const char *name;                    /* as typed */
+    az_family family;
+    const char *summary;                 /* one line, lower case, no full stop */
+    const char *paper;                   /* title, venue, identifier */
+    const char *details;                 /* a paragraph or two for `adze help NAME`: formula, when to use, what it needs */
+    const az_option *options;
+    size_t options_size;                 /* of the struct that options describes */
+    bool needs_data;                     /* compress: fails without calibration text */
+    bool (*compress)(az_ctx *az, const void *options, az_compress_job *job);
+} az_method;
+
+/* All methods, NULL-terminated, in the order of the catalogue (src/registry.c). */
+const az_method *const *az_methods(void);
+const az_method *az_method_by_name(const char *name);
+
+/* A claim: the paper's headline at small scale, against the baselines it names. Runs on generated data, the bundled model, and the folder that
+ * ADZE_DATA names when it is there. Fills report; returns the verdict. A claim that lacks its data fails with az_fail. */
+typedef struct az_claim {
+    const char *name;                    /* of the method */
+    const char *statement;               /* what is claimed, one sentence that can be false */
+    bool (*run)(az_ctx *az, az_report *report);
+} az_claim;
+const az_claim *const *az_claims(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,82 @@
+/* weight.h - formats of a weight matrix.
+ *
+ * A linear layer holds an az_weight; the model never asks how it is stored. A compression method replaces one weight by another of a
+ * different format; a new kernel is a new format. A weight's contents are its parts: named tensors (one for a dense matrix, a byte
+ * matrix for block-quantized ones, two factors for low rank ...), so that saving and loading are the same code for every format. */
+#ifndef ADZE_WEIGHT_H
+#define ADZE_WEIGHT_H
+
+#include "adze/tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { AZ_WEIGHT_PARTS = 6 };
+
+typedef struct az_format az_format;
+
+typedef struct az_weight {
+    const az_format *format;
+    int64_t rows, cols;                   /* outputs, inputs */
+    az_tensor *part[AZ_WEIGHT_PARTS];     /* as format->part_name says */
+} az_weight;
+
+/* What a format must know. Only `decode` is required: products that are NULL are done on decoded tiles through BLAS. */
+struct az_format {
+    const char *name;                     /* "f32", "q8_0": also on command lines and in files */
+    const char *summary;
+    const char *part_name[AZ_WEIGHT_PARTS]; /* NULL after the last */
+    int ggml_type;                        /* number of the GGUF tensor type, -1 when there is none (then parts are saved) */
+    int64_t block;                        /* values per block along a row: cols must be a multiple; 1 = any */
+    int64_t block_bytes;                  /* bytes of such a block; 0 when storage is not a byte matrix of blocks */
+    /* Rows first .. first + n - 1 as f32 into out [n, cols]. */
+    void (*decode)(const az_weight *w, int64_t first, int64_t n, float *out);
+    /* y [n, rows] = x [n, cols] W^T ; and its adjoint gx [n, cols] = g [n, rows] W. Contiguous f32; threaded inside. */
+    void (*matmul)(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y);
+    void (*matmul_t)(az_ctx *az, const az_weight *w, const float *g, int64_t n, float *gx);
+    /* A weight of this format nearest to a dense f32 matrix [rows, cols] in the format's own sense; NULL = made only by a method. importance[cols]: weight of
+     * each input's squared error, or NULL. */
+    az_weight *(*encode)(az_ctx *az, const az_tensor *dense, const float *importance);
+    /* Parts have the types and shapes that the format needs; az_fail otherwise. */
+    bool (*check)(az_ctx *az, const az_weight *w);
+};
+
+/* Every format, NULL-terminated; by name; by GGUF type (NULL when unknown). */
+const az_format *const *az_formats(void);
+const az_format *az_format_by_name(const char *name);
+const az_format *az_format_by_ggml(int type);
+
+/* A dense weight around a matrix [rows, cols] of type f32, f64, f16 or bf16 (shared, not copied). */
+az_weight *az_weight_dense(az_ctx *az, az_tensor *matrix);
+/* A weight from its parts, checked. */
+az_weight *az_weight_from_parts(az_ctx *az, const az_format *format, int64_t rows, int64_t cols, az_tensor *const *parts);
+/* Re-encodes in another format (through f32). */
+az_weight *az_weight_encode(az_ctx *az, const az_weight *w, const az_format *format, const float *importance);
+/* The matrix as f32 [rows, cols], contiguous, a copy; the dense f32 part itself is never returned. */
+az_tensor *az_weight_decode(az_ctx *az, const az_weight *w);
+/* A weight with its own header and parts in the current scope or arena, sharing their data. */
+az_weight *az_weight_share(az_ctx *az, const az_weight *w);
+bool az_weight_is_dense(const az_weight *w);
+/* True for f32 and f64: gradients with respect to the matrix exist. */
+bool az_weight_is_trainable(const az_weight *w);
+size_t az_weight_bytes(const az_weight *w);           /* of all parts */
+double az_weight_sparsity(az_ctx *az, const az_weight *w); /* share of exact zeros */
+
+/* x [..., cols] -> x W^T [..., rows]. Recorded: gradients flow to x for every format, and to the matrix when it is trainable. */
+az_tensor *az_weight_apply(az_ctx *az, const az_weight *w, const az_tensor *x);
+/* g [..., rows] -> g W [..., cols]: the adjoint. */
+az_tensor *az_weight_apply_t(az_ctx *az, const az_weight *w, const az_tensor *g);
+/* Rows of the matrix named by index (i32 [n]): [n, cols], f32 (f64 for an f64 matrix). An embedding table. */
+az_tensor *az_weight_gather(az_ctx *az, const az_weight *w, const az_tensor *index);
+
+/* Half-precision conversions, rounding to nearest even. */
+float az_half_to_float(uint16_t half);
+uint16_t az_float_to_half(float value);
+float az_bfloat_to_float(uint16_t bfloat);
+uint16_t az_float_to_bfloat(float value);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,96 @@
+/* context.c - opening and closing a context, and the error that sticks. */
+#include "base/base_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+az_ctx *az_open(const az_settings *settings)
+{
+    az_ctx *az = calloc(1, sizeof *az);
+    if (!az) return NULL;
+    if (settings) az->settings = *settings;
+    az->threads = az->settings.threads > 0 ? az->settings.threads : az_cpu_features()->cores;
+#ifdef _OPENMP
+    omp_set_num_threads(az->threads);
+#endif
+    az_scope_push(az);
+    if (az->depth == 0) {
+        free(az);
+        return NULL;
+    }
+    return az;
+}
+
+void az_close(az_ctx *az)
+{
+    if (!az) return;
+    while (az->depth > 0) az_scope_pop(az);
+    while (az->arenas) az_arena_free(az, az->arenas);
+    for (int i = 0; i < AZ_POOL_CLASSES; i++) {
+        while (az->pool[i]) {
+            az_chunk *next = az->pool[i]->next;
+            free(az->pool[i]);
+            az->pool[i] = next;
+        }
+    }
+    free(az->task);
+    free(az);
+}
+
+bool az_ok(const az_ctx *az) { return az->status == AZ_OK; }
+
+az_status az_status_of(const az_ctx *az) { return az->status; }
+
+const char *az_error(const az_ctx *az) { return az->message; }
+
+void *az_fail(az_ctx *az, az_status status, const char *format, ...)
+{
+    if (az->status != AZ_OK) return NULL;
+    az->status = status;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(az->message, sizeof az->message, format, args);
+    va_end(args);
+    return NULL;
+}
+
+void az_fail_context(az_ctx *az, const char *format, ...)
+{
+    if (az->status == AZ_OK) return;
+    char text[sizeof az->message];
+    va_list args;
+    va_start(args, format);
+    int length = vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (length < 0 || (size_t)length >= sizeof text - 3) return;
+    snprintf(text + length, sizeof text - (size_t)length, ": %s", az->message);
+    memcpy(az->message, text, sizeof text);
+}
+
+void az_clear(az_ctx *az)
+{
+    az->status = AZ_OK;
+    az->message[0] = '\0';
+}
+
+void az_note(az_ctx *az, const char *format, ...)
+{
+    if (!az->settings.progress) return;
+    char text[1024];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    az_progress_event event = {.task = "note", .eta = -1, .note = text, .finished = true};
+    az->settings.progress(&event, az->settings.user);
+}
+
+int az_threads(const az_ctx *az) { return az->threads; }
+
+uint64_t az_seed(const az_ctx *az) { return az->settings.seed; }
+
+const char *az_version(void) { return ADZE_VERSION; }

@@ -1,0 +1,37 @@
+/* cpu.c - what this processor can run. */
+#include "adze/base.h"
+
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+static az_cpu detect(void)
+{
+    az_cpu cpu = {0};
+    cpu_set_t set;
+    cpu.cores = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    const char *isa = getenv("ADZE_ISA");
+    if (isa && strcmp(isa, "portable") == 0) return cpu;
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    cpu.avx2 = __builtin_cpu_supports("avx2");
+    cpu.fma = __builtin_cpu_supports("fma");
+    cpu.f16c = __builtin_cpu_supports("f16c");
+    cpu.avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw");
+    cpu.vnni = __builtin_cpu_supports("avx512vnni");
+#elif defined(__aarch64__)
+    cpu.neon = true;
+#endif
+    return cpu;
+}
+
+const az_cpu *az_cpu_features(void)
+{
+    static az_cpu cpu;
+    static int state; /* 0 = not yet, 1 = done; detection is idempotent, so a race does no harm */
+    if (!__atomic_load_n(&state, __ATOMIC_ACQUIRE)) {
+        cpu = detect();
+        __atomic_store_n(&state, 1, __ATOMIC_RELEASE);
+    }
+    return &cpu;
+}

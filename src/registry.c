@@ -1,0 +1,22 @@
+/* registry.c - the catalogue: every method, one line each. */
+#include "adze/method.h"
+
+#include <string.h>
+
+static const az_method *const methods[] = {
+    NULL,
+};
+
+static const char *const family_names[AZ_FAMILIES] = {"compress", "tune",     "decode",  "prompt",   "study",    "evaluate",
+                                                      "federate", "continual", "forecast", "predict", "estimate", "solve"};
+
+const char *az_family_name(az_family family) { return family_names[family]; }
+
+const az_method *const *az_methods(void) { return methods; }
+
+const az_method *az_method_by_name(const char *name)
+{
+    for (const az_method *const *method = methods; *method; method++)
+        if (strcmp((*method)->name, name) == 0) return *method;
+    return NULL;
+}
