@@ -1,0 +1,54 @@
+# The front door. Everything is built by CMake (presets in CMakePresets.json); these targets install what is missing first.
+#
+#   make demo     run the main job on the bundled model        make bench    compare with peers -> docs/benchmarks.md
+#   make check    build and pass the tests                     make claims   run every claim -> docs/claims.md
+#   make install  PREFIX=/usr/local                            make lint, make fuzz, make asan, make clean
+
+PREFIX ?= /usr/local
+FUZZ_SECONDS ?= 60
+
+.PHONY: all deps build demo check asan bench claims lint fuzz install clean
+
+all: build
+
+deps:
+	@scripts/install-deps.sh build test
+
+build:
+	@scripts/install-deps.sh build
+	@cmake --preset release -DADZE_TESTS=OFF -DCMAKE_INSTALL_PREFIX=$(PREFIX) -G Ninja >/dev/null
+	@cmake --build build
+
+demo: build
+	@scripts/demo.sh build/adze
+
+check: deps
+	@cmake --preset release -DADZE_TESTS=ON -G Ninja >/dev/null
+	@cmake --build build
+	@ctest --test-dir build --output-on-failure
+
+asan: deps
+	@cmake --preset asan -G Ninja >/dev/null
+	@cmake --build build-asan
+	@ctest --test-dir build-asan --output-on-failure
+
+claims: build
+	@scripts/claims.sh build/adze docs/claims.md
+
+bench: build
+	@scripts/install-deps.sh bench
+	@bench/run.sh build docs/benchmarks.md
+
+lint:
+	@scripts/install-deps.sh build test lint
+	@scripts/lint.sh
+
+fuzz:
+	@scripts/install-deps.sh build fuzz
+	@scripts/fuzz.sh $(FUZZ_SECONDS)
+
+install: build
+	@cmake --install build
+
+clean:
+	@rm -rf build build-*

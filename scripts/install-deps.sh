@@ -1,0 +1,37 @@
+#!/bin/sh
+# Installs what a part of adze needs from Debian, and nothing when it is there already.
+#   scripts/install-deps.sh [build] [test] [lint] [fuzz] [bench]
+set -eu
+
+packages_for() {
+    case $1 in
+    build) echo "gcc libc6-dev make cmake ninja-build pkg-config libopenblas-openmp-dev liblapacke-dev libfftw3-dev libpcre2-dev
+                 libutf8proc-dev libjansson-dev zlib1g-dev gnuplot-nox" ;;
+    test) echo "libcriterion-dev" ;;
+    lint) echo "clang-format clang-tidy cppcheck" ;;
+    fuzz) echo "clang libclang-rt-14-dev" ;;
+    bench) echo "python3-numpy python3-torch g++ git npm" ;;
+    *)
+        echo "install-deps: unknown part '$1' (build, test, lint, fuzz, bench)" >&2
+        exit 2
+        ;;
+    esac
+}
+
+missing=
+for part in "${@:-build}"; do
+    for package in $(packages_for "$part"); do
+        dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $package"
+    done
+done
+[ -n "$missing" ] || exit 0
+
+echo "installing:$missing"
+run=
+if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null || { echo "install-deps: not root and no sudo; as root run: apt-get install$missing" >&2; exit 2; }
+    run=sudo
+fi
+$run apt-get update -qq
+# shellcheck disable=SC2086 # the list is meant to be split
+$run env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null

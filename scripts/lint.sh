@@ -1,0 +1,12 @@
+#!/bin/sh
+# Formatting and static analysis. Fails on the first kind of finding.
+set -eu
+cd "$(dirname "$0")/.."
+echo "clang-format"
+git ls-files '*.c' '*.h' | xargs clang-format --dry-run -Werror
+cmake --preset debug -G Ninja >/dev/null
+echo "cppcheck"
+cppcheck --project=build-debug/compile_commands.json --enable=warning,performance,portability --inline-suppr --error-exitcode=1 --quiet \
+    --suppress=missingIncludeSystem -i tests
+echo "clang-tidy"
+git ls-files 'src/*.c' | xargs -P "$(nproc)" -n 4 clang-tidy -p build-debug --quiet
