@@ -219,8 +219,9 @@ double az_seconds(void); /* monotonic clock */
 
 /* ---- files ------------------------------------------------------------------------------------------------------------------- */
 
-/* A file that appears whole or not at all: written under a temporary name beside the target, synced and renamed by az_commit;
- * dropped when the scope ends without it. */
+/* A file that appears whole or not at all: written without a name (or, where the file system cannot, under a temporary one beside the
+ * target), synced and renamed by az_commit, which refuses while the context holds an error; dropped when the scope ends without it.
+ * "-" is the standard output; it, pipes and devices are written to directly. */
 typedef struct az_out az_out;
 az_out *az_create(az_ctx *az, const char *path);
 FILE *az_out_stream(az_out *out);
@@ -229,10 +230,11 @@ bool az_commit(az_out *out);
 /* A read-only view of a whole file, mapped into memory; unmapped with the current scope or arena. */
 typedef struct az_map { const unsigned char *data; size_t size; const char *path; } az_map;
 az_map *az_map_file(az_ctx *az, const char *path);
-/* The whole file as zero-terminated text (gzip is undone); its length goes to *length when that is not NULL. */
+/* The whole file as zero-terminated text (gzip is undone, at most 4 GiB of it; "-" is the standard input); its length goes to *length
+ * when that is not NULL. */
 char *az_read_file(az_ctx *az, const char *path, size_t *length);
 bool az_is_folder(const char *path);
-bool az_make_folder(az_ctx *az, const char *path);
+bool az_make_folder(az_ctx *az, const char *path); /* with its parents; one that exists is fine */
 
 /* ---- processor --------------------------------------------------------------------------------------------------------------- */
 
