@@ -37,7 +37,7 @@ claims: build
 
 bench: build
 	@scripts/install-deps.sh bench
-	@bench/run.sh build docs/benchmarks.md
+	@/usr/bin/python3 bench/run.py build docs/benchmarks.md
 
 lint:
 	@scripts/install-deps.sh build test lint

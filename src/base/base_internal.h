@@ -9,7 +9,7 @@ enum { AZ_MAX_SCOPES = 256, AZ_POOL_CLASSES = 160 };
 /* A block of memory with its size in front; free ones wait in the pool. */
 typedef struct az_chunk {
     struct az_chunk *next;
-    size_t bytes;          /* usable bytes */
+    size_t bytes; /* usable bytes */
 } az_chunk;
 
 typedef struct az_cleanup {
@@ -19,10 +19,10 @@ typedef struct az_cleanup {
 } az_cleanup;
 
 struct az_arena {
-    az_chunk *chunks;      /* newest first; small allocations are cut from the newest small one */
-    char *at, *end;        /* free part of the current small chunk */
-    size_t next_chunk;     /* size of the next small chunk */
-    az_cleanup *cleanups;  /* newest first */
+    az_chunk *chunks;                      /* newest first; small allocations are cut from the newest small one */
+    char *at, *end;                        /* free part of the current small chunk */
+    size_t next_chunk;                     /* size of the next small chunk */
+    az_cleanup *cleanups;                  /* newest first */
     struct az_arena *previous, *following; /* list of the context's arenas */
 };
 
@@ -33,12 +33,12 @@ struct az_ctx {
     char message[1024];
     az_arena *scope[AZ_MAX_SCOPES]; /* where az_alloc takes from: the innermost is scope[depth - 1] */
     int depth;
-    az_arena *arenas;      /* every arena, for az_close */
+    az_arena *arenas; /* every arena, for az_close */
     az_chunk *pool[AZ_POOL_CLASSES];
     size_t pool_bytes;
     size_t memory_now, memory_peak;
-    struct az_task *task;  /* progress of the running task */
-    void *tape;            /* the innermost open tape (src/tensor/tape.c) */
+    struct az_task *task; /* progress of the running task */
+    void *tape;           /* the innermost open tape (src/tensor/tape.c) */
 };
 
 /* Raw chunks from the pool or the system, counted; NULL (without an error recorded) when the limit or the machine is exhausted. */

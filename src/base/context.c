@@ -41,11 +41,20 @@ void az_close(az_ctx *az)
     free(az);
 }
 
-bool az_ok(const az_ctx *az) { return az->status == AZ_OK; }
+bool az_ok(const az_ctx *az)
+{
+    return az->status == AZ_OK;
+}
 
-az_status az_status_of(const az_ctx *az) { return az->status; }
+az_status az_status_of(const az_ctx *az)
+{
+    return az->status;
+}
 
-const char *az_error(const az_ctx *az) { return az->message; }
+const char *az_error(const az_ctx *az)
+{
+    return az->message;
+}
 
 void *az_fail(az_ctx *az, az_status status, const char *format, ...)
 {
@@ -89,8 +98,17 @@ void az_note(az_ctx *az, const char *format, ...)
     az->settings.progress(&event, az->settings.user);
 }
 
-int az_threads(const az_ctx *az) { return az->threads; }
+int az_threads(const az_ctx *az)
+{
+    return az->threads;
+}
 
-uint64_t az_seed(const az_ctx *az) { return az->settings.seed; }
+uint64_t az_seed(const az_ctx *az)
+{
+    return az->settings.seed;
+}
 
-const char *az_version(void) { return ADZE_VERSION; }
+const char *az_version(void)
+{
+    return ADZE_VERSION;
+}

@@ -1,7 +1,8 @@
 /* memory.c - scopes, arenas, reference-counted buffers and the pool beneath them.
  *
- * Every block is a chunk. Arenas cut small allocations from chunks of growing size and give large ones a chunk of their own. Freed chunks of at least
- * POOL_MIN bytes wait in the pool, in classes of four sizes per power of two, so that a training loop settles into reusing them. */
+ * Every block is a chunk. Arenas cut small allocations from chunks of growing size and give large ones a chunk of their own. Freed chunks
+ * of at least POOL_MIN bytes wait in the pool, in classes of four sizes per power of two, so that a training loop settles into reusing
+ * them. */
 #include "base/base_internal.h"
 
 #include <stdlib.h>
@@ -18,9 +19,15 @@ enum {
 
 static const size_t POOL_LIMIT = (size_t)8 << 30; /* bytes that may wait in the pool */
 
-static void *chunk_data(az_chunk *chunk) { return (char *)chunk + HEADER; }
+static void *chunk_data(az_chunk *chunk)
+{
+    return (char *)chunk + HEADER;
+}
 
-static az_chunk *chunk_of(void *data) { return (az_chunk *)(void *)((char *)data - HEADER); }
+static az_chunk *chunk_of(void *data)
+{
+    return (az_chunk *)(void *)((char *)data - HEADER);
+}
 
 /* Rounds up to one of four steps per power of two and tells the class of that size. */
 static size_t pool_size(size_t bytes, int *class)
@@ -105,7 +112,10 @@ void az_arena_enter(az_ctx *az, az_arena *arena)
     az->scope[az->depth++] = arena;
 }
 
-void az_arena_leave(az_ctx *az) { az->depth--; }
+void az_arena_leave(az_ctx *az)
+{
+    az->depth--;
+}
 
 void az_scope_push(az_ctx *az)
 {
@@ -232,8 +242,17 @@ void az_buffer_drop(az_buffer *buffer)
     az_chunk_free(buffer->az, chunk_of(buffer));
 }
 
-size_t az_memory_now(const az_ctx *az) { return az->memory_now; }
+size_t az_memory_now(const az_ctx *az)
+{
+    return az->memory_now;
+}
 
-size_t az_memory_peak(const az_ctx *az) { return az->memory_peak; }
+size_t az_memory_peak(const az_ctx *az)
+{
+    return az->memory_peak;
+}
 
-void az_memory_reset_peak(az_ctx *az) { az->memory_peak = az->memory_now; }
+void az_memory_reset_peak(az_ctx *az)
+{
+    az->memory_peak = az->memory_now;
+}

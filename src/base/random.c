@@ -1,4 +1,5 @@
-/* random.c - counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", SC 2011). */
+/* random.c - counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", SC
+ * 2011). */
 #include "adze/base.h"
 
 #include <math.h>
@@ -33,7 +34,10 @@ uint64_t az_stream(const char *purpose, uint64_t number)
     return hash ^ (hash >> 31);
 }
 
-az_rng az_rng_at(uint64_t seed, uint64_t stream) { return (az_rng){.seed = seed, .stream = stream}; }
+az_rng az_rng_at(uint64_t seed, uint64_t stream)
+{
+    return (az_rng){.seed = seed, .stream = stream};
+}
 
 uint32_t az_random_bits(az_rng *rng)
 {
@@ -45,7 +49,10 @@ uint32_t az_random_bits(az_rng *rng)
 }
 
 /* 53 random bits as a double in [0, 1). */
-static double unit_double(uint32_t high, uint32_t low) { return (double)(((uint64_t)high << 32 | low) >> 11) * 0x1p-53; }
+static double unit_double(uint32_t high, uint32_t low)
+{
+    return (double)(((uint64_t)high << 32 | low) >> 11) * 0x1p-53;
+}
 
 double az_uniform(az_rng *rng)
 {
@@ -54,7 +61,10 @@ double az_uniform(az_rng *rng)
 }
 
 /* Box-Muller: one normal of two uniforms; the second uniform is shifted off zero. */
-static double box_muller(double u, double v) { return sqrt(-2.0 * log(v + 0x1p-54)) * cos(6.283185307179586 * u); }
+static double box_muller(double u, double v)
+{
+    return sqrt(-2.0 * log(v + 0x1p-54)) * cos(6.283185307179586 * u);
+}
 
 double az_normal(az_rng *rng)
 {

@@ -4,7 +4,10 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-static void count_call(void *object) { ++*(int *)object; }
+static void count_call(void *object)
+{
+    ++*(int *)object;
+}
 
 Test(memory, a_scope_frees_what_it_allocated)
 {
