@@ -68,10 +68,11 @@ typedef struct az_lm {
     const az_lm_arch *arch;
     az_lm_config config;
     az_weight *embedding;               /* [vocabulary, width] */
+    az_weight *position;                /* learned positions [context, width], or NULL */
     az_lm_block *block;                 /* [config.blocks] */
     az_lm_norm final_norm;
     az_lm_linear head;                  /* head.weight == embedding when tied */
-    az_tensor *rope_frequency;          /* [rope_dims / 2], f32 */
+    az_tensor *rope_frequency;          /* [rope_dims / 2], f32; NULL without rotary embedding */
     az_tokenizer *tokenizer;            /* NULL for a file that brings none */
     const char *name;                   /* file name without folder and ending */
     struct az_lm_metadata *metadata;    /* what else the file said, kept for writing it again */
@@ -81,9 +82,12 @@ typedef struct az_lm {
 /* Reads a GGUF file, or a llama2.c checkpoint (.bin; its tokenizer is looked for beside it: tokenizer.bin or tok<vocabulary>.bin). Weights stay mapped;
  * they are read when used. */
 az_lm *az_lm_load(az_ctx *az, const char *path);
-/* An initialised model: normal(0, 0.02), residual outputs scaled by 1/sqrt(2 blocks); f32. `architecture` is a name of the table ("llama"). */
+/* An initialised model: normal(0, 0.02), residual outputs scaled by 1/sqrt(2 blocks); f32. `architecture` is a name of the table ("llama"). Zero fields of
+ * the configuration take their defaults (kv_heads = heads, head_dim = width / heads, rope_dims = head_dim; norm_eps and rope_theta of the architecture). The tokenizer
+ * (may be NULL) is not copied: it must live as long as the model. */
 az_lm *az_lm_new(az_ctx *az, const char *architecture, const az_lm_config *config, az_tokenizer *tokenizer, uint64_t seed);
-/* A model of its own that shares the weights' data: compression works on a copy and leaves the original whole. */
+/* A model of its own that shares the weights' data: compression works on a copy and leaves the original whole. Tokenizer and metadata remain the original's,
+ * which must live as long as the copy. */
 az_lm *az_lm_copy(az_ctx *az, const az_lm *lm);
 void az_lm_free(az_ctx *az, az_lm *lm);
 /* Writes GGUF v3. format: NULL keeps each matrix as it is; otherwise the matrices inside the blocks and the embedding are encoded (f32, f16, q8_0 ...; the embedding and head

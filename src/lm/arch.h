@@ -1,0 +1,82 @@
+/* arch.h - the architecture table: what distinguishes one family of transformers from another, as data.
+ *
+ * The forward pass, the loaders, the writers and the list of parameters read a row of this table; none of them knows a family by name. A
+ * new family is a new row, and a new value of one of the enumerations below where it brings an idea that no row has yet. */
+#ifndef ADZE_LM_ARCH_H
+#define ADZE_LM_ARCH_H
+
+#include "adze/lm.h"
+
+typedef enum az_norm_kind { AZ_NORM_RMS, AZ_NORM_LAYER } az_norm_kind;
+
+/* How gate and up become the hidden activations. The ungated kinds have no gate matrix. */
+typedef enum az_mlp_kind { AZ_MLP_SWIGLU, AZ_MLP_GEGLU, AZ_MLP_GELU, AZ_MLP_GELU_TANH, AZ_MLP_RELU } az_mlp_kind;
+
+typedef enum az_position_kind {
+    AZ_POSITION_ROPE_PAIRS,  /* rotary, neighbours (2i, 2i+1) turn together */
+    AZ_POSITION_ROPE_HALVES, /* rotary, (i, i + dims/2) turn together */
+    AZ_POSITION_LEARNED,     /* a table added to the embedding */
+    AZ_POSITION_ALIBI        /* a penalty on distance, its slope fixed by the head */
+} az_position_kind;
+
+/* What a tensor is for. From AZ_PART_ATTN_NORM on there is one in each block. */
+typedef enum az_lm_part {
+    AZ_PART_EMBEDDING,
+    AZ_PART_POSITION,
+    AZ_PART_FINAL_NORM,
+    AZ_PART_HEAD,
+    AZ_PART_ATTN_NORM,
+    AZ_PART_Q,
+    AZ_PART_K,
+    AZ_PART_V,
+    AZ_PART_O,
+    AZ_PART_MLP_NORM,
+    AZ_PART_GATE,
+    AZ_PART_UP,
+    AZ_PART_DOWN,
+    AZ_PARTS
+} az_lm_part;
+
+typedef enum az_presence { AZ_ABSENT, AZ_OPTIONAL, AZ_REQUIRED } az_presence;
+
+/* Names are without ".weight" and ".bias"; %d stands for the block. */
+typedef struct az_lm_part_names {
+    az_lm_part part;
+    az_presence weight, bias;
+    const char *gguf;
+    const char *huggingface;
+} az_lm_part_names;
+
+struct az_lm_arch {
+    const char *name; /* general.architecture of GGUF, and the prefix of its keys */
+    az_norm_kind norm;
+    az_mlp_kind mlp;
+    az_position_kind position;     /* of the tensors as GGUF stores them */
+    bool parallel;                 /* x + attn(norm x) + mlp(norm x) instead of one after the other */
+    double embedding_scale_power;  /* the embedding is multiplied by width to this power; 0 = not */
+    int64_t position_offset;       /* learned positions: the row of position 0 */
+    double norm_eps, rope_theta;   /* where a file is silent */
+    const az_lm_part_names *parts; /* in the order of the forward pass; ends with an entry whose gguf is NULL */
+};
+
+/* NULL when the table has no such row. */
+const az_lm_arch *az_lm_arch_by_name(const char *name);
+/* "llama, qwen2, ...", for messages. */
+const char *az_lm_arch_names(az_ctx *az);
+/* adze's own name of a part: "attn.q". Inside blocks it stands behind "blocks.<i>.". */
+const char *az_lm_part_name(az_lm_part part);
+
+static inline bool az_lm_part_in_block(az_lm_part part)
+{
+    return part >= AZ_PART_ATTN_NORM;
+}
+static inline bool az_lm_has_rope(const az_lm_arch *arch)
+{
+    return arch->position == AZ_POSITION_ROPE_PAIRS || arch->position == AZ_POSITION_ROPE_HALVES;
+}
+static inline bool az_lm_is_gated(const az_lm_arch *arch)
+{
+    return arch->mlp == AZ_MLP_SWIGLU || arch->mlp == AZ_MLP_GEGLU;
+}
+
+#endif

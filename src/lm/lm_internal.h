@@ -1,0 +1,45 @@
+/* lm_internal.h - how the files of this room put a model together. */
+#ifndef ADZE_LM_INTERNAL_H
+#define ADZE_LM_INTERNAL_H
+
+#include "lm/arch.h"
+
+/* Zero fields of a configuration become what the architecture says: kv_heads = heads, head_dim = width / heads, rope_dims = head_dim,
+ * norm_eps and rope_theta from the table. */
+void az_lm_config_defaults(const az_lm_arch *arch, az_lm_config *config);
+/* Sizes are positive and bounded, heads divide as they must; names the field and its limit otherwise. */
+bool az_lm_validate(az_ctx *az, const az_lm_arch *arch, const az_lm_config *config);
+
+/* A model in an arena of its own with every name and the rotary frequencies, but no weights. The configuration (after
+ * az_lm_config_defaults) must be valid. The tokenizer and metadata are only pointed to. */
+az_lm *az_lm_empty(az_ctx *az, const az_lm_arch *arch, const az_lm_config *config, az_tokenizer *tokenizer);
+
+/* az_lm_new for a row that need not be in the table. */
+az_lm *az_lm_initialised(az_ctx *az, const az_lm_arch *arch, const az_lm_config *config, az_tokenizer *tokenizer, uint64_t seed);
+
+/* A place of the model that holds a tensor. A matrix lives in *weight, a norm's or bias's vector in *vector; the other is NULL. */
+typedef struct az_lm_slot {
+    const char *name;        /* "blocks.3.attn.q.weight" */
+    const char *gguf;        /* "blk.3.attn_q.weight" */
+    const char *huggingface; /* "model.layers.3.self_attn.q_proj.weight", or NULL */
+    az_lm_part part;
+    int block; /* -1 outside blocks */
+    bool bias, required;
+    az_weight **weight;
+    az_tensor **vector;
+    int64_t rows, cols; /* shape of the matrix; a vector has `rows` entries */
+} az_lm_slot;
+
+/* Every place that the architecture knows, filled or not, in the order of the forward pass, in the current scope. The head is among them
+ * also when it is tied (its *weight is then the embedding, or NULL before az_lm_complete). Returns their number. */
+int az_lm_slots(az_ctx *az, az_lm *lm, az_lm_slot **slots);
+
+/* Puts a weight or vector of the right shape into its place: a header of the model's arena that shares the data. */
+bool az_lm_attach_weight(az_ctx *az, az_lm *lm, const az_lm_slot *slot, const az_weight *weight);
+bool az_lm_attach_vector(az_ctx *az, az_lm *lm, const az_lm_slot *slot, const az_tensor *vector);
+
+/* Ties the head to the embedding when it has no weight of its own (sets config.tied accordingly), and fails with the names of all tensors
+ * that are still missing. Every way of making a model ends here. */
+bool az_lm_complete(az_ctx *az, az_lm *lm);
+
+#endif
