@@ -1,0 +1,129 @@
+/* blocks.h - products of cache-sized blocks for the real type REAL, in vectors of VECTOR_BYTES; NAME(x) gives each function its suffix.
+ * block: c is cut into tiles of at most ROWS x 2 vectors, whose sums stay in registers while k runs. */
+
+enum { NAME(LANES) = VECTOR_BYTES / sizeof(REAL) };
+
+/* Unaligned, and allowed to alias the scalars it is loaded from. */
+typedef REAL NAME(vector) __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
+
+static inline NAME(vector) NAME(load)(const REAL *x)
+{
+    return *(const NAME(vector) *)x;
+}
+
+static inline void NAME(store)(REAL *x, NAME(vector) value)
+{
+    *(NAME(vector) *)x = value;
+}
+
+static inline REAL NAME(sum_lanes)(NAME(vector) x)
+{
+    REAL sum = 0;
+    for (int i = 0; i < NAME(LANES); i++) sum += x[i];
+    return sum;
+}
+
+static REAL NAME(row_dot)(int64_t n, const REAL *x, const REAL *y)
+{
+    enum { L = NAME(LANES) };
+    NAME(vector) sum[4] = {{0}};
+    int64_t i = 0;
+    for (; i + 4 * L <= n; i += 4 * L)
+        for (int u = 0; u < 4; u++) sum[u] += NAME(load)(x + i + u * L) * NAME(load)(y + i + u * L);
+    for (; i + L <= n; i += L) sum[0] += NAME(load)(x + i) * NAME(load)(y + i);
+    REAL rest = 0;
+    for (; i < n; i++) rest += x[i] * y[i];
+    return NAME(sum_lanes)((sum[0] + sum[1]) + (sum[2] + sum[3])) + rest;
+}
+
+static void NAME(mat_vec)(int64_t m, int64_t n, const REAL *a, int64_t lda, const REAL *x, REAL *y)
+{
+    for (int64_t i = 0; i < m; i++) y[i] = NAME(row_dot)(n, a + i * lda, x);
+}
+
+/* Eight vectors of y at a time stay in registers while the rows of a stream by. */
+static void NAME(vec_mat)(int64_t m, int64_t n, const REAL *x, const REAL *a, int64_t lda, REAL *y)
+{
+    enum { L = NAME(LANES), WIDE = 8 };
+    int64_t j = 0;
+    for (; j + WIDE * L <= n; j += WIDE * L) {
+        NAME(vector) sum[WIDE];
+        for (int u = 0; u < WIDE; u++) sum[u] = NAME(load)(y + j + u * L);
+        for (int64_t i = 0; i < m; i++)
+            for (int u = 0; u < WIDE; u++) sum[u] += x[i] * NAME(load)(a + i * lda + j + u * L);
+        for (int u = 0; u < WIDE; u++) NAME(store)(y + j + u * L, sum[u]);
+    }
+    for (int64_t i = 0; i < m && j < n; i++) NAME(row_axpy)(n - j, x[i], a + i * lda + j, y + j);
+}
+
+/* c [rows, 2 vectors] += a b with `rows` known to the compiler. */
+static inline __attribute__((always_inline)) void NAME(wide_tile)(int rows, int64_t k, AZ_MATRIX a, const REAL *b, int64_t ldb, REAL *c,
+                                                                  int64_t ldc)
+{
+    enum { L = NAME(LANES), ROWS = 6 };
+    NAME(vector) sum[ROWS][2];
+    for (int i = 0; i < rows; i++) {
+        sum[i][0] = NAME(load)(c + i * ldc);
+        sum[i][1] = NAME(load)(c + i * ldc + L);
+    }
+    for (int64_t p = 0; p < k; p++) {
+        NAME(vector) b0 = NAME(load)(b + p * ldb), b1 = NAME(load)(b + p * ldb + L);
+        const REAL *ap = a.data + p * a.column;
+        for (int i = 0; i < rows; i++) {
+            sum[i][0] += ap[i * a.row] * b0;
+            sum[i][1] += ap[i * a.row] * b1;
+        }
+    }
+    for (int i = 0; i < rows; i++) {
+        NAME(store)(c + i * ldc, sum[i][0]);
+        NAME(store)(c + i * ldc + L, sum[i][1]);
+    }
+}
+
+static inline __attribute__((always_inline)) void NAME(narrow_tile)(int rows, int64_t k, AZ_MATRIX a, const REAL *b, int64_t ldb, REAL *c,
+                                                                    int64_t ldc)
+{
+    enum { ROWS = 6 };
+    NAME(vector) sum[ROWS];
+    for (int i = 0; i < rows; i++) sum[i] = NAME(load)(c + i * ldc);
+    for (int64_t p = 0; p < k; p++) {
+        NAME(vector) bp = NAME(load)(b + p * ldb);
+        const REAL *ap = a.data + p * a.column;
+        for (int i = 0; i < rows; i++) sum[i] += ap[i * a.row] * bp;
+    }
+    for (int i = 0; i < rows; i++) NAME(store)(c + i * ldc, sum[i]);
+}
+
+/* One strip of `rows` rows of c. */
+static inline __attribute__((always_inline)) void NAME(strip)(int rows, int64_t n, int64_t k, AZ_MATRIX a, const REAL *b, int64_t ldb,
+                                                              REAL *c, int64_t ldc)
+{
+    enum { L = NAME(LANES) };
+    int64_t j = 0;
+    for (; j + 2 * L <= n; j += 2 * L) NAME(wide_tile)(rows, k, a, b + j, ldb, c + j, ldc);
+    for (; j + L <= n; j += L) NAME(narrow_tile)(rows, k, a, b + j, ldb, c + j, ldc);
+    if (j == n) return;
+    for (int i = 0; i < rows; i++)
+        for (int64_t p = 0; p < k; p++) {
+            REAL ap = a.data[i * a.row + p * a.column];
+            for (int64_t column = j; column < n; column++) c[i * ldc + column] += ap * b[p * ldb + column];
+        }
+}
+
+static void NAME(block)(int64_t m, int64_t n, int64_t k, AZ_MATRIX a, const REAL *b, int64_t ldb, REAL *c, int64_t ldc)
+{
+    enum { ROWS = 6 };
+    int64_t i = 0;
+    for (; i + ROWS <= m; i += ROWS, a.data += ROWS * a.row) NAME(strip)(ROWS, n, k, a, b, ldb, c + i * ldc, ldc);
+    if (m - i >= 4) {
+        NAME(strip)(4, n, k, a, b, ldb, c + i * ldc, ldc);
+        a.data += 4 * a.row;
+        i += 4;
+    }
+    if (m - i >= 2) {
+        NAME(strip)(2, n, k, a, b, ldb, c + i * ldc, ldc);
+        a.data += 2 * a.row;
+        i += 2;
+    }
+    if (i < m) NAME(strip)(1, n, k, a, b, ldb, c + i * ldc, ldc);
+}

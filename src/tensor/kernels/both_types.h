@@ -1,0 +1,78 @@
+/* both_types.h - all kernels for float and double, as functions of the including file, and their table `table`. VECTOR_BYTES is the width
+ * that the instruction set of that file has. */
+#include "tensor/kernels/kernels.h"
+#include "tensor/kernels/scalar_f32.h"
+
+#include <math.h>
+
+static inline double sigmoid_f64(double x)
+{
+    return 1 / (1 + exp(-x));
+}
+
+#define REAL         float
+#define NAME(x)      x##_f32
+#define AZ_MATRIX    az_matrix_f32
+#define REAL_EXP     exp_f32
+#define REAL_SIGMOID sigmoid_f32
+#define REAL_TANH    tanh_f32
+#include "tensor/kernels/rows.h"
+#include "tensor/kernels/blocks.h"
+#undef REAL
+#undef NAME
+#undef AZ_MATRIX
+#undef REAL_EXP
+#undef REAL_SIGMOID
+#undef REAL_TANH
+
+#define REAL         double
+#define NAME(x)      x##_f64
+#define AZ_MATRIX    az_matrix_f64
+#define REAL_EXP     exp
+#define REAL_SIGMOID sigmoid_f64
+#define REAL_TANH    tanh
+#include "tensor/kernels/rows.h"
+#include "tensor/kernels/blocks.h"
+#undef REAL
+#undef NAME
+#undef AZ_MATRIX
+#undef REAL_EXP
+#undef REAL_SIGMOID
+#undef REAL_TANH
+
+static const az_kernels table = {
+    .f32 = {.exp = row_exp_f32,
+            .sigmoid = row_sigmoid_f32,
+            .tanh = row_tanh_f32,
+            .silu = row_silu_f32,
+            .swiglu = row_swiglu_f32,
+            .swiglu_gradient = row_swiglu_gradient_f32,
+            .softmax = row_softmax_f32,
+            .max = row_max_f32,
+            .sum = row_sum_f32,
+            .sum_exp = row_sum_exp_f32,
+            .exp_shift = row_exp_shift_f32,
+            .dot = row_dot_f32,
+            .axpy = row_axpy_f32,
+            .scale = row_scale_f32,
+            .mat_vec = mat_vec_f32,
+            .vec_mat = vec_mat_f32,
+            .block = block_f32},
+    .f64 = {.exp = row_exp_f64,
+            .sigmoid = row_sigmoid_f64,
+            .tanh = row_tanh_f64,
+            .silu = row_silu_f64,
+            .swiglu = row_swiglu_f64,
+            .swiglu_gradient = row_swiglu_gradient_f64,
+            .softmax = row_softmax_f64,
+            .max = row_max_f64,
+            .sum = row_sum_f64,
+            .sum_exp = row_sum_exp_f64,
+            .exp_shift = row_exp_shift_f64,
+            .dot = row_dot_f64,
+            .axpy = row_axpy_f64,
+            .scale = row_scale_f64,
+            .mat_vec = mat_vec_f64,
+            .vec_mat = vec_mat_f64,
+            .block = block_f64},
+};

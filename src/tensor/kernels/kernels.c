@@ -1,0 +1,11 @@
+/* kernels.c - which table of kernels this processor gets. */
+#include "tensor/kernels/kernels.h"
+
+const az_kernels *az_kernels_best(void)
+{
+#if defined(__x86_64__)
+    const az_cpu *cpu = az_cpu_features();
+    if (cpu->avx2 && cpu->fma) return az_kernels_avx2();
+#endif
+    return az_kernels_portable();
+}

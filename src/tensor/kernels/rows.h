@@ -1,0 +1,96 @@
+/* rows.h - kernels over one row, for the real type REAL; NAME(x) gives each function its suffix and REAL_EXP, REAL_SIGMOID, REAL_TANH name
+ * the functions of one element. The loops are plain C for the compiler to vectorise; sums keep several partial sums in a fixed order. */
+
+static void NAME(row_exp)(int64_t n, const REAL *x, REAL *y)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) y[i] = REAL_EXP(x[i]);
+}
+
+static void NAME(row_sigmoid)(int64_t n, const REAL *x, REAL *y)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) y[i] = REAL_SIGMOID(x[i]);
+}
+
+static void NAME(row_tanh)(int64_t n, const REAL *x, REAL *y)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) y[i] = REAL_TANH(x[i]);
+}
+
+static void NAME(row_silu)(int64_t n, const REAL *x, REAL *y)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) y[i] = x[i] * REAL_SIGMOID(x[i]);
+}
+
+static void NAME(row_swiglu)(int64_t n, const REAL *gate, const REAL *up, REAL *y)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) y[i] = gate[i] * REAL_SIGMOID(gate[i]) * up[i];
+}
+
+static void NAME(row_swiglu_gradient)(int64_t n, const REAL *gate, const REAL *up, REAL *g_gate, REAL *g_up)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        REAL gy = g_up[i], g = gate[i], s = REAL_SIGMOID(g), silu = g * s;
+        g_up[i] = gy * silu;
+        g_gate[i] = gy * up[i] * (s + silu * (1 - s));
+    }
+}
+
+static REAL NAME(row_max)(int64_t n, const REAL *x)
+{
+    REAL most = -INFINITY;
+#pragma omp simd reduction(max : most)
+    for (int64_t i = 0; i < n; i++) most = x[i] > most ? x[i] : most;
+    return most;
+}
+
+static REAL NAME(row_sum)(int64_t n, const REAL *x)
+{
+    REAL sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; i++) sum += x[i];
+    return sum;
+}
+
+static REAL NAME(row_sum_exp)(int64_t n, const REAL *x, REAL shift)
+{
+    REAL sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; i++) sum += REAL_EXP(x[i] - shift);
+    return sum;
+}
+
+static REAL NAME(row_exp_shift)(int64_t n, const REAL *x, REAL shift, REAL *y)
+{
+    REAL sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; i++) {
+        REAL e = REAL_EXP(x[i] - shift);
+        y[i] = e;
+        sum += e;
+    }
+    return sum;
+}
+
+static void NAME(row_axpy)(int64_t n, REAL a, const REAL *x, REAL *y)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) y[i] += a * x[i];
+}
+
+static void NAME(row_scale)(int64_t n, REAL a, const REAL *x, REAL *y)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) y[i] = a * x[i];
+}
+
+static void NAME(row_softmax)(int64_t n, const REAL *x, REAL *y)
+{
+    REAL sum = NAME(row_exp_shift)(n, x, NAME(row_max)(n, x), y);
+    NAME(row_scale)(n, 1 / sum, y, y);
+}

@@ -1,0 +1,26 @@
+/* table.h - the kernels of one real type; included once for each type by kernels.h with REAL and AZ_TABLE defined.
+ * Rows are contiguous; an output may be the input itself. */
+
+typedef struct AZ_TABLE {
+    void (*exp)(int64_t n, const REAL *x, REAL *y);
+    void (*sigmoid)(int64_t n, const REAL *x, REAL *y);
+    void (*tanh)(int64_t n, const REAL *x, REAL *y);
+    void (*silu)(int64_t n, const REAL *x, REAL *y);                      /* x sigmoid(x) */
+    void (*swiglu)(int64_t n, const REAL *gate, const REAL *up, REAL *y); /* silu(gate) up */
+    /* Replaces gy in g_up by gy silu(gate) and writes gy up silu'(gate) to g_gate. */
+    void (*swiglu_gradient)(int64_t n, const REAL *gate, const REAL *up, REAL *g_gate, REAL *g_up);
+    void (*softmax)(int64_t n, const REAL *x, REAL *y);
+    REAL (*max)(int64_t n, const REAL *x); /* -infinity for n = 0 */
+    REAL (*sum)(int64_t n, const REAL *x);
+    REAL (*sum_exp)(int64_t n, const REAL *x, REAL shift);            /* sum of exp(x - shift) */
+    REAL (*exp_shift)(int64_t n, const REAL *x, REAL shift, REAL *y); /* y = exp(x - shift); returns the sum of y */
+    REAL (*dot)(int64_t n, const REAL *x, const REAL *y);
+    void (*axpy)(int64_t n, REAL a, const REAL *x, REAL *y);  /* y += a x */
+    void (*scale)(int64_t n, REAL a, const REAL *x, REAL *y); /* y = a x */
+    /* y[i] = sum_j a[i][j] x[j] for a [m, n] whose rows lie lda apart. */
+    void (*mat_vec)(int64_t m, int64_t n, const REAL *a, int64_t lda, const REAL *x, REAL *y);
+    /* y[j] += sum_i x[i] a[i][j] for a [m, n] whose rows lie lda apart. */
+    void (*vec_mat)(int64_t m, int64_t n, const REAL *x, const REAL *a, int64_t lda, REAL *y);
+    /* c += a b for blocks that fit the cache: a [m, k] with any strides, b [k, n] and c [m, n] with contiguous rows. */
+    void (*block)(int64_t m, int64_t n, int64_t k, AZ_MATRIX a, const REAL *b, int64_t ldb, REAL *c, int64_t ldc);
+} AZ_TABLE;

@@ -1,0 +1,174 @@
+/* Every table of kernels against references in double, over sizes that hit all remainders. */
+#include "tensor/kernels/kernels.h"
+
+#include <criterion/criterion.h>
+#include <float.h>
+#include <math.h>
+
+enum { LONGEST = 131 };
+
+/* The tables that this processor can run; returns how many. */
+static int tables(const az_kernels *list[2])
+{
+    list[0] = az_kernels_portable();
+    list[1] = az_kernels_best();
+    return list[1] == list[0] ? 1 : 2;
+}
+
+static double ulp_error(float got, double exact)
+{
+    if (got == (float)exact) return 0;
+    double unit = nextafterf(fabsf((float)exact), INFINITY) - fabsf((float)exact);
+    return fabs(got - exact) / unit;
+}
+
+Test(kernels, exp_is_within_two_units_over_the_whole_range)
+{
+    const az_kernels *list[2];
+    for (int t = tables(list); t-- > 0;) {
+        double worst = 0;
+        for (float x = -103.5f; x < 88.7f; x += 0.00371f) {
+            float y;
+            list[t]->f32.exp(1, &x, &y);
+            double error = ulp_error(y, exp(x));
+            if (error > worst) worst = error;
+        }
+        cr_assert_leq(worst, 2.0, "table %d: %g units", t, worst);
+    }
+}
+
+Test(kernels, exp_keeps_its_limits)
+{
+    const az_kernels *list[2];
+    const float x[9] = {-INFINITY, -1e4f, -200, 0, 89, 1e4f, INFINITY, NAN, -0.0f};
+    for (int t = tables(list); t-- > 0;) {
+        float y[9];
+        list[t]->f32.exp(9, x, y);
+        for (int i = 0; i < 3; i++) cr_assert_eq(y[i], 0);
+        cr_assert_eq(y[3], 1);
+        for (int i = 4; i < 7; i++) cr_assert(isinf(y[i]) && y[i] > 0);
+        cr_assert(isnan(y[7]));
+        cr_assert_eq(y[8], 1);
+    }
+}
+
+typedef void (*row_kernel)(int64_t n, const float *x, float *y);
+
+static double sigmoid(double x)
+{
+    return 1 / (1 + exp(-x));
+}
+
+static double silu(double x)
+{
+    return x * sigmoid(x);
+}
+
+/* `units` is the error allowed, in units in the last place of the exact value. */
+static void check_row(row_kernel kernel, double (*exact)(double), double units, const char *name)
+{
+    float x[LONGEST], y[LONGEST + 1];
+    az_rng rng = az_rng_at(3, 5);
+    for (int n = 0; n <= LONGEST; n++) {
+        for (int i = 0; i < n; i++) x[i] = (float)(az_normal(&rng) * (n % 3 ? 1 : 20));
+        y[n] = 77;
+        kernel(n, x, y);
+        for (int i = 0; i < n; i++)
+            cr_assert_leq(ulp_error(y[i], exact(x[i])), units, "%s(%.9g) = %.9g, not %.9g", name, x[i], y[i], exact(x[i]));
+        cr_assert_eq(y[n], 77, "%s wrote past its row of %d", name, n);
+    }
+}
+
+Test(kernels, activations_match_double)
+{
+    const az_kernels *list[2];
+    for (int t = tables(list); t-- > 0;) {
+        check_row(list[t]->f32.exp, exp, 2, "exp");
+        check_row(list[t]->f32.sigmoid, sigmoid, 4, "sigmoid");
+        check_row(list[t]->f32.tanh, tanh, 4, "tanh");
+        check_row(list[t]->f32.silu, silu, 5, "silu");
+    }
+}
+
+Test(kernels, swiglu_and_its_gradient_match_double)
+{
+    const az_kernels *list[2];
+    az_rng rng = az_rng_at(3, 6);
+    for (int t = tables(list); t-- > 0;)
+        for (int n = 0; n <= LONGEST; n++) {
+            float g[LONGEST], u[LONGEST], y[LONGEST], gg[LONGEST], gu[LONGEST], gy[LONGEST];
+            for (int i = 0; i < n; i++) {
+                g[i] = (float)az_normal(&rng) * 4, u[i] = (float)az_normal(&rng);
+                gy[i] = gu[i] = (float)az_normal(&rng);
+            }
+            list[t]->f32.swiglu(n, g, u, y);
+            list[t]->f32.swiglu_gradient(n, g, u, gg, gu);
+            for (int i = 0; i < n; i++) {
+                double s = sigmoid(g[i]);
+                cr_assert_float_eq(y[i], g[i] * s * u[i], 1e-6 * (1 + fabs(y[i])));
+                cr_assert_float_eq(gu[i], gy[i] * g[i] * s, 1e-6 * (1 + fabs(gu[i])));
+                cr_assert_float_eq(gg[i], gy[i] * u[i] * s * (1 + g[i] * (1 - s)), 2e-6 * (1 + fabs(gg[i])));
+            }
+        }
+}
+
+Test(kernels, reductions_match_double)
+{
+    const az_kernels *list[2];
+    az_rng rng = az_rng_at(3, 7);
+    for (int t = tables(list); t-- > 0;)
+        for (int n = 1; n <= LONGEST; n++) {
+            float x[LONGEST], y[LONGEST], e[LONGEST], p[LONGEST];
+            double sum = 0, dot = 0, most = -INFINITY, exps = 0;
+            for (int i = 0; i < n; i++) {
+                x[i] = (float)az_normal(&rng), y[i] = (float)az_normal(&rng);
+                sum += x[i], dot += (double)x[i] * y[i], most = fmax(most, x[i]), exps += exp(x[i] - 0.5);
+            }
+            const az_kernels_f32 *k = &list[t]->f32;
+            cr_assert_eq(k->max(n, x), most);
+            cr_assert_float_eq(k->sum(n, x), sum, 1e-5);
+            cr_assert_float_eq(k->dot(n, x, y), dot, 1e-5);
+            cr_assert_float_eq(k->sum_exp(n, x, 0.5f), exps, 2e-6 * exps);
+            cr_assert_float_eq(k->exp_shift(n, x, 0.5f, e), exps, 2e-6 * exps);
+            k->softmax(n, x, p);
+            for (int i = 0; i < n; i++) {
+                cr_assert_float_eq(e[i], exp(x[i] - 0.5), 1e-6 * (1 + e[i]));
+                cr_assert_float_eq(p[i], exp(x[i] - 0.5) / exps, 1e-6);
+            }
+            k->axpy(n, 0.25f, x, y);
+            k->scale(n, 3, x, e);
+            cr_assert_float_eq(k->dot(n, x, y) - 0.25 * k->dot(n, x, x), dot, 1e-4);
+            for (int i = 0; i < n; i++) cr_assert_eq(e[i], 3 * x[i]);
+        }
+}
+
+/* Products of random m, n, k with strided operands; what lies beside the result stays as it was. */
+#define REAL      float
+#define NAME(x)   x##_f32
+#define AZ_MATRIX az_matrix_f32
+#define FIELD     f32
+#define ERROR     1e-5
+#include "tensor/block_cases.h"
+#undef REAL
+#undef NAME
+#undef AZ_MATRIX
+#undef FIELD
+#undef ERROR
+
+#define REAL      double
+#define NAME(x)   x##_f64
+#define AZ_MATRIX az_matrix_f64
+#define FIELD     f64
+#define ERROR     1e-13
+#include "tensor/block_cases.h"
+
+Test(kernels, blocks_match_naive_products)
+{
+    const az_kernels *list[2];
+    for (int t = tables(list); t-- > 0;)
+        for (int m = 1; m < 15; m++)
+            for (int n = 1; n < 70; n += n < 20 ? 1 : 7) {
+                block_case_f32(list[t], m, n, (m * n) % 13);
+                block_case_f64(list[t], m, n, (m * n) % 13);
+            }
+}
