@@ -7,7 +7,8 @@
  *     az_grad(az, loss, NULL, (const az_tensor *[]){w}, 1, &g, 0);
  *     az_tape_close(az);            (g, a constant of the scope in which az_grad was called, stays)
  *
- * What is recorded lives in the tape's own arena, so scopes may come and go while it is open. */
+ * What the tape needs again it keeps in an arena of its own, so scopes may come and go while it is open; tensors themselves live in
+ * their scope as ever, and az_keep carries them out. */
 #ifndef ADZE_GRAD_H
 #define ADZE_GRAD_H
 
@@ -17,18 +18,12 @@
 extern "C" {
 #endif
 
-/* Tapes nest (checkpointing opens an inner one); operations are recorded on the innermost. */
-void az_tape_open(az_ctx *az);
-void az_tape_close(az_ctx *az);
-bool az_tape_is_open(const az_ctx *az);
-/* Stops recording until the matching resume: a constant part of a computation. */
-void az_tape_pause(az_ctx *az);
-void az_tape_resume(az_ctx *az);
+/* az_tape_open, az_tape_close, az_tape_pause, az_tape_resume and az_watch are declared in tensor.h. */
 
-/* A tracked header for the same data: derivatives with respect to it can be asked for. */
-az_tensor *az_watch(az_ctx *az, const az_tensor *x);
-
-enum { AZ_GRAD_RECORD = 1 /* the gradients are tracked themselves: second derivatives */ };
+enum {
+    AZ_GRAD_RECORD = 1, /* the gradients are tracked themselves: second derivatives */
+    AZ_GRAD_FREE = 2    /* gives activations back on the way: the least memory, but no second walk over this tape; for training loops */
+};
 /* Vector-Jacobian product: gradients[i] = seed^T dy/dx_i, same shape as x_i; seed NULL = ones (y a scalar: its gradient).
  * x_i may be watched tensors or any intermediate result on the tape. Gradients of tensors that y does not depend on are zeros.
  * Without AZ_GRAD_RECORD, gradients of intermediate results are freed as soon as they are used. */

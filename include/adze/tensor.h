@@ -28,7 +28,8 @@ typedef struct az_tensor {
     int64_t stride[AZ_MAX_RANK];    /* in elements; 0 on a broadcast axis */
     void *data;                     /* first element */
     az_buffer *buffer;              /* what keeps data alive */
-    az_node *node;                  /* how it was computed, while a tape knows it; NULL = a constant */
+    az_node *node;                  /* how it was computed; NULL = a constant */
+    uint64_t tape;                  /* number of the tape that node is on; once that tape is closed the tensor is a constant */
 } az_tensor;
 
 /* ---- making and reading ------------------------------------------------------------------------------------------------------ */
@@ -67,12 +68,12 @@ const char *az_shape_text(az_ctx *az, const az_tensor *x); /* "[3, 4]" */
 /* Position of the first element that is NaN or infinite, -1 when there is none. */
 int64_t az_first_nonfinite(const az_tensor *x);
 
-/* Leaves the current scope but keeps the tensor: it moves to the enclosing scope. az_keep(az, NULL) only leaves. */
+/* Leaves the current scope but keeps the tensor: it moves to the enclosing scope, still tracked. az_keep(az, NULL) only leaves. */
 az_tensor *az_keep(az_ctx *az, az_tensor *x);
 void az_keep_all(az_ctx *az, az_tensor **tensors, int n);
-/* A header of the current scope for the same data; how a result moves into an arena that has been entered. Not tracked. */
+/* A header of the current scope for the same data; how a result moves into an arena that has been entered. Not tracked, as az_detach. */
 az_tensor *az_share(az_ctx *az, const az_tensor *x);
-/* The same values, cut off from the tape. */
+/* The same values (shared data), cut off from the tape. */
 az_tensor *az_detach(az_ctx *az, const az_tensor *x);
 az_tensor *az_copy(az_ctx *az, const az_tensor *x);    /* contiguous copy, tracked */
 void az_copy_into(az_ctx *az, az_tensor *out, const az_tensor *x); /* same shape; converts the type; not tracked */
@@ -196,10 +197,17 @@ az_tensor *az_cross_entropy(az_ctx *az, const az_tensor *logits, const az_tensor
 /* What an operation is to a tape. gradient: given the gradient of the output, set gx[i] for every tracked input i (others stay NULL); it is
  * written in tensor operations and thus differentiable itself, unless `compose` says how to express the operation by others, which is
  * then used instead when a derivative is being recorded. */
+enum {                          /* what `gradient` does without, so that the tape need not keep the data (shapes are always kept) */
+    AZ_FORGETS_INPUTS = 1,      /* reads no input: sums, exp, views */
+    AZ_FORGETS_OUTPUT = 2,      /* does not read the output */
+    AZ_FORGETS_OWN_INPUT = 4    /* the gradient of an input reads only the other inputs: products */
+};
+
 typedef struct az_op {
     const char *name;
     void (*gradient)(az_ctx *az, const az_node *node, const az_tensor *gy, az_tensor **gx);
     az_tensor *(*compose)(az_ctx *az, const az_node *node, az_tensor *const *inputs); /* NULL = gradient is differentiable */
+    unsigned forgets;               /* AZ_FORGETS_...; 0 keeps everything */
 } az_op;
 
 struct az_node {
@@ -209,14 +217,35 @@ struct az_node {
     const az_tensor **input;   /* [inputs] */
     const az_tensor *output;
     const void *saved;         /* what the operation needs again: its own struct */
+    /* private to the tape and az_grad */
+    bool wanted;               /* leads to a tensor whose gradient is being asked for */
+    bool released;             /* its data were given back by AZ_GRAD_FREE */
+    az_tensor *gradient;       /* collected so far */
+    struct az_save_list *saves;
 };
+
+/* Opening and closing tapes is the user's; see grad.h. Tapes nest (checkpointing opens an inner one); operations are recorded on the
+ * innermost. */
+void az_tape_open(az_ctx *az);
+void az_tape_close(az_ctx *az);
+bool az_tape_is_open(const az_ctx *az);
+/* Stops recording until the matching resume: a constant part of a computation. */
+void az_tape_pause(az_ctx *az);
+void az_tape_resume(az_ctx *az);
+/* A tracked header for the same data, which lives as long as the tape: derivatives with respect to it can be asked for. */
+az_tensor *az_watch(az_ctx *az, const az_tensor *x);
+
+/* In a gradient function: does input i need its gradient? */
+bool az_needs_gradient(const az_node *node, int i);
+/* True while a tape is open and not paused. A gradient function that sees this must use recorded operations only. */
+bool az_recording(const az_ctx *az);
 
 /* True while a tape is open and at least one of the inputs is tracked: worth calling az_record. */
 bool az_tracked(az_ctx *az, const az_tensor *const *inputs, int n);
-/* Puts an operation on the tape and returns the output's tracked header. saved (size bytes) is copied; tensors in it must be shared by
- * az_save first so that they outlive the scope. No effect when nothing is tracked: returns y. */
+/* Puts an operation on the tape and returns y, now tracked; y is a header of its own, of the current scope (not an input itself). saved
+ * (size bytes) is copied; tensors in it must be shared by az_save first so that they outlive the scope. No effect when nothing is tracked. */
 az_tensor *az_record(az_ctx *az, const az_op *op, az_tensor *y, const az_tensor *const *inputs, int n, const void *saved, size_t size);
-/* A header of x that lives as long as the tape. */
+/* A header of x that lives as long as the tape, for the operation that is recorded next. */
 const az_tensor *az_save(az_ctx *az, const az_tensor *x);
 /* Memory that lives as long as the tape (offset tables and the like). */
 void *az_save_memory(az_ctx *az, const void *data, size_t bytes);

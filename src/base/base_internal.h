@@ -18,11 +18,18 @@ typedef struct az_cleanup {
     void *object;
 } az_cleanup;
 
+/* A header's claim on its buffer: *slot is dropped when the arena that the header lives in ends. */
+typedef struct az_hold {
+    struct az_hold *next;
+    az_buffer **slot;
+} az_hold;
+
 struct az_arena {
     az_chunk *chunks;                      /* newest first; small allocations are cut from the newest small one */
     char *at, *end;                        /* free part of the current small chunk */
     size_t next_chunk;                     /* size of the next small chunk */
     az_cleanup *cleanups;                  /* newest first */
+    az_hold *holds;
     struct az_arena *previous, *following; /* list of the context's arenas */
 };
 
@@ -39,7 +46,11 @@ struct az_ctx {
     size_t memory_now, memory_peak;
     struct az_task *task; /* progress of the running task */
     void *tape;           /* the innermost open tape (src/tensor/tape.c) */
+    uint64_t tapes;       /* how many tapes were ever opened */
 };
+
+/* Enters a claim in the innermost scope; `hold` and the slot live in that scope. */
+void az_hold_until_leave(az_ctx *az, az_hold *hold, az_buffer **slot);
 
 /* Raw chunks from the pool or the system, counted; NULL (without an error recorded) when the limit or the machine is exhausted. */
 az_chunk *az_chunk_new(az_ctx *az, size_t bytes);

@@ -92,6 +92,7 @@ void az_arena_free(az_ctx *az, az_arena *arena)
 {
     if (!arena) return;
     for (az_cleanup *c = arena->cleanups; c; c = c->next) c->done(c->object);
+    for (az_hold *hold = arena->holds; hold; hold = hold->next) az_buffer_drop(*hold->slot);
     while (arena->chunks) {
         az_chunk *next = arena->chunks->next;
         az_chunk_free(az, arena->chunks);
@@ -203,6 +204,13 @@ bool az_on_leave(az_ctx *az, void (*done)(void *object), void *object)
     *cleanup = (az_cleanup){.next = arena->cleanups, .done = done, .object = object};
     arena->cleanups = cleanup;
     return true;
+}
+
+void az_hold_until_leave(az_ctx *az, az_hold *hold, az_buffer **slot)
+{
+    az_arena *arena = az->scope[az->depth - 1];
+    *hold = (az_hold){.next = arena->holds, .slot = slot};
+    arena->holds = hold;
 }
 
 /* ---- buffers ---- */
