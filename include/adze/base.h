@@ -169,7 +169,7 @@ typedef struct az_option {
     az_option_type type;
     size_t offset;              /* of the field: offsetof(struct, field) */
     const char *fallback;       /* the default, as text; NULL = required */
-    double low, high;           /* inclusive range of AZ_INT and AZ_REAL; both 0 = any */
+    double low, high;           /* inclusive range of AZ_INT and AZ_REAL, INFINITY = open; both 0 = any */
     const char *const *choices; /* AZ_CHOICE: NULL-terminated */
     const char *help;           /* one line, with the unit */
 } az_option;                    /* a table ends with an entry whose name is NULL */
@@ -184,12 +184,18 @@ bool az_options_parse(az_ctx *az, const az_option *table, const char *owner, con
 const char *az_options_get(az_ctx *az, const az_option *option, const void *settings);
 /* The table as aligned lines of help. */
 void az_options_help(const az_option *table, FILE *out);
+/* "int", "real", "bool", "text", "choice", "pattern". */
+const char *az_option_type_name(const az_option *option);
+/* "1 to 8", "at least 0"; "" when any value will do. In the current scope. */
+const char *az_option_range(az_ctx *az, const az_option *option);
+/* The word among n that a mistyped one most probably meant (edit distance with swaps); NULL when none is near. */
+const char *az_nearest(const char *word, const char *const *words, int n);
 
 /* ---- reports ----------------------------------------------------------------------------------------------------------------- */
 
 /* What a method found: rows of named values, gathered in sections, and curves. The same report prints as tables, as JSON lines (one
  * object a row, keys as given, plus "section") and as a plot. Names are ASCII words with '_' and stay stable between versions. */
-typedef struct az_report az_report;
+typedef struct az_report az_report; /* lives in the scope of az_report_new; the calls below take NULL and do nothing then */
 az_report *az_report_new(az_ctx *az, const char *title);
 /* Starts a row; rows of one section form one table. The value calls below fill the row that was started last. */
 void az_report_row(az_report *report, const char *section);
@@ -198,7 +204,7 @@ void az_report_count(az_report *report, const char *key, int64_t value);
 /* unit: "nat", "B", "s", "" ...; it stands in the table's head. NaN prints as "n/a" and is null in JSON. */
 void az_report_number(az_report *report, const char *key, double value, const char *unit);
 void az_report_bool(az_report *report, const char *key, bool value);
-/* A curve of n points for --plot; low and high (may be NULL) draw a band. */
+/* A curve of n points for --plot; curves of the same y_label share a picture. In JSON it is an object of the section "curves". */
 void az_report_curve(az_report *report, const char *name, const char *x_label, const char *y_label, int64_t n, const double *x,
                      const double *y);
 void az_report_print(const az_report *report, FILE *out);

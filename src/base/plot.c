@@ -1,0 +1,211 @@
+/* plot.c - a report's curves, or the numbers of its last section as bars, drawn by gnuplot into an SVG or PNG file.
+ *
+ * gnuplot reads its script from a temporary file and writes the picture straight into a file that appears only when gnuplot succeeded. */
+#include "base/report_internal.h"
+
+#include <errno.h>
+#include <math.h>
+#include <spawn.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+/* A text as gnuplot quotes it: in '...', quotes doubled, control characters dropped. */
+static void put_quoted(FILE *script, const char *text)
+{
+    fputc('\'', script);
+    for (; *text; text++) {
+        if (*text == '\'') fputc('\'', script);
+        if ((unsigned char)*text >= 0x20) fputc(*text, script);
+    }
+    fputc('\'', script);
+}
+
+static void put_number(FILE *script, double value)
+{
+    if (isfinite(value))
+        fprintf(script, "%.9g", value);
+    else
+        fputs("NaN", script);
+}
+
+static void put_style(FILE *script, const char *title, bool svg)
+{
+    fprintf(script, "set terminal %s size 800,500 noenhanced\n", svg ? "svg background rgb 'white'" : "pngcairo");
+    fputs("set encoding utf8\nset grid\nset key noenhanced outside bottom center horizontal\nset style data lines\nset title ", script);
+    put_quoted(script, title ? title : "");
+    fputs(" noenhanced\n", script);
+}
+
+/* ---- curves ---- */
+
+static void put_curve_data(FILE *script, const az_curve *curve, int number)
+{
+    fprintf(script, "$curve%d << EOD\n", number);
+    for (int64_t i = 0; i < curve->n; i++) {
+        put_number(script, curve->x[i]);
+        fputc(' ', script);
+        put_number(script, curve->y[i]);
+        fputc('\n', script);
+    }
+    fputs("EOD\n", script);
+}
+
+static bool opens_panel(const az_report *report, const az_curve *curve)
+{
+    for (const az_curve *before = report->curves; before != curve; before = before->next)
+        if (strcmp(before->y_label, curve->y_label) == 0) return false;
+    return true;
+}
+
+/* One picture for all curves that share a y label. */
+static void put_panel(FILE *script, const az_report *report, const az_curve *first)
+{
+    int number = 0, drawn = 0;
+    fputs("set xlabel ", script);
+    put_quoted(script, first->x_label);
+    fputs(" noenhanced\nset ylabel ", script);
+    put_quoted(script, first->y_label);
+    fputs(" noenhanced\nplot ", script);
+    for (const az_curve *curve = report->curves; curve; curve = curve->next, number++) {
+        if (strcmp(curve->y_label, first->y_label) != 0) continue;
+        fprintf(script, "%s$curve%d using 1:2 with %s lw 2 title ", drawn++ ? ", " : "", number, curve->n < 30 ? "linespoints" : "lines");
+        put_quoted(script, curve->name);
+    }
+    fputc('\n', script);
+}
+
+static void put_curves(FILE *script, const az_report *report)
+{
+    int panels = 0, number = 0;
+    for (const az_curve *curve = report->curves; curve; curve = curve->next) {
+        put_curve_data(script, curve, number++);
+        panels += opens_panel(report, curve);
+    }
+    if (panels > 1) fprintf(script, "set multiplot layout %d,1\n", panels);
+    for (const az_curve *curve = report->curves; curve; curve = curve->next)
+        if (opens_panel(report, curve)) put_panel(script, report, curve);
+    if (panels > 1) fputs("unset multiplot\n", script);
+}
+
+/* ---- bars ---- */
+
+/* The label of a row of bars: its first text, or its number. */
+static void put_row_label(FILE *script, const az_row *row, int number)
+{
+    for (const az_cell *cell = row->cells; cell; cell = cell->next) {
+        if (cell->kind != AZ_CELL_TEXT) continue;
+        fputc('"', script);
+        for (const char *c = cell->text; *c; c++)
+            if ((unsigned char)*c >= 0x20 && *c != '"' && *c != '\\') fputc(*c, script);
+        fputc('"', script);
+        return;
+    }
+    fprintf(script, "%d", number);
+}
+
+/* The rows of the last section as bars, a picture for each numeric column of its first row. */
+static bool put_bars(FILE *script, const az_report *report)
+{
+    const char *section = NULL;
+    const az_row *first = NULL;
+    int columns = 0, number = 0;
+    for (const az_row *row = report->rows; row; row = row->next) section = row->section;
+    for (const az_row *row = report->rows; row && !first; row = row->next)
+        if (strcmp(row->section, section) == 0) first = row;
+    for (const az_cell *cell = first ? first->cells : NULL; cell; cell = cell->next) columns += cell->kind != AZ_CELL_TEXT;
+    if (columns == 0) return false;
+    fputs("$rows << EOD\n", script);
+    for (const az_row *row = first; row; row = row->next) {
+        if (strcmp(row->section, section) != 0) continue;
+        put_row_label(script, row, ++number);
+        for (const az_cell *cell = first->cells; cell; cell = cell->next) {
+            if (cell->kind == AZ_CELL_TEXT) continue;
+            fputc(' ', script);
+            put_number(script, az_cell_value(az_row_cell(row, cell->key)));
+        }
+        fputc('\n', script);
+    }
+    fprintf(script, "EOD\nset style data histogram\nset style fill solid\nset boxwidth 0.8\nunset key\nset multiplot layout %d,1\n",
+            columns);
+    int column = 1;
+    for (const az_cell *cell = first->cells; cell; cell = cell->next) {
+        if (cell->kind == AZ_CELL_TEXT) continue;
+        fputs("set ylabel ", script);
+        put_quoted(script, cell->key);
+        fprintf(script, " noenhanced\nplot $rows using %d:xtic(1)\n", ++column);
+    }
+    fputs("unset multiplot\n", script);
+    return true;
+}
+
+/* ---- running gnuplot ---- */
+
+/* The first line of what gnuplot complained about. */
+static void read_complaint(FILE *complaints, char *line, int size)
+{
+    rewind(complaints);
+    do {
+        if (!fgets(line, size, complaints)) snprintf(line, (size_t)size, "no reason given");
+        line[strcspn(line, "\n")] = '\0';
+    } while (line[strspn(line, " \t^")] == '\0');
+}
+
+static bool run_gnuplot(az_ctx *az, FILE *script, FILE *complaints, FILE *picture)
+{
+    static const char missing[] = "--plot needs gnuplot, which is not installed (Debian: apt install gnuplot-nox)";
+    char name[] = "gnuplot", *argv[] = {name, NULL};
+    posix_spawn_file_actions_t actions;
+    pid_t pid;
+    int status = 0;
+    rewind(script);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, fileno(script), STDIN_FILENO);
+    posix_spawn_file_actions_adddup2(&actions, fileno(picture), STDOUT_FILENO);
+    posix_spawn_file_actions_adddup2(&actions, fileno(complaints), STDERR_FILENO);
+    int why = posix_spawnp(&pid, name, &actions, NULL, argv, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    if (why == ENOENT) return az_fail(az, AZ_IO, missing);
+    if (why) return az_fail(az, AZ_IO, "cannot run gnuplot: %s", strerror(why));
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) continue;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 127) return az_fail(az, AZ_IO, missing);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return true;
+    char line[200];
+    read_complaint(complaints, line, sizeof line);
+    return az_fail(az, AZ_IO, "gnuplot failed: %s", line);
+}
+
+static bool draw(const az_report *report, const char *path, FILE *script, FILE *complaints)
+{
+    const char *ending = strrchr(path, '.');
+    bool svg = ending && strcasecmp(ending, ".svg") == 0;
+    if (!svg && !(ending && strcasecmp(ending, ".png") == 0))
+        return az_fail(report->az, AZ_BAD_INPUT, "a plot is written to a file ending in .svg or .png, not to '%s'", path);
+    put_style(script, report->title, svg);
+    if (report->curves)
+        put_curves(script, report);
+    else if (!put_bars(script, report))
+        return az_fail(report->az, AZ_BAD_INPUT, "this report has nothing to plot: neither curves nor numbers");
+    if (fflush(script) != 0) return az_fail(report->az, AZ_IO, "cannot write the plot's script: %s", strerror(errno));
+    az_out *out = az_create(report->az, path);
+    return out && run_gnuplot(report->az, script, complaints, az_out_stream(out)) && az_commit(out);
+}
+
+bool az_report_plot(const az_report *report, const char *path)
+{
+    if (!report || !az_ok(report->az)) return false;
+    FILE *script = tmpfile(), *complaints = tmpfile();
+    bool ok = false;
+    az_scope_push(report->az);
+    if (script && complaints)
+        ok = draw(report, path, script, complaints);
+    else
+        az_fail(report->az, AZ_IO, "cannot make a temporary file: %s", strerror(errno));
+    az_scope_pop(report->az);
+    if (script) fclose(script);
+    if (complaints) fclose(complaints);
+    return ok;
+}
