@@ -70,7 +70,31 @@ az_tensor *az_weight_apply_t(az_ctx *az, const az_weight *w, const az_tensor *g)
 /* Rows of the matrix named by index (i32 [n]): [n, cols], f32 (f64 for an f64 matrix). An embedding table. */
 az_tensor *az_weight_gather(az_ctx *az, const az_weight *w, const az_tensor *index);
 
-/* Half-precision conversions, rounding to nearest even. */
+/* ---- masks ------------------------------------------------------------------------------------------------------------------- */
+
+/* A keep mask is a u8 matrix [rows, cols]: 0 = dropped (the weight becomes zero), anything else = kept. */
+
+typedef enum az_mask_scope { AZ_PER_ROW, AZ_PER_MATRIX } az_mask_scope;
+typedef struct az_mask_how {
+    double share;          /* of the weights to drop, 0 .. 1; unused with a pattern */
+    az_pattern pattern;    /* {n, m}: exactly n of every m consecutive inputs are kept (2:4 keeps 2 of 4); {0, 0} = none */
+    az_mask_scope scope;   /* where the scores compete; unused with a pattern */
+} az_mask_how;
+
+/* The mask that drops the lowest scores [rows, cols] (f32, no NaN). Among equal scores the ones of lower index go first.
+ *   per row: the floor(cols share) lowest of each row;
+ *   per matrix: those at or below the threshold sorted[floor(numel share)], the threshold itself included (none when share = 0); of the
+ *     entries equal to the threshold only the first in row-major order go, so that exactly min(numel, floor(numel share) + 1) are dropped;
+ *   pattern n:m: the m - n lowest of each group. cols must be a multiple of m. */
+az_tensor *az_mask_lowest(az_ctx *az, const az_tensor *scores, az_mask_how how);
+/* The weight as a dense f32 matrix with zeros where the mask drops. */
+az_weight *az_mask_apply(az_ctx *az, const az_weight *w, const az_tensor *mask);
+/* True when no group of m keeps more than n; otherwise fails with the first row and group that do. */
+bool az_mask_check(az_ctx *az, const az_tensor *mask, az_pattern pattern);
+
+/* ---- half precision ------------------------------------------------------------------------------------------------------------ */
+
+/* Conversions, rounding to nearest even. */
 float az_half_to_float(uint16_t half);
 uint16_t az_float_to_half(float value);
 float az_bfloat_to_float(uint16_t bfloat);

@@ -1,0 +1,83 @@
+/* format_q4_0.c - blocks of 32 values: a scale d (f16) and 16 bytes, whose lower nibbles q are values 0..15 and upper ones 16..31;
+ * x = d (q - 8). 18 bytes, 4.5 bits a weight. */
+#include "tensor/half.h"
+#include "weight/weight_internal.h"
+
+#include <math.h>
+#include <string.h>
+
+static void decode_q4_0(const az_weight *w, int64_t first, int64_t n, float *out)
+{
+    const unsigned char *blocks = (const unsigned char *)w->part[0]->data + first * (w->cols / AZ_BLOCK * AZ_Q4_0_BYTES);
+    az_weight_kernels_here()->widen_q4_0(blocks, n * w->cols, out);
+}
+
+static void matmul_q4_0(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y)
+{
+    if (n <= AZ_FEW)
+        az_bytes_matmul(az, w, x, n, y, az_weight_kernels_here()->q4_0);
+    else
+        az_tiles_matmul(az, w, x, n, y);
+}
+
+static int level(float x, float inverse)
+{
+    const float at = x * inverse + 8.5f;
+    return at < 1 ? 0 : at < 15 ? (int)at : 15;
+}
+
+/* sum importance (x - d (q - 8))^2 is least, for the levels q that belong to a step d, at d = sum importance x (q-8) / sum importance
+ * (q-8)^2. Tries steps around the one that covers the block, refits each, and returns the best. */
+static float weighted_step(const float *x, const float *importance, float covering)
+{
+    float best = covering;
+    double best_gain = -1; /* the part of sum importance x^2 that is explained */
+    for (int t = -6; t <= 12; t++) {
+        const float step = covering * (1 - 0.025f * (float)t), inverse = 1 / step;
+        double xq = 0, qq = 0;
+        for (int j = 0; j < AZ_BLOCK; j++) {
+            const double q = level(x[j], inverse) - 8;
+            xq += (double)importance[j] * x[j] * q;
+            qq += (double)importance[j] * q * q;
+        }
+        if (qq > 0 && xq * xq > best_gain * qq) {
+            best_gain = xq * xq / qq;
+            best = (float)(xq / qq);
+        }
+    }
+    return best;
+}
+
+/* The entry of largest magnitude becomes -8: d = that / -8, q = min(15, trunc(x / d + 8.5)). With importance d is searched. */
+static bool encode_block(const float *x, const float *importance, unsigned char *out)
+{
+    float extreme = 0;
+    for (int j = 0; j < AZ_BLOCK; j++)
+        if (fabsf(x[j]) > fabsf(extreme)) extreme = x[j];
+    float d = extreme / -8;
+    if (importance && isfinite(1 / d)) d = weighted_step(x, importance, d);
+    float inverse = d != 0 ? 1 / d : 0;
+    if (!isfinite(inverse)) inverse = 0; /* a subnormal d, whose f16 is 0 anyway */
+    const uint16_t half = az_f16_round(d);
+    memcpy(out, &half, sizeof half);
+    for (int j = 0; j < AZ_BLOCK / 2; j++) out[2 + j] = (unsigned char)(level(x[j], inverse) | level(x[j + AZ_BLOCK / 2], inverse) << 4);
+    return isfinite(az_f16_widen(half));
+}
+
+static az_weight *encode_q4_0(az_ctx *az, const az_tensor *dense, const float *importance)
+{
+    return az_encode_blocks(az, &az_format_q4_0, dense, importance, encode_block);
+}
+
+const az_format az_format_q4_0 = {
+    .name = "q4_0",
+    .summary = "blocks of 32 four-bit values with one f16 scale, 4.5 bits a weight",
+    .part_name = {"blocks"},
+    .ggml_type = 2,
+    .block = AZ_BLOCK,
+    .block_bytes = AZ_Q4_0_BYTES,
+    .decode = decode_q4_0,
+    .matmul = matmul_q4_0,
+    .encode = encode_q4_0,
+    .check = az_check_blocks,
+};

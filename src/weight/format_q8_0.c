@@ -1,0 +1,52 @@
+/* format_q8_0.c - blocks of 32 values: a scale d (f16) and 32 signed bytes q; x = d q. 34 bytes, 8.5 bits a weight. */
+#include "tensor/half.h"
+#include "weight/weight_internal.h"
+
+#include <math.h>
+#include <string.h>
+
+static void decode_q8_0(const az_weight *w, int64_t first, int64_t n, float *out)
+{
+    const unsigned char *blocks = (const unsigned char *)w->part[0]->data + first * (w->cols / AZ_BLOCK * AZ_Q8_0_BYTES);
+    az_weight_kernels_here()->widen_q8_0(blocks, n * w->cols, out);
+}
+
+static void matmul_q8_0(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y)
+{
+    if (n <= AZ_FEW)
+        az_bytes_matmul(az, w, x, n, y, az_weight_kernels_here()->q8_0);
+    else
+        az_tiles_matmul(az, w, x, n, y);
+}
+
+/* d = max |x| / 127, q = round(x / d) with halves away from zero. */
+static bool encode_block(const float *x, const float *importance, unsigned char *out)
+{
+    (void)importance; /* the scale that just covers the block is all but the best one under any importance: steps are 1/254 of the range */
+    float largest = 0;
+    for (int j = 0; j < AZ_BLOCK; j++) largest = fmaxf(largest, fabsf(x[j]));
+    const float d = largest / 127, inverse = d > 0 ? 1 / d : 0;
+    const uint16_t half = az_f16_round(d);
+    memcpy(out, &half, sizeof half);
+    /* 1/d overflows for a subnormal d, whose f16 is 0 anyway */
+    for (int j = 0; j < AZ_BLOCK; j++) out[2 + j] = isfinite(inverse) ? (unsigned char)(int8_t)roundf(x[j] * inverse) : 0;
+    return isfinite(az_f16_widen(half));
+}
+
+static az_weight *encode_q8_0(az_ctx *az, const az_tensor *dense, const float *importance)
+{
+    return az_encode_blocks(az, &az_format_q8_0, dense, importance, encode_block);
+}
+
+const az_format az_format_q8_0 = {
+    .name = "q8_0",
+    .summary = "blocks of 32 signed bytes with one f16 scale, 8.5 bits a weight",
+    .part_name = {"blocks"},
+    .ggml_type = 8,
+    .block = AZ_BLOCK,
+    .block_bytes = AZ_Q8_0_BYTES,
+    .decode = decode_q8_0,
+    .matmul = matmul_q8_0,
+    .encode = encode_q8_0,
+    .check = az_check_blocks,
+};

@@ -1,0 +1,27 @@
+/* formats.c - the catalogue of weight formats. */
+#include "weight/weight_internal.h"
+
+#include <string.h>
+
+static const az_format *const catalogue[] = {
+    &az_format_f32, &az_format_f16, &az_format_bf16, &az_format_q8_0, &az_format_q4_0, &az_format_f64, NULL,
+};
+
+const az_format *const *az_formats(void)
+{
+    return catalogue;
+}
+
+const az_format *az_format_by_name(const char *name)
+{
+    for (int i = 0; name && catalogue[i]; i++)
+        if (strcmp(catalogue[i]->name, name) == 0) return catalogue[i];
+    return NULL;
+}
+
+const az_format *az_format_by_ggml(int type)
+{
+    for (int i = 0; type >= 0 && catalogue[i]; i++)
+        if (catalogue[i]->ggml_type == type) return catalogue[i];
+    return NULL;
+}

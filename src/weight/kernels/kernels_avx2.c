@@ -1,0 +1,250 @@
+/* kernels_avx2.c - the kernels for AVX2 with FMA and F16C.
+ *
+ * With one vector of activations a product is bound by reading the weights, so rows are read one after the other as a single stream,
+ * with a prefetch that runs across the ends of rows. With more vectors each piece of a row is widened once for up to four of them. */
+#include "tensor/half.h"
+#include "weight/kernels/kernels.h"
+#include "weight/weight_internal.h"
+
+#include <float.h>
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
+
+enum { AHEAD = 2048, GROUP = 4 }; /* bytes of prefetch; vectors of activations that share a pass over a row */
+
+static inline float sum_lanes(__m256 v)
+{
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+
+/* ---- rows of floating-point numbers -------------------------------------------------------------------------------------------- */
+
+typedef enum element { F32, F16, BF16 } element;
+
+static inline __m256 load8(element type, const void *from)
+{
+    if (type == F32) return _mm256_loadu_ps(from);
+    const __m128i half = _mm_loadu_si128(from);
+    if (type == F16) return _mm256_cvtph_ps(half);
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
+}
+
+static inline float load1(element type, const void *from)
+{
+    if (type == F32) return *(const float *)from;
+    return type == F16 ? az_f16_widen(*(const uint16_t *)from) : az_bf16_widen(*(const uint16_t *)from);
+}
+
+/* One row with n <= GROUP vectors; type and n are constants where this is inlined. Two sums a vector, for any n, so that a result does
+ * not depend on the company it is computed in. */
+static inline __attribute__((always_inline)) void row_float(element type, int n, const char *row, int64_t cols, const float *x, float *y,
+                                                            int64_t y_stride)
+{
+    const int64_t size = type == F32 ? 4 : 2;
+    __m256 even[GROUP], odd[GROUP];
+    for (int j = 0; j < n; j++) even[j] = odd[j] = _mm256_setzero_ps();
+    int64_t i = 0;
+    for (; i + 16 <= cols; i += 16) {
+        const char *at = row + i * size;
+        _mm_prefetch(at + AHEAD, _MM_HINT_T0);
+        const __m256 w0 = load8(type, at), w1 = load8(type, at + 8 * size);
+        for (int j = 0; j < n; j++) {
+            even[j] = _mm256_fmadd_ps(w0, _mm256_loadu_ps(x + j * cols + i), even[j]);
+            odd[j] = _mm256_fmadd_ps(w1, _mm256_loadu_ps(x + j * cols + i + 8), odd[j]);
+        }
+    }
+    for (int j = 0; j < n; j++) {
+        float sum = sum_lanes(_mm256_add_ps(even[j], odd[j]));
+        for (int64_t k = i; k < cols; k++) sum += load1(type, row + k * size) * x[j * cols + k];
+        y[j * y_stride] = sum;
+    }
+}
+
+static inline __attribute__((always_inline)) void rows_float(element type, const void *rows, int64_t count, const az_columns *x, float *y,
+                                                             int64_t y_stride)
+{
+    const int64_t bytes = x->cols * (type == F32 ? 4 : 2);
+    const char *row = rows;
+    for (int64_t r = 0; r < count; r++, row += bytes) {
+        int64_t j = 0;
+        for (; j + 4 <= x->n; j += 4) row_float(type, 4, row, x->cols, x->value + j * x->cols, y + j * y_stride + r, y_stride);
+        for (; j + 2 <= x->n; j += 2) row_float(type, 2, row, x->cols, x->value + j * x->cols, y + j * y_stride + r, y_stride);
+        for (; j < x->n; j++) row_float(type, 1, row, x->cols, x->value + j * x->cols, y + j * y_stride + r, y_stride);
+    }
+}
+
+static void rows_f32(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
+{
+    rows_float(F32, rows, count, x, y, y_stride);
+}
+
+static void rows_f16(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
+{
+    rows_float(F16, rows, count, x, y, y_stride);
+}
+
+static void rows_bf16(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
+{
+    rows_float(BF16, rows, count, x, y, y_stride);
+}
+
+/* ---- rows of blocks -------------------------------------------------------------------------------------------------------------- */
+
+typedef enum blocks { Q8_0, Q4_0 } blocks;
+
+/* The scale of a block in all lanes. */
+static inline __m256 block_scale(const unsigned char *block)
+{
+    int16_t half;
+    memcpy(&half, block, sizeof half);
+    return _mm256_cvtph_ps(_mm_set1_epi16(half));
+}
+
+/* The 32 values of a block as bytes: q of q8_0, q + 8 of q4_0. */
+static inline __m256i block_bytes(blocks type, const unsigned char *block)
+{
+    if (type == Q8_0) return _mm256_loadu_si256((const __m256i *)(block + 2));
+    const __m128i packed = _mm_loadu_si128((const __m128i *)(block + 2));
+    return _mm256_and_si256(_mm256_set_m128i(_mm_srli_epi16(packed, 4), packed), _mm256_set1_epi8(15));
+}
+
+/* Sums of products of four consecutive values. The unsigned operand of maddubs is |w| (the sign moves to x) or w + 8 (whose surplus,
+ * `eights`, is taken off); pairs stay below 2^15 in both cases. */
+static inline __m256i block_products(blocks type, __m256i w, __m256i x, const int32_t *eights)
+{
+    const __m256i ones = _mm256_set1_epi16(1);
+    if (type == Q8_0) return _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w)), ones);
+    return _mm256_sub_epi32(_mm256_madd_epi16(_mm256_maddubs_epi16(w, x), ones), _mm256_loadu_si256((const __m256i *)eights));
+}
+
+static inline __attribute__((always_inline)) void row_blocks(blocks type, int n, const unsigned char *row, const az_columns *x, int64_t j0,
+                                                             float *y, int64_t y_stride)
+{
+    const int64_t count = x->cols / AZ_BLOCK, bytes = type == Q8_0 ? AZ_Q8_0_BYTES : AZ_Q4_0_BYTES;
+    const int8_t *q = x->q + j0 * x->cols;
+    const float *scale = x->scale + j0 * count;
+    const int32_t *eights = x->eights + j0 * count * 8;
+    __m256 sum[GROUP];
+    for (int j = 0; j < n; j++) sum[j] = _mm256_setzero_ps();
+    for (int64_t b = 0; b < count; b++, row += bytes) {
+        _mm_prefetch((const char *)row + AHEAD, _MM_HINT_T0);
+        const __m256i w = block_bytes(type, row);
+        const __m256 d = block_scale(row);
+        for (int j = 0; j < n; j++) {
+            const __m256i xq = _mm256_loadu_si256((const __m256i *)(q + j * x->cols + b * AZ_BLOCK));
+            const __m256 products = _mm256_cvtepi32_ps(block_products(type, w, xq, eights + (j * count + b) * 8));
+            sum[j] = _mm256_fmadd_ps(_mm256_mul_ps(d, _mm256_broadcast_ss(scale + j * count + b)), products, sum[j]);
+        }
+    }
+    for (int j = 0; j < n; j++) y[j * y_stride] = sum_lanes(sum[j]);
+}
+
+static inline __attribute__((always_inline)) void rows_blocks(blocks type, const void *rows, int64_t count, const az_columns *x, float *y,
+                                                              int64_t y_stride)
+{
+    const int64_t bytes = x->cols / AZ_BLOCK * (type == Q8_0 ? AZ_Q8_0_BYTES : AZ_Q4_0_BYTES);
+    const unsigned char *row = rows;
+    for (int64_t r = 0; r < count; r++, row += bytes) {
+        int64_t j = 0;
+        for (; j + 4 <= x->n; j += 4) row_blocks(type, 4, row, x, j, y + j * y_stride + r, y_stride);
+        for (; j + 2 <= x->n; j += 2) row_blocks(type, 2, row, x, j, y + j * y_stride + r, y_stride);
+        for (; j < x->n; j++) row_blocks(type, 1, row, x, j, y + j * y_stride + r, y_stride);
+    }
+}
+
+static void rows_q8_0(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
+{
+    rows_blocks(Q8_0, rows, count, x, y, y_stride);
+}
+
+static void rows_q4_0(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
+{
+    rows_blocks(Q4_0, rows, count, x, y, y_stride);
+}
+
+/* ---- activations to bytes ---------------------------------------------------------------------------------------------------------- */
+
+/* Four vectors of int32 within -127 .. 127 to 32 bytes in order. */
+static inline __m256i pack_bytes(const __m256i v[4])
+{
+    const __m256i packed = _mm256_packs_epi16(_mm256_packs_epi32(v[0], v[1]), _mm256_packs_epi32(v[2], v[3]));
+    return _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
+
+static void round_to_bytes(const float *value, int64_t blocks_count, int8_t *q, float *scale, int32_t *eights)
+{
+    const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
+    for (int64_t b = 0; b < blocks_count; b++) {
+        __m256 v[4], largest = _mm256_setzero_ps(), poison = _mm256_setzero_ps();
+        for (int i = 0; i < 4; i++) {
+            v[i] = _mm256_loadu_ps(value + b * AZ_BLOCK + 8 * i);
+            largest = _mm256_max_ps(_mm256_and_ps(v[i], magnitude), largest);
+            poison = _mm256_fmadd_ps(v[i], _mm256_setzero_ps(), poison); /* 0, or NaN when a value is not finite */
+        }
+        __m128 most = _mm_max_ps(_mm256_castps256_ps128(largest), _mm256_extractf128_ps(largest, 1));
+        most = _mm_max_ps(most, _mm_movehl_ps(most, most));
+        const float top = _mm_cvtss_f32(_mm_max_ss(most, _mm_movehdup_ps(most)));
+        scale[b] = top / 127 + sum_lanes(poison);
+        const __m256 inverse = _mm256_set1_ps(top >= FLT_MIN && isfinite(top) ? 127 / top : 0);
+        __m256i whole[4];
+        for (int i = 0; i < 4; i++) whole[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], inverse));
+        const __m256i packed = pack_bytes(whole);
+        _mm256_storeu_si256((__m256i *)(q + b * AZ_BLOCK), packed);
+        const __m256i fours = _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(8), packed), _mm256_set1_epi16(1));
+        _mm256_storeu_si256((__m256i *)(eights + b * 8), fours);
+    }
+}
+
+/* ---- widening ---------------------------------------------------------------------------------------------------------------------- */
+
+static void widen_f16(const uint16_t *from, int64_t n, float *to)
+{
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8) _mm256_storeu_ps(to + i, load8(F16, from + i));
+    for (; i < n; i++) to[i] = az_f16_widen(from[i]);
+}
+
+static void widen_bf16(const uint16_t *from, int64_t n, float *to)
+{
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8) _mm256_storeu_ps(to + i, load8(BF16, from + i));
+    for (; i < n; i++) to[i] = az_bf16_widen(from[i]);
+}
+
+static inline __attribute__((always_inline)) void widen_blocks(blocks type, const unsigned char *block, int64_t n, float *to)
+{
+    const __m256i offset = _mm256_set1_epi8(type == Q8_0 ? 0 : 8);
+    for (int64_t i = 0; i < n; i += AZ_BLOCK, block += type == Q8_0 ? AZ_Q8_0_BYTES : AZ_Q4_0_BYTES) {
+        const __m256i q = _mm256_sub_epi8(block_bytes(type, block), offset);
+        const __m256 d = block_scale(block);
+        const __m128i low = _mm256_castsi256_si128(q), high = _mm256_extracti128_si256(q, 1);
+        const __m128i part[4] = {low, _mm_srli_si128(low, 8), high, _mm_srli_si128(high, 8)};
+        for (int k = 0; k < 4; k++) _mm256_storeu_ps(to + i + 8 * k, _mm256_mul_ps(d, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(part[k]))));
+    }
+}
+
+static void widen_q8_0(const unsigned char *block, int64_t n, float *to)
+{
+    widen_blocks(Q8_0, block, n, to);
+}
+static void widen_q4_0(const unsigned char *block, int64_t n, float *to)
+{
+    widen_blocks(Q4_0, block, n, to);
+}
+
+const az_weight_kernels az_weight_kernels_avx2 = {
+    .name = "avx2",
+    .f32 = rows_f32,
+    .f16 = rows_f16,
+    .bf16 = rows_bf16,
+    .q8_0 = rows_q8_0,
+    .q4_0 = rows_q4_0,
+    .round_to_bytes = round_to_bytes,
+    .widen_f16 = widen_f16,
+    .widen_bf16 = widen_bf16,
+    .widen_q8_0 = widen_q8_0,
+    .widen_q4_0 = widen_q4_0,
+};

@@ -1,0 +1,157 @@
+/* kernels_portable.c - the kernels in plain C, for every processor. */
+#include "tensor/half.h"
+#include "weight/kernels/kernels.h"
+#include "weight/weight_internal.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+static void widen_f16(const uint16_t *from, int64_t n, float *to)
+{
+    for (int64_t i = 0; i < n; i++) to[i] = az_f16_widen(from[i]);
+}
+
+static void widen_bf16(const uint16_t *from, int64_t n, float *to)
+{
+    for (int64_t i = 0; i < n; i++) to[i] = az_bf16_widen(from[i]);
+}
+
+static float block_scale(const unsigned char *block)
+{
+    uint16_t half;
+    memcpy(&half, block, sizeof half);
+    return az_f16_widen(half);
+}
+
+static void widen_q8_0(const unsigned char *block, int64_t n, float *to)
+{
+    for (int64_t i = 0; i < n; i += AZ_BLOCK, block += AZ_Q8_0_BYTES) {
+        const float d = block_scale(block);
+        const int8_t *q = (const int8_t *)block + 2;
+        for (int j = 0; j < AZ_BLOCK; j++) to[i + j] = d * (float)q[j];
+    }
+}
+
+static void widen_q4_0(const unsigned char *block, int64_t n, float *to)
+{
+    for (int64_t i = 0; i < n; i += AZ_BLOCK, block += AZ_Q4_0_BYTES) {
+        const float d = block_scale(block);
+        for (int j = 0; j < AZ_BLOCK / 2; j++) {
+            to[i + j] = d * (float)((block[2 + j] & 15) - 8);
+            to[i + j + AZ_BLOCK / 2] = d * (float)((block[2 + j] >> 4) - 8);
+        }
+    }
+}
+
+static void round_to_bytes(const float *value, int64_t blocks, int8_t *q, float *scale, int32_t *eights)
+{
+    for (int64_t b = 0; b < blocks; b++, value += AZ_BLOCK, q += AZ_BLOCK, eights += 8) {
+        float largest = 0, poison = 0; /* poison: 0, or NaN when a value is not finite */
+        for (int j = 0; j < AZ_BLOCK; j++) {
+            largest = fmaxf(largest, fabsf(value[j]));
+            poison += 0 * value[j];
+        }
+        const float inverse = largest >= FLT_MIN && isfinite(largest) ? 127 / largest : 0;
+        scale[b] = largest / 127 + poison;
+        memset(eights, 0, 8 * sizeof *eights);
+        for (int j = 0; j < AZ_BLOCK; j++) {
+            q[j] = (int8_t)(isfinite(value[j]) ? rintf(value[j] * inverse) : 0);
+            eights[j / 4] += 8 * q[j];
+        }
+    }
+}
+
+/* Eight running sums, so that a compiler can keep them in vectors. */
+static float dot(const float *a, const float *b, int64_t n)
+{
+    float sum[8] = {0};
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        for (int j = 0; j < 8; j++) sum[j] += a[i + j] * b[i + j];
+    for (; i < n; i++) sum[0] += a[i] * b[i];
+    return ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
+}
+
+static void rows_f32(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
+{
+    const float *row = rows;
+    for (int64_t r = 0; r < count; r++, row += x->cols)
+        for (int64_t j = 0; j < x->n; j++) y[j * y_stride + r] = dot(row, x->value + j * x->cols, x->cols);
+}
+
+/* Rows of 16-bit values, widened in pieces that stay in the first cache. */
+static void rows_16(const uint16_t *row, int64_t count, const az_columns *x, float *y, int64_t y_stride,
+                    void (*widen)(const uint16_t *from, int64_t n, float *to))
+{
+    enum { PIECE = 512 };
+    float wide[PIECE];
+    for (int64_t r = 0; r < count; r++, row += x->cols) {
+        for (int64_t j = 0; j < x->n; j++) y[j * y_stride + r] = 0;
+        for (int64_t at = 0; at < x->cols; at += PIECE) {
+            const int64_t n = at + PIECE <= x->cols ? PIECE : x->cols - at;
+            widen(row + at, n, wide);
+            for (int64_t j = 0; j < x->n; j++) y[j * y_stride + r] += dot(wide, x->value + j * x->cols + at, n);
+        }
+    }
+}
+
+static void rows_f16(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
+{
+    rows_16(rows, count, x, y, y_stride, widen_f16);
+}
+
+static void rows_bf16(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
+{
+    rows_16(rows, count, x, y, y_stride, widen_bf16);
+}
+
+static void rows_q8_0(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
+{
+    const int64_t blocks = x->cols / AZ_BLOCK;
+    for (int64_t r = 0; r < count; r++)
+        for (int64_t j = 0; j < x->n; j++) {
+            const unsigned char *block = (const unsigned char *)rows + r * blocks * AZ_Q8_0_BYTES;
+            const int8_t *q = x->q + j * x->cols;
+            float sum = 0;
+            for (int64_t b = 0; b < blocks; b++, block += AZ_Q8_0_BYTES, q += AZ_BLOCK) {
+                const int8_t *w = (const int8_t *)block + 2;
+                int32_t products = 0;
+                for (int i = 0; i < AZ_BLOCK; i++) products += w[i] * q[i];
+                sum += block_scale(block) * x->scale[j * blocks + b] * (float)products;
+            }
+            y[j * y_stride + r] = sum;
+        }
+}
+
+static void rows_q4_0(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
+{
+    const int64_t blocks = x->cols / AZ_BLOCK;
+    for (int64_t r = 0; r < count; r++)
+        for (int64_t j = 0; j < x->n; j++) {
+            const unsigned char *block = (const unsigned char *)rows + r * blocks * AZ_Q4_0_BYTES;
+            const int8_t *q = x->q + j * x->cols;
+            float sum = 0;
+            for (int64_t b = 0; b < blocks; b++, block += AZ_Q4_0_BYTES, q += AZ_BLOCK) {
+                int32_t products = 0;
+                for (int i = 0; i < AZ_BLOCK / 2; i++)
+                    products += ((block[2 + i] & 15) - 8) * q[i] + ((block[2 + i] >> 4) - 8) * q[i + AZ_BLOCK / 2];
+                sum += block_scale(block) * x->scale[j * blocks + b] * (float)products;
+            }
+            y[j * y_stride + r] = sum;
+        }
+}
+
+const az_weight_kernels az_weight_kernels_portable = {
+    .name = "portable",
+    .f32 = rows_f32,
+    .f16 = rows_f16,
+    .bf16 = rows_bf16,
+    .q8_0 = rows_q8_0,
+    .q4_0 = rows_q4_0,
+    .round_to_bytes = round_to_bytes,
+    .widen_f16 = widen_f16,
+    .widen_bf16 = widen_bf16,
+    .widen_q8_0 = widen_q8_0,
+    .widen_q4_0 = widen_q4_0,
+};

@@ -1,0 +1,171 @@
+/* weight.c - making, checking, converting and describing weights. */
+#include "weight/weight_internal.h"
+
+#include <string.h>
+
+az_weight *az_weight_around(az_ctx *az, const az_format *format, int64_t rows, int64_t cols, az_tensor *part)
+{
+    az_weight *w = part ? az_alloc(az, sizeof *w) : NULL;
+    if (w) *w = (az_weight){.format = format, .rows = rows, .cols = cols, .part = {part}};
+    return w;
+}
+
+static const az_format *dense_format(az_dtype dtype)
+{
+    switch (dtype) {
+    case AZ_F32: return &az_format_f32;
+    case AZ_F64: return &az_format_f64;
+    case AZ_F16: return &az_format_f16;
+    case AZ_BF16: return &az_format_bf16;
+    default: return NULL;
+    }
+}
+
+az_weight *az_weight_dense(az_ctx *az, az_tensor *matrix)
+{
+    if (!matrix) return NULL;
+    const az_format *format = dense_format(matrix->dtype);
+    if (!format)
+        return az_fail(az, AZ_BAD_CALL, "dense weight: a matrix of type f32, f64, f16 or bf16 is needed, got %s",
+                       az_dtype_name(matrix->dtype));
+    if (matrix->rank != 2)
+        return az_fail(az, AZ_BAD_CALL, "dense weight: a matrix [rows, cols] is needed, got shape %s", az_shape_text(az, matrix));
+    return az_weight_from_parts(az, format, matrix->shape[0], matrix->shape[1], &matrix);
+}
+
+static int count_parts(const az_format *format)
+{
+    int n = 0;
+    while (n < AZ_WEIGHT_PARTS && format->part_name[n]) n++;
+    return n;
+}
+
+az_weight *az_weight_from_parts(az_ctx *az, const az_format *format, int64_t rows, int64_t cols, az_tensor *const *parts)
+{
+    if (!format || !parts) return NULL;
+    if (rows < 1 || cols < 1)
+        return az_fail(az, AZ_BAD_CALL, "weight of format %s: shape [%lld, %lld] is empty", format->name, (long long)rows, (long long)cols);
+    if (format->block > 1 && cols % format->block)
+        return az_fail(az, AZ_BAD_INPUT, "weight [%lld, %lld]: format %s needs a number of inputs divisible by %lld", (long long)rows,
+                       (long long)cols, format->name, (long long)format->block);
+    az_weight *w = az_alloc(az, sizeof *w);
+    if (!w) return NULL;
+    *w = (az_weight){.format = format, .rows = rows, .cols = cols};
+    for (int i = 0; i < count_parts(format); i++) {
+        if (!parts[i]) return az_fail(az, AZ_BAD_CALL, "weight of format %s: part '%s' is missing", format->name, format->part_name[i]);
+        w->part[i] = parts[i];
+    }
+    return !format->check || format->check(az, w) ? w : NULL;
+}
+
+bool az_check_blocks(az_ctx *az, const az_weight *w)
+{
+    const az_tensor *blocks = w->part[0];
+    const az_format *format = w->format;
+    const int64_t per_row = w->cols / format->block;
+    const bool fits = blocks->dtype == AZ_U8 && blocks->rank == 2 && blocks->shape[0] == w->rows && az_is_contiguous(blocks) &&
+                      per_row <= INT64_MAX / format->block_bytes && blocks->shape[1] == per_row * format->block_bytes;
+    if (!fits)
+        az_fail(az, AZ_BAD_CALL, "weight [%lld, %lld] of format %s: the blocks must be contiguous u8 [%lld, %lld], got %s %s",
+                (long long)w->rows, (long long)w->cols, format->name, (long long)w->rows, (long long)(per_row * format->block_bytes),
+                az_dtype_name(blocks->dtype), az_shape_text(az, blocks));
+    return fits;
+}
+
+az_weight *az_encode_blocks(az_ctx *az, const az_format *format, const az_tensor *dense, const float *importance,
+                            bool (*encode_block)(const float *x, const float *importance, unsigned char *out))
+{
+    const int64_t rows = dense->shape[0], cols = dense->shape[1], per_row = cols / format->block;
+    az_tensor *blocks = az_new2(az, AZ_U8, rows, per_row * format->block_bytes);
+    const float *x = az_f32(dense);
+    if (!blocks || !x) return NULL;
+    unsigned char *out = blocks->data;
+    int64_t bad = rows; /* first row with a value that is too large */
+#pragma omp parallel for schedule(static) num_threads(az_threads(az)) reduction(min : bad)
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t b = 0; b < per_row; b++) {
+            const float *weight = importance ? importance + b * format->block : NULL;
+            const int64_t at = r * per_row + b;
+            if (!encode_block(x + at * format->block, weight, out + at * format->block_bytes) && r < bad) bad = r;
+        }
+    if (bad < rows)
+        return az_fail(az, AZ_NUMERIC, "weight [%lld, %lld] cannot be stored as %s: row %lld holds a value beyond the format's range",
+                       (long long)rows, (long long)cols, format->name, (long long)bad);
+    return az_weight_around(az, format, rows, cols, blocks);
+}
+
+az_weight *az_weight_encode(az_ctx *az, const az_weight *w, const az_format *format, const float *importance)
+{
+    if (!w || !format) return NULL;
+    if (!format->encode) return az_fail(az, AZ_BAD_CALL, "format %s is made by its own method, not by encoding a matrix", format->name);
+    if (format->block > 1 && w->cols % format->block)
+        return az_fail(az, AZ_BAD_INPUT, "weight [%lld, %lld] cannot be stored as %s: the number of inputs must be divisible by %lld",
+                       (long long)w->rows, (long long)w->cols, format->name, (long long)format->block);
+    az_tensor *dense = az_weight_decode(az, w);
+    if (!dense) return NULL;
+    const int64_t bad = format->block > 1 ? az_first_nonfinite(dense) : -1;
+    if (bad >= 0)
+        return az_fail(az, AZ_NUMERIC, "weight [%lld, %lld] cannot be stored as %s: the value at row %lld, column %lld is not finite",
+                       (long long)w->rows, (long long)w->cols, format->name, (long long)(bad / w->cols), (long long)(bad % w->cols));
+    return format->encode(az, dense, importance);
+}
+
+az_tensor *az_weight_decode(az_ctx *az, const az_weight *w)
+{
+    az_tensor *dense = w ? az_new2(az, AZ_F32, w->rows, w->cols) : NULL;
+    if (!dense) return NULL;
+    float *out = az_f32_mut(dense);
+#pragma omp parallel for schedule(static) num_threads(az_threads(az))
+    for (int64_t r = 0; r < w->rows; r++) w->format->decode(w, r, 1, out + r * w->cols);
+    return dense;
+}
+
+az_weight *az_weight_share(az_ctx *az, const az_weight *w)
+{
+    az_weight *copy = w ? az_alloc(az, sizeof *copy) : NULL;
+    if (!copy) return NULL;
+    *copy = (az_weight){.format = w->format, .rows = w->rows, .cols = w->cols};
+    for (int i = 0; i < AZ_WEIGHT_PARTS; i++)
+        if (w->part[i] && !(copy->part[i] = az_share(az, w->part[i]))) return NULL;
+    return copy;
+}
+
+bool az_weight_is_trainable(const az_weight *w)
+{
+    return w && (w->format == &az_format_f32 || w->format == &az_format_f64);
+}
+
+bool az_weight_is_dense(const az_weight *w)
+{
+    return az_weight_is_trainable(w) || (w && (w->format == &az_format_f16 || w->format == &az_format_bf16));
+}
+
+size_t az_weight_bytes(const az_weight *w)
+{
+    size_t bytes = 0;
+    for (int i = 0; w && i < AZ_WEIGHT_PARTS; i++)
+        if (w->part[i]) bytes += (size_t)az_count(w->part[i]) * az_dtype_size(w->part[i]->dtype);
+    return bytes;
+}
+
+double az_weight_sparsity(az_ctx *az, const az_weight *w)
+{
+    if (!w) return 0;
+    const int threads = az_threads(az);
+    az_scope_push(az);
+    float *row = az_alloc_array(az, (size_t)w->cols, sizeof *row * (size_t)threads);
+    int64_t zeros = 0;
+    if (row) {
+        const int64_t share = (w->rows + threads - 1) / threads;
+#pragma omp parallel for schedule(static) num_threads(threads) reduction(+ : zeros)
+        for (int t = 0; t < threads; t++) {
+            float *mine = row + t * w->cols;
+            for (int64_t r = t * share; r < (t + 1) * share && r < w->rows; r++) {
+                w->format->decode(w, r, 1, mine);
+                for (int64_t j = 0; j < w->cols; j++) zeros += mine[j] == 0;
+            }
+        }
+    }
+    az_scope_pop(az);
+    return (double)zeros / ((double)w->rows * (double)w->cols);
+}

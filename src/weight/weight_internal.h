@@ -1,0 +1,32 @@
+/* weight_internal.h - what the formats of this room share. */
+#ifndef ADZE_WEIGHT_INTERNAL_H
+#define ADZE_WEIGHT_INTERNAL_H
+
+#include "adze/weight.h"
+#include "weight/kernels/kernels.h"
+
+/* values per block of q8_0 and q4_0, and the bytes of such blocks */
+enum { AZ_BLOCK = 32, AZ_Q8_0_BYTES = 34, AZ_Q4_0_BYTES = 18 };
+
+extern const az_format az_format_f32, az_format_f64, az_format_f16, az_format_bf16, az_format_q8_0, az_format_q4_0;
+
+/* Products on f32 tiles through BLAS, for formats without their own. */
+void az_tiles_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y);
+void az_tiles_matmul_t(az_ctx *az, const az_weight *w, const float *g, int64_t n, float *gx);
+
+/* Products by a kernel of weight/kernels, for up to AZ_FEW vectors: on x itself, or on x rounded to bytes. The rows of w->part[0] follow
+ * each other without gaps. */
+enum { AZ_FEW = 12 };
+void az_rows_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y, az_rows_kernel *kernel);
+void az_bytes_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y, az_rows_kernel *kernel);
+
+/* A weight of a format around one part [rows, ...], unchecked. */
+az_weight *az_weight_around(az_ctx *az, const az_format *format, int64_t rows, int64_t cols, az_tensor *part);
+/* The check of formats whose rows are blocks in a byte matrix [rows, cols / block * block_bytes]. */
+bool az_check_blocks(az_ctx *az, const az_weight *w);
+/* Encodes block after block. encode_block turns format->block values into format->block_bytes bytes; it returns false when a value is too
+ * large for the format. */
+az_weight *az_encode_blocks(az_ctx *az, const az_format *format, const az_tensor *dense, const float *importance,
+                            bool (*encode_block)(const float *x, const float *importance, unsigned char *out));
+
+#endif
