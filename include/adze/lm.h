@@ -109,7 +109,7 @@ size_t az_lm_bytes(const az_lm *lm);
 /* Sequences of different lengths, one after the other: sequence s has the tokens start[s] .. start[s+1] - 1. */
 typedef struct az_lm_batch { int sequences; const int32_t *token; const int64_t *start; } az_lm_batch;
 
-/* Keys and values of earlier tokens, for `sequences` sequences of at most `capacity` tokens. */
+/* Keys and values of earlier tokens (f32; f64 for an f64 model), for `sequences` sequences of at most `capacity` tokens. */
 typedef struct az_lm_cache az_lm_cache;
 az_lm_cache *az_lm_cache_new(az_ctx *az, const az_lm *lm, int sequences, int64_t capacity);
 int64_t az_lm_cache_length(const az_lm_cache *cache, int sequence);
@@ -118,7 +118,7 @@ void az_lm_cache_trim(az_lm_cache *cache, int sequence, int64_t length);        
 bool az_lm_cache_fork(az_ctx *az, az_lm_cache *cache, int from, int to);             /* `to` becomes a copy of `from` */
 size_t az_lm_cache_bytes(const az_lm_cache *cache);
 
-/* A hook sees the tensor x [tokens, ...] at each site whose name matches its glob ("blocks.*.mlp.down.in", "resid.3", "*"), and returns
+/* A hook sees the tensor x [tokens, ...] at each site whose name matches its glob ("blocks.*.mlp.down.in", "blocks.3.resid", "*"), and returns
  * the tensor to go on with: x itself, or a replacement of the same shape. Sites, in order:
  *   embed                                   [tokens, width]
  *   blocks.i.attn.{q,k,v}.in                normalised input (one tensor, three sites)
@@ -143,13 +143,13 @@ typedef struct az_lm_run {
     const az_lm_hook *hooks;
     int n_hooks;
     az_lm_output output;
-    bool checkpoint;            /* with a tape: recompute each block's inside in the backward pass */
+    bool checkpoint;            /* with a tape: recompute each block's inside in the backward pass (hooks then see it again, and must live as long as the tape) */
 } az_lm_run;
 
-/* Logits [tokens or sequences, vocabulary]. run NULL = all zeros. Fails on tokens outside the vocabulary and when a sequence outgrows the cache
- * or (without one) the model's context. */
+/* Logits [tokens or sequences, vocabulary]; with AZ_LOGITS_LAST a sequence without new tokens has no row. run NULL = all zeros. Fails on tokens outside the vocabulary and
+ * when a sequence outgrows the cache or (without one) the model's context. With a cache, sequence s of the batch continues sequence s of the cache. */
 az_tensor *az_lm_forward(az_ctx *az, const az_lm *lm, const az_lm_batch *batch, const az_lm_run *run);
-/* The pieces of the forward pass, for methods that work block by block. */
+/* The pieces of the forward pass, for methods that work block by block. A cache counts the new tokens when the head has run. */
 az_tensor *az_lm_embed(az_ctx *az, const az_lm *lm, const az_lm_batch *batch, const az_lm_run *run);
 az_tensor *az_lm_block_forward(az_ctx *az, const az_lm *lm, int block, az_tensor *x, const az_lm_batch *batch, const az_lm_run *run);
 az_tensor *az_lm_head_forward(az_ctx *az, const az_lm *lm, az_tensor *x, const az_lm_batch *batch, const az_lm_run *run);
@@ -162,14 +162,32 @@ typedef struct az_lm_score {
     double *weight;             /* [documents] number of scored tokens */
     az_estimate mean;           /* nats per token with its standard error over documents */
 } az_lm_score;
-typedef struct az_lm_score_options { int64_t context, stride, batch, limit; } az_lm_score_options; /* 0 = the model's context; context; automatic; all */
+/* Tokens of a window; by how many it advances; tokens per forward pass; documents. 0 = the model's context; context; automatic; all. */
+typedef struct az_lm_score_options { int64_t context, stride, batch, limit; } az_lm_score_options;
 /* Every token of every document once, each document for itself, after BOS (without BOS the first token is not scored). Documents longer than the context are
- * cut into windows of `context` tokens that advance by `stride`. A single unseparated document counts as the sequence of its windows. */
+ * cut into windows of `context` tokens that advance by `stride` and score what no earlier window has scored. A single unseparated document counts as the sequence of
+ * its windows: each of them is an entry of nll and weight. */
 az_lm_score *az_lm_score_documents(az_ctx *az, const az_lm *lm, const az_documents *documents, const az_lm_score_options *options);
 
 /* Calibration sequences: `count` windows of `length` tokens from the documents joined by EOS, chosen by seed (fewer if the text is short: noted). */
 typedef struct az_lm_sequences { int64_t count, length; int32_t *token; } az_lm_sequences;
 az_lm_sequences *az_lm_sample_sequences(az_ctx *az, const az_lm *lm, const az_documents *documents, int64_t count, int64_t length, uint64_t seed);
+
+/* ---- calibration ------------------------------------------------------------------------------------------------------------- */
+
+/* What a linear layer reads, over all tokens of the calibration text. */
+typedef struct az_lm_statistics {
+    int64_t sequences, tokens;
+    const double *sum, *square; /* [in] sums over the tokens of x_j and of x_j^2 */
+    az_tensor *gram;            /* [in, in] f64, sum of x x^T; NULL unless asked for */
+} az_lm_statistics;
+enum { AZ_CALIBRATE_GRAM = 1 };
+/* May replace linear->weight (in the model's arena). Returning false ends the drive. */
+typedef bool (*az_lm_visit)(az_ctx *az, az_lm_linear *linear, const az_lm_statistics *statistics, void *user);
+/* The block-by-block drive of pruning and quantization: each block runs on all sequences as it is, while the statistics of its linear layers' inputs are
+ * gathered; `visit` sees the layers in the order of the forward pass (q, k and v share one set of statistics); then the block, as changed, runs again and makes the next
+ * block's inputs. Embedding, norms and head are not visited. Fails with layer and feature on activations that are not finite. */
+bool az_lm_calibrate(az_ctx *az, az_lm *lm, const az_lm_sequences *sequences, int flags, az_lm_visit visit, void *user);
 
 /* ---- generation -------------------------------------------------------------------------------------------------------------- */
 
@@ -179,12 +197,14 @@ typedef struct az_sampler {
     int64_t top_k, repeat_last, seed;
 } az_sampler;
 extern const az_option az_sampler_options[];
-/* One token from logits [vocabulary]; history = tokens so far (for the penalty); step makes draws of one generation independent. */
+/* One token from logits [vocabulary]; history = tokens so far (for the penalty, may be NULL); step makes draws of one generation independent. Settings of zero switch
+ * their filter off. Logits of -inf are impossible tokens; NaN and +inf are errors (returns -1). */
 int32_t az_sample(az_ctx *az, const az_sampler *sampler, const float *logits, int64_t vocabulary, const az_tokens *history, int64_t step);
 
 /* Called for each new token; returning false ends the generation. */
 typedef bool (*az_token_sink)(int32_t id, void *user);
-/* Continues the prompt by at most max_tokens tokens, or to EOS; prompt and result share one cache. Returns prompt and new tokens. */
+/* Continues the prompt (at least one token) by at most max_tokens tokens (negative: as many as fit), until EOS (which is not part of the result), the end of the
+ * context, or an interruption, which keeps what is done. Returns prompt and new tokens; {NULL, 0} on an error. */
 az_tokens az_lm_generate(az_ctx *az, const az_lm *lm, const az_tokens *prompt, int64_t max_tokens, const az_sampler *sampler,
                          az_token_sink sink, void *user);
 

@@ -5,6 +5,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+
+/* F16C, a name that some compilers' __builtin_cpu_supports does not know. */
+static bool has_f16c(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+#endif
+
 static az_cpu detect(void)
 {
     az_cpu cpu = {0};
@@ -16,7 +27,7 @@ static az_cpu detect(void)
     __builtin_cpu_init();
     cpu.avx2 = __builtin_cpu_supports("avx2");
     cpu.fma = __builtin_cpu_supports("fma");
-    cpu.f16c = __builtin_cpu_supports("f16c");
+    cpu.f16c = cpu.avx2 && has_f16c();
     cpu.avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw");
     cpu.vnni = __builtin_cpu_supports("avx512vnni");
 #elif defined(__aarch64__)

@@ -32,11 +32,14 @@ static void put_number(FILE *script, double value)
         fputs("NaN", script);
 }
 
-static void put_style(FILE *script, const char *title, bool svg)
+/* The head of a script whose picture has `panels` parts, one below the other. */
+static void put_style(FILE *script, const az_report *report, int panels, bool svg)
 {
-    fprintf(script, "set terminal %s size 800,500 noenhanced\n", svg ? "svg background rgb 'white'" : "pngcairo");
-    fputs("set encoding utf8\nset grid\nset key noenhanced outside bottom center horizontal\nset style data lines\nset title ", script);
-    put_quoted(script, title ? title : "");
+    int height = panels == 1 ? 450 : 300 * panels;
+    fprintf(script, "set terminal %s size 800,%d noenhanced\n", svg ? "svg background rgb 'white'" : "pngcairo", height);
+    fputs("set encoding utf8\nset grid\nset key noenhanced outside bottom center horizontal\n", script);
+    fprintf(script, "set multiplot layout %d,1 title ", panels);
+    put_quoted(script, report->title ? report->title : "");
     fputs(" noenhanced\n", script);
 }
 
@@ -78,17 +81,16 @@ static void put_panel(FILE *script, const az_report *report, const az_curve *fir
     fputc('\n', script);
 }
 
-static void put_curves(FILE *script, const az_report *report)
+static void put_curves(FILE *script, const az_report *report, bool svg)
 {
     int panels = 0, number = 0;
     for (const az_curve *curve = report->curves; curve; curve = curve->next) {
         put_curve_data(script, curve, number++);
         panels += opens_panel(report, curve);
     }
-    if (panels > 1) fprintf(script, "set multiplot layout %d,1\n", panels);
+    put_style(script, report, panels, svg);
     for (const az_curve *curve = report->curves; curve; curve = curve->next)
         if (opens_panel(report, curve)) put_panel(script, report, curve);
-    if (panels > 1) fputs("unset multiplot\n", script);
 }
 
 /* ---- bars ---- */
@@ -107,20 +109,13 @@ static void put_row_label(FILE *script, const az_row *row, int number)
     fprintf(script, "%d", number);
 }
 
-/* The rows of the last section as bars, a picture for each numeric column of its first row. */
-static bool put_bars(FILE *script, const az_report *report)
+/* The rows of a section, from its first one on, as lines of a label and the numbers that the first row names. */
+static void put_bar_data(FILE *script, const az_row *first)
 {
-    const char *section = NULL;
-    const az_row *first = NULL;
-    int columns = 0, number = 0;
-    for (const az_row *row = report->rows; row; row = row->next) section = row->section;
-    for (const az_row *row = report->rows; row && !first; row = row->next)
-        if (strcmp(row->section, section) == 0) first = row;
-    for (const az_cell *cell = first ? first->cells : NULL; cell; cell = cell->next) columns += cell->kind != AZ_CELL_TEXT;
-    if (columns == 0) return false;
+    int number = 0;
     fputs("$rows << EOD\n", script);
     for (const az_row *row = first; row; row = row->next) {
-        if (strcmp(row->section, section) != 0) continue;
+        if (strcmp(row->section, first->section) != 0) continue;
         put_row_label(script, row, ++number);
         for (const az_cell *cell = first->cells; cell; cell = cell->next) {
             if (cell->kind == AZ_CELL_TEXT) continue;
@@ -129,16 +124,29 @@ static bool put_bars(FILE *script, const az_report *report)
         }
         fputc('\n', script);
     }
-    fprintf(script, "EOD\nset style data histogram\nset style fill solid\nset boxwidth 0.8\nunset key\nset multiplot layout %d,1\n",
-            columns);
-    int column = 1;
+    fputs("EOD\n", script);
+}
+
+/* The rows of the last section as bars that stand on zero, a picture for each numeric column of its first row. */
+static bool put_bars(FILE *script, const az_report *report, bool svg)
+{
+    const char *section = NULL;
+    const az_row *first = NULL;
+    int columns = 0, column = 1;
+    for (const az_row *row = report->rows; row; row = row->next) section = row->section;
+    for (const az_row *row = report->rows; row && !first; row = row->next)
+        if (strcmp(row->section, section) == 0) first = row;
+    for (const az_cell *cell = first ? first->cells : NULL; cell; cell = cell->next) columns += cell->kind != AZ_CELL_TEXT;
+    if (columns == 0) return false;
+    put_bar_data(script, first);
+    put_style(script, report, columns, svg);
+    fputs("set style data histogram\nset style fill solid\nset boxwidth 0.8\nunset key\nset yrange [*<0:0<*]\n", script);
     for (const az_cell *cell = first->cells; cell; cell = cell->next) {
         if (cell->kind == AZ_CELL_TEXT) continue;
         fputs("set ylabel ", script);
         put_quoted(script, cell->key);
         fprintf(script, " noenhanced\nplot $rows using %d:xtic(1)\n", ++column);
     }
-    fputs("unset multiplot\n", script);
     return true;
 }
 
@@ -184,10 +192,9 @@ static bool draw(const az_report *report, const char *path, FILE *script, FILE *
     bool svg = ending && strcasecmp(ending, ".svg") == 0;
     if (!svg && !(ending && strcasecmp(ending, ".png") == 0))
         return az_fail(report->az, AZ_BAD_INPUT, "a plot is written to a file ending in .svg or .png, not to '%s'", path);
-    put_style(script, report->title, svg);
     if (report->curves)
-        put_curves(script, report);
-    else if (!put_bars(script, report))
+        put_curves(script, report, svg);
+    else if (!put_bars(script, report, svg))
         return az_fail(report->az, AZ_BAD_INPUT, "this report has nothing to plot: neither curves nor numbers");
     if (fflush(script) != 0) return az_fail(report->az, AZ_IO, "cannot write the plot's script: %s", strerror(errno));
     az_out *out = az_create(report->az, path);

@@ -42,4 +42,39 @@ bool az_lm_attach_vector(az_ctx *az, az_lm *lm, const az_lm_slot *slot, const az
  * that are still missing. Every way of making a model ends here. */
 bool az_lm_complete(az_ctx *az, az_lm *lm);
 
+enum { AZ_LM_BLOCK_TENSORS = 2 * (AZ_PARTS - AZ_PART_ATTN_NORM) }; /* at most, in a block */
+/* Places of the tensors of a block that a tape tracks at present; returns their number. */
+int az_lm_block_tracked(const az_lm *lm, int block, az_tensor **slots[AZ_LM_BLOCK_TENSORS]);
+
+/* ---- the cache's inside, which the forward pass reads and writes ---- */
+
+struct az_lm_cache {
+    int sequences;
+    int64_t capacity, blocks;
+    int64_t *length;    /* [sequences] tokens held */
+    az_tensor **k, **v; /* [blocks] of [sequences * capacity, kv_heads, head_dim] */
+};
+
+/* Copies the rows from .. from + count - 1 of fresh [tokens, kv_heads, head_dim] over the rows of the cache that start at `first`. */
+void az_lm_cache_store(az_tensor *rows, int64_t first, const az_tensor *fresh, int64_t from, int64_t count);
+
+/* ---- pieces that scoring and training share ---- */
+
+/* Logits of rows [n, width] that come from AZ_HIDDEN: the head alone. */
+az_tensor *az_lm_head_logits(az_ctx *az, const az_lm *lm, az_tensor *hidden);
+
+/* az_lm_score_documents for sequences of tokens, whose first tokens are not scored. */
+az_lm_score *az_lm_score_sequences(az_ctx *az, const az_lm *lm, const az_tokens *sequence, int64_t n, bool separated,
+                                   const az_lm_score_options *options);
+
+/* Documents as one stream of tokens: [BOS] document EOS [BOS] document EOS ...; where both are the same token it stands once between
+ * documents. */
+typedef struct az_lm_stream {
+    int32_t *token; /* [n] */
+    int64_t n;
+    int64_t *start; /* [documents + 1] position of each document's first token (its BOS if there is one); last: n */
+    int64_t documents;
+} az_lm_stream;
+az_lm_stream *az_lm_stream_of(az_ctx *az, const az_lm *lm, const az_documents *documents);
+
 #endif

@@ -1,0 +1,160 @@
+/* The fused steps against PyTorch 1.13's numbers and against the update rules written out in double, for both types and any number of
+ * threads. */
+#include "adze/optim.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <string.h>
+
+static const az_optimizer_options adamw = {.kind = AZ_ADAMW, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1};
+
+/* The fixture: four weights sin(i + 1), three gradients cos(i (t + 1)) - 0.3 t, lr 0.05, weight decay on. Made in PyTorch 1.13 by
+ *     w = torch.tensor([math.sin(i + 1) for i in range(4)], requires_grad=True)
+ *     opt = torch.optim.AdamW([w], lr=0.05, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)       or torch.optim.SGD([w], lr=0.05, ...)
+ *     for t in range(3): w.grad = torch.tensor([math.cos(i * (t + 1)) - 0.3 * t for i in range(4)]); opt.step() */
+static void check_against_torch(az_dtype dtype, const az_optimizer_options *options, const double *expected, double tolerance)
+{
+    az_ctx *az = az_open(NULL);
+    az_tensor *w = az_new1(az, dtype, 4), *g = az_new1(az, dtype, 4);
+    double value[4];
+    for (int i = 0; i < 4; i++) value[i] = sin(i + 1);
+    az_copy_into(az, w, az_from(az, AZ_F64, 1, (int64_t[]){4}, value));
+    az_optimizer *optimizer = az_optimizer_new(az, options, &w, 1, (bool[]){true});
+    for (int t = 0; t < 3; t++) {
+        for (int i = 0; i < 4; i++) value[i] = cos(i * (t + 1)) - 0.3 * t;
+        az_copy_into(az, g, az_from(az, AZ_F64, 1, (int64_t[]){4}, value));
+        cr_assert(az_optimizer_step(az, optimizer, &g, 0.05), "%s", az_error(az));
+    }
+    cr_assert_eq(az_optimizer_steps(optimizer), 3);
+    for (int i = 0; i < 4; i++) cr_assert_float_eq(az_item(w, i), expected[i], tolerance, "%d: %.16g", i, az_item(w, i));
+    az_close(az);
+}
+
+Test(optimizer, adamw_matches_torch)
+{
+    const double expected[4] = {0.6842741711413145, 0.8866029236787835, 0.25964588553839496, -0.6604868518680087};
+    check_against_torch(AZ_F64, &adamw, expected, 1e-14);
+    check_against_torch(AZ_F32, &adamw, expected, 1e-6);
+}
+
+Test(optimizer, sgd_matches_torch)
+{
+    const double plain[4] = {0.7245856751757654, 0.9841083394980175, 0.1890488186976483, -0.6537882160594245};
+    const double momentum[4] = {0.5970923450183387, 0.9585568229926855, 0.26552080438002673, -0.5894548006713435};
+    const double nesterov[4] = {0.5062955192795348, 1.0289403903742405, 0.30012009624946895, -0.5042184034706017};
+    az_optimizer_options sgd = {.kind = AZ_SGD, .weight_decay = 0.1};
+    check_against_torch(AZ_F64, &sgd, plain, 1e-14);
+    check_against_torch(AZ_F32, &sgd, plain, 1e-6);
+    sgd.beta1 = 0.9;
+    check_against_torch(AZ_F64, &sgd, momentum, 1e-14);
+    check_against_torch(AZ_F32, &sgd, momentum, 1e-6);
+    sgd.nesterov = true;
+    check_against_torch(AZ_F64, &sgd, nesterov, 1e-14);
+    check_against_torch(AZ_F32, &sgd, nesterov, 1e-6);
+}
+
+/* AdamW as the paper writes it, one weight at a time. */
+static void reference_adamw(double *w, double *m, double *v, double g, int t, double lr, double decay)
+{
+    *m = adamw.beta1 * *m + (1 - adamw.beta1) * g;
+    *v = adamw.beta2 * *v + (1 - adamw.beta2) * g * g;
+    const double mhat = *m / (1 - pow(adamw.beta1, t)), vhat = *v / (1 - pow(adamw.beta2, t));
+    *w -= lr * (mhat / (sqrt(vhat) + adamw.eps) + decay * *w);
+}
+
+/* A matrix of three blocks (which decays) and a vector (which does not), five steps; leaves the final matrix in out. */
+enum { ROWS = 37, COLS = 1111, WIDTH = 5 };
+
+static void run_two_parameters(int threads, bool compare, float *out /* [ROWS * COLS] */)
+{
+    static double w[ROWS * COLS + WIDTH], m[ROWS * COLS + WIDTH], v[ROWS * COLS + WIDTH];
+    az_ctx *az = az_open(&(az_settings){.threads = threads});
+    az_tensor *parameter[2] = {az_randn(az, AZ_F32, 2, (int64_t[]){ROWS, COLS}, 0.1, 1, 0),
+                               az_randn(az, AZ_F32, 1, (int64_t[]){WIDTH}, 0.1, 1, 1)};
+    const int matrix = ROWS * COLS, all = matrix + WIDTH;
+    for (int i = 0; i < all; i++) {
+        w[i] = i < matrix ? az_item(parameter[0], i) : az_item(parameter[1], i - matrix);
+        m[i] = v[i] = 0;
+    }
+    az_optimizer *optimizer = az_optimizer_new(az, &adamw, parameter, 2, NULL);
+    for (int t = 1; t <= 5; t++) {
+        az_tensor *g[2] = {az_randn(az, AZ_F32, 2, (int64_t[]){ROWS, COLS}, 1, 2, (uint64_t)t),
+                           az_randn(az, AZ_F32, 1, (int64_t[]){WIDTH}, 1, 3, (uint64_t)t)};
+        cr_assert(az_optimizer_step(az, optimizer, g, 0.01 / t));
+        for (int i = 0; compare && i < all; i++) {
+            const double slope = i < matrix ? az_item(g[0], i) : az_item(g[1], i - matrix);
+            reference_adamw(&w[i], &m[i], &v[i], slope, t, 0.01 / t, i < matrix ? 0.1 : 0);
+        }
+    }
+    for (int i = 0; compare && i < all; i++) {
+        const double value = i < matrix ? az_item(parameter[0], i) : az_item(parameter[1], i - matrix);
+        cr_assert_float_eq(value, w[i], 1e-6, "%d: %.9g against %.9g", i, value, w[i]);
+    }
+    memcpy(out, az_f32(parameter[0]), sizeof(float) * ROWS * COLS);
+    az_close(az);
+}
+
+Test(optimizer, adamw_matches_a_reference_and_does_not_depend_on_threads)
+{
+    static float one[ROWS * COLS], two[ROWS * COLS];
+    run_two_parameters(1, true, one);
+    run_two_parameters(2, false, two);
+    cr_assert_arr_eq(one, two, sizeof one);
+}
+
+Test(optimizer, a_restored_state_goes_on_bit_for_bit)
+{
+    az_ctx *az = az_open(NULL);
+    const int64_t shape[2] = {8, 9};
+    az_tensor *start = az_randn(az, AZ_F32, 2, shape, 1, 1, 0), *a = az_copy(az, start), *b;
+    az_optimizer *first = az_optimizer_new(az, &adamw, &a, 1, NULL), *second;
+    for (int t = 0; t < 4; t++) az_optimizer_step(az, first, (az_tensor *[]){az_randn(az, AZ_F32, 2, shape, 1, 2, (uint64_t)t)}, 0.01);
+    b = az_copy(az, a);
+    second = az_optimizer_new(az, &adamw, &b, 1, NULL);
+    az_tensor **from, **to;
+    const char **name, **again;
+    cr_assert_eq(az_optimizer_state(az, first, &from, &name), 2);
+    cr_assert_eq(az_optimizer_state(az, second, &to, &again), 2);
+    cr_assert_str_eq(name[0], "adamw.m.0");
+    cr_assert_str_eq(name[1], "adamw.v.0");
+    for (int i = 0; i < 2; i++) az_copy_into(az, to[i], from[i]);
+    az_optimizer_set_steps(second, az_optimizer_steps(first));
+    for (int t = 4; t < 8; t++) {
+        az_tensor *g = az_randn(az, AZ_F32, 2, shape, 1, 2, (uint64_t)t);
+        cr_assert(az_optimizer_step(az, first, &g, 0.01) && az_optimizer_step(az, second, &g, 0.01));
+    }
+    cr_assert_arr_eq(az_f32(a), az_f32(b), sizeof(float) * 72);
+    az_close(az);
+}
+
+Test(optimizer, a_gradient_that_is_a_view_counts_by_its_elements)
+{
+    az_ctx *az = az_open(NULL);
+    az_tensor *w = az_zeros(az, AZ_F32, 2, (int64_t[]){2, 3});
+    az_tensor *g = az_from(az, AZ_F32, 2, (int64_t[]){3, 2}, (float[]){1, 4, 2, 5, 3, 6});
+    az_optimizer *optimizer = az_optimizer_new(az, &(az_optimizer_options){.kind = AZ_SGD}, &w, 1, NULL);
+    az_tensor *view = az_share(az, g); /* the transpose */
+    view->shape[0] = 2, view->shape[1] = 3;
+    view->stride[0] = 1, view->stride[1] = 2;
+    cr_assert(az_optimizer_step(az, optimizer, &view, 1));
+    for (int i = 0; i < 6; i++) cr_assert_eq(az_item(w, i), -(i + 1));
+    az_close(az);
+}
+
+Test(optimizer, what_does_not_fit_is_refused)
+{
+    az_ctx *az = az_open(NULL);
+    az_tensor *w = az_zeros(az, AZ_F32, 1, (int64_t[]){3});
+    az_optimizer *optimizer = az_optimizer_new(az, &adamw, &w, 1, NULL);
+    cr_assert_not(az_optimizer_step(az, optimizer, (az_tensor *[]){az_zeros(az, AZ_F32, 1, (int64_t[]){4})}, 1));
+    cr_assert_eq(az_status_of(az), AZ_BAD_CALL);
+    cr_assert_eq(az_optimizer_steps(optimizer), 0);
+    az_clear(az);
+    cr_assert_null(az_optimizer_new(az, &(az_optimizer_options){.kind = AZ_ADAMW, .beta1 = 0.9, .beta2 = 1, .eps = 1e-8}, &w, 1, NULL));
+    cr_assert_eq(az_status_of(az), AZ_BAD_INPUT);
+    az_clear(az);
+    az_tensor *integers = az_zeros(az, AZ_I32, 1, (int64_t[]){3});
+    cr_assert_null(az_optimizer_new(az, &adamw, &integers, 1, NULL));
+    cr_assert_eq(az_status_of(az), AZ_BAD_CALL);
+    az_close(az);
+}
