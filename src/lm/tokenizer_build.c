@@ -1,0 +1,246 @@
+/* tokenizer_build.c - makes a tokenizer from a vocabulary: what each token stands for, and the tables that find tokens and merges. */
+#include "lm/tokenizer.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- tables ---- */
+
+static uint32_t hash_bytes(az_text text)
+{
+    uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a, with a last mixing for the low bits */
+    for (size_t i = 0; i < text.length; i++) hash = (hash ^ (unsigned char)text.data[i]) * 0x100000001b3u;
+    return (uint32_t)(hash >> 32 ^ hash);
+}
+
+static uint32_t hash_pair(int32_t left, int32_t right)
+{
+    uint64_t hash = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * 0x9e3779b97f4a7c15u;
+    return (uint32_t)(hash >> 32 ^ hash >> 15);
+}
+
+static bool table_new(az_ctx *az, az_token_table *table, int64_t entries)
+{
+    size_t slots = 4;
+    while (slots < 2 * (size_t)entries) slots *= 2;
+    table->slot = az_alloc_array(az, slots, sizeof *table->slot);
+    table->mask = (uint32_t)(slots - 1);
+    if (table->slot) memset(table->slot, 0xff, slots * sizeof *table->slot);
+    return table->slot != NULL;
+}
+
+/* The slot where the token is or would be. */
+static uint32_t token_slot(const az_tokenizer *t, az_text bytes)
+{
+    uint32_t at = hash_bytes(bytes) & t->tokens.mask;
+    while (t->tokens.slot[at] >= 0 && !az_text_equal(t->bytes[t->tokens.slot[at]], bytes)) at = (at + 1) & t->tokens.mask;
+    return at;
+}
+
+static uint32_t rank_slot(const az_tokenizer *t, int32_t left, int32_t right)
+{
+    uint32_t at = hash_pair(left, right) & t->ranks.mask;
+    for (int32_t rank; (rank = t->ranks.slot[at]) >= 0; at = (at + 1) & t->ranks.mask)
+        if (t->merge[rank].left == left && t->merge[rank].right == right) break;
+    return at;
+}
+
+int32_t az_tokenizer_find(const az_tokenizer *tokenizer, az_text bytes)
+{
+    return tokenizer->tokens.slot[token_slot(tokenizer, bytes)];
+}
+
+int32_t az_tokenizer_rank(const az_tokenizer *tokenizer, int32_t left, int32_t right)
+{
+    return tokenizer->ranks.slot[rank_slot(tokenizer, left, right)];
+}
+
+/* ---- what tokens stand for ---- */
+
+/* SentencePiece's mark of a space, U+2581. */
+static const char SPACE[] = "\xe2\x96\x81";
+enum { SPACE_BYTES = sizeof SPACE - 1 };
+
+static bool is_special(const az_tokenizer *t, int64_t id)
+{
+    return t->type[id] == AZ_TOKEN_CONTROL || t->type[id] == AZ_TOKEN_UNKNOWN || t->type[id] == AZ_TOKEN_USER;
+}
+
+/* The value of "<0x4A>", -1 for other spellings. */
+static int byte_of(az_text text)
+{
+    int digits[2];
+    if (text.length != 6 || memcmp(text.data, "<0x", 3) != 0 || text.data[5] != '>') return -1;
+    for (int i = 0; i < 2; i++) {
+        const char c = text.data[3 + i];
+        digits[i] = c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    }
+    return digits[0] < 0 || digits[1] < 0 ? -1 : digits[0] * 16 + digits[1];
+}
+
+static size_t unmark_spaces(az_text text, char *bytes)
+{
+    size_t n = 0;
+    for (size_t at = 0; at < text.length;) {
+        const bool space = text.length - at >= SPACE_BYTES && memcmp(text.data + at, SPACE, SPACE_BYTES) == 0;
+        bytes[n++] = space ? ' ' : text.data[at];
+        at += space ? SPACE_BYTES : 1;
+    }
+    return n;
+}
+
+/* Writes what token id stands for to `out`, which has room for its spelling. */
+static void set_bytes(az_tokenizer *t, int64_t id, char *out)
+{
+    const az_text text = t->text[id];
+    size_t length = 0;
+    if (t->type[id] == AZ_TOKEN_CONTROL || t->type[id] == AZ_TOKEN_UNKNOWN) {
+        length = 0;
+    } else if (t->type[id] == AZ_TOKEN_BYTE && byte_of(text) >= 0) {
+        out[length++] = (char)byte_of(text);
+    } else if (t->kind == AZ_TOKENIZER_SCORES) {
+        length = unmark_spaces(text, out);
+    } else {
+        const int64_t spelled = t->type[id] == AZ_TOKEN_USER ? -1 : az_spelled_bytes(text, out);
+        if (spelled < 0) memcpy(out, text.data, text.length);
+        length = spelled < 0 ? text.length : (size_t)spelled;
+    }
+    t->bytes[id] = (az_text){.data = out, .length = length};
+}
+
+static bool copy_vocabulary(az_ctx *az, az_tokenizer *t, const az_tokenizer_parts *parts)
+{
+    size_t total = 0;
+    for (int64_t i = 0; i < parts->size; i++) total += parts->text[i].length + 1;
+    char *spelling = az_alloc(az, total), *bytes = az_alloc(az, total);
+    t->text = az_alloc_array(az, (size_t)parts->size, sizeof *t->text);
+    t->bytes = az_alloc_array(az, (size_t)parts->size, sizeof *t->bytes);
+    t->type = az_alloc_array(az, (size_t)parts->size, sizeof *t->type);
+    t->score = az_alloc_array(az, (size_t)parts->size, sizeof *t->score);
+    if (!spelling || !bytes || !t->text || !t->bytes || !t->type || !t->score) return false;
+    for (int64_t i = 0; i < parts->size; i++) {
+        const az_text text = parts->text[i];
+        const int32_t type = parts->type ? parts->type[i] : AZ_TOKEN_NORMAL;
+        if (type < AZ_TOKEN_NORMAL || type > AZ_TOKEN_BYTE)
+            return az_fail(az, AZ_BAD_INPUT, "token %lld ('%s') has the unknown type %d", (long long)i, az_text_show(az, text), type);
+        if (parts->score && isnan(parts->score[i]))
+            return az_fail(az, AZ_BAD_INPUT, "the score of token %lld is not a number", (long long)i);
+        memcpy(spelling, text.data, text.length);
+        t->text[i] = (az_text){.data = spelling, .length = text.length};
+        t->type[i] = (uint8_t)type;
+        t->score[i] = parts->score ? parts->score[i] : 0;
+        set_bytes(t, i, bytes);
+        spelling += text.length + 1;
+        bytes += text.length + 1;
+    }
+    return true;
+}
+
+/* ---- indexes ---- */
+
+static bool index_tokens(az_ctx *az, az_tokenizer *t)
+{
+    if (!table_new(az, &t->tokens, t->size)) return false;
+    memset(t->byte, 0xff, sizeof t->byte);
+    t->word_safe = true;
+    for (int32_t i = 0; i < t->size; i++) {
+        const az_text bytes = t->bytes[i];
+        if (t->type[i] == AZ_TOKEN_BYTE && bytes.length == 1) t->byte[(unsigned char)bytes.data[0]] = i;
+        if (t->type[i] == AZ_TOKEN_CONTROL || t->type[i] == AZ_TOKEN_UNKNOWN || t->type[i] == AZ_TOKEN_BYTE || bytes.length == 0) continue;
+        const uint32_t slot = token_slot(t, bytes);
+        if (t->tokens.slot[slot] < 0) t->tokens.slot[slot] = i;
+        for (size_t c = 1; c < bytes.length; c++)
+            if (bytes.data[c] == ' ' && bytes.data[c - 1] != ' ') t->word_safe = false;
+    }
+    for (int b = 0; t->kind == AZ_TOKENIZER_RANKS && b < 256; b++)
+        t->byte[b] = az_tokenizer_find(t, (az_text){.data = (char[]){(char)b}, .length = 1});
+    return true;
+}
+
+static int by_spelling(const void *a, const void *b, void *tokenizer)
+{
+    const az_tokenizer *t = tokenizer;
+    return az_text_compare(t->text[*(const int32_t *)a], t->text[*(const int32_t *)b]);
+}
+
+static bool index_specials(az_ctx *az, az_tokenizer *t)
+{
+    int32_t n = 0;
+    for (int32_t i = 0; i < t->size; i++) n += is_special(t, i) && t->text[i].length > 0;
+    t->special = az_alloc_array(az, (size_t)n, sizeof *t->special);
+    if (!t->special) return false;
+    for (int32_t i = 0; i < t->size; i++) {
+        if (!is_special(t, i) || t->text[i].length == 0) continue;
+        t->special[t->specials++] = i;
+        t->special_first[(unsigned char)t->text[i].data[0]] = true;
+    }
+    qsort_r(t->special, (size_t)n, sizeof *t->special, by_spelling, t);
+    return true;
+}
+
+/* "left right" into three tokens. */
+static bool parse_merge(az_ctx *az, const az_tokenizer *t, az_text text, char *room, az_merge *merge)
+{
+    const char *space = text.length > 2 ? memchr(text.data + 1, ' ', text.length - 1) : NULL;
+    const char *end = text.data + text.length;
+    if (!space || space + 1 == end)
+        return az_fail(az, AZ_BAD_INPUT, "merge '%s' is not of the form \"left right\"", az_text_show(az, text));
+    const int64_t left = az_spelled_bytes((az_text){.data = text.data, .length = (size_t)(space - text.data)}, room);
+    const int64_t right = left < 0 ? -1 : az_spelled_bytes((az_text){.data = space + 1, .length = (size_t)(end - space - 1)}, room + left);
+    if (right < 0) return az_fail(az, AZ_BAD_INPUT, "merge '%s' has a character that spells no byte", az_text_show(az, text));
+    merge->left = az_tokenizer_find(t, (az_text){.data = room, .length = (size_t)left});
+    merge->right = az_tokenizer_find(t, (az_text){.data = room + left, .length = (size_t)right});
+    merge->joined = az_tokenizer_find(t, (az_text){.data = room, .length = (size_t)(left + right)});
+    if (merge->left < 0 || merge->right < 0 || merge->joined < 0)
+        return az_fail(az, AZ_BAD_INPUT, "merge '%s' has a part or a result that is not in the vocabulary", az_text_show(az, text));
+    return true;
+}
+
+static bool index_merges(az_ctx *az, az_tokenizer *t, const az_tokenizer_parts *parts)
+{
+    if (parts->merges >= 1 << 24) return az_fail(az, AZ_BAD_INPUT, "%lld merges are more than 2^24", (long long)parts->merges);
+    size_t longest = 0;
+    for (int64_t i = 0; i < parts->merges; i++) longest = parts->merge[i].length > longest ? parts->merge[i].length : longest;
+    char *room = az_alloc(az, longest);
+    t->merge = az_alloc_array(az, (size_t)parts->merges, sizeof *t->merge);
+    if (!room || !t->merge || !table_new(az, &t->ranks, parts->merges)) return false;
+    for (int64_t i = 0; i < parts->merges; i++) {
+        if (!parse_merge(az, t, parts->merge[i], room, &t->merge[i])) return false;
+        const uint32_t slot = rank_slot(t, t->merge[i].left, t->merge[i].right);
+        if (t->ranks.slot[slot] < 0) t->ranks.slot[slot] = (int32_t)i;
+        t->merges++;
+    }
+    t->word_code = az_word_code(az, parts->pattern);
+    return t->word_code != NULL;
+}
+
+static bool check_id(az_ctx *az, const az_tokenizer_parts *parts, int64_t id, const char *what)
+{
+    if (id >= -1 && id < parts->size) return true;
+    return az_fail(az, AZ_BAD_INPUT, "the %s token is %lld, but the vocabulary has %lld tokens", what, (long long)id,
+                   (long long)parts->size);
+}
+
+az_tokenizer *az_tokenizer_build(az_ctx *az, const az_tokenizer_parts *parts)
+{
+    if (parts->size < 1 || parts->size > 1 << 24)
+        return az_fail(az, AZ_BAD_INPUT, "a vocabulary has from 1 to 2^24 tokens, not %lld", (long long)parts->size);
+    if (!check_id(az, parts, parts->bos, "BOS") || !check_id(az, parts, parts->eos, "EOS") ||
+        !check_id(az, parts, parts->unknown, "unknown"))
+        return NULL;
+    az_tokenizer *t = az_alloc(az, sizeof *t);
+    if (!t) return NULL;
+    *t = (az_tokenizer){.kind = parts->kind,
+                        .size = (int32_t)parts->size,
+                        .pattern = parts->pattern,
+                        .bos = (int32_t)parts->bos,
+                        .eos = (int32_t)parts->eos,
+                        .unknown = (int32_t)parts->unknown,
+                        .add_bos = parts->add_bos,
+                        .add_eos = parts->add_eos,
+                        .add_space_prefix = parts->add_space_prefix};
+    if (!copy_vocabulary(az, t, parts) || !index_tokens(az, t) || !index_specials(az, t)) return NULL;
+    if (t->kind == AZ_TOKENIZER_RANKS && !index_merges(az, t, parts)) return NULL;
+    return t;
+}
