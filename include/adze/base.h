@@ -188,6 +188,8 @@ void az_options_help(const az_option *table, FILE *out);
 const char *az_option_type_name(const az_option *option);
 /* "1 to 8", "at least 0"; "" when any value will do. In the current scope. */
 const char *az_option_range(az_ctx *az, const az_option *option);
+/* "(linear, cosine; default cosine)", "(1 to 8; required)" */
+void az_option_print_limits(const az_option *option, FILE *out);
 /* The word among n that a mistyped one most probably meant (edit distance with swaps); NULL when none is near. */
 const char *az_nearest(const char *word, const char *const *words, int n);
 
@@ -207,6 +209,7 @@ void az_report_bool(az_report *report, const char *key, bool value);
 /* A curve of n points for --plot; curves of the same y_label share a picture. In JSON it is an object of the section "curves". */
 void az_report_curve(az_report *report, const char *name, const char *x_label, const char *y_label, int64_t n, const double *x,
                      const double *y);
+bool az_report_is_empty(const az_report *report); /* neither rows nor curves */
 void az_report_print(const az_report *report, FILE *out);
 void az_report_json(const az_report *report, FILE *out);
 /* Writes the curves (or, without any, the numeric columns of the last section as bars) to an .svg or .png through gnuplot. */

@@ -349,17 +349,15 @@ static int left_column(const az_option *option, char *out, size_t size)
     return snprintf(out, size, "  %s=%s", option->name, az_option_type_name(option));
 }
 
-static void print_limits(const az_option *option, FILE *out)
+void az_option_print_limits(const az_option *option, FILE *out)
 {
     char range[64];
-    fputs(" (", out);
+    fputc('(', out);
     for (const char *const *choice = option->choices; option->type == AZ_CHOICE && *choice; choice++)
         fprintf(out, "%s%s", *choice, choice[1] ? ", " : "; ");
     if (*range_text(option, range, sizeof range)) fprintf(out, "%s; ", range);
-    if (!option->fallback)
-        fputs("required)\n", out);
-    else
-        fprintf(out, "default %s)\n", *option->fallback ? option->fallback : "none");
+    if (!option->fallback) fputs("required)", out);
+    else fprintf(out, "default %s)", *option->fallback ? option->fallback : "none");
 }
 
 void az_options_help(const az_option *table, FILE *out)
@@ -372,7 +370,8 @@ void az_options_help(const az_option *table, FILE *out)
     }
     for (const az_option *option = table; option->name; option++) {
         left_column(option, left, sizeof left);
-        fprintf(out, "%-*s  %s", width, left, option->help);
-        print_limits(option, out);
+        fprintf(out, "%-*s  %s ", width, left, option->help);
+        az_option_print_limits(option, out);
+        fputc('\n', out);
     }
 }

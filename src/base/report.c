@@ -117,6 +117,11 @@ void az_report_curve(az_report *report, const char *name, const char *x_label, c
 
 /* ---- reading back ---- */
 
+bool az_report_is_empty(const az_report *report)
+{
+    return !report || (!report->rows && !report->curves);
+}
+
 const az_cell *az_row_cell(const az_row *row, const char *key)
 {
     for (const az_cell *cell = row->cells; cell; cell = cell->next)

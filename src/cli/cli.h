@@ -1,0 +1,107 @@
+/* cli.h - what the verbs of the command share.
+ *
+ * A verb is a file of this folder and a line in main.c. It describes its options by tables, like a method; parsing, --help, the manual and
+ * the completion are made from them. It fills job->report, which main prints as tables or JSON lines and draws for --plot. */
+#ifndef ADZE_CLI_H
+#define ADZE_CLI_H
+
+#include "adze/adze.h"
+
+/* Exit codes. INTERRUPTED is what a shell expects after Ctrl-C. */
+enum { CLI_OK = 0, CLI_NEGATIVE = 1, CLI_BAD = 2, CLI_INTERRUPTED = 130 };
+
+/* Options that every verb has. */
+typedef struct cli_common {
+    bool json, quiet, help;
+    const char *plot;      /* "" = none */
+    int64_t seed, threads; /* threads 0 = every core */
+    double memory;         /* limit in GiB, 0 = none */
+    int progress;          /* cli_progress */
+} cli_common;
+typedef enum cli_progress { CLI_PROGRESS_AUTO, CLI_PROGRESS_BAR, CLI_PROGRESS_JSON, CLI_PROGRESS_NONE } cli_progress;
+extern const az_option cli_common_options[];
+
+/* A table of options and where in the verb's settings its struct lies. A list of groups ends with a NULL table. */
+typedef struct cli_group {
+    const char *title;
+    const az_option *table;
+    size_t offset;
+} cli_group;
+
+typedef struct cli_verb cli_verb;
+
+typedef struct cli_job {
+    az_ctx *az;
+    const cli_verb *verb;
+    const cli_common *common;
+    const char *const *word; /* what stands on the line besides options */
+    int words;
+    az_report *report;
+    bool plotted; /* --plot is served already */
+} cli_job;
+
+struct cli_verb {
+    const char *name, *summary; /* summary: one line, lower case, no full stop */
+    const char *usage;          /* what follows "adze NAME" */
+    const char *details;        /* a paragraph or two of help */
+    const cli_group *groups;    /* NULL = only the common options */
+    size_t settings_size;       /* of the struct that the groups describe */
+    int min_words, max_words;   /* max -1 = any number */
+    int (*run)(cli_job *job, const void *settings);
+};
+
+/* Every verb, NULL-terminated, in the order of help; by name, NULL when there is none. */
+extern const cli_verb *const cli_verbs[];
+const cli_verb *cli_verb_by_name(const char *name);
+
+/* ---- arguments.c ---- */
+
+typedef struct cli_line {
+    cli_common common;
+    void *settings;
+    const char **word;
+    int words;
+} cli_line;
+/* Reads the arguments after the verb. Fails on unknown options, missing values and a wrong number of words (unless --help is among them).
+ */
+bool cli_parse(az_ctx *az, const cli_verb *verb, int argc, char **argv, cli_line *line);
+/* The letter that stands for an option's name, 0 when there is none. */
+char cli_letter(const char *option);
+/* "name:options" -> the method and its settings; fails on unknown names and proposes the nearest. */
+const az_method *cli_method(az_ctx *az, const char *word, void **settings);
+
+/* ---- console.c ---- */
+
+/* The progress sink that the common options ask for; NULL = silence. */
+void (*cli_progress_sink(const cli_common *common))(const az_progress_event *event, void *user);
+/* "adze: ..." on the standard error, after the progress bar is wiped away. */
+void cli_complain(const char *format, ...) AZ_PRINTF(1, 2);
+/* A remark for the reader on the standard error; silent with --quiet. */
+void cli_remark(const cli_job *job, const char *format, ...) AZ_PRINTF(2, 3);
+
+/* ---- files.c ---- */
+
+/* A model's file: the name itself, or a bundled model's name ("tales"), looked for in $ADZE_MODELS and beside the program. */
+const char *cli_model_path(az_ctx *az, const char *name);
+az_lm *cli_load(cli_job *job, const char *name);
+/* Fails early when a result could not be written there. */
+bool cli_check_output(az_ctx *az, const char *path);
+/* A format by name; fails and proposes the nearest. NULL without failing for "" (keep as it is). */
+const az_format *cli_format(az_ctx *az, const char *name);
+
+/* ---- help.c, manual.c ---- */
+
+void cli_print_usage(FILE *out);
+void cli_print_verb(const cli_verb *verb, FILE *out);
+/* "  -p, --prompt=text": how an option is typed. */
+void cli_option_text(const az_option *option, char *out, size_t size);
+void cli_print_manual(FILE *out);
+void cli_print_completion(FILE *out);
+void cli_print_version(FILE *out);
+
+/* ---- the verbs ---- */
+
+extern const cli_verb cli_run, cli_train, cli_tokenize, cli_corpus, cli_info, cli_convert, cli_evaluate, cli_compress, cli_methods,
+    cli_help, cli_claim;
+
+#endif

@@ -1,0 +1,116 @@
+/* main.c - the command: finds the verb, reads its line, runs it, prints its report, and turns the outcome into an exit code. */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+
+const cli_verb *const cli_verbs[] = {
+    &cli_methods,
+    &cli_claim,
+    &cli_help,
+    NULL,
+};
+
+const cli_verb *cli_verb_by_name(const char *name)
+{
+    for (const cli_verb *const *verb = cli_verbs; *verb; verb++)
+        if (strcmp((*verb)->name, name) == 0) return *verb;
+    return NULL;
+}
+
+static int unknown_verb(const char *name)
+{
+    const char *names[64];
+    int n = 0;
+    for (; cli_verbs[n] && n < 64; n++) names[n] = cli_verbs[n]->name;
+    const char *nearest = az_nearest(name, names, n);
+    if (nearest)
+        cli_complain("there is no verb '%s'; did you mean '%s'?", name, nearest);
+    else
+        cli_complain("there is no verb '%s'; `adze help` lists them", name);
+    return CLI_BAD;
+}
+
+/* What the verb found goes to the standard output, and its curves to --plot. */
+static void publish(const cli_job *job)
+{
+    if (job->common->json)
+        az_report_json(job->report, stdout);
+    else
+        az_report_print(job->report, stdout);
+    if (*job->common->plot && !job->plotted) az_report_plot(job->report, job->common->plot);
+}
+
+static int finish(const cli_job *job, int code)
+{
+    if (az_ok(job->az)) publish(job);
+    if (fflush(stdout) != 0) az_fail(job->az, AZ_IO, "cannot write to the standard output: %s", strerror(errno));
+    if (az_status_of(job->az) == AZ_INTERRUPTED)
+        cli_complain("interrupted");
+    else if (!az_ok(job->az))
+        cli_complain("%s", az_error(job->az));
+    if (az_interrupted(job->az)) return CLI_INTERRUPTED;
+    return az_ok(job->az) ? code : CLI_BAD;
+}
+
+static int run_verb(const cli_verb *verb, const cli_line *line)
+{
+    az_settings settings = {
+        .threads = (int)line->common.threads,
+        .seed = (uint64_t)line->common.seed,
+        .memory_limit = (size_t)(line->common.memory * 0x1p30),
+        .progress = cli_progress_sink(&line->common),
+    };
+    az_ctx *az = az_open(&settings);
+    if (!az) {
+        cli_complain("out of memory");
+        return CLI_BAD;
+    }
+    az_catch_interrupts();
+    cli_job job = {.az = az, .verb = verb, .common = &line->common, .word = line->word, .words = line->words};
+    job.report = az_report_new(az, NULL);
+    int code = verb->run(&job, line->settings);
+    code = finish(&job, code);
+    az_close(az);
+    return code;
+}
+
+static int dispatch(az_ctx *az, int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : "";
+    if (strcmp(name, "--version") == 0) {
+        cli_print_version(stdout);
+        return CLI_OK;
+    }
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) name = "help";
+    if (!*name) {
+        cli_print_usage(stderr);
+        return CLI_BAD;
+    }
+    const cli_verb *verb = cli_verb_by_name(name);
+    if (!verb) return unknown_verb(name);
+    cli_line line = {0};
+    if (!cli_parse(az, verb, argc - 2, argv + 2, &line)) {
+        cli_complain("%s", az_error(az));
+        return CLI_BAD;
+    }
+    if (line.common.help) {
+        cli_print_verb(verb, stdout);
+        return CLI_OK;
+    }
+    return run_verb(verb, &line);
+}
+
+int main(int argc, char **argv)
+{
+    signal(SIGPIPE, SIG_DFL); /* `adze ... | head` ends quietly */
+    az_ctx *az = az_open(&(az_settings){.threads = 1});
+    if (!az) {
+        cli_complain("out of memory");
+        return CLI_BAD;
+    }
+    int code = dispatch(az, argc, argv);
+    az_close(az);
+    return code;
+}
