@@ -6,41 +6,61 @@
 
 #include <cblas.h>
 
-/* Rows per tile: about 1 MiB of f32, fixed by the shape so that results do not depend on the number of threads. */
+/* Rows per tile: at most 4 MiB of f32, and 512. */
 static int64_t tile_rows(const az_weight *w)
 {
-    const int64_t fitting = (int64_t)(1 << 18) / (w->cols > 0 ? w->cols : 1);
-    const int64_t tile = fitting < 16 ? 16 : fitting > 256 ? 256 : fitting;
+    const int64_t fitting = (int64_t)(1 << 20) / w->cols;
+    const int64_t tile = fitting < 16 ? 16 : fitting > 512 ? 512 : fitting;
     return tile < w->rows ? tile : w->rows;
+}
+
+/* Rows first .. first + count - 1 as f32: where they lie when they are f32 already, else in `room`. */
+static const float *tile_of(az_ctx *az, const az_weight *w, int64_t first, int64_t count, float *room)
+{
+    if (w->format == &az_format_f32) return (const float *)w->part[0]->data + first * w->cols;
+#pragma omp parallel for schedule(static) num_threads(az_threads(az))
+    for (int64_t r = 0; r < count; r++) w->format->decode(w, first + r, 1, room + r * w->cols);
+    return room;
+}
+
+/* Room for a tile of `tile` rows; an f32 matrix is one tile and needs none. */
+static bool tile_room(az_ctx *az, const az_weight *w, int64_t *tile, float **room)
+{
+    const bool in_place = w->format == &az_format_f32;
+    *tile = in_place ? w->rows : tile_rows(w);
+    *room = in_place ? NULL : az_alloc_array(az, (size_t)*tile, (size_t)w->cols * sizeof(float));
+    return in_place || *room;
 }
 
 void az_tiles_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y)
 {
-    const int64_t rows = w->rows, cols = w->cols, tile = tile_rows(w);
+    const int64_t rows = w->rows, cols = w->cols;
+    int64_t tile;
+    float *room;
     az_scope_push(az);
-    float *decoded = az_alloc_array(az, (size_t)(tile * cols), sizeof *decoded);
-    for (int64_t first = 0; decoded && first < rows; first += tile) {
-        const int64_t count = first + tile <= rows ? tile : rows - first;
-#pragma omp parallel for schedule(static) num_threads(az_threads(az))
-        for (int64_t r = 0; r < count; r++) w->format->decode(w, first + r, 1, decoded + r * cols);
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)n, (int)count, (int)cols, 1, x, (int)cols, decoded, (int)cols, 0,
-                    y + first, (int)rows);
-    }
+    if (tile_room(az, w, &tile, &room))
+        for (int64_t first = 0; first < rows; first += tile) {
+            const int64_t count = first + tile <= rows ? tile : rows - first;
+            const float *rows_here = tile_of(az, w, first, count, room);
+            cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)n, (int)count, (int)cols, 1, x, (int)cols, rows_here, (int)cols, 0,
+                        y + first, (int)rows);
+        }
     az_scope_pop(az);
 }
 
 void az_tiles_matmul_t(az_ctx *az, const az_weight *w, const float *g, int64_t n, float *gx)
 {
-    const int64_t rows = w->rows, cols = w->cols, tile = tile_rows(w);
+    const int64_t rows = w->rows, cols = w->cols;
+    int64_t tile;
+    float *room;
     az_scope_push(az);
-    float *decoded = az_alloc_array(az, (size_t)(tile * cols), sizeof *decoded);
-    for (int64_t first = 0; decoded && first < rows; first += tile) {
-        const int64_t count = first + tile <= rows ? tile : rows - first;
-#pragma omp parallel for schedule(static) num_threads(az_threads(az))
-        for (int64_t r = 0; r < count; r++) w->format->decode(w, first + r, 1, decoded + r * cols);
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)n, (int)cols, (int)count, 1, g + first, (int)rows, decoded, (int)cols,
-                    first > 0, gx, (int)cols);
-    }
+    if (tile_room(az, w, &tile, &room))
+        for (int64_t first = 0; first < rows; first += tile) {
+            const int64_t count = first + tile <= rows ? tile : rows - first;
+            const float *rows_here = tile_of(az, w, first, count, room);
+            cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)n, (int)cols, (int)count, 1, g + first, (int)rows, rows_here,
+                        (int)cols, first > 0, gx, (int)cols);
+        }
     az_scope_pop(az);
 }
 

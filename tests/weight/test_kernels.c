@@ -1,0 +1,187 @@
+/* Kernels: every set of every format against sums in double over the decoded matrix, and against each other. */
+#include "weight/kernels/kernels.h"
+#include "weight/weight_internal.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <string.h>
+
+enum { MOST = 9 }; /* vectors of activations */
+
+static const az_weight_kernels *const *kernel_sets(void)
+{
+    static const az_weight_kernels *sets[3];
+    sets[0] = &az_weight_kernels_portable;
+    sets[1] = az_weight_kernels_here() == sets[0] ? NULL : az_weight_kernels_here();
+    return sets;
+}
+
+static az_tensor *normal(az_ctx *az, int64_t rows, int64_t cols, const char *what)
+{
+    return az_randn(az, AZ_F32, 2, (const int64_t[]){rows, cols}, 1, 11, az_stream(what, (uint64_t)(rows * 10007 + cols)));
+}
+
+static az_weight *weight(az_ctx *az, const char *format, int64_t rows, int64_t cols)
+{
+    return az_weight_encode(az, az_weight_dense(az, normal(az, rows, cols, "w")), az_format_by_name(format), NULL);
+}
+
+static az_rows_kernel *kernel_of(const az_weight_kernels *set, const char *format)
+{
+    if (strcmp(format, "f32") == 0) return set->f32;
+    if (strcmp(format, "f16") == 0) return set->f16;
+    if (strcmp(format, "bf16") == 0) return set->bf16;
+    return strcmp(format, "q8_0") == 0 ? set->q8_0 : set->q4_0;
+}
+
+static az_columns columns(az_ctx *az, const az_weight_kernels *set, const az_tensor *x, bool bytes)
+{
+    az_columns c = {.n = x->shape[0], .cols = x->shape[1], .value = az_f32(x)};
+    if (!bytes) return c;
+    const int64_t blocks = c.n * (c.cols / 32);
+    int8_t *q = az_alloc(az, (size_t)blocks * 32);
+    float *scale = az_alloc_array(az, (size_t)blocks, sizeof *scale);
+    int32_t *eights = az_alloc_array(az, (size_t)blocks, 8 * sizeof *eights);
+    set->round_to_bytes(c.value, blocks, q, scale, eights);
+    c.q = q, c.scale = scale, c.eights = eights;
+    return c;
+}
+
+/* |y - reference| may be: for rounded activations half a step (1/254 of the block's largest) times sum |w|; and f32 sums of cols terms, 4
+ * cols eps of sum |w x| being far more than any order of summation needs. */
+static double bound(const float *w, const float *x, int64_t cols, bool bytes)
+{
+    double sums = 0, rounding = 0;
+    for (int64_t b = 0; b < cols; b += 32) {
+        double largest = 0, magnitude = 0;
+        for (int64_t i = b; i < b + 32 && i < cols; i++) {
+            largest = fmax(largest, fabs((double)x[i]));
+            magnitude += fabs((double)w[i]);
+            sums += fabs((double)w[i] * (double)x[i]);
+        }
+        rounding += magnitude * largest / 254;
+    }
+    return sums * 4 * (double)cols * 0x1p-24 + (bytes ? rounding * 1.0001 : 0);
+}
+
+static double reference(const float *w, const float *x, int64_t cols)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < cols; i++) sum += (double)w[i] * (double)x[i];
+    return sum;
+}
+
+static void check_product(az_ctx *az, const az_weight_kernels *set, const az_weight *w, const az_tensor *x)
+{
+    const bool bytes = w->format->block > 1;
+    const float *dense = az_f32(az_weight_decode(az, w)), *xs = az_f32(x);
+    const az_columns c = columns(az, set, x, bytes);
+    float *y = az_alloc_array(az, (size_t)(c.n * w->rows), sizeof *y);
+    kernel_of(set, w->format->name)(w->part[0]->data, w->rows, &c, y, w->rows);
+    for (int64_t j = 0; j < c.n; j++)
+        for (int64_t r = 0; r < w->rows; r++) {
+            const float *row = dense + r * c.cols, *vector = xs + j * c.cols;
+            const double want = reference(row, vector, c.cols), got = (double)y[j * w->rows + r];
+            cr_assert_leq(fabs(got - want), bound(row, vector, c.cols, bytes), "%s %s [%d, %d] row %d vector %d: %g, not %g", set->name,
+                          w->format->name, (int)w->rows, (int)c.cols, (int)r, (int)j, got, want);
+        }
+}
+
+Test(kernels, products_are_those_of_the_decoded_matrix)
+{
+    az_ctx *az = az_open(NULL);
+    static const char *const names[] = {"f32", "f16", "bf16", "q8_0", "q4_0"};
+    for (const az_weight_kernels *const *set = kernel_sets(); *set; set++)
+        for (int f = 0; f < 5; f++)
+            for (int64_t n = 1; n <= MOST; n++)
+                for (int shape = 0; shape < 3; shape++) {
+                    const int64_t rows = (const int64_t[]){1, 7, 18}[shape], blocks = (const int64_t[]){1, 9, 4}[shape];
+                    const int64_t cols = f < 3 ? blocks * 37 - 6 : blocks * 32;
+                    az_scope_push(az);
+                    check_product(az, *set, weight(az, names[f], rows, cols), normal(az, n, cols, "x"));
+                    az_scope_pop(az);
+                }
+    cr_assert(az_ok(az), "%s", az_error(az));
+    az_close(az);
+}
+
+/* Extreme bytes of q8_0: -128 (which no encoder writes, but a file may hold) times 127, where 16-bit intermediates are tightest. */
+Test(kernels, no_sum_of_pairs_overflows)
+{
+    az_ctx *az = az_open(NULL);
+    float ones[64];
+    for (int i = 0; i < 64; i++) ones[i] = i % 3 ? 1 : -1;
+    az_tensor *x = az_from(az, AZ_F32, 2, (const int64_t[]){1, 64}, ones);
+    for (const az_weight_kernels *const *set = kernel_sets(); *set; set++)
+        for (int value = 0; value < 256; value += 1) {
+            unsigned char q8[68], q4[36];
+            memset(q8, value, sizeof q8), memset(q4, value, sizeof q4);
+            const uint16_t one = az_float_to_half(1);
+            for (int b = 0; b < 2; b++) memcpy(q8 + 34 * b, &one, 2), memcpy(q4 + 18 * b, &one, 2);
+            const az_columns c = columns(az, *set, x, true);
+            float y8, y4;
+            (*set)->q8_0(q8, 1, &c, &y8, 1);
+            (*set)->q4_0(q4, 1, &c, &y4, 1);
+            double want8 = 0, want4 = 0;
+            for (int i = 0; i < 64; i++) {
+                want8 += (double)(int8_t)value * (double)ones[i];
+                want4 += (i % 32 < 16 ? (value & 15) - 8 : (value >> 4) - 8) * (double)ones[i];
+            }
+            cr_assert_float_eq((double)y8, want8, 1e-3, "%s %d", (*set)->name, value);
+            cr_assert_float_eq((double)y4, want4, 1e-3, "%s %d", (*set)->name, value);
+        }
+    az_close(az);
+}
+
+Test(kernels, sets_round_activations_alike)
+{
+    const az_weight_kernels *here = az_weight_kernels_here();
+    az_ctx *az = az_open(NULL);
+    az_tensor *x = normal(az, 4, 256, "x");
+    for (int i = 0; i < 32; i++) az_f32_mut(x)[i] = 0, az_f32_mut(x)[32 + i] = 1e-41f * (float)i, az_f32_mut(x)[64 + i] *= 1e37f;
+    const az_columns a = columns(az, &az_weight_kernels_portable, x, true), b = columns(az, here, x, true);
+    cr_assert_arr_eq(a.q, b.q, 4 * 256);
+    cr_assert_arr_eq(a.scale, b.scale, 4 * 8 * sizeof(float));
+    cr_assert_arr_eq(a.eights, b.eights, 4 * 64 * sizeof(int32_t));
+    for (int i = 0; i < 4 * 256; i++)
+        cr_assert_leq(fabsf(az_f32(x)[i] - a.scale[i / 32] * (float)a.q[i]), a.scale[i / 32] * 0.5001f + 1e-38f);
+    az_close(az);
+}
+
+/* A NaN or an infinity among the activations must not come out as an ordinary number. */
+Test(kernels, what_is_not_finite_stays_so)
+{
+    az_ctx *az = az_open(NULL);
+    for (const az_weight_kernels *const *set = kernel_sets(); *set; set++)
+        for (int f = 0; f < 5; f++)
+            for (int bad = 0; bad < 3; bad++) {
+                static const char *const names[] = {"f32", "f16", "bf16", "q8_0", "q4_0"};
+                az_tensor *x = normal(az, 1, 96, "x");
+                az_f32_mut(x)[41] = (const float[]){NAN, INFINITY, -INFINITY}[bad];
+                const az_columns c = columns(az, *set, x, true);
+                float y;
+                kernel_of(*set, names[f])(weight(az, names[f], 1, 96)->part[0]->data, 1, &c, &y, 1);
+                cr_assert(!isfinite(y), "%s %s", (*set)->name, names[f]);
+            }
+    az_close(az);
+}
+
+Test(kernels, sets_widen_alike)
+{
+    const az_weight_kernels *here = az_weight_kernels_here(), *plain = &az_weight_kernels_portable;
+    az_ctx *az = az_open(NULL);
+    uint16_t *halves = az_alloc(az, 0x10000 * 2);
+    float *a = az_alloc(az, 0x10000 * 4), *b = az_alloc(az, 0x10000 * 4);
+    for (uint32_t h = 0; h < 0x10000; h++) halves[h] = (uint16_t)h;
+    plain->widen_f16(halves, 0x10000, a), here->widen_f16(halves, 0x10000, b);
+    cr_assert_arr_eq(a, b, 0x10000 * 4);
+    plain->widen_bf16(halves, 0x10000 - 3, a), here->widen_bf16(halves, 0x10000 - 3, b);
+    cr_assert_arr_eq(a, b, (0x10000 - 3) * 4);
+    for (int f = 0; f < 2; f++) {
+        const unsigned char *blocks = weight(az, f ? "q8_0" : "q4_0", 3, 320)->part[0]->data;
+        (f ? plain->widen_q8_0 : plain->widen_q4_0)(blocks, 960, a);
+        (f ? here->widen_q8_0 : here->widen_q4_0)(blocks, 960, b);
+        cr_assert_arr_eq(a, b, 960 * 4);
+    }
+    az_close(az);
+}
