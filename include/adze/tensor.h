@@ -127,6 +127,9 @@ az_tensor *az_clip(az_ctx *az, const az_tensor *x, double low, double high);
 /* mask != 0 ? a : b ; mask of any type, broadcast */
 az_tensor *az_where(az_ctx *az, const az_tensor *mask, const az_tensor *a, const az_tensor *b);
 
+/* out += scale * x; x broadcasts to out. Not tracked; out and x must not overlap. */
+void az_add_into(az_ctx *az, az_tensor *out, const az_tensor *x, double scale);
+
 /* ---- reductions -------------------------------------------------------------------------------------------------------------- */
 
 enum { AZ_ALL_AXES = -100 };

@@ -17,6 +17,10 @@ bool az_present(az_ctx *az, const char *name, const az_tensor *x);
 bool az_real(az_ctx *az, const char *name, const az_tensor *x);
 /* As az_real for both, and of one type. */
 bool az_same_real(az_ctx *az, const char *name, const az_tensor *a, const az_tensor *b);
+/* The values of x, contiguous and not tracked; shared when they already are contiguous. */
+const az_tensor *az_packed(az_ctx *az, const az_tensor *x);
+/* The shape that a and b broadcast to, in frame (type of a, no data); false with an error that names both shapes. */
+bool az_broadcast_shapes(az_ctx *az, const char *name, const az_tensor *a, const az_tensor *b, az_tensor *frame);
 /* An axis counted from the front, from one that may count from the end; -1 with an error when out of range. */
 int az_axis(az_ctx *az, const char *name, const az_tensor *x, int axis);
 /* True when x has this shape. */
