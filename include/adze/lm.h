@@ -22,19 +22,22 @@ typedef enum az_token_type { AZ_TOKEN_NORMAL = 1, AZ_TOKEN_UNKNOWN, AZ_TOKEN_CON
 
 /* Byte-level BPE (merges by rank), or SentencePiece-style BPE (merges by score, byte fallback). */
 typedef struct az_tokenizer az_tokenizer;
+/* BOS and EOS are added where the vocabulary has them; without AZ_PARSE_SPECIAL the spelling of a control token is plain text. */
 typedef enum az_tokenize_flags { AZ_ADD_BOS = 1, AZ_ADD_EOS = 2, AZ_PARSE_SPECIAL = 4 } az_tokenize_flags;
 
 az_tokens az_tokenize(az_ctx *az, const az_tokenizer *tokenizer, const char *text, size_t length, int flags);
 /* Bytes of a sequence, zero-terminated; special tokens are left out. */
 char *az_detokenize(az_ctx *az, const az_tokenizer *tokenizer, const int32_t *id, int64_t n, size_t *length);
-/* Bytes that token id adds when it follows `previous` (-1 = nothing): not zero-terminated, may be part of a character. */
+/* Bytes that token id adds when it follows `previous` (-1 = nothing): not zero-terminated, may be part of a character; none for special tokens and ids
+ * outside the vocabulary. */
 const char *az_token_bytes(const az_tokenizer *tokenizer, int32_t id, int32_t previous, size_t *length);
 int64_t az_vocabulary(const az_tokenizer *tokenizer);
 int32_t az_token_bos(const az_tokenizer *tokenizer);   /* -1 when there is none */
 int32_t az_token_eos(const az_tokenizer *tokenizer);
+bool az_tokenizer_wants_bos(const az_tokenizer *tokenizer); /* the model's file asks for BOS in front of a prompt */
 const char *az_token_text(const az_tokenizer *tokenizer, int32_t id); /* as the vocabulary spells it */
-/* Learns a byte-level BPE of `vocabulary` entries (256 bytes, <|endoftext|>, then merges by frequency, ties to the pair that sorts greater) on words
- * as the GPT-2 pattern splits them. */
+/* Learns a byte-level BPE of `vocabulary` entries (256 bytes, <|endoftext|>, then merges by frequency, ties to the pair whose bytes sort greater) on words
+ * as the GPT-2 pattern splits them. Fewer entries (noted) when the text has no more pairs. */
 az_tokenizer *az_tokenizer_train(az_ctx *az, const az_documents *documents, int64_t vocabulary);
 az_tokenizer *az_tokenizer_read_llama2c(az_ctx *az, const char *path, int64_t vocabulary);
 

@@ -235,6 +235,11 @@ int32_t az_token_eos(const az_tokenizer *tokenizer)
     return tokenizer ? tokenizer->eos : -1;
 }
 
+bool az_tokenizer_wants_bos(const az_tokenizer *tokenizer)
+{
+    return tokenizer && tokenizer->add_bos && tokenizer->bos >= 0;
+}
+
 const char *az_token_text(const az_tokenizer *tokenizer, int32_t id)
 {
     return tokenizer && id >= 0 && id < tokenizer->size ? tokenizer->text[id].data : "";
