@@ -41,19 +41,26 @@ static void NAME(mat_vec)(int64_t m, int64_t n, const REAL *a, int64_t lda, cons
     for (int64_t i = 0; i < m; i++) y[i] = NAME(row_dot)(n, a + i * lda, x);
 }
 
-/* Eight vectors of y at a time stay in registers while the rows of a stream by. */
+/* y [wide vectors] += x a, kept in registers while the rows of a stream by. */
+static inline __attribute__((always_inline)) void NAME(columns)(int wide, int64_t m, const REAL *x, const REAL *a, int64_t lda, REAL *y)
+{
+    enum { L = NAME(LANES), WIDEST = 8 };
+    NAME(vector) sum[WIDEST];
+    for (int u = 0; u < wide; u++) sum[u] = NAME(load)(y + u * L);
+    for (int64_t i = 0; i < m; i++)
+        for (int u = 0; u < wide; u++) sum[u] += x[i] * NAME(load)(a + i * lda + u * L);
+    for (int u = 0; u < wide; u++) NAME(store)(y + u * L, sum[u]);
+}
+
 static void NAME(vec_mat)(int64_t m, int64_t n, const REAL *x, const REAL *a, int64_t lda, REAL *y)
 {
-    enum { L = NAME(LANES), WIDE = 8 };
+    enum { L = NAME(LANES) };
     int64_t j = 0;
-    for (; j + WIDE * L <= n; j += WIDE * L) {
-        NAME(vector) sum[WIDE];
-        for (int u = 0; u < WIDE; u++) sum[u] = NAME(load)(y + j + u * L);
-        for (int64_t i = 0; i < m; i++)
-            for (int u = 0; u < WIDE; u++) sum[u] += x[i] * NAME(load)(a + i * lda + j + u * L);
-        for (int u = 0; u < WIDE; u++) NAME(store)(y + j + u * L, sum[u]);
-    }
-    for (int64_t i = 0; i < m && j < n; i++) NAME(row_axpy)(n - j, x[i], a + i * lda + j, y + j);
+    for (; j + 8 * L <= n; j += 8 * L) NAME(columns)(8, m, x, a + j, lda, y + j);
+    for (; j + 4 * L <= n; j += 4 * L) NAME(columns)(4, m, x, a + j, lda, y + j);
+    for (; j + L <= n; j += L) NAME(columns)(1, m, x, a + j, lda, y + j);
+    for (int64_t i = 0; i < m && j < n; i++)
+        for (int64_t column = j; column < n; column++) y[column] += x[i] * a[i * lda + column];
 }
 
 /* c [rows, 2 vectors] += a b with `rows` known to the compiler. */

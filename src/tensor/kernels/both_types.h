@@ -13,6 +13,7 @@ static inline double sigmoid_f64(double x)
 #define REAL         float
 #define NAME(x)      x##_f32
 #define AZ_MATRIX    az_matrix_f32
+#define AZ_NORM_ROW  az_norm_row_f32
 #define REAL_EXP     exp_f32
 #define REAL_SIGMOID sigmoid_f32
 #define REAL_TANH    tanh_f32
@@ -21,6 +22,7 @@ static inline double sigmoid_f64(double x)
 #undef REAL
 #undef NAME
 #undef AZ_MATRIX
+#undef AZ_NORM_ROW
 #undef REAL_EXP
 #undef REAL_SIGMOID
 #undef REAL_TANH
@@ -28,6 +30,7 @@ static inline double sigmoid_f64(double x)
 #define REAL         double
 #define NAME(x)      x##_f64
 #define AZ_MATRIX    az_matrix_f64
+#define AZ_NORM_ROW  az_norm_row_f64
 #define REAL_EXP     exp
 #define REAL_SIGMOID sigmoid_f64
 #define REAL_TANH    tanh
@@ -36,12 +39,14 @@ static inline double sigmoid_f64(double x)
 #undef REAL
 #undef NAME
 #undef AZ_MATRIX
+#undef AZ_NORM_ROW
 #undef REAL_EXP
 #undef REAL_SIGMOID
 #undef REAL_TANH
 
 static const az_kernels table = {
-    .f32 = {.exp = row_exp_f32,
+    .f32 = {.panel = 2 * LANES_f32,
+            .exp = row_exp_f32,
             .sigmoid = row_sigmoid_f32,
             .tanh = row_tanh_f32,
             .silu = row_silu_f32,
@@ -57,8 +62,15 @@ static const az_kernels table = {
             .scale = row_scale_f32,
             .mat_vec = mat_vec_f32,
             .vec_mat = vec_mat_f32,
-            .block = block_f32},
-    .f64 = {.exp = row_exp_f64,
+            .block = block_f32,
+            .softmax_gradient = row_softmax_gradient_f32,
+            .exp_scaled = row_exp_scaled_f32,
+            .sum_squares = row_sum_squares_f32,
+            .norm = row_norm_f32,
+            .norm_sums = row_norm_sums_f32,
+            .norm_gradient = row_norm_gradient_f32},
+    .f64 = {.panel = 2 * LANES_f64,
+            .exp = row_exp_f64,
             .sigmoid = row_sigmoid_f64,
             .tanh = row_tanh_f64,
             .silu = row_silu_f64,
@@ -74,5 +86,11 @@ static const az_kernels table = {
             .scale = row_scale_f64,
             .mat_vec = mat_vec_f64,
             .vec_mat = vec_mat_f64,
-            .block = block_f64},
+            .block = block_f64,
+            .softmax_gradient = row_softmax_gradient_f64,
+            .exp_scaled = row_exp_scaled_f64,
+            .sum_squares = row_sum_squares_f64,
+            .norm = row_norm_f64,
+            .norm_sums = row_norm_sums_f64,
+            .norm_gradient = row_norm_gradient_f64},
 };

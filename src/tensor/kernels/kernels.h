@@ -15,21 +15,35 @@ typedef struct az_matrix_f64 {
     int64_t row, column;
 } az_matrix_f64;
 
-#define REAL      float
-#define AZ_TABLE  az_kernels_f32
-#define AZ_MATRIX az_matrix_f32
-#include "tensor/kernels/table.h"
-#undef REAL
-#undef AZ_TABLE
-#undef AZ_MATRIX
+/* A row to be normalised: (x - shift) scale, then weight, and bias unless it is NULL. */
+typedef struct az_norm_row_f32 {
+    const float *x, *weight, *bias;
+    float shift, scale;
+} az_norm_row_f32;
+typedef struct az_norm_row_f64 {
+    const double *x, *weight, *bias;
+    double shift, scale;
+} az_norm_row_f64;
 
-#define REAL      double
-#define AZ_TABLE  az_kernels_f64
-#define AZ_MATRIX az_matrix_f64
+#define REAL        float
+#define AZ_TABLE    az_kernels_f32
+#define AZ_MATRIX   az_matrix_f32
+#define AZ_NORM_ROW az_norm_row_f32
 #include "tensor/kernels/table.h"
 #undef REAL
 #undef AZ_TABLE
 #undef AZ_MATRIX
+#undef AZ_NORM_ROW
+
+#define REAL        double
+#define AZ_TABLE    az_kernels_f64
+#define AZ_MATRIX   az_matrix_f64
+#define AZ_NORM_ROW az_norm_row_f64
+#include "tensor/kernels/table.h"
+#undef REAL
+#undef AZ_TABLE
+#undef AZ_MATRIX
+#undef AZ_NORM_ROW
 
 typedef struct az_kernels {
     az_kernels_f32 f32;

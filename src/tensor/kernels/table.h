@@ -2,6 +2,7 @@
  * Rows are contiguous; an output may be the input itself. */
 
 typedef struct AZ_TABLE {
+    int panel; /* columns that `block` likes best to find beside each other */
     void (*exp)(int64_t n, const REAL *x, REAL *y);
     void (*sigmoid)(int64_t n, const REAL *x, REAL *y);
     void (*tanh)(int64_t n, const REAL *x, REAL *y);
@@ -10,10 +11,14 @@ typedef struct AZ_TABLE {
     /* Replaces gy in g_up by gy silu(gate) and writes gy up silu'(gate) to g_gate. */
     void (*swiglu_gradient)(int64_t n, const REAL *gate, const REAL *up, REAL *g_gate, REAL *g_up);
     void (*softmax)(int64_t n, const REAL *x, REAL *y);
+    /* The gradient through a softmax row p, where inner is the sum of p gp: gp becomes p (gp - inner). */
+    void (*softmax_gradient)(int64_t n, const REAL *p, REAL inner, REAL *gp);
     REAL (*max)(int64_t n, const REAL *x); /* -infinity for n = 0 */
     REAL (*sum)(int64_t n, const REAL *x);
-    REAL (*sum_exp)(int64_t n, const REAL *x, REAL shift);            /* sum of exp(x - shift) */
-    REAL (*exp_shift)(int64_t n, const REAL *x, REAL shift, REAL *y); /* y = exp(x - shift); returns the sum of y */
+    REAL (*sum_exp)(int64_t n, const REAL *x, REAL shift);                         /* sum of exp(x - shift) */
+    REAL (*exp_shift)(int64_t n, const REAL *x, REAL shift, REAL *y);              /* y = exp(x - shift); returns the sum of y */
+    void (*exp_scaled)(int64_t n, const REAL *x, REAL shift, REAL scale, REAL *y); /* y = scale exp(x - shift) */
+    REAL (*sum_squares)(int64_t n, const REAL *x, REAL shift);                     /* sum of (x - shift)^2 */
     REAL (*dot)(int64_t n, const REAL *x, const REAL *y);
     void (*axpy)(int64_t n, REAL a, const REAL *x, REAL *y);  /* y += a x */
     void (*scale)(int64_t n, REAL a, const REAL *x, REAL *y); /* y = a x */
@@ -23,4 +28,10 @@ typedef struct AZ_TABLE {
     void (*vec_mat)(int64_t m, int64_t n, const REAL *x, const REAL *a, int64_t lda, REAL *y);
     /* c += a b for blocks that fit the cache: a [m, k] with any strides, b [k, n] and c [m, n] with contiguous rows. */
     void (*block)(int64_t m, int64_t n, int64_t k, AZ_MATRIX a, const REAL *b, int64_t ldb, REAL *c, int64_t ldc);
+    /* Normalised rows, z = (x - shift) scale. */
+    void (*norm)(int64_t n, const AZ_NORM_ROW *row, REAL *y); /* y = z weight + bias */
+    /* sums[0] = sum of weight gy, sums[1] = sum of weight gy z */
+    void (*norm_sums)(int64_t n, const AZ_NORM_ROW *row, const REAL *gy, REAL sums[2]);
+    /* gx = scale (weight gy - mean[0] - mean[1] z); g_weight += gy z */
+    void (*norm_gradient)(int64_t n, const AZ_NORM_ROW *row, const REAL *gy, const REAL mean[2], REAL *gx, REAL *g_weight);
 } AZ_TABLE;
