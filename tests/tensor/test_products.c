@@ -95,7 +95,7 @@ Test(matmul, empty_extents_and_misfits)
     cr_assert_null(az_matmul(az, y, y));
     cr_assert_eq(az_status_of(az), AZ_BAD_CALL);
     az_clear(az);
-    cr_assert_null(az_matmul_nt(az, y, also));
+    cr_assert_null(az_matmul_nt(az, y, none));
     cr_assert_null(az_matmul(az, NULL, y));
     az_close(az);
 }
