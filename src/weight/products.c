@@ -5,6 +5,8 @@
 #include "weight/weight_internal.h"
 
 #include <cblas.h>
+#include <omp.h>
+#include <string.h>
 
 /* Rows per tile: at most 4 MiB of f32, and 512. */
 static int64_t tile_rows(const az_weight *w)
@@ -80,16 +82,76 @@ void az_rows_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, f
     product_rows(az, w, &(az_columns){.n = n, .cols = w->cols, .value = x}, kernel, y);
 }
 
+/* x rounded to bytes, in the current scope; false without memory. */
+static bool round_columns(az_ctx *az, const float *x, int64_t n, int64_t cols, az_columns *rounded)
+{
+    const int64_t per_vector = cols / AZ_BLOCK;
+    int8_t *q = az_alloc_array(az, (size_t)n, (size_t)cols);
+    float *scale = az_alloc_array(az, (size_t)(n * per_vector), sizeof *scale);
+    int32_t *eights = az_alloc_array(az, (size_t)(n * per_vector), 8 * sizeof *eights);
+    if (!q || !scale || !eights) return false;
+    const az_weight_kernels *kernels = az_weight_kernels_here();
+#pragma omp parallel for schedule(static) num_threads(az_threads(az)) if (n > AZ_FEW)
+    for (int64_t j = 0; j < n; j++)
+        kernels->round_to_bytes(x + j * cols, per_vector, q + j * cols, scale + j * per_vector, eights + j * per_vector * 8);
+    *rounded = (az_columns){.n = n, .cols = cols, .value = x, .q = q, .scale = scale, .eights = eights};
+    return true;
+}
+
 void az_bytes_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y, az_rows_kernel *kernel)
 {
-    const size_t blocks = (size_t)(n * (w->cols / AZ_BLOCK));
+    az_columns rounded;
     az_scope_push(az);
-    int8_t *q = az_alloc_array(az, blocks, AZ_BLOCK);
-    float *scale = az_alloc_array(az, blocks, sizeof *scale);
-    int32_t *eights = az_alloc_array(az, blocks, 8 * sizeof *eights);
-    if (eights) {
-        az_weight_kernels_here()->round_to_bytes(x, (int64_t)blocks, q, scale, eights);
-        product_rows(az, w, &(az_columns){.n = n, .cols = w->cols, .value = x, .q = q, .scale = scale, .eights = eights}, kernel, y);
+    if (round_columns(az, x, n, w->cols, &rounded)) product_rows(az, w, &rounded, kernel, y);
+    az_scope_pop(az);
+}
+
+/* Activations in groups, ready for panels. */
+typedef struct packed_vectors {
+    int64_t n, groups, bytes, scales; /* vectors; groups of them; bytes and scales of a group */
+    char *value;                      /* [groups, bytes] */
+    float *scale;                     /* [groups, scales] */
+} packed_vectors;
+
+static bool pack_vectors(az_ctx *az, const az_columns *x, const az_panel_kernel *kernel, packed_vectors *packed)
+{
+    enum { V = AZ_PANEL_VECTORS };
+    const int64_t groups = (x->n + V - 1) / V, bytes = V * x->cols * kernel->value_bytes, scales = x->cols / AZ_BLOCK * 2 * V;
+    char *value = az_alloc_array(az, (size_t)groups, (size_t)bytes);
+    float *scale = az_alloc_array(az, (size_t)(groups * scales), sizeof *scale);
+    if (!value || !scale) return false;
+#pragma omp parallel for schedule(static) num_threads(az_threads(az))
+    for (int64_t g = 0; g < groups; g++) kernel->pack_vectors(x, g * V, value + g * bytes, scale + g * scales);
+    *packed = (packed_vectors){.n = x->n, .groups = groups, .bytes = bytes, .scales = scales, .value = value, .scale = scale};
+    return true;
+}
+
+/* The product of rows first .. first + count - 1, which are packed in `room`: a panel and its scales. */
+static void multiply_panel(const az_weight *w, int64_t first, const packed_vectors *x, const az_panel_kernel *kernel, char *room, float *y)
+{
+    const int64_t count = first + AZ_PANEL_ROWS <= w->rows ? AZ_PANEL_ROWS : w->rows - first, blocks = w->cols / AZ_BLOCK;
+    const unsigned char *rows = (const unsigned char *)w->part[0]->data + first * blocks * w->format->block_bytes;
+    float *row_scale = (float *)(room + AZ_PANEL_ROWS * w->cols * kernel->value_bytes);
+    kernel->pack_rows(rows, count, w->cols, room, row_scale);
+    for (int64_t g = 0; g < x->groups; g++) {
+        float sums[AZ_PANEL_VECTORS * AZ_PANEL_ROWS];
+        kernel->multiply(blocks, room, row_scale, x->value + g * x->bytes, x->scale + g * x->scales, sums);
+        for (int64_t v = 0, j = g * AZ_PANEL_VECTORS; v < AZ_PANEL_VECTORS && j < x->n; v++, j++)
+            memcpy(y + j * w->rows + first, sums + v * AZ_PANEL_ROWS, (size_t)count * sizeof *y);
+    }
+}
+
+void az_panels_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y, const az_panel_kernel *kernel)
+{
+    az_columns rounded;
+    packed_vectors packed;
+    az_scope_push(az);
+    const int64_t room_bytes = AZ_PANEL_ROWS * (w->cols * kernel->value_bytes + w->cols / AZ_BLOCK * (int64_t)sizeof(float));
+    char *rooms = az_alloc_array(az, (size_t)az_threads(az), (size_t)room_bytes);
+    if (rooms && round_columns(az, x, n, w->cols, &rounded) && pack_vectors(az, &rounded, kernel, &packed)) {
+#pragma omp parallel for schedule(dynamic) num_threads(az_threads(az))
+        for (int64_t first = 0; first < w->rows; first += AZ_PANEL_ROWS)
+            multiply_panel(w, first, &packed, kernel, rooms + omp_get_thread_num() * room_bytes, y);
     }
     az_scope_pop(az);
 }

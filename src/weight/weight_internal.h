@@ -16,9 +16,12 @@ void az_tiles_matmul_t(az_ctx *az, const az_weight *w, const float *g, int64_t n
 
 /* Products by a kernel of weight/kernels, for up to AZ_FEW vectors: on x itself, or on x rounded to bytes. The rows of w->part[0] follow
  * each other without gaps. */
-enum { AZ_FEW = 12 };
+enum { AZ_FEW = 24 };
 void az_rows_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y, az_rows_kernel *kernel);
 void az_bytes_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y, az_rows_kernel *kernel);
+
+/* The same for many vectors, by panels. */
+void az_panels_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y, const az_panel_kernel *kernel);
 
 /* A weight of a format around one part [rows, ...], unchecked. */
 az_weight *az_weight_around(az_ctx *az, const az_format *format, int64_t rows, int64_t cols, az_tensor *part);

@@ -19,9 +19,23 @@ typedef struct az_columns {
 /* y[j y_stride + r] = row r of the weight . vector j, for r < count and j < x->n. `rows` points to the first of these rows. */
 typedef void az_rows_kernel(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride);
 
+/* Products with many vectors of rounded activations. Rows are repacked into panels of 16 and vectors into groups of 3 (the missing ones are
+ * zero), which are then multiplied one pair after the other. */
+enum { AZ_PANEL_ROWS = 16, AZ_PANEL_VECTORS = 3 };
+typedef struct az_panel_kernel {
+    int64_t value_bytes; /* of a value in a panel or a group */
+    /* count <= 16 rows into panel [16 cols] (32-byte aligned) and scale [cols / 32, 16] */
+    void (*pack_rows)(const unsigned char *rows, int64_t count, int64_t cols, void *panel, float *scale);
+    /* vectors j0, j0 + 1, j0 + 2 into packed [3 cols] and scale [cols / 32, 6] */
+    void (*pack_vectors)(const az_columns *x, int64_t j0, void *packed, float *scale);
+    /* y[v 16 + r] = row r . vector v over `blocks` blocks of 32 columns */
+    void (*multiply)(int64_t blocks, const void *panel, const float *row_scale, const void *packed, const float *scale, float *y);
+} az_panel_kernel;
+
 typedef struct az_weight_kernels {
     const char *name;
     az_rows_kernel *f32, *f16, *bf16, *q8_0, *q4_0;
+    const az_panel_kernel *panel_q8_0, *panel_q4_0; /* NULL: many vectors are left to f32 tiles and BLAS */
     /* Rounds blocks * 32 values to q, scale and eights. */
     void (*round_to_bytes)(const float *value, int64_t blocks, int8_t *q, float *scale, int32_t *eights);
     /* n values to f32 */
@@ -34,6 +48,7 @@ typedef struct az_weight_kernels {
 extern const az_weight_kernels az_weight_kernels_portable;
 #if defined(__x86_64__)
 extern const az_weight_kernels az_weight_kernels_avx2;
+extern const az_panel_kernel az_panel_q8_0_avx2, az_panel_q4_0_avx2;
 #endif
 
 /* The fastest set that this processor runs. */

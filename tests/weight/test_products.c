@@ -1,0 +1,111 @@
+/* Products of whole weights: many vectors at once (panels, tiles) against one at a time (rows), tiles against sums in double. */
+#include "weight/weight_internal.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+
+static az_tensor *normal(az_ctx *az, int64_t rows, int64_t cols, const char *what)
+{
+    return az_randn(az, AZ_F32, 2, (const int64_t[]){rows, cols}, 1, 21, az_stream(what, (uint64_t)(rows * 10007 + cols)));
+}
+
+static az_weight *weight(az_ctx *az, const char *format, int64_t rows, int64_t cols)
+{
+    return az_weight_encode(az, az_weight_dense(az, normal(az, rows, cols, "w")), az_format_by_name(format), NULL);
+}
+
+/* sum |w x|, the scale of a sum's rounding */
+static double magnitude(const float *w, const float *x, int64_t cols)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < cols; i++) sum += fabs((double)w[i] * (double)x[i]);
+    return sum;
+}
+
+static void check_many(az_ctx *az, const char *format, int64_t rows, int64_t cols, int64_t n)
+{
+    az_weight *w = weight(az, format, rows, cols);
+    const float *x = az_f32(normal(az, n, cols, "x")), *dense = az_f32(az_weight_decode(az, w));
+    float *many = az_alloc_array(az, (size_t)(n * rows), sizeof *many), *one = az_alloc_array(az, (size_t)rows, sizeof *one);
+    w->format->matmul(az, w, x, n, many);
+    for (int64_t j = 0; j < n; j++) {
+        w->format->matmul(az, w, x + j * cols, 1, one);
+        for (int64_t r = 0; r < rows; r++)
+            cr_assert_leq(fabs((double)(many[j * rows + r] - one[r])), 1e-5 * magnitude(dense + r * cols, x + j * cols, cols),
+                          "%s [%d, %d], %d vectors: row %d of vector %d is %g, alone %g", format, (int)rows, (int)cols, (int)n, (int)r,
+                          (int)j, (double)many[j * rows + r], (double)one[r]);
+    }
+}
+
+/* Where block formats have no panels, many vectors are multiplied without rounding them, and differ from one by more. */
+Test(products, many_vectors_equal_one_at_a_time)
+{
+    az_ctx *az = az_open(NULL);
+    static const char *const names[] = {"f32", "f16", "bf16", "q8_0", "q4_0"};
+    for (int f = 0; f < 5; f++) {
+        if (f >= 3 && !az_weight_kernels_here()->panel_q8_0) continue;
+        for (int64_t n = AZ_FEW - 1; n <= AZ_FEW + 4; n++) check_many(az, names[f], 37, 96, n);
+        check_many(az, names[f], 16, 32, 30);
+        check_many(az, names[f], 1, 320, 31);
+        check_many(az, names[f], 600, 64, 26);
+    }
+    cr_assert(az_ok(az), "%s", az_error(az));
+    az_close(az);
+}
+
+Test(products, tiles_are_the_decoded_matrix)
+{
+    az_ctx *az = az_open(NULL);
+    static const char *const names[] = {"f32", "f16", "bf16", "q8_0", "q4_0"};
+    enum { R = 530, C = 64, N = 5 }; /* more rows than a tile has */
+    for (int f = 0; f < 5; f++) {
+        az_weight *w = weight(az, names[f], R, C);
+        const float *dense = az_f32(az_weight_decode(az, w)), *x = az_f32(normal(az, N, C, "x")), *g = az_f32(normal(az, N, R, "g"));
+        float *y = az_alloc(az, N * R * sizeof *y), *gx = az_alloc(az, N * C * sizeof *gx);
+        az_tiles_matmul(az, w, x, N, y);
+        az_tiles_matmul_t(az, w, g, N, gx);
+        for (int j = 0; j < N; j++) {
+            double back[C] = {0}, scale[C] = {0};
+            for (int r = 0; r < R; r++) {
+                double sum = 0;
+                for (int c = 0; c < C; c++) {
+                    sum += (double)dense[r * C + c] * (double)x[j * C + c];
+                    back[c] += (double)dense[r * C + c] * (double)g[j * R + r];
+                    scale[c] += fabs((double)dense[r * C + c] * (double)g[j * R + r]);
+                }
+                cr_assert_float_eq((double)y[j * R + r], sum, 1e-5 * magnitude(dense + r * C, x + j * C, C), "%s", names[f]);
+            }
+            for (int c = 0; c < C; c++) cr_assert_float_eq((double)gx[j * C + c], back[c], 1e-5 * scale[c], "%s", names[f]);
+        }
+    }
+    cr_assert(az_ok(az), "%s", az_error(az));
+    az_close(az);
+}
+
+/* The largest values that 16-bit sums of q4_0 panels meet: level 15 in every place, activations that all round to 127 or -127. */
+Test(products, panels_do_not_overflow)
+{
+    az_ctx *az = az_open(NULL);
+    enum { R = 16, N = 30 };
+    for (int value = 0; value < 256; value += 15)
+        for (int f = 0; f < 2; f++) {
+            const int payload = f ? 32 : 16;
+            unsigned char blocks[R * 34];
+            const uint16_t one = az_float_to_half(1);
+            for (int r = 0; r < R; r++)
+                for (int i = -2; i < payload; i++) blocks[r * (payload + 2) + 2 + i] = (unsigned char)(i < 0 ? one >> 8 * (i + 2) : value);
+            az_tensor *part = az_from(az, AZ_U8, 2, (const int64_t[]){R, payload + 2}, blocks);
+            az_weight *w = az_weight_from_parts(az, az_format_by_name(f ? "q8_0" : "q4_0"), R, 32, &part);
+            const float *dense = az_f32(az_weight_decode(az, w));
+            float x[N * 32], y[N * R];
+            for (int i = 0; i < N * 32; i++) x[i] = i / 32 % 2 ? 3 : -3;
+            w->format->matmul(az, w, x, N, y);
+            for (int j = 0; j < N; j++)
+                for (int r = 0; r < R; r++) {
+                    double sum = 0;
+                    for (int c = 0; c < 32; c++) sum += (double)dense[r * 32 + c] * (double)x[j * 32 + c];
+                    cr_assert_float_eq((double)y[j * R + r], sum, 1e-4 * fabs(sum) + 1e-3);
+                }
+        }
+    az_close(az);
+}
