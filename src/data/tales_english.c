@@ -5,7 +5,7 @@ static const tale_role role[] = {
     {.name = "hero", .table = "child"},
     {.name = "friend", .table = "child", .relation = TALE_DIFFERS, .of = "hero"},
     {.name = "elder", .table = "elder"},
-    {.name = "other_elder", .table = "elder", .relation = TALE_DIFFERS, .of = "elder"},
+    {.name = "neighbour", .table = "neighbour"},
     {.name = "animal", .table = "animal"},
     {.name = "stray", .table = "animal", .relation = TALE_DIFFERS, .of = "animal"},
     {.name = "pet_name", .table = "pet_name"},

@@ -101,8 +101,8 @@ static const tale_entry getting[] = {
 static const tale_entry plan[] = {
     {2, {"I will eat them all by myself.", "Then they ate the rest together, and {hero} found that things taste better with a friend."}},
     {2,
-     {"I will take them to {other_elder}, who is ill.",
-      "{^other_elder} looked into the basket. \"Just what I needed,\" {other_elder.he} said, and felt better at once."}},
+     {"I will take them to {neighbour}, who is ill.",
+      "{^neighbour} looked into the basket. \"Just what I needed,\" {neighbour.he} said, and felt better at once."}},
     {2,
      {"I will keep them for the winter.", "When winter came, there was not much to keep, but {friend} shared everything with {hero.him}."}},
     {1,

@@ -32,6 +32,11 @@ static const tale_entry elder[] = {
     {1, {"Mrs. Bell", "she", "her", "her"}}, {1, {"Mr. Green", "he", "him", "his"}}, {2, {"the old farmer", "he", "him", "his"}},
 };
 
+static const tale_entry neighbour[] = {
+    {1, {"the postman", "he"}}, {1, {"the gardener", "she"}}, {1, {"the shepherd", "he"}},
+    {1, {"the tailor", "she"}}, {1, {"the miller", "he"}},
+};
+
 static const tale_entry animal[] = {
     {4, {"dog", "a small dog", "barked"}},
     {4, {"cat", "a grey cat", "purred"}},
@@ -240,6 +245,7 @@ static const tale_entry closing[] = {
 const tale_table tale_words[] = {
     TABLE(child, "he him his new"),
     TABLE(elder, "he him his"),
+    TABLE(neighbour, "he"),
     TABLE(animal, "a sound"),
     TABLE(trait, ""),
     TABLE(home, "walk people"),
