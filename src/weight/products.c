@@ -8,11 +8,42 @@
 #include <omp.h>
 #include <string.h>
 
-/* Rows per tile: at most 4 MiB of f32, and 512. */
+/* Memory of the current scope that is not cleared. */
+static void *scratch(az_ctx *az, int64_t count, int64_t size)
+{
+    az_tensor *memory = az_new2(az, AZ_U8, count, size);
+    return memory ? memory->data : NULL;
+}
+
+/* y [n, width] = x [n, depth] times w, a [width, depth] matrix when transposed, else [depth, width]; added to y when `add`. */
+typedef struct block_product {
+    int64_t n, width, depth;
+    const float *x, *w;
+    int64_t ldx, ldw, ldy;
+    float *y;
+    bool transposed, add;
+} block_product;
+
+/* Pieces of fixed size, each by one thread: BLAS left to itself would cut by the number of threads. */
+static void multiply_in_pieces(az_ctx *az, const block_product *p)
+{
+    enum { VECTORS = 256, WIDTH = 128 };
+    const int64_t across = (p->width + WIDTH - 1) / WIDTH, pieces = across * ((p->n + VECTORS - 1) / VECTORS);
+#pragma omp parallel for schedule(dynamic) num_threads(az_threads(az))
+    for (int64_t piece = 0; piece < pieces; piece++) {
+        const int64_t j = piece / across * VECTORS, r = piece % across * WIDTH;
+        const int64_t n = j + VECTORS <= p->n ? VECTORS : p->n - j, width = r + WIDTH <= p->width ? WIDTH : p->width - r;
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, p->transposed ? CblasTrans : CblasNoTrans, (int)n, (int)width, (int)p->depth, 1,
+                    p->x + j * p->ldx, (int)p->ldx, p->w + (p->transposed ? r * p->ldw : r), (int)p->ldw, p->add, p->y + j * p->ldy + r,
+                    (int)p->ldy);
+    }
+}
+
+/* Rows per tile: at most 8 MiB of f32, and 1024. */
 static int64_t tile_rows(const az_weight *w)
 {
-    const int64_t fitting = (int64_t)(1 << 20) / w->cols;
-    const int64_t tile = fitting < 16 ? 16 : fitting > 512 ? 512 : fitting;
+    const int64_t fitting = (int64_t)(1 << 21) / w->cols;
+    const int64_t tile = fitting < 16 ? 16 : fitting > 1024 ? 1024 : fitting;
     return tile < w->rows ? tile : w->rows;
 }
 
@@ -30,38 +61,38 @@ static bool tile_room(az_ctx *az, const az_weight *w, int64_t *tile, float **roo
 {
     const bool in_place = w->format == &az_format_f32;
     *tile = in_place ? w->rows : tile_rows(w);
-    *room = in_place ? NULL : az_alloc_array(az, (size_t)*tile, (size_t)w->cols * sizeof(float));
+    *room = in_place ? NULL : scratch(az, *tile, w->cols * (int64_t)sizeof(float));
     return in_place || *room;
 }
 
 void az_tiles_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y)
 {
-    const int64_t rows = w->rows, cols = w->cols;
     int64_t tile;
     float *room;
     az_scope_push(az);
     if (tile_room(az, w, &tile, &room))
-        for (int64_t first = 0; first < rows; first += tile) {
-            const int64_t count = first + tile <= rows ? tile : rows - first;
-            const float *rows_here = tile_of(az, w, first, count, room);
-            cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)n, (int)count, (int)cols, 1, x, (int)cols, rows_here, (int)cols, 0,
-                        y + first, (int)rows);
+        for (int64_t first = 0; first < w->rows; first += tile) {
+            block_product p = {.n = n, .depth = w->cols, .x = x, .ldx = w->cols, .ldw = w->cols, .transposed = true};
+            p.width = first + tile <= w->rows ? tile : w->rows - first;
+            p.w = tile_of(az, w, first, p.width, room);
+            p.y = y + first, p.ldy = w->rows;
+            multiply_in_pieces(az, &p);
         }
     az_scope_pop(az);
 }
 
 void az_tiles_matmul_t(az_ctx *az, const az_weight *w, const float *g, int64_t n, float *gx)
 {
-    const int64_t rows = w->rows, cols = w->cols;
     int64_t tile;
     float *room;
     az_scope_push(az);
     if (tile_room(az, w, &tile, &room))
-        for (int64_t first = 0; first < rows; first += tile) {
-            const int64_t count = first + tile <= rows ? tile : rows - first;
-            const float *rows_here = tile_of(az, w, first, count, room);
-            cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)n, (int)cols, (int)count, 1, g + first, (int)rows, rows_here,
-                        (int)cols, first > 0, gx, (int)cols);
+        for (int64_t first = 0; first < w->rows; first += tile) {
+            block_product p = {.n = n, .width = w->cols, .x = g + first, .ldx = w->rows, .ldw = w->cols, .add = first > 0};
+            p.depth = first + tile <= w->rows ? tile : w->rows - first;
+            p.w = tile_of(az, w, first, p.depth, room);
+            p.y = gx, p.ldy = w->cols;
+            multiply_in_pieces(az, &p);
         }
     az_scope_pop(az);
 }
@@ -86,9 +117,9 @@ void az_rows_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, f
 static bool round_columns(az_ctx *az, const float *x, int64_t n, int64_t cols, az_columns *rounded)
 {
     const int64_t per_vector = cols / AZ_BLOCK;
-    int8_t *q = az_alloc_array(az, (size_t)n, (size_t)cols);
-    float *scale = az_alloc_array(az, (size_t)(n * per_vector), sizeof *scale);
-    int32_t *eights = az_alloc_array(az, (size_t)(n * per_vector), 8 * sizeof *eights);
+    int8_t *q = scratch(az, n, cols);
+    float *scale = scratch(az, n * per_vector, sizeof *scale);
+    int32_t *eights = scratch(az, n * per_vector, 8 * sizeof *eights);
     if (!q || !scale || !eights) return false;
     const az_weight_kernels *kernels = az_weight_kernels_here();
 #pragma omp parallel for schedule(static) num_threads(az_threads(az)) if (n > AZ_FEW)
@@ -117,8 +148,8 @@ static bool pack_vectors(az_ctx *az, const az_columns *x, const az_panel_kernel 
 {
     enum { V = AZ_PANEL_VECTORS };
     const int64_t groups = (x->n + V - 1) / V, bytes = V * x->cols * kernel->value_bytes, scales = x->cols / AZ_BLOCK * 2 * V;
-    char *value = az_alloc_array(az, (size_t)groups, (size_t)bytes);
-    float *scale = az_alloc_array(az, (size_t)(groups * scales), sizeof *scale);
+    char *value = scratch(az, groups, bytes);
+    float *scale = scratch(az, groups * scales, sizeof *scale);
     if (!value || !scale) return false;
 #pragma omp parallel for schedule(static) num_threads(az_threads(az))
     for (int64_t g = 0; g < groups; g++) kernel->pack_vectors(x, g * V, value + g * bytes, scale + g * scales);
@@ -147,7 +178,7 @@ void az_panels_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n,
     packed_vectors packed;
     az_scope_push(az);
     const int64_t room_bytes = AZ_PANEL_ROWS * (w->cols * kernel->value_bytes + w->cols / AZ_BLOCK * (int64_t)sizeof(float));
-    char *rooms = az_alloc_array(az, (size_t)az_threads(az), (size_t)room_bytes);
+    char *rooms = scratch(az, az_threads(az), room_bytes);
     if (rooms && round_columns(az, x, n, w->cols, &rounded) && pack_vectors(az, &rounded, kernel, &packed)) {
 #pragma omp parallel for schedule(dynamic) num_threads(az_threads(az))
         for (int64_t first = 0; first < w->rows; first += AZ_PANEL_ROWS)

@@ -57,7 +57,7 @@ Test(products, tiles_are_the_decoded_matrix)
 {
     az_ctx *az = az_open(NULL);
     static const char *const names[] = {"f32", "f16", "bf16", "q8_0", "q4_0"};
-    enum { R = 530, C = 64, N = 5 }; /* more rows than a tile has */
+    enum { R = 1050, C = 64, N = 5 }; /* more rows than a tile has */
     for (int f = 0; f < 5; f++) {
         az_weight *w = weight(az, names[f], R, C);
         const float *dense = az_f32(az_weight_decode(az, w)), *x = az_f32(normal(az, N, C, "x")), *g = az_f32(normal(az, N, R, "g"));
