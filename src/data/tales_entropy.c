@@ -94,13 +94,42 @@ static void replace_states(states *s, states *by)
     *by = (states){0};
 }
 
-static int compare_casts(const void *a, const void *b)
+static uint64_t hash_cast(const tale_cast *cast)
 {
-    return memcmp(&((const state *)a)->cast, &((const state *)b)->cast, sizeof(tale_cast));
+    uint64_t hash = 0xcbf29ce484222325u, word;
+    for (size_t i = 0; i < sizeof *cast; i += sizeof word) {
+        memcpy(&word, cast->value + i, sizeof word);
+        hash = (hash ^ word) * 0x9E3779B97F4A7C15u;
+        hash ^= hash >> 29;
+    }
+    return hash;
+}
+
+/* Merges the states that are equal, by open addressing. */
+static bool merge_equal(az_ctx *az, states *s)
+{
+    size_t slots = 16;
+    while (slots < 2 * (size_t)s->count) slots *= 2;
+    az_buffer *table = az_buffer_new(az, slots * sizeof(int64_t)); /* 1 + the place of a state, 0 = free */
+    if (!table) return false;
+    int64_t *place = memset(table->data, 0, table->bytes), kept = 0;
+    for (int64_t i = 0; i < s->count; i++) {
+        size_t slot = hash_cast(&s->item[i].cast) & (slots - 1);
+        while (place[slot] && memcmp(&s->item[place[slot] - 1].cast, &s->item[i].cast, sizeof(tale_cast))) slot = (slot + 1) & (slots - 1);
+        if (place[slot]) {
+            s->item[place[slot] - 1].mass += s->item[i].mass;
+        } else {
+            if (kept != i) s->item[kept] = s->item[i];
+            place[slot] = ++kept;
+        }
+    }
+    s->count = kept;
+    az_buffer_drop(table);
+    return true;
 }
 
 /* Forgets what the rest of the text does not ask for and merges the states that have become equal. */
-static void forget(states *s, demand later)
+static bool forget(az_ctx *az, states *s, demand later)
 {
     tale_cast mentioned = {0}, values = {0}; /* masks of bytes */
     for (int r = 0; r < TALE_MAX_ROLES; r++) {
@@ -112,16 +141,7 @@ static void forget(states *s, demand later)
         for (int r = 0; r < TALE_MAX_ROLES; r++) value[r] |= mentioned.value[r] | (value[r] ? values.value[r] : 0);
         s->item[i].chosen |= ~later.mentioned;
     }
-    if (s->count < 2) return;
-    qsort(s->item, (size_t)s->count, sizeof *s->item, compare_casts);
-    int64_t last = 0;
-    for (int64_t i = 1; i < s->count; i++) {
-        if (compare_casts(&s->item[last], &s->item[i]))
-            s->item[++last] = s->item[i];
-        else
-            s->item[last].mass += s->item[i].mass;
-    }
-    s->count = last + 1;
+    return s->count < 2 || merge_equal(az, s);
 }
 
 static double total_mass(const states *s)
@@ -213,8 +233,7 @@ static bool measure_entries(measurer *m, const tale_piece *slot, states *s, int 
         drop_states(&inner);
     }
     replace_states(s, &out);
-    if (ok) forget(s, rest_demand(m, after, chosen_everywhere(s)));
-    return ok;
+    return ok && forget(m->az, s, rest_demand(m, after, chosen_everywhere(s)));
 }
 
 static bool is_literal(const tale_template *template)
@@ -268,8 +287,7 @@ static bool measure_role(measurer *m, const tale_piece *slot, states *s, const r
     replace_states(s, &out);
     bool inside = slot_demand(m, slot, chosen_everywhere(s)).matters;
     if (ok && inside) return measure_entries(m, slot, s, slot->index, after);
-    if (ok) forget(s, rest_demand(m, after, chosen_everywhere(s)));
-    return ok;
+    return ok && forget(m->az, s, rest_demand(m, after, chosen_everywhere(s)));
 }
 
 /* owner: the role whose entry the template is, or -1. */
