@@ -215,7 +215,7 @@ az_tokens az_lm_generate(az_ctx *az, const az_lm *lm, const az_tokens *prompt, i
 
 typedef struct az_lm_train_settings {
     int64_t steps, batch, accumulate, length;       /* optimizer steps; sequences per pass; passes per step; tokens per sequence */
-    double lr, lr_floor, warmup;                    /* warmup as a share of the steps */
+    double lr, lr_floor, warmup;                    /* floor as a share of lr, warmup as a share of the steps */
     double weight_decay, beta1, beta2, clip;
     int schedule;                                   /* az_schedule_kind */
     bool checkpoint;                                /* activation checkpointing */
@@ -223,8 +223,10 @@ typedef struct az_lm_train_settings {
     const char *resume;                             /* folder of the training state; NULL or "" = none */
 } az_lm_train_settings;
 extern const az_option az_lm_train_options[];
-/* Trains the model in place on the documents joined by EOS, windows drawn by (seed, step). With `resume`, the state is written there every save_every steps (atomically)
- * and a run that finds one goes on from it, bit for bit as if it had not stopped. report receives the loss curve. */
+/* Trains the model on the documents joined by EOS, in windows drawn by (seed, step); its weights become its own (az_lm_make_trainable). Inside a window documents do not see each
+ * other. With `resume`, the state is written there every save_every steps (atomically) and a run that finds one goes on from it, bit for bit as if it had not stopped; a
+ * state of other settings or another text is refused. An interrupted run fails with AZ_INTERRUPTED; the model then holds the last whole step. report receives the section
+ * "training" and the loss curve. */
 bool az_lm_train(az_ctx *az, az_lm *lm, const az_documents *documents, const az_lm_train_settings *settings, az_report *report);
 
 #ifdef __cplusplus
