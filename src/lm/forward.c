@@ -1,0 +1,377 @@
+/* forward.c - the one forward pass: embedding, blocks, head, written from the architecture table.
+ *
+ * Activations are [tokens, width] for a ragged batch; positions, the key-value cache and attention alone know where sequences begin. */
+#include "lm/lm_internal.h"
+
+#include "adze/grad.h"
+
+#include <fnmatch.h>
+#include <math.h>
+#include <string.h>
+
+/* What the blocks of one pass share. */
+typedef struct az_pass {
+    const az_lm *lm;
+    az_lm_run run;
+    int64_t tokens;
+    const az_lm_batch *batch;  /* NULL in a pass that a tape keeps */
+    const az_tensor *position; /* [tokens] i32 */
+    az_attention_how attention;
+} az_pass;
+
+/* ---- sites ---- */
+
+static az_tensor *visit_hooks(az_ctx *az, const az_pass *pass, const char *site, az_tensor *x)
+{
+    for (int i = 0; x && i < pass->run.n_hooks; i++) {
+        const az_lm_hook *hook = &pass->run.hooks[i];
+        if (fnmatch(hook->site, site, 0) != 0) continue;
+        az_tensor *y = hook->see(az, site, x, hook->user);
+        if (!y && az_ok(az)) return az_fail(az, AZ_BAD_CALL, "the hook at %s returned nothing", site);
+        if (y && y != x && (!az_same_shape(x, y) || x->dtype != y->dtype))
+            return az_fail(az, AZ_BAD_CALL, "the hook at %s returned %s %s instead of %s %s", site, az_dtype_name(y->dtype),
+                           az_shape_text(az, y), az_dtype_name(x->dtype), az_shape_text(az, x));
+        x = y;
+    }
+    return x;
+}
+
+static az_tensor *at_site(az_ctx *az, const az_pass *pass, az_tensor *x, const char *format, ...) AZ_PRINTF(4, 5);
+static az_tensor *at_site(az_ctx *az, const az_pass *pass, az_tensor *x, const char *format, ...)
+{
+    if (pass->run.n_hooks == 0 || !x) return x;
+    char site[128];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(site, sizeof site, format, args);
+    va_end(args);
+    return visit_hooks(az, pass, site, x);
+}
+
+/* ---- the beginning of a pass ---- */
+
+static bool check_batch(az_ctx *az, const az_lm *lm, const az_lm_batch *batch, const az_lm_cache *cache)
+{
+    if (batch->sequences < 1 || batch->start[0] != 0 || batch->start[batch->sequences] < 1)
+        return az_fail(az, AZ_BAD_CALL, "a batch without tokens");
+    if (cache && batch->sequences > cache->sequences)
+        return az_fail(az, AZ_BAD_CALL, "%d sequences, but the cache holds %d", batch->sequences, cache->sequences);
+    if (cache && az_tape_is_open(az)) return az_fail(az, AZ_BAD_CALL, "derivatives do not flow through a cache");
+    for (int s = 0; s < batch->sequences; s++) {
+        const int64_t fresh = batch->start[s + 1] - batch->start[s], before = cache ? cache->length[s] : 0;
+        const int64_t room = cache ? cache->capacity : lm->config.context;
+        if (fresh < 0) return az_fail(az, AZ_BAD_CALL, "sequence %d ends before it starts", s);
+        if (before + fresh > room)
+            return az_fail(az, AZ_BAD_INPUT, "a sequence of %lld tokens outgrows the %s of %lld", (long long)(before + fresh),
+                           cache ? "cache" : "model's context", (long long)room);
+        if (lm->position && before + fresh > lm->config.context)
+            return az_fail(az, AZ_BAD_INPUT, "a sequence of %lld tokens outgrows the model's %lld learned positions",
+                           (long long)(before + fresh), (long long)lm->config.context);
+    }
+    for (int64_t i = 0; i < batch->start[batch->sequences]; i++) {
+        if (batch->token[i] < 0 || batch->token[i] >= lm->config.vocabulary)
+            return az_fail(az, AZ_BAD_INPUT, "token %d at %lld is outside the vocabulary of %lld", batch->token[i], (long long)i,
+                           (long long)lm->config.vocabulary);
+    }
+    return true;
+}
+
+/* Slopes of ALiBi (Press et al., ICLR 2022): 2^(-8 (h + 1) / n) for a power of two n; otherwise those of the power below, then every second
+ * one of the power above. */
+static float *alibi_slopes(az_ctx *az, int64_t heads)
+{
+    float *slope = az_alloc_array(az, (size_t)heads, sizeof *slope);
+    int64_t power = 1;
+    while (2 * power <= heads) power *= 2;
+    for (int64_t h = 0; slope && h < heads; h++) {
+        const double exponent = h < power ? 8.0 * (double)(h + 1) / (double)power : 4.0 * (double)(2 * (h - power) + 1) / (double)power;
+        slope[h] = (float)exp2(-exponent);
+    }
+    return slope;
+}
+
+static az_tensor *positions(az_ctx *az, const az_lm_batch *batch, const az_lm_cache *cache)
+{
+    az_tensor *position = az_new1(az, AZ_I32, batch->start[batch->sequences]);
+    if (!position) return NULL;
+    int32_t *p = position->data;
+    for (int s = 0; s < batch->sequences; s++) {
+        const int64_t before = cache ? cache->length[s] : 0;
+        for (int64_t i = batch->start[s]; i < batch->start[s + 1]; i++) p[i] = (int32_t)(before + i - batch->start[s]);
+    }
+    return position;
+}
+
+/* The pass lives in the current scope. */
+static const az_pass *pass_begin(az_ctx *az, const az_lm *lm, const az_lm_batch *batch, const az_lm_run *run)
+{
+    if (!lm || !batch) return NULL;
+    az_pass pass = {.lm = lm, .batch = batch, .tokens = batch->start[batch->sequences]};
+    if (run) pass.run = *run;
+    az_lm_cache *cache = pass.run.cache;
+    if (!check_batch(az, lm, batch, cache)) return NULL;
+    const size_t sequences = (size_t)batch->sequences;
+    int64_t *key_start = az_alloc_array(az, 3 * sequences + 1, sizeof *key_start);
+    if (!key_start) return NULL;
+    int64_t *key_count = key_start + sequences, *query_start = key_count + sequences;
+    memcpy(query_start, batch->start, (sequences + 1) * sizeof *query_start);
+    for (int s = 0; s < batch->sequences; s++) {
+        key_start[s] = cache ? s * cache->capacity : batch->start[s];
+        key_count[s] = (cache ? cache->length[s] : 0) + batch->start[s + 1] - batch->start[s];
+    }
+    pass.position = positions(az, batch, cache);
+    pass.attention = (az_attention_how){.sequences = batch->sequences,
+                                        .query_start = query_start,
+                                        .key_start = key_start,
+                                        .key_count = key_count,
+                                        .scale = 1 / sqrt((double)lm->config.head_dim),
+                                        .window = lm->config.window};
+    if (lm->arch->position == AZ_POSITION_ALIBI) pass.attention.slope = alibi_slopes(az, lm->config.heads);
+    az_pass *kept = az_alloc(az, sizeof *kept);
+    if (kept) *kept = pass;
+    return az_ok(az) ? kept : NULL;
+}
+
+/* ---- layers ---- */
+
+static az_tensor *norm(az_ctx *az, const az_pass *pass, const az_lm_norm *norm, az_tensor *x)
+{
+    const double eps = pass->lm->config.norm_eps;
+    return pass->lm->arch->norm == AZ_NORM_RMS ? az_rms_norm(az, x, norm->weight, eps)
+                                               : az_layer_norm(az, x, norm->weight, norm->bias, eps);
+}
+
+static az_tensor *linear(az_ctx *az, const az_pass *pass, const az_lm_linear *linear, az_tensor *x)
+{
+    x = at_site(az, pass, x, "%s.in", linear->name);
+    az_tensor *y = az_weight_apply(az, linear->weight, x);
+    if (linear->bias) y = az_add(az, y, linear->bias);
+    return at_site(az, pass, y, "%s.out", linear->name);
+}
+
+static az_tensor *split_heads(az_ctx *az, const az_pass *pass, az_tensor *x, int64_t heads)
+{
+    const az_lm *lm = pass->lm;
+    x = az_reshape(az, x, 3, (const int64_t[]){pass->tokens, heads, lm->config.head_dim});
+    return x;
+}
+
+static az_tensor *rotate(az_ctx *az, const az_pass *pass, az_tensor *x)
+{
+    const az_lm *lm = pass->lm;
+    if (!az_lm_has_rope(lm->arch)) return x;
+    const az_rope_how how = {.interleaved = lm->arch->position == AZ_POSITION_ROPE_PAIRS, .dims = lm->config.rope_dims};
+    return az_rope(az, x, pass->position, lm->rope_frequency, how);
+}
+
+/* Appends fresh rows to the cache and returns all rows of the layer, old and new. */
+static az_tensor *remember(const az_pass *pass, az_tensor *rows, const az_tensor *fresh)
+{
+    if (!fresh) return NULL;
+    const az_lm_cache *cache = pass->run.cache;
+    for (int s = 0; s < pass->batch->sequences; s++) {
+        const int64_t from = pass->batch->start[s], count = pass->batch->start[s + 1] - from;
+        az_lm_cache_store(rows, s * cache->capacity + cache->length[s], fresh, from, count);
+    }
+    return rows;
+}
+
+static az_tensor *attend(az_ctx *az, const az_pass *pass, const az_lm_block *block, int b, az_tensor *x)
+{
+    const az_lm_config *c = &pass->lm->config;
+    az_tensor *q = split_heads(az, pass, linear(az, pass, &block->q, x), c->heads);
+    az_tensor *k = split_heads(az, pass, linear(az, pass, &block->k, x), c->kv_heads);
+    az_tensor *v = split_heads(az, pass, linear(az, pass, &block->v, x), c->kv_heads);
+    q = rotate(az, pass, q);
+    k = rotate(az, pass, k);
+    if (pass->run.cache) {
+        k = remember(pass, pass->run.cache->k[b], az_contiguous(az, k));
+        v = remember(pass, pass->run.cache->v[b], az_contiguous(az, v));
+    }
+    az_tensor *y = az_attention(az, q, k, v, &pass->attention);
+    y = az_reshape(az, y, 2, (const int64_t[]){pass->tokens, c->heads * c->head_dim});
+    return linear(az, pass, &block->o, y);
+}
+
+static az_tensor *feed_forward(az_ctx *az, const az_pass *pass, const az_lm_block *block, az_tensor *x)
+{
+    const az_mlp_kind kind = pass->lm->arch->mlp;
+    az_tensor *gate = az_lm_is_gated(pass->lm->arch) ? linear(az, pass, &block->gate, x) : NULL;
+    az_tensor *h = linear(az, pass, &block->up, x);
+    switch (kind) {
+    case AZ_MLP_SWIGLU: h = az_swiglu(az, gate, h); break;
+    case AZ_MLP_GEGLU: h = az_mul(az, az_gelu_tanh(az, gate), h); break;
+    case AZ_MLP_GELU: h = az_gelu(az, h); break;
+    case AZ_MLP_GELU_TANH: h = az_gelu_tanh(az, h); break;
+    case AZ_MLP_RELU: h = az_relu(az, h); break;
+    }
+    return linear(az, pass, &block->down, h);
+}
+
+static az_tensor *block_inside(az_ctx *az, const az_pass *pass, int b, az_tensor *x)
+{
+    const az_lm_block *block = &pass->lm->block[b];
+    az_tensor *attention = attend(az, pass, block, b, norm(az, pass, &block->attn_norm, x));
+    az_tensor *mid = at_site(az, pass, az_add(az, x, attention), "blocks.%d.resid_mid", b);
+    az_tensor *mlp = feed_forward(az, pass, block, norm(az, pass, &block->mlp_norm, pass->lm->arch->parallel ? x : mid));
+    return at_site(az, pass, az_add(az, mid, mlp), "blocks.%d.resid", b);
+}
+
+/* ---- checkpointing: a block whose inside is computed again in the backward pass ---- */
+
+typedef struct az_block_segment {
+    const az_pass *pass;
+    int block, slots;
+    az_tensor ***slot; /* places of the block's tracked parameters; inputs 1 .. slots of the segment */
+} az_block_segment;
+
+/* A copy of the pass that lives as long as the tape. */
+static const az_pass *pass_save(az_ctx *az, const az_pass *pass)
+{
+    az_pass saved = *pass;
+    const size_t sequences = (size_t)pass->attention.sequences;
+    saved.batch = NULL;
+    saved.position = az_save(az, pass->position);
+    saved.attention.query_start = az_save_memory(az, pass->attention.query_start, (sequences + 1) * sizeof(int64_t));
+    saved.attention.key_start = az_save_memory(az, pass->attention.key_start, sequences * sizeof(int64_t));
+    saved.attention.key_count = az_save_memory(az, pass->attention.key_count, sequences * sizeof(int64_t));
+    if (saved.attention.slope)
+        saved.attention.slope = az_save_memory(az, pass->attention.slope, (size_t)pass->lm->config.heads * sizeof(float));
+    return az_save_memory(az, &saved, sizeof saved);
+}
+
+static az_tensor *run_segment(az_ctx *az, az_tensor *const *inputs, int n, void *user)
+{
+    const az_block_segment *segment = user;
+    az_tensor *outside[AZ_LM_BLOCK_TENSORS];
+    for (int i = 1; i < n; i++) {
+        outside[i - 1] = *segment->slot[i - 1];
+        *segment->slot[i - 1] = inputs[i];
+    }
+    az_tensor *y = block_inside(az, segment->pass, segment->block, inputs[0]);
+    for (int i = 1; i < n; i++) *segment->slot[i - 1] = outside[i - 1];
+    return y;
+}
+
+static az_tensor *block_checkpointed(az_ctx *az, const az_pass *pass, int b, az_tensor *x)
+{
+    az_tensor **slots[AZ_LM_BLOCK_TENSORS];
+    const int n = az_lm_block_tracked(pass->lm, b, slots);
+    az_tensor *inputs[AZ_LM_BLOCK_TENSORS + 1] = {x};
+    for (int i = 0; i < n; i++) inputs[i + 1] = *slots[i];
+    const az_block_segment segment = {.pass = pass, .block = b, .slots = n, .slot = az_save_memory(az, slots, (size_t)n * sizeof *slots)};
+    void *user = az_save_memory(az, &segment, sizeof segment);
+    return user ? az_checkpoint(az, run_segment, inputs, n + 1, user) : NULL;
+}
+
+/* ---- the pieces ---- */
+
+static az_tensor *embed(az_ctx *az, const az_pass *pass)
+{
+    const az_lm *lm = pass->lm;
+    az_tensor *x = az_weight_gather(az, lm->embedding, az_from(az, AZ_I32, 1, &pass->tokens, pass->batch->token));
+    if (lm->arch->embedding_scale_power != 0) x = az_affine(az, x, pow((double)lm->config.width, lm->arch->embedding_scale_power), 0);
+    if (lm->position) {
+        const az_tensor *row = pass->position;
+        az_tensor *shifted = lm->arch->position_offset ? az_copy(az, row) : NULL;
+        int32_t *p = shifted ? shifted->data : NULL;
+        for (int64_t i = 0; p && i < pass->tokens; i++) p[i] += (int32_t)lm->arch->position_offset;
+        x = az_add(az, x, az_weight_gather(az, lm->position, shifted ? shifted : row));
+    }
+    return at_site(az, pass, x, "embed");
+}
+
+/* Whether a block's input is needed after the block: by a tape, or by a hook that may have taken a reference to it. */
+static bool stream_is_shared(az_ctx *az, const az_pass *pass)
+{
+    return pass->run.n_hooks > 0 || az_tape_is_open(az);
+}
+
+static az_tensor *run_block(az_ctx *az, const az_pass *pass, int b, az_tensor *x)
+{
+    if (!x) return NULL;
+    if (pass->run.checkpoint && az_tape_is_open(az)) return block_checkpointed(az, pass, b, x);
+    az_scope_push(az);
+    return az_keep(az, block_inside(az, pass, b, x));
+}
+
+/* All blocks. Where nobody else holds the residual stream, its memory serves every block. */
+static az_tensor *run_blocks(az_ctx *az, const az_pass *pass, az_tensor *x)
+{
+    const bool shared = stream_is_shared(az, pass);
+    for (int b = 0; x && b < pass->lm->config.blocks; b++) {
+        if (shared) {
+            x = run_block(az, pass, b, x);
+            continue;
+        }
+        az_scope_push(az);
+        az_tensor *y = block_inside(az, pass, b, x);
+        if (y) az_copy_into(az, x, y);
+        az_scope_pop(az);
+        if (!y) return NULL;
+    }
+    return x;
+}
+
+/* The last row of every sequence that has tokens. */
+static az_tensor *last_rows(az_ctx *az, const az_pass *pass, az_tensor *x)
+{
+    const az_lm_batch *batch = pass->batch;
+    if (pass->tokens == 1) return x;
+    int32_t *row = az_alloc_array(az, (size_t)batch->sequences, sizeof *row);
+    int64_t n = 0;
+    for (int s = 0; row && s < batch->sequences; s++)
+        if (batch->start[s + 1] > batch->start[s]) row[n++] = (int32_t)(batch->start[s + 1] - 1);
+    return row ? az_gather(az, x, az_from(az, AZ_I32, 1, &n, row)) : NULL;
+}
+
+static az_tensor *head(az_ctx *az, const az_pass *pass, az_tensor *x)
+{
+    if (pass->run.output == AZ_LOGITS_LAST) x = last_rows(az, pass, x);
+    x = norm(az, pass, &pass->lm->final_norm, x);
+    x = pass->run.output == AZ_HIDDEN ? at_site(az, pass, x, "head.in") : linear(az, pass, &pass->lm->head, x);
+    az_lm_cache *cache = pass->run.cache;
+    for (int s = 0; x && cache && s < pass->batch->sequences; s++) cache->length[s] += pass->batch->start[s + 1] - pass->batch->start[s];
+    return x;
+}
+
+az_tensor *az_lm_embed(az_ctx *az, const az_lm *lm, const az_lm_batch *batch, const az_lm_run *run)
+{
+    const az_pass *pass = pass_begin(az, lm, batch, run);
+    return pass ? embed(az, pass) : NULL;
+}
+
+az_tensor *az_lm_block_forward(az_ctx *az, const az_lm *lm, int block, az_tensor *x, const az_lm_batch *batch, const az_lm_run *run)
+{
+    const az_pass *pass = x ? pass_begin(az, lm, batch, run) : NULL;
+    if (!pass) return NULL;
+    if (block < 0 || block >= lm->config.blocks)
+        return az_fail(az, AZ_BAD_CALL, "a model of %lld blocks has no block %d", (long long)lm->config.blocks, block);
+    return run_block(az, pass->run.checkpoint && az_tape_is_open(az) ? pass_save(az, pass) : pass, block, x);
+}
+
+az_tensor *az_lm_head_forward(az_ctx *az, const az_lm *lm, az_tensor *x, const az_lm_batch *batch, const az_lm_run *run)
+{
+    const az_pass *pass = x ? pass_begin(az, lm, batch, run) : NULL;
+    return pass ? head(az, pass, x) : NULL;
+}
+
+az_tensor *az_lm_head_logits(az_ctx *az, const az_lm *lm, az_tensor *hidden)
+{
+    const az_pass pass = {.lm = lm};
+    return linear(az, &pass, &lm->head, hidden);
+}
+
+az_tensor *az_lm_forward(az_ctx *az, const az_lm *lm, const az_lm_batch *batch, const az_lm_run *run)
+{
+    az_scope_push(az);
+    const az_pass *pass = pass_begin(az, lm, batch, run);
+    az_tensor *y = NULL;
+    if (pass) {
+        az_tensor *x = embed(az, pass);
+        const az_pass *inner = pass->run.checkpoint && az_tape_is_open(az) ? pass_save(az, pass) : pass;
+        x = run_blocks(az, inner, x);
+        y = x ? head(az, pass, x) : NULL;
+    }
+    return az_keep(az, y);
+}
