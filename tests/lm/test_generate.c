@@ -1,0 +1,104 @@
+/* Generation: what comes out, when it stops, and the stored continuation of a real model. */
+#include "support/data.h"
+#include "support/tiny_lm.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The greedy continuation by running the whole sequence again for each token. */
+static void plain_greedy(const az_lm *lm, int32_t *token, int64_t from, int64_t to)
+{
+    for (int64_t n = from; n < to; n++) {
+        double *logits = plain_logits(lm, token, n);
+        const double *last = logits + (n - 1) * lm->config.vocabulary;
+        int32_t best = 0;
+        for (int32_t i = 1; i < lm->config.vocabulary; i++)
+            if (last[i] > last[best]) best = i;
+        token[n] = best;
+        free(logits);
+    }
+}
+
+Test(generate, greedy_equals_running_everything_again)
+{
+    az_ctx *az = az_open(NULL);
+    const az_lm *lm = tiny_llama(az, 3);
+    int32_t expected[40] = {5, 17, 2};
+    plain_greedy(lm, expected, 3, 40);
+    const az_tokens prompt = {(int32_t[]){5, 17, 2}, 3};
+    const az_tokens all = az_lm_generate(az, lm, &prompt, 37, &(az_sampler){0}, NULL, NULL);
+    cr_assert_eq(all.n, 40, "%s", az_error(az));
+    cr_assert_arr_eq(all.id, expected, sizeof expected);
+    az_close(az);
+}
+
+Test(generate, a_prompt_of_several_chunks_equals_one_pass)
+{
+    az_ctx *az = az_open(NULL);
+    az_lm_config config = tiny_config();
+    config.context = 1200;
+    const az_lm *lm = tiny_lm(az, az_lm_arch_by_name("llama"), &config, 3);
+    const az_tokens prompt = {tiny_tokens(az, 1100, 40, 1), 1100};
+    const az_lm_batch batch = {.sequences = 1, .token = prompt.id, .start = (int64_t[]){0, 1100}};
+    const az_tensor *logits = az_lm_forward(az, lm, &batch, &(az_lm_run){.output = AZ_LOGITS_LAST});
+    const int32_t best = (int32_t)az_item(az_argmax(az, logits), 0);
+    const az_tokens all = az_lm_generate(az, lm, &prompt, 1, &(az_sampler){0}, NULL, NULL);
+    cr_assert_eq(all.n, 1101, "%s", az_error(az));
+    cr_assert_eq(all.id[1100], best);
+    az_close(az);
+}
+
+typedef struct az_collected {
+    int n, stop_after;
+    int32_t id[64];
+} az_collected;
+
+static bool collect(int32_t id, void *user)
+{
+    az_collected *c = user;
+    c->id[c->n++] = id;
+    return c->n != c->stop_after;
+}
+
+Test(generate, the_sink_sees_each_token_and_may_end_it)
+{
+    az_ctx *az = az_open(NULL);
+    const az_lm *lm = tiny_llama(az, 3);
+    const az_tokens prompt = {(int32_t[]){5, 17, 2}, 3};
+    const az_sampler sampler = {.temperature = 1, .seed = 4};
+    az_collected all = {0}, some = {.stop_after = 6};
+    const az_tokens whole = az_lm_generate(az, lm, &prompt, 20, &sampler, collect, &all);
+    const az_tokens part = az_lm_generate(az, lm, &prompt, 20, &sampler, collect, &some);
+    cr_assert_eq(whole.n, 23);
+    cr_assert_eq(all.n, 20);
+    cr_assert_arr_eq(all.id, whole.id + 3, 20 * sizeof *all.id);
+    cr_assert_eq(part.n, 9);
+    cr_assert_arr_eq(part.id, whole.id, 9 * sizeof *part.id);
+    az_close(az);
+}
+
+Test(generate, it_ends_with_the_context)
+{
+    az_ctx *az = az_open(NULL);
+    const az_lm *lm = tiny_llama(az, 3);
+    const az_tokens prompt = {tiny_tokens(az, 60, 40, 1), 60};
+    cr_assert_eq(az_lm_generate(az, lm, &prompt, 1000, &(az_sampler){0}, NULL, NULL).n, 64);
+    cr_assert_eq(az_lm_generate(az, lm, &prompt, -1, &(az_sampler){0}, NULL, NULL).n, 64);
+    cr_assert_eq(az_lm_generate(az, lm, &prompt, 0, &(az_sampler){0}, NULL, NULL).n, 60);
+    cr_assert(az_ok(az), "%s", az_error(az));
+    az_close(az);
+}
+
+Test(generate, a_prompt_that_does_not_fit_is_an_error)
+{
+    const int64_t lengths[2] = {0, 65};
+    for (int i = 0; i < 2; i++) {
+        az_ctx *az = az_open(NULL);
+        const az_lm *lm = tiny_llama(az, 3);
+        const az_tokens prompt = {tiny_tokens(az, 65, 40, 1), lengths[i]};
+        cr_assert_null(az_lm_generate(az, lm, &prompt, 5, &(az_sampler){0}, NULL, NULL).id);
+        cr_assert_eq(az_status_of(az), AZ_BAD_INPUT);
+        az_close(az);
+    }
+}
