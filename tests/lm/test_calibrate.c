@@ -1,0 +1,122 @@
+/* The block-by-block drive: statistics against hooks on the whole model, in a model that changes on the way. */
+#include "support/tiny_lm.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SEQUENCES = 9, LENGTH = 20 };
+
+static az_lm_sequences sequences_of(az_ctx *az)
+{
+    return (az_lm_sequences){.count = SEQUENCES, .length = LENGTH, .token = tiny_tokens(az, SEQUENCES * LENGTH, 40, 8)};
+}
+
+/* What the whole model, as it is now, feeds to a layer. */
+typedef struct az_seen {
+    const char *site;
+    double sum[64], square[64], gram[64][64];
+    int64_t tokens, in;
+} az_seen;
+
+static az_tensor *add_up(az_ctx *az, const char *site, az_tensor *x, void *user)
+{
+    (void)az, (void)site;
+    az_seen *seen = user;
+    seen->in = x->shape[1];
+    for (int64_t r = 0; r < x->shape[0]; r++, seen->tokens++) {
+        for (int64_t i = 0; i < seen->in; i++) {
+            const double value = az_item(x, r * seen->in + i);
+            seen->sum[i] += value;
+            seen->square[i] += value * value;
+            for (int64_t j = 0; j < seen->in; j++) seen->gram[i][j] += value * az_item(x, r * seen->in + j);
+        }
+    }
+    return x;
+}
+
+static void look(az_ctx *az, const az_lm *lm, const az_lm_sequences *all, const char *layer, az_seen *seen)
+{
+    memset(seen, 0, sizeof *seen);
+    const az_lm_hook hook = {.site = az_format_text(az, "%s.in", layer), .see = add_up, .user = seen};
+    for (int s = 0; s < SEQUENCES; s++) {
+        const az_lm_batch batch = {.sequences = 1, .token = all->token + s * LENGTH, .start = (int64_t[]){0, LENGTH}};
+        az_lm_forward(az, lm, &batch, &(az_lm_run){.hooks = &hook, .n_hooks = 1});
+    }
+}
+
+typedef struct az_check {
+    az_lm *lm;
+    const az_lm_sequences *all;
+    int visits;
+    bool gram;
+} az_check;
+
+/* Compares with the model before the visits of this block, whose layers are halved only when the block's last layer is visited. */
+static bool compare_then_halve(az_ctx *az, az_lm_linear *linear, const az_lm_statistics *s, void *user)
+{
+    az_check *check = user;
+    static az_seen seen;
+    check->visits++;
+    look(az, check->lm, check->all, linear->name, &seen);
+    cr_assert_eq(s->tokens, seen.tokens);
+    cr_assert_eq(s->sequences, SEQUENCES);
+    cr_assert_eq(linear->weight->cols, seen.in);
+    for (int64_t i = 0; i < seen.in; i++) {
+        cr_assert_float_eq(s->sum[i], seen.sum[i], 1e-3, "%s", linear->name);
+        cr_assert_float_eq(s->square[i], seen.square[i], 1e-4 * (1 + seen.square[i]), "%s", linear->name);
+        for (int64_t j = 0; check->gram && j < seen.in; j++)
+            cr_assert_float_eq(az_item(s->gram, i * seen.in + j), seen.gram[i][j], 1e-3, "%s", linear->name);
+    }
+    if (!check->gram) cr_assert_null(s->gram);
+    az_lm_block *block = &check->lm->block[linear->block];
+    if (linear != &block->down) return true;
+    az_lm_linear *const all[] = {&block->q, &block->v, &block->o, &block->up, &block->down};
+    for (int i = 0; i < 5; i++) {
+        az_arena_enter(az, check->lm->arena);
+        all[i]->weight = az_weight_dense(az, az_affine(az, all[i]->weight->part[0], 0.5, 0));
+        az_arena_leave(az);
+    }
+    return true;
+}
+
+Test(calibrate, every_layer_gets_the_statistics_of_what_it_reads_in_the_model_as_changed_so_far)
+{
+    for (int gram = 0; gram < 2; gram++) {
+        az_ctx *az = az_open(NULL);
+        const az_lm_sequences all = sequences_of(az);
+        az_check check = {.lm = tiny_llama(az, 2), .all = &all, .gram = gram};
+        cr_assert(az_lm_calibrate(az, check.lm, &all, gram ? AZ_CALIBRATE_GRAM : 0, compare_then_halve, &check), "%s", az_error(az));
+        cr_assert_eq(check.visits, 14);
+        az_close(az);
+    }
+}
+
+static bool stop_at_third(az_ctx *az, az_lm_linear *linear, const az_lm_statistics *s, void *user)
+{
+    (void)az, (void)linear, (void)s;
+    return ++*(int *)user < 3;
+}
+
+Test(calibrate, a_visit_may_end_it)
+{
+    az_ctx *az = az_open(NULL);
+    const az_lm_sequences all = sequences_of(az);
+    int visits = 0;
+    cr_assert_not(az_lm_calibrate(az, tiny_llama(az, 2), &all, 0, stop_at_third, &visits));
+    cr_assert_eq(visits, 3);
+    az_close(az);
+}
+
+Test(calibrate, activations_that_are_not_finite_name_layer_and_feature)
+{
+    az_ctx *az = az_open(NULL);
+    const az_lm_sequences all = sequences_of(az);
+    az_lm *lm = tiny_llama(az, 2);
+    az_f32_mut(lm->block[1].mlp_norm.weight)[7] = INFINITY;
+    int visits = -1000;
+    cr_assert_not(az_lm_calibrate(az, lm, &all, 0, stop_at_third, &visits));
+    cr_assert(strstr(az_error(az), "blocks.1.mlp.gate") && strstr(az_error(az), "feature 7"), "%s", az_error(az));
+    az_close(az);
+}
