@@ -57,12 +57,28 @@ static void NAME(sum)(az_ctx *az, REAL *y, const REAL *x, extent e)
     for (int64_t o = 0; o < (e.n > NAME(PIECE) ? 0 : e.outer); o++) y[o] = NAME(pairwise_sum)(x + o * e.n, e.n);
 }
 
-static void NAME(cumsum)(REAL *y, const REAL *x, extent e, bool reverse)
+/* Running sums along rows of one column each. */
+static void NAME(cumsum_rows)(REAL *y, const REAL *x, extent e, bool reverse)
 {
     for (int64_t o = 0; o < e.outer; o++) {
+        REAL sum = 0;
         for (int64_t step = 0; step < e.n; step++) {
-            int64_t row = o * e.n + (reverse ? e.n - 1 - step : step), before = reverse ? row + 1 : row - 1;
-            for (int64_t j = 0; j < e.inner; j++) y[row * e.inner + j] = x[row * e.inner + j] + (step > 0 ? y[before * e.inner + j] : 0);
+            int64_t i = o * e.n + (reverse ? e.n - 1 - step : step);
+            y[i] = sum += x[i];
+        }
+    }
+}
+
+static void NAME(cumsum)(REAL *y, const REAL *x, extent e, bool reverse)
+{
+    if (e.inner == 1) {
+        NAME(cumsum_rows)(y, x, e, reverse);
+        return;
+    }
+    for (int64_t o = 0; o < e.outer; o++) {
+        for (int64_t step = 0; step < e.n; step++) {
+            int64_t row = (o * e.n + (reverse ? e.n - 1 - step : step)) * e.inner, before = reverse ? row + e.inner : row - e.inner;
+            for (int64_t j = 0; j < e.inner; j++) y[row + j] = x[row + j] + (step > 0 ? y[before + j] : 0);
         }
     }
 }

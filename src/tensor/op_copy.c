@@ -64,6 +64,59 @@ static void convert_row(int op, const double *param, const az_lane *lane, int64_
     for (int64_t i = 0; i < n; i++) az_store(to, lane[0].data, i * lane[0].stride, az_load(from, lane[1].data, i * lane[1].stride));
 }
 
+/* ---- transposed copies ---- */
+
+enum { TILE = 32 };
+
+/* The axis along which the input is contiguous while the output is not, -1 if there is none: rows would jump through memory. */
+static int crossing_axis(const az_walk *w)
+{
+    int last = w->rank - 1;
+    if (w->stride[0][last] != w->size[0] || w->stride[1][last] <= w->size[1] || w->shape[last] < 4) return -1;
+    for (int axis = 0; axis < last; axis++)
+        if (w->stride[1][axis] == w->size[1] && w->shape[axis] >= 4) return axis;
+    return -1;
+}
+
+/* One tile of rows along `axis` and columns along the last axis; small enough to stay in cache while it is turned. */
+static void copy_tile(const az_walk *w, int axis, const int64_t *start)
+{
+    int last = w->rank - 1;
+    const char *in = w->data[1];
+    char *out = w->data[0];
+    for (int i = 0; i < w->rank; i++) {
+        out += start[i] * w->stride[0][i];
+        in += start[i] * w->stride[1][i];
+    }
+    int64_t rows = w->shape[axis] - start[axis] < TILE ? w->shape[axis] - start[axis] : TILE;
+    int64_t columns = w->shape[last] - start[last] < TILE ? w->shape[last] - start[last] : TILE;
+    char turned[TILE * TILE * 8];
+    for (int64_t j = 0; j < columns; j++) { /* every line of the input is read once, however its addresses collide in the cache */
+        const az_lane lane[2] = {{turned + j * w->size[0], TILE}, {(char *)in + j * w->stride[1][last], 1}};
+        copy_row((int)w->size[0], NULL, lane, rows);
+    }
+    for (int64_t i = 0; i < rows; i++) memcpy(out + i * w->stride[0][axis], turned + i * TILE * w->size[0], (size_t)(columns * w->size[0]));
+}
+
+static void copy_crossing(const az_walk *w, int axis)
+{
+    int64_t tiles[AZ_MAX_RANK], total = 1;
+    for (int i = 0; i < w->rank; i++) {
+        bool tiled = i == axis || i == w->rank - 1;
+        tiles[i] = tiled ? (w->shape[i] + TILE - 1) / TILE : w->shape[i];
+        total *= tiles[i];
+    }
+#pragma omp parallel for schedule(static) if (w->count > 1 << 15)
+    for (int64_t tile = 0; tile < total; tile++) {
+        int64_t start[AZ_MAX_RANK], rest = tile;
+        for (int i = w->rank - 1; i >= 0; i--) {
+            start[i] = rest % tiles[i] * (i == axis || i == w->rank - 1 ? TILE : 1);
+            rest /= tiles[i];
+        }
+        copy_tile(w, axis, start);
+    }
+}
+
 /* ---- operations ---- */
 
 void az_copy_into(az_ctx *az, az_tensor *out, const az_tensor *x)
@@ -74,10 +127,14 @@ void az_copy_into(az_ctx *az, az_tensor *out, const az_tensor *x)
         return;
     }
     az_walk walk = az_walk_over((const az_tensor *[]){out, x}, 2);
-    if (out->dtype == x->dtype)
+    int axis = out->dtype == x->dtype ? crossing_axis(&walk) : -1;
+    if (axis >= 0) {
+        copy_crossing(&walk, axis);
+    } else if (out->dtype == x->dtype) {
         az_walk_run(&walk, copy_row, (int)az_dtype_size(x->dtype), NULL, 1);
-    else
+    } else {
         az_walk_run(&walk, convert_row, (int)(out->dtype + AZ_DTYPES * x->dtype), NULL, 4);
+    }
 }
 
 static void cast_gradient(az_ctx *az, const az_node *node, const az_tensor *gy, az_tensor **gx)

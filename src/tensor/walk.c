@@ -2,7 +2,7 @@
 #include "tensor/walk.h"
 
 enum {
-    PIECE = 1 << 14,        /* elements a thread takes at once */
+    PIECE = 1 << 13,        /* elements a thread takes at once */
     PARALLEL_WORK = 1 << 16 /* additions from which a second thread pays */
 };
 
@@ -73,7 +73,10 @@ static void run_piece(const az_walk *w, az_row_kernel kernel, int op, const doub
 
 void az_walk_run(const az_walk *walk, az_row_kernel kernel, int op, const double *param, int cost)
 {
-    if (walk->count == 0) return;
+    if (walk->count <= PIECE) { /* spares small tensors the visit to the threads */
+        if (walk->count > 0) run_piece(walk, kernel, op, param, (int64_t[]){0, walk->count});
+        return;
+    }
     int64_t pieces = (walk->count + PIECE - 1) / PIECE;
 #pragma omp parallel for schedule(static) if (walk->count > PARALLEL_WORK / cost)
     for (int64_t piece = 0; piece < pieces; piece++) {

@@ -1,11 +1,6 @@
 /* elementwise_rows.h - row kernels of elementwise operations; included once with REAL = float and once with REAL = double. NAME(f) adds the
  * type's suffix to a name. Each switch is over a constant once the loops are inlined, so every function gets a loop of its own. */
 
-static inline REAL NAME(square_root)(REAL x)
-{
-    return sizeof x == sizeof(float) ? (REAL)sqrtf((float)x) : (REAL)sqrt((double)x);
-}
-
 /* The inner argument of gelu_tanh, sqrt(2/pi) (x + 0.044715 x^3). */
 static inline REAL NAME(gelu_inner)(REAL x)
 {
@@ -21,16 +16,16 @@ static inline __attribute__((always_inline)) REAL NAME(function)(int op, const d
 {
     switch ((az_unary)op) {
     case AZ_UNARY_AFFINE: return (REAL)param[0] * x + (REAL)param[1];
-    case AZ_UNARY_POW: return (REAL)pow((double)x, param[0]);
+    case AZ_UNARY_POW: return NAME(pow)(x, param[0]);
     case AZ_UNARY_CLIP: return x < (REAL)param[0] ? (REAL)param[0] : x > (REAL)param[1] ? (REAL)param[1] : x;
     case AZ_UNARY_EXP: return NAME(exp)(x);
     case AZ_UNARY_LOG: return NAME(log)(x);
-    case AZ_UNARY_SQRT: return NAME(square_root)(x);
+    case AZ_UNARY_SQRT: return NAME(sqrt)(x);
     case AZ_UNARY_SQUARE: return x * x;
     case AZ_UNARY_ABS: return x < 0 ? -x : x + 0; /* + 0 turns -0 into 0 */
     case AZ_UNARY_SIGN: return x > 0 ? 1 : x < 0 ? -1 : x;
-    case AZ_UNARY_SIN: return (REAL)sin((double)x);
-    case AZ_UNARY_COS: return (REAL)cos((double)x);
+    case AZ_UNARY_SIN: return NAME(sin)(x);
+    case AZ_UNARY_COS: return NAME(cos)(x);
     case AZ_UNARY_ERF: return NAME(erf)(x);
     case AZ_UNARY_TANH: return NAME(tanh)(x);
     case AZ_UNARY_SIGMOID: return NAME(sigmoid)(x);
@@ -52,15 +47,15 @@ static inline __attribute__((always_inline)) REAL NAME(function_slope)(int op, c
     REAL s, u;
     switch ((az_unary)op) {
     case AZ_UNARY_AFFINE: return (REAL)param[0];
-    case AZ_UNARY_POW: return (REAL)(param[0] * pow((double)v, param[0] - 1));
+    case AZ_UNARY_POW: return (REAL)param[0] * NAME(pow)(v, param[0] - 1);
     case AZ_UNARY_CLIP: return v >= (REAL)param[0] && v <= (REAL)param[1] ? 1 : 0;
     case AZ_UNARY_EXP: return v;
     case AZ_UNARY_LOG: return 1 / v;
     case AZ_UNARY_SQRT: return (REAL)0.5 / v;
     case AZ_UNARY_SQUARE: return 2 * v;
     case AZ_UNARY_ABS: return v > 0 ? 1 : v < 0 ? -1 : v;
-    case AZ_UNARY_SIN: return (REAL)cos((double)v);
-    case AZ_UNARY_COS: return (REAL)-sin((double)v);
+    case AZ_UNARY_SIN: return NAME(cos)(v);
+    case AZ_UNARY_COS: return -NAME(sin)(v);
     case AZ_UNARY_ERF: return (REAL)1.12837916709551257390 * NAME(exp)(-v * v);
     case AZ_UNARY_TANH: return 1 - v * v;
     case AZ_UNARY_SIGMOID: return v * (1 - v);

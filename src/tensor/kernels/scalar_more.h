@@ -91,7 +91,42 @@ static inline float gelu_slope_f32(float x)
     return normal_cdf_f32(x, e) + x * e * 0.398942280f;
 }
 
+/* Calls of the C library. */
+static inline float sqrt_f32(float x)
+{
+    return sqrtf(x);
+}
+static inline float sin_f32(float x)
+{
+    return sinf(x);
+}
+static inline float cos_f32(float x)
+{
+    return cosf(x);
+}
+static inline float pow_f32(float x, double exponent)
+{
+    return powf(x, (float)exponent);
+}
+
 /* ---- f64 ---- */
+
+static inline double sqrt_f64(double x)
+{
+    return sqrt(x);
+}
+static inline double sin_f64(double x)
+{
+    return sin(x);
+}
+static inline double cos_f64(double x)
+{
+    return cos(x);
+}
+static inline double pow_f64(double x, double exponent)
+{
+    return pow(x, exponent);
+}
 
 static inline double exp_f64(double x)
 {
