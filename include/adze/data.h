@@ -18,9 +18,10 @@ typedef struct az_documents {
     const char *path;
 } az_documents;
 /* Reads .txt (documents end at "<|endoftext|>"; white space around them is dropped, empty ones are skipped) or .jsonl / .json lines with a "text" field (or
- * "prompt" + "completion"); gzip is undone. Fails on empty files, on bytes that are not UTF-8 (names the line), on lines without text. */
+ * "prompt" + "completion" or "response"); gzip is undone. Fails on files without text, on bytes that are not UTF-8 (names the line) or zero, on lines
+ * without such fields. */
 az_documents *az_documents_read(az_ctx *az, const char *path);
-/* A deterministic split: document i goes to the second part with probability `share` by (seed, i). */
+/* A deterministic split: document i goes to the second part with probability `share` (0 to 1) by (seed, i); the order is kept. A part may be empty. */
 bool az_documents_split(az_ctx *az, const az_documents *all, double share, uint64_t seed, az_documents **first, az_documents **second);
 
 /* ---- tales: synthetic stories whose exact probability is known ------------------------------------------------------------------ */
@@ -33,11 +34,12 @@ az_tales *az_tales_new(az_ctx *az);
 char *az_tales_story(az_ctx *az, const az_tales *tales, uint64_t seed, uint64_t index, double *log_probability);
 /* log p(text) in nats by parsing; -INFINITY when the grammar cannot produce the text, and then *where (may be NULL) is the position reached. */
 double az_tales_log_probability(az_ctx *az, const az_tales *tales, const char *text, size_t length, size_t *where);
-/* Exact entropy of one story in nats, and its expected length in bytes. */
+/* Exact entropy of one story in nats and, when mean_bytes is not NULL, its expected length in bytes (which takes some seconds). */
 double az_tales_entropy(az_ctx *az, const az_tales *tales, double *mean_bytes);
 
 /* ---- statistics -------------------------------------------------------------------------------------------------------------- */
 
+/* NaN outside of the domain; p = 0 and 1 give infinities. */
 double az_normal_quantile(double p);
 double az_normal_cdf(double x);
 double az_student_quantile(double p, double degrees);

@@ -42,14 +42,17 @@ static double log_gamma(double x)
     return lgamma_r(x, &sign);
 }
 
-/* log B(a, b), without the cancellation of large logarithms of gamma functions. */
-static double log_beta(double a, double b)
+/* log(x^a y^b / B(a, b)) with y = 1 - x. Large a and b are written about the mode x0 = a / (a + b), where the large terms cancel exactly.
+ */
+static double log_front(double x, double y, double a, double b)
 {
-    double p = fmin(a, b), q = fmax(a, b);
-    if (q < 10) return log_gamma(p) + log_gamma(q) - log_gamma(p + q);
-    double rest = stirling_rest(q) - stirling_rest(p + q);
-    if (p < 10) return log_gamma(p) + rest + p - p * log(p + q) + (q - 0.5) * log1p(-p / (p + q));
-    return -0.5 * log(q) + 0.91893853320467274178 + stirling_rest(p) + rest + (p - 0.5) * log(p / (p + q)) + q * log1p(-p / (p + q));
+    double p = fmin(a, b), q = fmax(a, b), log_x = x < 0.5 ? log(x) : log1p(-y), log_y = y < 0.5 ? log(y) : log1p(-x);
+    if (q < 10) return a * log_x + b * log_y - log_gamma(p) - log_gamma(q) + log_gamma(p + q);
+    double rest = stirling_rest(p + q) - stirling_rest(q);
+    if (p < 10) return a * log_x + b * log_y + rest - log_gamma(p) - p + p * log(p + q) - (q - 0.5) * log1p(-p / (p + q));
+    double away = (x * b - y * a) / (a + b); /* x - x0 */
+    double log_ratio = a * log1p(away * (a + b) / a) + b * log1p(-away * (a + b) / b);
+    return log_ratio + 0.5 * log(p * q / (p + q)) - 0.91893853320467274178 + rest - stirling_rest(p);
 }
 
 /* The continued fraction of the incomplete beta function (DLMF 8.17.22) by the method of Lentz; converges fast for x < (a + 1) / (a + b +
@@ -75,7 +78,7 @@ static double beta_fraction(double x, double a, double b)
 static double beta_lower(double x, double y, double a, double b)
 {
     if (x <= 0 || y <= 0) return x <= 0 ? 0 : 1;
-    double front = exp(a * (x < 0.5 ? log(x) : log1p(-y)) + b * (y < 0.5 ? log(y) : log1p(-x)) - log_beta(a, b));
+    double front = exp(log_front(x, y, a, b));
     if (x < (a + 1) / (a + b + 2)) return front * beta_fraction(x, a, b) / a;
     return 1 - front * beta_fraction(y, b, a) / b;
 }
@@ -93,9 +96,8 @@ double az_student_cdf(double t, double degrees)
     if (!(degrees > 0) || isnan(t)) return NAN;
     if (isinf(t)) return t > 0 ? 1 : 0;
     if (isinf(degrees)) return az_normal_cdf(t);
-    double square = t * t, near = isinf(square) ? 1 : square / (degrees + square),
-           far = isinf(square) ? degrees / square : degrees / (degrees + square);
-    if (square < degrees) return 0.5 + copysign(0.5, t) * beta_lower(near, far, 0.5, 0.5 * degrees);
+    double square = t * t;
+    double near = isinf(square) ? 1 : square / (degrees + square), far = degrees / (isinf(square) ? square : degrees + square);
     double tail = 0.5 * beta_lower(far, near, 0.5 * degrees, 0.5);
     return t < 0 ? tail : 1 - tail;
 }

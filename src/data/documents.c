@@ -1,5 +1,5 @@
 /* documents.c - reads texts that are made of documents, and splits them in two. */
-#include "adze/data.h"
+#include "data/documents.h"
 
 #include <jansson.h>
 #include <string.h>
@@ -140,10 +140,8 @@ static bool ends_with(const char *path, const char *ending)
     return length >= n && memcmp(path + length - n, ending, n) == 0;
 }
 
-az_documents *az_documents_read(az_ctx *az, const char *path)
+az_documents *documents_parse(az_ctx *az, const char *path, const char *text, size_t length)
 {
-    size_t length;
-    char *text = az_read_file(az, path, &length);
     az_documents *out = az_alloc(az, sizeof *out);
     if (!text || !out) return NULL;
     *out = (az_documents){.path = az_strdup(az, path)};
@@ -152,6 +150,13 @@ az_documents *az_documents_read(az_ctx *az, const char *path)
     if (ok && out->count == 0) ok = az_fail(az, AZ_BAD_INPUT, "there is no text in it");
     if (!ok) az_fail_context(az, "reading '%s'", path);
     return ok && out->path ? out : NULL;
+}
+
+az_documents *az_documents_read(az_ctx *az, const char *path)
+{
+    size_t length;
+    const char *text = az_read_file(az, path, &length);
+    return text ? documents_parse(az, path, text, length) : NULL;
 }
 
 bool az_documents_split(az_ctx *az, const az_documents *all, double share, uint64_t seed, az_documents **first, az_documents **second)
