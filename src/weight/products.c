@@ -122,7 +122,7 @@ static bool round_columns(az_ctx *az, const float *x, int64_t n, int64_t cols, a
     int32_t *eights = scratch(az, n * per_vector, 8 * sizeof *eights);
     if (!q || !scale || !eights) return false;
     const az_weight_kernels *kernels = az_weight_kernels_here();
-#pragma omp parallel for schedule(static) num_threads(az_threads(az)) if (n > AZ_FEW)
+#pragma omp parallel for schedule(static) num_threads(az_threads(az)) if (n > AZ_FEW_ROUNDED)
     for (int64_t j = 0; j < n; j++)
         kernels->round_to_bytes(x + j * cols, per_vector, q + j * cols, scale + j * per_vector, eights + j * per_vector * 8);
     *rounded = (az_columns){.n = n, .cols = cols, .value = x, .q = q, .scale = scale, .eights = eights};

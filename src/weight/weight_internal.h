@@ -14,9 +14,9 @@ extern const az_format az_format_f32, az_format_f64, az_format_f16, az_format_bf
 void az_tiles_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y);
 void az_tiles_matmul_t(az_ctx *az, const az_weight *w, const float *g, int64_t n, float *gx);
 
-/* Products by a kernel of weight/kernels, for up to AZ_FEW vectors: on x itself, or on x rounded to bytes. The rows of w->part[0] follow
- * each other without gaps. */
-enum { AZ_FEW = 24 };
+/* Products by a kernel of weight/kernels on x itself (worth it up to AZ_FEW vectors), or on x rounded to bytes (AZ_FEW_ROUNDED). The rows
+ * of w->part[0] follow each other without gaps. */
+enum { AZ_FEW = 12, AZ_FEW_ROUNDED = 4 };
 void az_rows_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y, az_rows_kernel *kernel);
 void az_bytes_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y, az_rows_kernel *kernel);
 

@@ -45,6 +45,7 @@ Test(products, many_vectors_equal_one_at_a_time)
     for (int f = 0; f < 5; f++) {
         if (f >= 3 && !az_weight_kernels_here()->panel_q8_0) continue;
         for (int64_t n = AZ_FEW - 1; n <= AZ_FEW + 4; n++) check_many(az, names[f], 37, 96, n);
+        check_many(az, names[f], 37, 96, AZ_FEW_ROUNDED + 1);
         check_many(az, names[f], 16, 32, 30);
         check_many(az, names[f], 1, 320, 31);
         check_many(az, names[f], 600, 64, 26);
