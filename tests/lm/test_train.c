@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -52,11 +53,11 @@ Test(train, a_repeated_text_is_learnt_by_heart)
     az_ctx *az = az_open(NULL);
     az_lm *lm = small(az);
     cr_assert_not_null(lm, "%s", az_error(az));
-    const az_lm_train_settings settings = settings_of(az, "steps=60,batch=4,length=32,lr=1e-2,weight_decay=0");
+    const az_lm_train_settings settings = settings_of(az, "steps=100,batch=4,length=32,lr=1e-2,weight_decay=0");
     az_report *report = az_report_new(az, "training");
     cr_assert(az_lm_train(az, lm, rhymes(), &settings, report), "%s", az_error(az));
-    cr_assert_eq(az_report_value(report, "training", "steps"), 60);
-    cr_assert_eq(az_report_value(report, "training", "tokens"), 60 * 4 * 32);
+    cr_assert_eq(az_report_value(report, "training", "steps"), 100);
+    cr_assert_eq(az_report_value(report, "training", "tokens"), 100 * 4 * 32);
     const double loss = az_report_value(report, "training", "loss"); /* log 280 = 5.6 at the beginning */
     cr_assert_lt(loss, 1, "%g nats", loss);
     az_close(az);
@@ -121,64 +122,63 @@ Test(train, a_copy_of_the_model_stays_as_it_was)
 
 /* ---- going on ---- */
 
-/* Ends the process without a word at the given number of progress events of the training. */
-static void die(const az_progress_event *event, void *user)
+/* Arms a timer at the first event of the training: SIGALRM, which nobody catches, ends the process wherever it is then. */
+static void arm(const az_progress_event *event, void *user)
 {
-    const int *at = user;
-    if (strcmp(event->task, "training") == 0 && event->done == *at) kill(getpid(), SIGKILL);
+    if (strcmp(event->task, "training") != 0 || event->done > event->total / 2) return;
+    const struct itimerval timer = {.it_value.tv_usec = *(const int *)user};
+    setitimer(ITIMER_REAL, &timer, NULL);
 }
 
-/* Runs the plan in a process of its own that is killed after `at` steps. */
-static void run_and_kill(const char *folder, int at)
+/* Runs the plan in a process of its own that is killed some microseconds after its training has begun. */
+static void run_and_kill(const char *text, const char *folder, int microseconds)
 {
     const pid_t child = fork();
     if (child == 0) {
-        az_ctx *az = az_open(&(az_settings){.threads = 1, .progress = die, .user = &at});
-        az_lm_train_settings settings = settings_of(az, plan);
+        az_ctx *az = az_open(&(az_settings){.threads = 1, .progress = arm, .user = &microseconds});
+        az_lm_train_settings settings = settings_of(az, text);
         settings.resume = folder;
         az_lm_train(az, small(az), rhymes(), &settings, NULL);
-        _exit(7); /* was not killed: progress is told at most ten times a second */
+        _exit(7);
     }
     int status;
     waitpid(child, &status, 0);
+    cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM, "status %d", status);
 }
 
 Test(train, a_run_that_was_killed_goes_on_bit_for_bit)
 {
+    static const char text[] = "steps=400,batch=1,length=24,save_every=2";
     az_ctx *az = az_open(&(az_settings){.threads = 1});
     const char *folder = test_folder(az);
+    for (int kills = 1; kills <= 3; kills++) run_and_kill(text, folder, 7000 * kills + 123);
     az_lm *uninterrupted = small(az), *resumed = small(az);
-    az_lm_train_settings settings = settings_of(az, plan);
+    az_lm_train_settings settings = settings_of(az, text);
     cr_assert(az_lm_train(az, uninterrupted, rhymes(), &settings, NULL));
-    run_and_kill(folder, 1);
     settings.resume = folder;
+    settings.save_every = 1000;
     cr_assert(az_lm_train(az, resumed, rhymes(), &settings, NULL), "%s", az_error(az));
     assert_same_bits(az, uninterrupted, az, resumed);
     az_close(az);
 }
 
-/* Stops after a given number of steps, as Ctrl-C would. */
-typedef struct az_stop {
-    int64_t after;
-} az_stop;
-
+/* Ctrl-C at the first event. */
 static void interrupt(const az_progress_event *event, void *user)
 {
-    const az_stop *stop = user;
-    if (strcmp(event->task, "training") == 0 && event->done >= stop->after) raise(SIGINT);
+    int *times = user;
+    if (strcmp(event->task, "training") == 0 && (*times)++ == 0) raise(SIGINT);
 }
 
-Test(train, an_interrupted_run_saves_its_last_step_and_goes_on_from_there)
+Test(train, an_interrupted_run_keeps_its_last_whole_step)
 {
     az_catch_interrupts();
-    az_stop stop = {.after = 1};
-    az_ctx *az = az_open(&(az_settings){.progress = interrupt, .user = &stop});
-    const char *folder = test_folder(az);
-    az_lm_train_settings settings = settings_of(az, plan);
-    settings.resume = folder;
+    int times = 0;
+    az_ctx *az = az_open(&(az_settings){.progress = interrupt, .user = &times});
+    az_lm_train_settings settings = settings_of(az, "steps=100000,batch=1,length=24,save_every=100000");
+    settings.resume = test_folder(az);
     cr_assert_not(az_lm_train(az, small(az), rhymes(), &settings, NULL));
     cr_assert_eq(az_status_of(az), AZ_INTERRUPTED);
-    cr_assert_eq(access(test_path(az, folder, "state.gguf"), F_OK), 0);
+    cr_assert_eq(access(test_path(az, settings.resume, "state.gguf"), F_OK), 0);
     az_close(az);
 }
 
