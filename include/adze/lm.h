@@ -99,6 +99,8 @@ bool az_lm_save(az_ctx *az, const az_lm *lm, const char *path, const az_format *
 /* Replaces every weight by its own dense copy (f32 or f64), ready for training. */
 bool az_lm_make_trainable(az_ctx *az, az_lm *lm, az_dtype dtype);
 
+const char *az_lm_architecture(const az_lm *lm);       /* "llama" */
+bool az_lm_is_architecture(const char *name);
 /* The linear layers inside the blocks, in the order of the forward pass; the head is not among them. */
 int az_lm_linears(az_ctx *az, az_lm *lm, az_lm_linear ***linears);
 /* Every tensor of a dense model with its name and the place that holds it: store a watched header there, run, put the old one back. */

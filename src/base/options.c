@@ -202,7 +202,7 @@ static bool unknown_option(az_ctx *az, const az_option *table, const char *owner
 {
     const char *names[MAX_OPTIONS] = {NULL};
     int n = 0;
-    for (; table[n].name && n < MAX_OPTIONS; n++) names[n] = table[n].name;
+    for (; n < MAX_OPTIONS && table[n].name; n++) names[n] = table[n].name;
     const char *nearest = az_nearest(name, names, n);
     if (n == 0)
         az_fail(az, AZ_BAD_INPUT, "%s: unknown option '%s'; it has no options", owner, name);

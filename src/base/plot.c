@@ -11,8 +11,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern char **environ;
-
 /* A text as gnuplot quotes it: in '...', quotes doubled, control characters dropped. */
 static void put_quoted(FILE *script, const char *text)
 {

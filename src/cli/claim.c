@@ -52,17 +52,33 @@ static bool run_claim(cli_job *job, const az_claim *claim)
     return holds;
 }
 
+/* Every claim, also when one cannot be run: that is told, and the worst outcome is the exit code. */
+static int run_all(cli_job *job)
+{
+    int code = CLI_OK;
+    for (const az_claim *const *claim = az_claims(); *claim && !az_interrupted(job->az); claim++) {
+        bool holds = run_claim(job, *claim);
+        if (az_ok(job->az)) {
+            if (!holds && code == CLI_OK) code = CLI_NEGATIVE;
+            continue;
+        }
+        cli_complain("claim %s: %s", (*claim)->name, az_error(job->az));
+        az_clear(job->az);
+        code = CLI_BAD;
+    }
+    return code;
+}
+
 static int claim_verb(cli_job *job, const void *settings)
 {
     const claim_settings *options = settings;
     int code = CLI_OK;
-    if (options->list || (job->words == 0 && !options->all)) {
+    if (options->all) return run_all(job);
+    if (options->list || job->words == 0) {
         for (const az_claim *const *claim = az_claims(); *claim; claim++) puts((*claim)->name);
         return CLI_OK;
     }
-    for (const az_claim *const *claim = az_claims(); options->all && *claim && az_ok(job->az); claim++)
-        if (!run_claim(job, *claim)) code = CLI_NEGATIVE;
-    for (int i = 0; !options->all && i < job->words; i++) {
+    for (int i = 0; i < job->words; i++) {
         const az_claim *claim = find_claim(job->az, job->word[i]);
         if (!claim) return CLI_BAD;
         if (!run_claim(job, claim)) code = CLI_NEGATIVE;

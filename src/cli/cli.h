@@ -45,8 +45,10 @@ struct cli_verb {
     const char *usage;          /* what follows "adze NAME" */
     const char *details;        /* a paragraph or two of help */
     const cli_group *groups;    /* NULL = only the common options */
+    cli_group inside;           /* options written inside a word, "llama:width=64"; NULL table = none */
     size_t settings_size;       /* of the struct that the groups describe */
     int min_words, max_words;   /* max -1 = any number */
+    bool streams;               /* prints as it goes: no bar where it would run through the text */
     int (*run)(cli_job *job, const void *settings);
 };
 
@@ -73,13 +75,13 @@ const az_method *cli_method(az_ctx *az, const char *word, void **settings);
 /* ---- console.c ---- */
 
 /* The progress sink that the common options ask for; NULL = silence. */
-void (*cli_progress_sink(const cli_common *common))(const az_progress_event *event, void *user);
+void (*cli_progress_sink(const cli_common *common, bool streams))(const az_progress_event *event, void *user);
 /* "adze: ..." on the standard error, after the progress bar is wiped away. */
 void cli_complain(const char *format, ...) AZ_PRINTF(1, 2);
 /* A remark for the reader on the standard error; silent with --quiet. */
 void cli_remark(const cli_job *job, const char *format, ...) AZ_PRINTF(2, 3);
 
-/* ---- files.c ---- */
+/* ---- models.c ---- */
 
 /* A model's file: the name itself, or a bundled model's name ("tales"), looked for in $ADZE_MODELS and beside the program. */
 const char *cli_model_path(az_ctx *az, const char *name);
@@ -89,12 +91,29 @@ bool cli_check_output(az_ctx *az, const char *path);
 /* A format by name; fails and proposes the nearest. NULL without failing for "" (keep as it is). */
 const az_format *cli_format(az_ctx *az, const char *name);
 
+/* ---- score.c ---- */
+
+extern const az_option cli_score_options[]; /* of az_lm_score_options */
+/* perplexity, perplexity_low, perplexity_high, nll, nll_se, tokens, documents */
+void cli_report_score(az_report *report, const az_lm_score *score);
+/* The mean log-loss of a minus that of b on the same documents, with its 95 % interval. */
+typedef struct cli_difference {
+    az_estimate estimate;
+    const char *unit; /* "nat/token"; "nat/byte" for models with different tokens */
+} cli_difference;
+/* False (without an error) when the two scores cannot be paired. */
+bool cli_score_difference(az_ctx *az, const az_documents *documents, const az_lm_score *a, const az_lm_score *b, cli_difference *out);
+/* difference, se, low, high */
+void cli_report_difference(az_report *report, const cli_difference *difference);
+
 /* ---- help.c, manual.c ---- */
 
 void cli_print_usage(FILE *out);
 void cli_print_verb(const cli_verb *verb, FILE *out);
 /* "  -p, --prompt=text": how an option is typed. */
 void cli_option_text(const az_option *option, char *out, size_t size);
+/* Whether more is to be said than its help: a range, choices, a default. */
+bool cli_has_limits(const az_option *option);
 void cli_print_manual(FILE *out);
 void cli_print_completion(FILE *out);
 void cli_print_version(FILE *out);

@@ -70,8 +70,10 @@ static void show_bar(const az_progress_event *event, void *user)
     }
     char text[512];
     format_bar(event, text, sizeof text);
-    wipe();
-    if (!event->finished) fprintf(stderr, "%.*s", terminal_width() - 1, text);
+    if (event->finished)
+        wipe();
+    else
+        fprintf(stderr, "\r%.*s\x1b[K", terminal_width() - 1, text);
     fflush(stderr);
 }
 
@@ -93,11 +95,12 @@ static void show_json(const az_progress_event *event, void *user)
     json_decref(line);
 }
 
-void (*cli_progress_sink(const cli_common *common))(const az_progress_event *event, void *user)
+void (*cli_progress_sink(const cli_common *common, bool streams))(const az_progress_event *event, void *user)
 {
+    bool bar = isatty(STDERR_FILENO) && !(streams && isatty(STDOUT_FILENO));
     if (common->quiet || common->progress == CLI_PROGRESS_NONE) return NULL;
     if (common->progress == CLI_PROGRESS_JSON) return show_json;
-    if (common->progress == CLI_PROGRESS_BAR || isatty(STDERR_FILENO)) return show_bar;
+    if (common->progress == CLI_PROGRESS_BAR || bar) return show_bar;
     return show_notes;
 }
 

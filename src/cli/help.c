@@ -29,14 +29,20 @@ void cli_option_text(const az_option *option, char *out, size_t size)
         snprintf(out + at, size - (size_t)at, "--%s=%s", dashed, az_option_type_name(option));
 }
 
+bool cli_has_limits(const az_option *option)
+{
+    bool empty = option->type == AZ_TEXT && option->fallback && !*option->fallback;
+    return option->type != AZ_BOOL && !empty;
+}
+
 static void print_group(const char *title, const az_option *table, FILE *out)
 {
     fprintf(out, "\n%s\n", title);
     for (const az_option *option = table; option->name; option++) {
         char text[80];
         cli_option_text(option, text, sizeof text);
-        fprintf(out, "%-28s  %s%s", text, option->help, option->type != AZ_BOOL ? " " : "");
-        if (option->type != AZ_BOOL) az_option_print_limits(option, out);
+        fprintf(out, "%-28s  %s%s", text, option->help, cli_has_limits(option) ? " " : "");
+        if (cli_has_limits(option)) az_option_print_limits(option, out);
         fputc('\n', out);
     }
 }
@@ -46,6 +52,10 @@ void cli_print_verb(const cli_verb *verb, FILE *out)
     fprintf(out, "adze %s - %s\n\nusage: adze %s %s\n", verb->name, verb->summary, verb->name, verb->usage);
     if (verb->details) fprintf(out, "\n%s\n", verb->details);
     for (const cli_group *group = verb->groups; group && group->table; group++) print_group(group->title, group->table, out);
+    if (verb->inside.table) {
+        fprintf(out, "\n%s\n", verb->inside.title);
+        az_options_help(verb->inside.table, out);
+    }
     print_group("options of every verb", cli_common_options, out);
 }
 

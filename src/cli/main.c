@@ -6,10 +6,7 @@
 #include <string.h>
 
 const cli_verb *const cli_verbs[] = {
-    &cli_methods,
-    &cli_claim,
-    &cli_help,
-    NULL,
+    &cli_corpus, &cli_methods, &cli_claim, &cli_help, NULL,
 };
 
 const cli_verb *cli_verb_by_name(const char *name)
@@ -23,7 +20,7 @@ static int unknown_verb(const char *name)
 {
     const char *names[64];
     int n = 0;
-    for (; cli_verbs[n] && n < 64; n++) names[n] = cli_verbs[n]->name;
+    for (; n < 64 && cli_verbs[n]; n++) names[n] = cli_verbs[n]->name;
     const char *nearest = az_nearest(name, names, n);
     if (nearest)
         cli_complain("there is no verb '%s'; did you mean '%s'?", name, nearest);
@@ -60,7 +57,7 @@ static int run_verb(const cli_verb *verb, const cli_line *line)
         .threads = (int)line->common.threads,
         .seed = (uint64_t)line->common.seed,
         .memory_limit = (size_t)(line->common.memory * 0x1p30),
-        .progress = cli_progress_sink(&line->common),
+        .progress = cli_progress_sink(&line->common, verb->streams),
     };
     az_ctx *az = az_open(&settings);
     if (!az) {

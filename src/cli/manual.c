@@ -33,7 +33,7 @@ static void put_option(const az_option *option, bool of_method, FILE *out)
     fputc('\n', out);
     put_roff(option->help, out);
     fputc('\n', out);
-    if (option->type == AZ_BOOL && !of_method) return;
+    if (!of_method && !cli_has_limits(option)) return;
     az_option_print_limits(option, out);
     fputc('\n', out);
 }
@@ -52,6 +52,11 @@ static void put_verb(const cli_verb *verb, FILE *out)
     }
     for (const cli_group *group = verb->groups; group && group->table; group++)
         for (const az_option *option = group->table; option->name; option++) put_option(option, false, out);
+    if (!verb->inside.table) return;
+    fputs(".PP\n", out);
+    put_roff(verb->inside.title, out);
+    fputs(":\n", out);
+    for (const az_option *option = verb->inside.table; option->name; option++) put_option(option, true, out);
 }
 
 static void put_method(const az_method *method, FILE *out)

@@ -48,6 +48,16 @@ const char *az_lm_arch_names(az_ctx *az)
     return names;
 }
 
+const char *az_lm_architecture(const az_lm *lm)
+{
+    return lm->arch->name;
+}
+
+bool az_lm_is_architecture(const char *name)
+{
+    return az_lm_arch_by_name(name) != NULL;
+}
+
 const char *az_lm_part_name(az_lm_part part)
 {
     static const char *const names[AZ_PARTS] = {
