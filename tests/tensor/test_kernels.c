@@ -4,6 +4,7 @@
 #include <criterion/criterion.h>
 #include <float.h>
 #include <math.h>
+#include <string.h>
 
 enum { LONGEST = 131 };
 
@@ -143,23 +144,9 @@ Test(kernels, reductions_match_double)
 }
 
 /* Products of random m, n, k with strided operands; what lies beside the result stays as it was. */
-#define REAL      float
-#define NAME(x)   x##_f32
-#define AZ_MATRIX az_matrix_f32
-#define FIELD     f32
-#define ERROR     1e-5
+#include "tensor/kernels/real_f32.h"
 #include "tensor/block_cases.h"
-#undef REAL
-#undef NAME
-#undef AZ_MATRIX
-#undef FIELD
-#undef ERROR
-
-#define REAL      double
-#define NAME(x)   x##_f64
-#define AZ_MATRIX az_matrix_f64
-#define FIELD     f64
-#define ERROR     1e-13
+#include "tensor/kernels/real_f64.h"
 #include "tensor/block_cases.h"
 
 Test(kernels, blocks_match_naive_products)
@@ -168,7 +155,62 @@ Test(kernels, blocks_match_naive_products)
     for (int t = tables(list); t-- > 0;)
         for (int m = 1; m < 15; m++)
             for (int n = 1; n < 70; n += n < 20 ? 1 : 7) {
-                block_case_f32(list[t], m, n, (m * n) % 13);
-                block_case_f64(list[t], m, n, (m * n) % 13);
+                block_case_f32(&list[t]->f32, m, n, (m * n) % 13);
+                block_case_f64(&list[t]->f64, m, n, (m * n) % 13);
             }
+}
+
+Test(kernels, packing_fills_panels)
+{
+    const az_kernels *list[2];
+    float a[40 * 40], panels[40 * 48];
+    for (int i = 0; i < 40 * 40; i++) a[i] = (float)i;
+    for (int t = tables(list); t-- > 0;)
+        for (int columns = 1; columns < 40; columns += 5)
+            for (int turn = 0; turn < 2; turn++) {
+                const az_matrix_f32 from = {.data = a, .row = turn ? 1 : 40, .column = turn ? 40 : 1};
+                const int rows = 7, width = list[t]->f32.panel;
+                list[t]->f32.pack(rows, columns, from, 2, panels);
+                for (int j = 0; j < (columns + width - 1) / width * width; j++)
+                    for (int i = 0; i < rows; i++)
+                        cr_assert_eq(panels[(j / width * rows + i) * width + j % width],
+                                     j < columns ? 2 * a[i * from.row + j * from.column] : 0);
+            }
+}
+
+Test(kernels, rows_of_norms_and_softmax_match_double)
+{
+    const az_kernels *list[2];
+    az_rng rng = az_rng_at(3, 8);
+    for (int t = tables(list); t-- > 0;)
+        for (int n = 1; n <= LONGEST; n++) {
+            const az_kernels_f32 *k = &list[t]->f32;
+            float x[LONGEST], w[LONGEST], b[LONGEST], g[LONGEST], y[LONGEST], gx[LONGEST], gw[LONGEST], e[LONGEST], sums[2];
+            for (int i = 0; i < n; i++) {
+                x[i] = (float)az_normal(&rng), w[i] = (float)az_normal(&rng), b[i] = (float)az_normal(&rng), g[i] = (float)az_normal(&rng);
+                gw[i] = b[i];
+            }
+            const az_norm_row_f32 row = {.x = x, .weight = w, .bias = b, .shift = 0.25f, .scale = 1.5f};
+            double squares = 0, plain = 0, with_z = 0;
+            for (int i = 0; i < n; i++) {
+                double z = (x[i] - 0.25) * 1.5;
+                squares += (x[i] - 0.25) * (x[i] - 0.25), plain += (double)w[i] * g[i], with_z += (double)w[i] * g[i] * z;
+            }
+            k->norm(n, &row, y);
+            k->norm_sums(n, &row, g, sums);
+            k->norm_gradient(n, &row, g, (float[]){0.5f, -0.125f}, gx, gw);
+            k->exp_scaled(n, x, 0.5f, 3, e);
+            cr_assert_float_eq(k->sum_squares(n, x, 0.25f), squares, 1e-6 * (1 + squares));
+            cr_assert_float_eq(sums[0], plain, 2e-5);
+            cr_assert_float_eq(sums[1], with_z, 5e-5);
+            for (int i = 0; i < n; i++) {
+                double z = (x[i] - 0.25) * 1.5;
+                cr_assert_float_eq(y[i], z * w[i] + b[i], 2e-6 * (1 + fabs(y[i])));
+                cr_assert_float_eq(gx[i], 1.5 * ((double)w[i] * g[i] - 0.5 + 0.125 * z), 3e-6 * (1 + fabs(gx[i])));
+                cr_assert_float_eq(gw[i], b[i] + g[i] * z, 3e-6 * (1 + fabs(gw[i])));
+                cr_assert_float_eq(e[i], 3 * exp(x[i] - 0.5), 2e-6 * (1 + e[i]));
+            }
+            k->softmax_gradient(n, w, 0.75f, memcpy(y, g, sizeof g));
+            for (int i = 0; i < n; i++) cr_assert_float_eq(y[i], (double)w[i] * (g[i] - 0.75), 1e-6 * (1 + fabs(y[i])));
+        }
 }

@@ -10,22 +10,8 @@ typedef struct NAME(attention_space) {
     REAL *most, *sum;    /* [UNIT_QUERIES]: running maximum, and sum of exp(score - maximum) */
 } NAME(attention_space);
 
-/* Panels of scale * the matrix [rows, columns] at `from`; the last panel is filled up with zeros. */
-static void NAME(pack)(int64_t rows, int64_t columns, MATRIX from, REAL scale, REAL *to)
-{
-    const int64_t width = KERNELS->panel;
-    for (int64_t j = 0; j < columns; j += width) {
-        const int64_t count = columns - j < width ? columns - j : width;
-        for (int64_t i = 0; i < rows; i++, to += width) {
-            const REAL *x = from.data + i * from.row + j * from.column;
-            for (int64_t c = 0; c < count; c++) to[c] = scale * x[c * from.column];
-            for (int64_t c = count; c < width; c++) to[c] = 0;
-        }
-    }
-}
-
 /* c [m, n] += a b for b [k, n] in panels that are `depth` rows deep. */
-static void NAME(panel_product)(int64_t m, int64_t n, int64_t k, MATRIX a, const REAL *b, int64_t depth, REAL *c, int64_t ldc)
+static void NAME(panel_product)(int64_t m, int64_t n, int64_t k, NAME(az_matrix) a, const REAL *b, int64_t depth, REAL *c, int64_t ldc)
 {
     const int64_t width = KERNELS->panel;
     for (int64_t j = 0; j < n; j += width, b += depth * width) {
@@ -35,14 +21,14 @@ static void NAME(panel_product)(int64_t m, int64_t n, int64_t k, MATRIX a, const
 }
 
 /* The rows of one head from `token` on. */
-static MATRIX NAME(rows_of)(attention_rows rows, int64_t token, int64_t head)
+static NAME(az_matrix) NAME(rows_of)(attention_rows rows, int64_t token, int64_t head)
 {
-    return (MATRIX){.data = (const REAL *)rows.data + token * rows.token + head * rows.head, .row = rows.token, .column = 1};
+    return (NAME(az_matrix)){.data = (const REAL *)rows.data + token * rows.token + head * rows.head, .row = rows.token, .column = 1};
 }
 
-static MATRIX NAME(turned)(MATRIX a)
+static NAME(az_matrix) NAME(turned)(NAME(az_matrix) a)
 {
-    return (MATRIX){.data = a.data, .row = a.column, .column = a.row};
+    return (NAME(az_matrix)){.data = a.data, .row = a.column, .column = a.row};
 }
 
 /* Subtracts slope * distance from the scores of keys first, first + 1, ... for the query at `position`. */
@@ -56,7 +42,7 @@ static void NAME(add_distance)(const attention_job *job, int64_t head, int64_t p
 /* ---- one tile: TILE_ROWS queries and one block of keys ---- */
 
 /* The scores of a tile: s [rows, BLOCK_KEYS], columns tile->low .. tile->high - 1, rounded outwards to whole panels. */
-static void NAME(tile_scores)(const attention_job *job, const attention_tile *tile, MATRIX a, const REAL *panels, REAL *s)
+static void NAME(tile_scores)(const attention_job *job, const attention_tile *tile, NAME(az_matrix) a, const REAL *panels, REAL *s)
 {
     const int64_t width = KERNELS->panel, low = tile->low / width * width, n = tile->high - low, dim = job->dim;
     const int64_t bytes = (n + width - 1) / width * width * (int64_t)sizeof(REAL);
@@ -112,7 +98,7 @@ static void NAME(forward_tile)(const attention_job *job, const attention_unit *u
         NAME(running_softmax)(n, dim, row + seen.low, space->most + at, space->sum + at, y + i * step);
         NAME(clear_unseen)(tile, seen, row);
     }
-    MATRIX weights = {.data = space->scores + tile->low, .row = BLOCK_KEYS, .column = 1};
+    NAME(az_matrix) weights = {.data = space->scores + tile->low, .row = BLOCK_KEYS, .column = 1};
     NAME(panel_product)(tile->rows, dim, tile->high - tile->low, weights, space->values + tile->low * KERNELS->panel, tile->keys, y, step);
 }
 
@@ -141,8 +127,8 @@ static void NAME(forward_many)(const attention_job *job, const attention_unit *u
     }
     for (int64_t block = start; block < end; block += BLOCK_KEYS) {
         int64_t keys = end - block < BLOCK_KEYS ? end - block : BLOCK_KEYS;
-        NAME(pack)(dim, keys, NAME(turned)(NAME(rows_of)(job->k, first_key + block, kv_head)), (REAL)job->how.scale, space->keys);
-        NAME(pack)(keys, dim, NAME(rows_of)(job->v, first_key + block, kv_head), 1, space->values);
+        KERNELS->pack(dim, keys, NAME(turned)(NAME(rows_of)(job->k, first_key + block, kv_head)), (REAL)job->how.scale, space->keys);
+        KERNELS->pack(keys, dim, NAME(rows_of)(job->v, first_key + block, kv_head), 1, space->values);
         for (int64_t row = 0; row < unit->count; row += TILE_ROWS) {
             int64_t rows = unit->count - row < TILE_ROWS ? unit->count - row : TILE_ROWS;
             attention_tile tile = tile_at(job, unit->sequence, (attention_range){unit->first + row, unit->first + row + rows},
@@ -160,8 +146,8 @@ static void NAME(forward_few)(const attention_job *job, const attention_unit *un
     for (int64_t i = unit->first; i < unit->first + unit->count; i++) {
         const attention_range seen = visible(job, unit->sequence, i);
         const int64_t token = job->how.query_start[unit->sequence] + i, row = token * job->heads + unit->head, n = seen.high - seen.low;
-        const MATRIX q = NAME(rows_of)(job->q, token, unit->head), k = NAME(rows_of)(job->k, first_key + seen.low, kv_head);
-        const MATRIX v = NAME(rows_of)(job->v, first_key + seen.low, kv_head);
+        const NAME(az_matrix) q = NAME(rows_of)(job->q, token, unit->head), k = NAME(rows_of)(job->k, first_key + seen.low, kv_head);
+        const NAME(az_matrix) v = NAME(rows_of)(job->v, first_key + seen.low, kv_head);
         REAL *y = (REAL *)job->y + row * dim, *norm = (REAL *)job->norm + 2 * row;
         KERNELS->mat_vec(n, dim, k.data, k.row, q.data, scores);
         KERNELS->scale(n, (REAL)job->how.scale, scores, scores);

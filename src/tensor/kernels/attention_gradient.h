@@ -14,7 +14,7 @@ static void NAME(gradient_scores)(const attention_job *job, const attention_tile
     const int64_t dim = job->dim, step = job->heads * dim, token = job->how.query_start[tile->sequence] + tile->first;
     const REAL *y = (const REAL *)job->y + token * step + head * dim, *g = (const REAL *)job->gy + token * step + head * dim;
     NAME(tile_scores)(job, tile, NAME(rows_of)(job->q, token, head), space->keys_turned, space->weights);
-    NAME(tile_scores)(job, tile, (MATRIX){.data = g, .row = step, .column = 1}, space->values_turned, space->g_scores);
+    NAME(tile_scores)(job, tile, (NAME(az_matrix)){.data = g, .row = step, .column = 1}, space->values_turned, space->g_scores);
     for (int64_t i = 0; i < tile->rows; i++) {
         const attention_range seen = NAME(row_range)(job, tile, i);
         const int64_t n = seen.high - seen.low;
@@ -35,10 +35,10 @@ static void NAME(gradient_tile)(const attention_job *job, const attention_tile *
     const int64_t token = job->how.query_start[tile->sequence] + tile->first, keys = tile->high - tile->low;
     const int64_t key = (job->how.key_start[tile->sequence] + tile->block + tile->low) * kv_step + kv_head * dim;
     NAME(gradient_scores)(job, tile, head, space);
-    NAME(pack)(tile->rows, dim, NAME(rows_of)(job->q, token, head), (REAL)job->how.scale, space->queries);
-    NAME(pack)(tile->rows, dim, (MATRIX){(const REAL *)job->gy + token * step + head * dim, step, 1}, 1, space->g_rows);
-    const MATRIX weights = {.data = space->weights + tile->low, .row = BLOCK_KEYS, .column = 1};
-    const MATRIX g_scores = {.data = space->g_scores + tile->low, .row = BLOCK_KEYS, .column = 1};
+    KERNELS->pack(tile->rows, dim, NAME(rows_of)(job->q, token, head), (REAL)job->how.scale, space->queries);
+    KERNELS->pack(tile->rows, dim, (NAME(az_matrix)){(const REAL *)job->gy + token * step + head * dim, step, 1}, 1, space->g_rows);
+    const NAME(az_matrix) weights = {.data = space->weights + tile->low, .row = BLOCK_KEYS, .column = 1};
+    const NAME(az_matrix) g_scores = {.data = space->g_scores + tile->low, .row = BLOCK_KEYS, .column = 1};
     NAME(panel_product)(keys, dim, tile->rows, NAME(turned)(weights), space->g_rows, tile->rows, (REAL *)job->gv + key, kv_step);
     NAME(panel_product)(keys, dim, tile->rows, NAME(turned)(g_scores), space->queries, tile->rows, (REAL *)job->gk + key, kv_step);
     NAME(panel_product)
@@ -54,11 +54,11 @@ static void NAME(gradient_sequence)(const attention_job *job, int sequence, int6
     for (int64_t block = 0; block < all_keys && queries > 0; block += BLOCK_KEYS) {
         const attention_range keys = {block, block + BLOCK_KEYS < all_keys ? block + BLOCK_KEYS : all_keys};
         const int64_t n = keys.high - keys.low;
-        const MATRIX k = NAME(rows_of)(job->k, job->how.key_start[sequence] + block, kv_head);
-        const MATRIX v = NAME(rows_of)(job->v, job->how.key_start[sequence] + block, kv_head);
-        NAME(pack)(dim, n, NAME(turned)(k), (REAL)job->how.scale, space->keys_turned);
-        NAME(pack)(dim, n, NAME(turned)(v), 1, space->values_turned);
-        NAME(pack)(n, dim, k, (REAL)job->how.scale, space->keys);
+        const NAME(az_matrix) k = NAME(rows_of)(job->k, job->how.key_start[sequence] + block, kv_head);
+        const NAME(az_matrix) v = NAME(rows_of)(job->v, job->how.key_start[sequence] + block, kv_head);
+        KERNELS->pack(dim, n, NAME(turned)(k), (REAL)job->how.scale, space->keys_turned);
+        KERNELS->pack(dim, n, NAME(turned)(v), 1, space->values_turned);
+        KERNELS->pack(n, dim, k, (REAL)job->how.scale, space->keys);
         for (int64_t first = 0; first < queries; first += TILE_ROWS) {
             const attention_range rows = {first, first + TILE_ROWS < queries ? first + TILE_ROWS : queries};
             const attention_tile tile = tile_at(job, sequence, rows, keys);

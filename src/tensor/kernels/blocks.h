@@ -16,11 +16,14 @@ static inline void NAME(store)(REAL *x, NAME(vector) value)
     *(NAME(vector) *)x = value;
 }
 
+/* Halves are added until one lane is left. */
 static inline REAL NAME(sum_lanes)(NAME(vector) x)
 {
-    REAL sum = 0;
-    for (int i = 0; i < NAME(LANES); i++) sum += x[i];
-    return sum;
+    REAL lane[NAME(LANES)];
+    NAME(store)(lane, x);
+    for (int half = NAME(LANES) / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++) lane[i] += lane[i + half];
+    return lane[0];
 }
 
 static REAL NAME(row_dot)(int64_t n, const REAL *x, const REAL *y)
@@ -64,8 +67,8 @@ static void NAME(vec_mat)(int64_t m, int64_t n, const REAL *x, const REAL *a, in
 }
 
 /* c [rows, 2 vectors] += a b with `rows` known to the compiler. */
-static inline __attribute__((always_inline)) void NAME(wide_tile)(int rows, int64_t k, AZ_MATRIX a, const REAL *b, int64_t ldb, REAL *c,
-                                                                  int64_t ldc)
+static inline __attribute__((always_inline)) void NAME(wide_tile)(int rows, int64_t k, NAME(az_matrix) a, const REAL *b, int64_t ldb,
+                                                                  REAL *c, int64_t ldc)
 {
     enum { L = NAME(LANES), ROWS = 6 };
     NAME(vector) sum[ROWS][2];
@@ -87,8 +90,8 @@ static inline __attribute__((always_inline)) void NAME(wide_tile)(int rows, int6
     }
 }
 
-static inline __attribute__((always_inline)) void NAME(narrow_tile)(int rows, int64_t k, AZ_MATRIX a, const REAL *b, int64_t ldb, REAL *c,
-                                                                    int64_t ldc)
+static inline __attribute__((always_inline)) void NAME(narrow_tile)(int rows, int64_t k, NAME(az_matrix) a, const REAL *b, int64_t ldb,
+                                                                    REAL *c, int64_t ldc)
 {
     enum { ROWS = 6 };
     NAME(vector) sum[ROWS];
@@ -102,7 +105,7 @@ static inline __attribute__((always_inline)) void NAME(narrow_tile)(int rows, in
 }
 
 /* One strip of `rows` rows of c. */
-static inline __attribute__((always_inline)) void NAME(strip)(int rows, int64_t n, int64_t k, AZ_MATRIX a, const REAL *b, int64_t ldb,
+static inline __attribute__((always_inline)) void NAME(strip)(int rows, int64_t n, int64_t k, NAME(az_matrix) a, const REAL *b, int64_t ldb,
                                                               REAL *c, int64_t ldc)
 {
     enum { L = NAME(LANES) };
@@ -117,7 +120,7 @@ static inline __attribute__((always_inline)) void NAME(strip)(int rows, int64_t 
         }
 }
 
-static void NAME(block)(int64_t m, int64_t n, int64_t k, AZ_MATRIX a, const REAL *b, int64_t ldb, REAL *c, int64_t ldc)
+static void NAME(block)(int64_t m, int64_t n, int64_t k, NAME(az_matrix) a, const REAL *b, int64_t ldb, REAL *c, int64_t ldc)
 {
     enum { ROWS = 6 };
     int64_t i = 0;
@@ -133,4 +136,29 @@ static void NAME(block)(int64_t m, int64_t n, int64_t k, AZ_MATRIX a, const REAL
         i += 2;
     }
     if (i < m) NAME(strip)(1, n, k, a, b, ldb, c + i * ldc, ldc);
+}
+
+/* Columns j .. j + width - 1 as one panel; the matrix has rows whose elements lie together, columns whose elements do, or neither. */
+static void NAME(pack_panel)(int64_t rows, int64_t count, NAME(az_matrix) from, REAL scale, REAL *to)
+{
+    enum { L = NAME(LANES), WIDTH = 2 * L };
+    if (from.column == 1 && count == WIDTH) {
+        for (int64_t i = 0; i < rows; i++) {
+            const REAL *x = from.data + i * from.row;
+            NAME(store)(to + i * WIDTH, scale * NAME(load)(x));
+            NAME(store)(to + i * WIDTH + L, scale * NAME(load)(x + L));
+        }
+        return;
+    }
+    for (int64_t c = 0; c < count; c++)
+        for (int64_t i = 0; i < rows; i++) to[i * WIDTH + c] = scale * from.data[i * from.row + c * from.column];
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t c = count; c < WIDTH; c++) to[i * WIDTH + c] = 0;
+}
+
+static void NAME(pack)(int64_t rows, int64_t columns, NAME(az_matrix) from, REAL scale, REAL *to)
+{
+    enum { WIDTH = 2 * NAME(LANES) };
+    for (int64_t j = 0; j < columns; j += WIDTH, to += rows * WIDTH, from.data += WIDTH * from.column)
+        NAME(pack_panel)(rows, columns - j < WIDTH ? columns - j : WIDTH, from, scale, to);
 }

@@ -5,44 +5,28 @@
 
 #include <math.h>
 
+static inline double exp_f64(double x)
+{
+    return exp(x);
+}
+
+static inline double tanh_f64(double x)
+{
+    return tanh(x);
+}
+
 static inline double sigmoid_f64(double x)
 {
     return 1 / (1 + exp(-x));
 }
 
-#define REAL         float
-#define NAME(x)      x##_f32
-#define AZ_MATRIX    az_matrix_f32
-#define AZ_NORM_ROW  az_norm_row_f32
-#define REAL_EXP     exp_f32
-#define REAL_SIGMOID sigmoid_f32
-#define REAL_TANH    tanh_f32
+#include "tensor/kernels/real_f32.h"
 #include "tensor/kernels/rows.h"
 #include "tensor/kernels/blocks.h"
-#undef REAL
-#undef NAME
-#undef AZ_MATRIX
-#undef AZ_NORM_ROW
-#undef REAL_EXP
-#undef REAL_SIGMOID
-#undef REAL_TANH
-
-#define REAL         double
-#define NAME(x)      x##_f64
-#define AZ_MATRIX    az_matrix_f64
-#define AZ_NORM_ROW  az_norm_row_f64
-#define REAL_EXP     exp
-#define REAL_SIGMOID sigmoid_f64
-#define REAL_TANH    tanh
+#include "tensor/kernels/real_f64.h"
 #include "tensor/kernels/rows.h"
 #include "tensor/kernels/blocks.h"
-#undef REAL
-#undef NAME
-#undef AZ_MATRIX
-#undef AZ_NORM_ROW
-#undef REAL_EXP
-#undef REAL_SIGMOID
-#undef REAL_TANH
+#include "tensor/kernels/real_done.h"
 
 static const az_kernels table = {
     .f32 = {.panel = 2 * LANES_f32,
@@ -63,6 +47,7 @@ static const az_kernels table = {
             .mat_vec = mat_vec_f32,
             .vec_mat = vec_mat_f32,
             .block = block_f32,
+            .pack = pack_f32,
             .softmax_gradient = row_softmax_gradient_f32,
             .exp_scaled = row_exp_scaled_f32,
             .sum_squares = row_sum_squares_f32,
@@ -87,6 +72,7 @@ static const az_kernels table = {
             .mat_vec = mat_vec_f64,
             .vec_mat = vec_mat_f64,
             .block = block_f64,
+            .pack = pack_f64,
             .softmax_gradient = row_softmax_gradient_f64,
             .exp_scaled = row_exp_scaled_f64,
             .sum_squares = row_sum_squares_f64,

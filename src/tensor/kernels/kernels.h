@@ -5,45 +5,11 @@
 
 #include "adze/base.h"
 
-/* A matrix with any strides, in elements. */
-typedef struct az_matrix_f32 {
-    const float *data;
-    int64_t row, column;
-} az_matrix_f32;
-typedef struct az_matrix_f64 {
-    const double *data;
-    int64_t row, column;
-} az_matrix_f64;
-
-/* A row to be normalised: (x - shift) scale, then weight, and bias unless it is NULL. */
-typedef struct az_norm_row_f32 {
-    const float *x, *weight, *bias;
-    float shift, scale;
-} az_norm_row_f32;
-typedef struct az_norm_row_f64 {
-    const double *x, *weight, *bias;
-    double shift, scale;
-} az_norm_row_f64;
-
-#define REAL        float
-#define AZ_TABLE    az_kernels_f32
-#define AZ_MATRIX   az_matrix_f32
-#define AZ_NORM_ROW az_norm_row_f32
+#include "tensor/kernels/real_f32.h"
 #include "tensor/kernels/table.h"
-#undef REAL
-#undef AZ_TABLE
-#undef AZ_MATRIX
-#undef AZ_NORM_ROW
-
-#define REAL        double
-#define AZ_TABLE    az_kernels_f64
-#define AZ_MATRIX   az_matrix_f64
-#define AZ_NORM_ROW az_norm_row_f64
+#include "tensor/kernels/real_f64.h"
 #include "tensor/kernels/table.h"
-#undef REAL
-#undef AZ_TABLE
-#undef AZ_MATRIX
-#undef AZ_NORM_ROW
+#include "tensor/kernels/real_done.h"
 
 typedef struct az_kernels {
     az_kernels_f32 f32;

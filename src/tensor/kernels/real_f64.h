@@ -1,11 +1,6 @@
-/* real_f64.h - makes the type-generic files included after it be about double. No guard: it alternates with real_f32.h. */
-#undef REAL
-#undef NAME
-#undef MATRIX
-#undef KERNELS
-#undef GEMM
+/* real_f64.h - makes the type-generic files included after it be about double. No guard: it alternates with real_f32.h, and real_done.h ends both. */
+#include "tensor/kernels/real_done.h"
 #define REAL    double
 #define NAME(x) x##_f64
-#define MATRIX  az_matrix_f64
 #define KERNELS (&az_kernels_best()->f64)
 #define GEMM    cblas_dgemm

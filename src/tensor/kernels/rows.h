@@ -1,52 +1,64 @@
-/* rows.h - kernels over one row, for the real type REAL; NAME(x) gives each function its suffix and REAL_EXP, REAL_SIGMOID, REAL_TANH name
- * the functions of one element. The loops are plain C for the compiler to vectorise; sums keep several partial sums in a fixed order. */
+/* rows.h - kernels over one row for the type REAL, on top of NAME(exp), NAME(sigmoid) and NAME(tanh) of one element. The loops are plain C
+ * for the compiler to vectorise; sums keep several partial sums in a fixed order. */
 
 static void NAME(row_exp)(int64_t n, const REAL *x, REAL *y)
 {
 #pragma omp simd
-    for (int64_t i = 0; i < n; i++) y[i] = REAL_EXP(x[i]);
+    for (int64_t i = 0; i < n; i++) y[i] = NAME(exp)(x[i]);
 }
 
 static void NAME(row_sigmoid)(int64_t n, const REAL *x, REAL *y)
 {
 #pragma omp simd
-    for (int64_t i = 0; i < n; i++) y[i] = REAL_SIGMOID(x[i]);
+    for (int64_t i = 0; i < n; i++) y[i] = NAME(sigmoid)(x[i]);
 }
 
 static void NAME(row_tanh)(int64_t n, const REAL *x, REAL *y)
 {
 #pragma omp simd
-    for (int64_t i = 0; i < n; i++) y[i] = REAL_TANH(x[i]);
+    for (int64_t i = 0; i < n; i++) y[i] = NAME(tanh)(x[i]);
 }
 
 static void NAME(row_silu)(int64_t n, const REAL *x, REAL *y)
 {
 #pragma omp simd
-    for (int64_t i = 0; i < n; i++) y[i] = x[i] * REAL_SIGMOID(x[i]);
+    for (int64_t i = 0; i < n; i++) y[i] = x[i] * NAME(sigmoid)(x[i]);
 }
 
 static void NAME(row_swiglu)(int64_t n, const REAL *gate, const REAL *up, REAL *y)
 {
 #pragma omp simd
-    for (int64_t i = 0; i < n; i++) y[i] = gate[i] * REAL_SIGMOID(gate[i]) * up[i];
+    for (int64_t i = 0; i < n; i++) y[i] = gate[i] * NAME(sigmoid)(gate[i]) * up[i];
 }
 
 static void NAME(row_swiglu_gradient)(int64_t n, const REAL *gate, const REAL *up, REAL *g_gate, REAL *g_up)
 {
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) {
-        REAL gy = g_up[i], g = gate[i], s = REAL_SIGMOID(g), silu = g * s;
+        REAL gy = g_up[i], g = gate[i], s = NAME(sigmoid)(g), silu = g * s;
         g_up[i] = gy * silu;
         g_gate[i] = gy * up[i] * (s + silu * (1 - s));
     }
 }
 
+/* The quarters of the row run side by side, which hides the latency of the comparison. */
 static REAL NAME(row_max)(int64_t n, const REAL *x)
 {
-    REAL most = -INFINITY;
-#pragma omp simd reduction(max : most)
-    for (int64_t i = 0; i < n; i++) most = x[i] > most ? x[i] : most;
-    return most;
+    const int64_t quarter = n / 4;
+    const REAL *y = x + quarter, *z = y + quarter, *w = z + quarter;
+    REAL a = -INFINITY, b = -INFINITY, c = -INFINITY, d = -INFINITY;
+#pragma omp simd reduction(max : a, b, c, d)
+    for (int64_t i = 0; i < quarter; i++) {
+        a = x[i] > a ? x[i] : a;
+        b = y[i] > b ? y[i] : b;
+        c = z[i] > c ? z[i] : c;
+        d = w[i] > d ? w[i] : d;
+    }
+    a = a > b ? a : b;
+    c = c > d ? c : d;
+    a = a > c ? a : c;
+    for (int64_t i = 4 * quarter; i < n; i++) a = x[i] > a ? x[i] : a;
+    return a;
 }
 
 static REAL NAME(row_sum)(int64_t n, const REAL *x)
@@ -61,7 +73,7 @@ static REAL NAME(row_sum_exp)(int64_t n, const REAL *x, REAL shift)
 {
     REAL sum = 0;
 #pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < n; i++) sum += REAL_EXP(x[i] - shift);
+    for (int64_t i = 0; i < n; i++) sum += NAME(exp)(x[i] - shift);
     return sum;
 }
 
@@ -70,7 +82,7 @@ static REAL NAME(row_exp_shift)(int64_t n, const REAL *x, REAL shift, REAL *y)
     REAL sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int64_t i = 0; i < n; i++) {
-        REAL e = REAL_EXP(x[i] - shift);
+        REAL e = NAME(exp)(x[i] - shift);
         y[i] = e;
         sum += e;
     }
@@ -104,7 +116,7 @@ static void NAME(row_softmax_gradient)(int64_t n, const REAL *p, REAL inner, REA
 static void NAME(row_exp_scaled)(int64_t n, const REAL *x, REAL shift, REAL scale, REAL *y)
 {
 #pragma omp simd
-    for (int64_t i = 0; i < n; i++) y[i] = scale * REAL_EXP(x[i] - shift);
+    for (int64_t i = 0; i < n; i++) y[i] = scale * NAME(exp)(x[i] - shift);
 }
 
 static REAL NAME(row_sum_squares)(int64_t n, const REAL *x, REAL shift)
@@ -115,9 +127,9 @@ static REAL NAME(row_sum_squares)(int64_t n, const REAL *x, REAL shift)
     return sum;
 }
 
-static void NAME(row_norm)(int64_t n, const AZ_NORM_ROW *row, REAL *y)
+static void NAME(row_norm)(int64_t n, const NAME(az_norm_row) * row, REAL *y)
 {
-    const AZ_NORM_ROW r = *row;
+    const NAME(az_norm_row) r = *row;
     if (!r.bias) {
 #pragma omp simd
         for (int64_t i = 0; i < n; i++) y[i] = (r.x[i] - r.shift) * r.scale * r.weight[i];
@@ -127,9 +139,9 @@ static void NAME(row_norm)(int64_t n, const AZ_NORM_ROW *row, REAL *y)
     for (int64_t i = 0; i < n; i++) y[i] = (r.x[i] - r.shift) * r.scale * r.weight[i] + r.bias[i];
 }
 
-static void NAME(row_norm_sums)(int64_t n, const AZ_NORM_ROW *row, const REAL *gy, REAL sums[2])
+static void NAME(row_norm_sums)(int64_t n, const NAME(az_norm_row) * row, const REAL *gy, REAL sums[2])
 {
-    const AZ_NORM_ROW r = *row;
+    const NAME(az_norm_row) r = *row;
     REAL plain = 0, with_z = 0;
 #pragma omp simd reduction(+ : plain, with_z)
     for (int64_t i = 0; i < n; i++) {
@@ -141,9 +153,9 @@ static void NAME(row_norm_sums)(int64_t n, const AZ_NORM_ROW *row, const REAL *g
     sums[1] = with_z;
 }
 
-static void NAME(row_norm_gradient)(int64_t n, const AZ_NORM_ROW *row, const REAL *gy, const REAL mean[2], REAL *gx, REAL *g_weight)
+static void NAME(row_norm_gradient)(int64_t n, const NAME(az_norm_row) * row, const REAL *gy, const REAL mean[2], REAL *gx, REAL *g_weight)
 {
-    const AZ_NORM_ROW r = *row;
+    const NAME(az_norm_row) r = *row;
     const REAL mean_g = mean[0], mean_gz = mean[1];
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) {

@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <string.h>
 
-static inline float float_of_bits(int32_t bits)
+static inline float float_of_bits(uint32_t bits)
 {
     float x;
     memcpy(&x, &bits, sizeof x);
@@ -39,7 +39,7 @@ static inline float exp_f32(float x)
     p = p * r + 1.0f;
     p = p * r + 1.0f;
     int32_t half = exponent >> 1; /* 2^n in two factors, so that both are normal numbers */
-    return p * float_of_bits((half + 127) << 23) * float_of_bits((exponent - half + 127) << 23);
+    return p * float_of_bits((uint32_t)(half + 127) << 23) * float_of_bits((uint32_t)(exponent - half + 127) << 23);
 }
 
 static inline float sigmoid_f32(float x)

@@ -22,10 +22,9 @@ static void NAME(unfold_planes)(const window *w, bool fold, void *images, void *
     const int64_t planes = w->images * w->channels, windows = w->out[0] * w->out[1], elements = w->size[0] * w->size[1];
 #pragma omp parallel for schedule(static) if (planes * elements * windows > AZ_PARALLEL_WORK) num_threads(threads)
     for (int64_t plane = 0; plane < planes; plane++)
-        for (int64_t element = 0; element < elements; element++)
-            NAME(unfold_line)
-            (w, element / w->size[1], element % w->size[1], fold, (REAL *)images + plane * w->height * w->width,
-             (REAL *)columns + (plane * elements + element) * windows);
+        for (int64_t element = 0; element < elements; element++) NAME(unfold_line)
+    (w, element / w->size[1], element % w->size[1], fold, (REAL *)images + plane * w->height * w->width,
+     (REAL *)columns + (plane * elements + element) * windows);
 }
 
 /* Position, in all of x, of the first greatest element of each window (no padding). */
