@@ -95,10 +95,8 @@ static bool describe(az_ctx *az, az_tensor *x, az_dtype dtype, int rank, const i
     if (rank < 0 || rank > AZ_MAX_RANK) return az_fail(az, AZ_BAD_CALL, "tensor of rank %d: 0 to %d are possible", rank, AZ_MAX_RANK);
     *x = (az_tensor){.dtype = dtype, .rank = rank};
     int64_t bytes = (int64_t)az_dtype_size(dtype);
-    bool empty = false;
     for (int i = 0; i < rank; i++) {
         x->shape[i] = shape[i];
-        empty |= shape[i] == 0;
         char text[AZ_SHAPE_TEXT];
         if (shape[i] < 0)
             return az_fail(az, AZ_BAD_CALL, "tensor of shape %s: extents must not be negative", az_print_shape(rank, shape, text));
