@@ -2,6 +2,7 @@
 #include "lm/gguf.h"
 
 #include <string.h>
+#include <utf8proc.h>
 
 /* ---- texts ---- */
 
@@ -24,12 +25,23 @@ int az_text_compare(az_text a, az_text b)
 const char *az_text_show(az_ctx *az, az_text text)
 {
     enum { SHOWN = 60 };
-    const bool cut = text.length > SHOWN;
-    const size_t length = cut ? SHOWN : text.length;
-    char *shown = az_alloc(az, length + 4);
+    char *shown = az_alloc(az, SHOWN + 4);
     if (!shown) return "?";
-    for (size_t i = 0; i < length; i++) shown[i] = (unsigned char)text.data[i] < 32 || text.data[i] == 127 ? '?' : text.data[i];
-    if (cut) memcpy(shown + length, "...", 4);
+    size_t n = 0;
+    for (size_t at = 0; at < text.length && n + 4 <= SHOWN;) {
+        utf8proc_int32_t character;
+        const size_t left = text.length - at;
+        const utf8proc_ssize_t bytes =
+            utf8proc_iterate((const utf8proc_uint8_t *)text.data + at, left < 4 ? (utf8proc_ssize_t)left : 4, &character);
+        const bool printable = bytes > 1 ? character >= 0xa0 : bytes == 1 && character >= 32 && character != 127;
+        if (printable)
+            memcpy(shown + n, text.data + at, (size_t)bytes);
+        else
+            shown[n] = '?';
+        n += printable ? (size_t)bytes : 1;
+        at += bytes > 0 ? (size_t)bytes : 1;
+        if (n + 4 > SHOWN && at < text.length) memcpy(shown + n, "...", 4);
+    }
     return shown;
 }
 

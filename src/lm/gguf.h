@@ -17,7 +17,7 @@ typedef struct az_text {
 az_text az_text_of(const char *string);
 bool az_text_equal(az_text a, az_text b);
 int az_text_compare(az_text a, az_text b);
-/* For messages: at most 60 bytes in the current scope, control characters shown as '?'. */
+/* For messages: at most 60 bytes of valid UTF-8 in the current scope; control characters and other bytes show as '?'. */
 const char *az_text_show(az_ctx *az, az_text text);
 
 typedef enum az_gguf_type {

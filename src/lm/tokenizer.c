@@ -191,7 +191,7 @@ const char *az_token_bytes(const az_tokenizer *tokenizer, int32_t id, int32_t pr
     if (!tokenizer || id < 0 || id >= tokenizer->size) return "";
     const az_text bytes = tokenizer->bytes[id];
     *length = bytes.length;
-    if (tokenizer->kind != AZ_TOKENIZER_SCORES || !tokenizer->add_space_prefix || tokenizer->type[id] == AZ_TOKEN_BYTE) return bytes.data;
+    if (tokenizer->kind != AZ_TOKENIZER_SCORES || !tokenizer->add_space_prefix) return bytes.data;
     const int type = previous >= 0 && previous < tokenizer->size ? tokenizer->type[previous] : AZ_TOKEN_CONTROL;
     const bool prefixed = type == AZ_TOKEN_CONTROL || type == AZ_TOKEN_USER;
     if (!prefixed || tokenizer->type[id] == AZ_TOKEN_USER || bytes.length == 0 || bytes.data[0] != ' ') return bytes.data;

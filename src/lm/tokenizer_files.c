@@ -45,16 +45,27 @@ static bool read_scores(az_ctx *az, const az_gguf *gguf, az_tokenizer_parts *par
     return score != NULL;
 }
 
+/* Files without types: the tokens that the settings name are special, and SentencePiece spells bytes as <0x0A>. */
+static void guess_types(const az_tokenizer_parts *parts, int32_t *type)
+{
+    const int64_t special[] = {parts->bos, parts->eos};
+    for (int64_t i = 0; parts->kind == AZ_TOKENIZER_SCORES && i < parts->size; i++)
+        if (parts->text[i].length == 6 && memcmp(parts->text[i].data, "<0x", 3) == 0) type[i] = AZ_TOKEN_BYTE;
+    for (int i = 0; i < 2; i++)
+        if (special[i] >= 0 && special[i] < parts->size) type[special[i]] = AZ_TOKEN_CONTROL;
+    if (parts->unknown >= 0 && parts->unknown < parts->size) type[parts->unknown] = AZ_TOKEN_UNKNOWN;
+}
+
 static bool read_types(az_ctx *az, const az_gguf *gguf, az_tokenizer_parts *parts)
 {
     const az_gguf_key *key;
     if (!numbers_key(az, gguf, "tokenizer.ggml.token_type", parts->size, &key)) return false;
-    if (!key) return true;
     int32_t *type = az_alloc_array(az, (size_t)parts->size, sizeof *type);
     for (int64_t i = 0; type && i < parts->size; i++) {
-        const double value = az_gguf_item(key, (uint64_t)i);
+        const double value = key ? az_gguf_item(key, (uint64_t)i) : AZ_TOKEN_NORMAL;
         type[i] = value >= AZ_TOKEN_NORMAL && value <= AZ_TOKEN_BYTE ? (int32_t)value : 0;
     }
+    if (type && !key) guess_types(parts, type);
     parts->type = type;
     return type != NULL;
 }
@@ -82,7 +93,7 @@ static int64_t read_id(const az_gguf *gguf, const char *name, int64_t fallback, 
     return fallback < size ? fallback : -1;
 }
 
-static bool read_settings(az_ctx *az, const az_gguf *gguf, az_tokenizer_parts *parts)
+static void read_settings(const az_gguf *gguf, az_tokenizer_parts *parts)
 {
     const bool scores = parts->kind == AZ_TOKENIZER_SCORES;
     parts->bos = read_id(gguf, "tokenizer.ggml.bos_token_id", scores ? 1 : -1, parts->size);
@@ -92,7 +103,6 @@ static bool read_settings(az_ctx *az, const az_gguf *gguf, az_tokenizer_parts *p
     az_gguf_bool(az_gguf_find(gguf, "tokenizer.ggml.add_bos_token"), &parts->add_bos);
     az_gguf_bool(az_gguf_find(gguf, "tokenizer.ggml.add_eos_token"), &parts->add_eos);
     az_gguf_bool(az_gguf_find(gguf, "tokenizer.ggml.add_space_prefix"), &parts->add_space_prefix);
-    return az_ok(az);
 }
 
 static bool read_parts(az_ctx *az, const az_gguf *gguf, az_tokenizer_parts *parts)
@@ -101,9 +111,9 @@ static bool read_parts(az_ctx *az, const az_gguf *gguf, az_tokenizer_parts *part
     if (!tokens) return no_array(az, "tokenizer.ggml.tokens");
     parts->size = (int64_t)tokens->count;
     parts->text = read_strings(az, tokens);
-    if (!parts->text || !read_scores(az, gguf, parts) || !read_types(az, gguf, parts)) return false;
-    if (parts->kind == AZ_TOKENIZER_RANKS && !read_merges(az, gguf, parts)) return false;
-    return read_settings(az, gguf, parts);
+    read_settings(gguf, parts);
+    return parts->text && read_scores(az, gguf, parts) && read_types(az, gguf, parts) &&
+           (parts->kind != AZ_TOKENIZER_RANKS || read_merges(az, gguf, parts));
 }
 
 az_tokenizer *az_tokenizer_from_gguf(az_ctx *az, const az_gguf *gguf)
