@@ -1,0 +1,191 @@
+/* save.c - writes a model as GGUF, tensor by tensor: at no time is more than one of them in memory in encoded form.
+ *
+ * A model that came out of a GGUF file keeps the file's keys, their encoding and the order of keys and tensors; what the model itself knows
+ * better (sizes, vocabulary) replaces what the file said. Saving an unchanged model thus gives the same file again. */
+#include "lm/load.h"
+#include "lm/tokenizer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- keys ---- */
+
+/* A key that readers do without when it has the value that they assume. */
+static bool put_assumed(az_gguf_writer *writer, const char *name, int64_t value, int64_t assumed)
+{
+    return (value == assumed && !az_gguf_has(writer, name)) || az_gguf_put_integer(writer, name, value);
+}
+
+static bool put_config(az_ctx *az, az_gguf_writer *writer, const az_lm *lm)
+{
+    const az_lm_config *c = &lm->config;
+    const char *arch = lm->arch->name;
+    const bool rope = az_lm_has_rope(lm->arch);
+    const int64_t head_dim = c->width / c->heads;
+    const struct {
+        const char *name;
+        int64_t value, assumed;
+    } integers[] = {
+        {"context_length", c->context, 0},
+        {"embedding_length", c->width, 0},
+        {"block_count", c->blocks, 0},
+        {"feed_forward_length", c->hidden, 0},
+        {"attention.head_count", c->heads, 0},
+        {"attention.head_count_kv", c->kv_heads, 0},
+        {"attention.key_length", c->head_dim, head_dim},
+        {"attention.value_length", c->head_dim, head_dim},
+        {"rope.dimension_count", c->rope_dims, rope ? 0 : c->rope_dims},
+        {"attention.sliding_window", c->window, 0},
+        {"vocab_size", c->vocabulary, lm->tokenizer ? c->vocabulary : 0},
+    };
+    for (size_t i = 0; i < sizeof integers / sizeof *integers; i++) {
+        const char *name = az_format_text(az, "%s.%s", arch, integers[i].name);
+        if (!name || !put_assumed(writer, name, integers[i].value, integers[i].assumed)) return false;
+    }
+    const bool rms = lm->arch->norm == AZ_NORM_RMS;
+    const char *eps = az_format_text(az, "%s.attention.layer_norm_%sepsilon", arch, rms ? "rms_" : "");
+    const char *theta = az_format_text(az, "%s.rope.freq_base", arch);
+    if (!eps || !theta || !az_gguf_put_real(writer, eps, c->norm_eps)) return false;
+    return !rope || (c->rope_theta == lm->arch->rope_theta && !az_gguf_has(writer, theta)) ||
+           az_gguf_put_real(writer, theta, c->rope_theta);
+}
+
+/* What llama.cpp calls the file as a whole: its LLAMA_FTYPE numbers. */
+static int64_t file_type(const az_format *format)
+{
+    static const struct {
+        const char *name;
+        int64_t number;
+    } types[] = {{"f32", 0}, {"f16", 1}, {"q4_0", 2}, {"q8_0", 7}, {"bf16", 32}};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (strcmp(types[i].name, format->name) == 0) return types[i].number;
+    return -1;
+}
+
+static bool put_keys(az_ctx *az, az_gguf_writer *writer, const az_lm *lm, const az_format *format)
+{
+    const az_gguf *file = lm->metadata ? lm->metadata->gguf : NULL;
+    for (int64_t i = 0; file && i < file->keys; i++)
+        if (!az_gguf_put(writer, &file->key[i])) return false;
+    bool good = az_gguf_put_string(writer, "general.architecture", az_text_of(lm->arch->name));
+    if (!az_gguf_has(writer, "general.name")) good = good && az_gguf_put_string(writer, "general.name", az_text_of(lm->name));
+    const az_format *matrices = format ? format : file ? NULL : lm->block[0].q.weight->format;
+    if (good && matrices && file_type(matrices) >= 0) good = az_gguf_put_integer(writer, "general.file_type", file_type(matrices));
+    if (good && format && format->block > 1) good = az_gguf_put_integer(writer, "general.quantization_version", 2);
+    if (!good || !put_config(az, writer, lm)) return false;
+    if (lm->tokenizer) return az_tokenizer_to_gguf(az, lm->tokenizer, writer);
+    return az_gguf_has(writer, "tokenizer.ggml.model") || az_gguf_put_string(writer, "tokenizer.ggml.model", az_text_of("none"));
+}
+
+/* ---- tensors ---- */
+
+/* One tensor to be written: a matrix in a format, a vector, or bytes of the original file. */
+typedef struct output {
+    const az_lm_slot *slot;         /* NULL for a tensor of the file that the model has no place for */
+    const az_gguf_tensor *original; /* of the same name in the file, or NULL */
+    const az_format *format;        /* of a matrix */
+    int64_t order;
+} output;
+
+/* The format to write a matrix in. Embedding and head keep at least 8 bits; rows that are no whole blocks stay f16. */
+static const az_format *choose_format(const az_lm_slot *slot, const az_format *wanted)
+{
+    const az_weight *w = *slot->weight;
+    if (!wanted || slot->part == AZ_PART_POSITION) return w->format;
+    const az_format *q8_0 = az_format_by_name("q8_0");
+    const bool outer = slot->part == AZ_PART_EMBEDDING || slot->part == AZ_PART_HEAD;
+    if (outer && wanted->block_bytes > 0 && wanted->block_bytes * q8_0->block < q8_0->block_bytes * wanted->block) wanted = q8_0;
+    return w->cols % wanted->block == 0 ? wanted : az_format_by_name("f16");
+}
+
+static int by_order(const void *a, const void *b)
+{
+    const output *x = a, *y = b;
+    return (x->order > y->order) - (x->order < y->order);
+}
+
+/* Which tensors are written, in the order of the original file; what is new comes last. Returns their number, -1 on errors. */
+static int list_outputs(az_ctx *az, az_lm *lm, const az_format *format, output **list)
+{
+    const az_gguf *file = lm->metadata ? lm->metadata->gguf : NULL;
+    az_lm_slot *slots;
+    const int n = az_lm_slots(az, lm, &slots);
+    output *outputs = az_alloc_array(az, (size_t)n + 1, sizeof *outputs);
+    if (n == 0 || !outputs) return -1;
+    int count = 0, odd = 0;
+    for (int i = 0; i < n; i++) {
+        const az_lm_slot *slot = &slots[i];
+        if (!(slot->weight ? (const void *)*slot->weight : *slot->vector)) continue;
+        if (slot->part == AZ_PART_HEAD && slot->weight && *slot->weight == lm->embedding) continue;
+        output *o = &outputs[count++];
+        *o = (output){.slot = slot, .original = file ? az_gguf_find_tensor(file, slot->gguf) : NULL, .order = INT32_MAX + (int64_t)i};
+        if (o->original) o->order = o->original - file->tensor;
+        if (!slot->weight) continue;
+        o->format = choose_format(slot, format);
+        odd += format && format->block > 1 && o->format->block == 1 && slot->part != AZ_PART_POSITION;
+        if (o->format->ggml_type < 0) {
+            az_fail(az, AZ_BAD_INPUT, "'%s' is stored as %s, for which GGUF has no type; choose a format such as f16 or q8_0", slot->name,
+                    o->format->name);
+            return -1;
+        }
+    }
+    const az_gguf_tensor *divisors = file ? az_gguf_find_tensor(file, "rope_freqs.weight") : NULL;
+    if (divisors) outputs[count++] = (output){.original = divisors, .order = divisors - file->tensor};
+    if (odd > 0) az_note(az, "%d matrices have rows that are no multiple of %lld and stay f16", odd, (long long)format->block);
+    qsort(outputs, (size_t)count, sizeof *outputs, by_order);
+    *list = outputs;
+    return count;
+}
+
+static bool declare(az_gguf_writer *writer, const output *o)
+{
+    const az_lm_slot *slot = o->slot;
+    if (!slot) return az_gguf_declare(writer, o->original->name, o->original->rank, o->original->shape, o->original->type);
+    const uint64_t matrix[] = {(uint64_t)slot->cols, (uint64_t)slot->rows};
+    if (slot->weight) return az_gguf_declare(writer, az_text_of(slot->gguf), 2, matrix, (uint32_t)o->format->ggml_type);
+    return az_gguf_declare(writer, az_text_of(slot->gguf), 1, &matrix[1], 0);
+}
+
+static bool write_tensor(az_ctx *az, az_gguf_writer *writer, const output *o)
+{
+    if (!o->slot) return az_gguf_write(writer, o->original->data, o->original->bytes);
+    const az_tensor *data;
+    if (o->slot->weight) {
+        const az_weight *w = *o->slot->weight;
+        if (w->format != o->format) w = az_weight_encode(az, w, o->format, NULL);
+        data = w ? w->part[0] : NULL;
+    } else {
+        data = *o->slot->vector;
+        if (data->dtype != AZ_F32) data = az_cast(az, data, AZ_F32);
+    }
+    data = data ? az_contiguous(az, data) : NULL;
+    if (data) return az_gguf_write(writer, data->data, (size_t)az_count(data) * az_dtype_size(data->dtype));
+    az_fail_context(az, "writing '%s'", o->slot->name);
+    return false;
+}
+
+static bool save(az_ctx *az, az_lm *lm, const char *path, const az_format *format)
+{
+    output *list = NULL;
+    const int n = list_outputs(az, lm, format, &list);
+    az_gguf_writer *writer = n > 0 ? az_gguf_create(az, path) : NULL;
+    if (!writer || !put_keys(az, writer, lm, format)) return false;
+    for (int i = 0; i < n; i++)
+        if (!declare(writer, &list[i])) return false;
+    for (int i = 0; i < n; i++) {
+        az_scope_push(az);
+        const bool good = write_tensor(az, writer, &list[i]);
+        az_scope_pop(az);
+        if (!good) return false;
+    }
+    return az_gguf_commit(writer);
+}
+
+bool az_lm_save(az_ctx *az, const az_lm *lm, const char *path, const az_format *format)
+{
+    if (!lm || !path || !az_ok(az)) return false;
+    az_scope_push(az);
+    const bool good = save(az, (az_lm *)lm, path, format);
+    az_scope_pop(az);
+    return good;
+}
