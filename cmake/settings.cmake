@@ -15,7 +15,8 @@ set(ADZE_SANITIZE "" CACHE STRING "sanitizers, as for -fsanitize=")
 add_library(adze_settings INTERFACE)
 target_compile_definitions(adze_settings INTERFACE _GNU_SOURCE)
 target_compile_options(adze_settings INTERFACE
-  -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Wno-unknown-pragmas -Wno-format-truncation
+  -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Wno-unknown-pragmas
+  $<$<C_COMPILER_ID:GNU>:-Wno-format-truncation> $<$<C_COMPILER_ID:Clang>:-Wno-pass-failed>
   $<$<CONFIG:Release>:-O3 -fno-math-errno -fno-trapping-math>)
 if(ADZE_SANITIZE)
   target_compile_options(adze_settings INTERFACE -fsanitize=${ADZE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
