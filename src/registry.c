@@ -3,7 +3,13 @@
 
 #include <string.h>
 
+extern const az_method az_magnitude, az_wanda, az_sparsegpt, az_quantize;
+
 static const az_method *const methods[] = {
+    &az_magnitude, /* compress */
+    &az_wanda,
+    &az_sparsegpt,
+    &az_quantize,
     NULL,
 };
 

@@ -1,0 +1,45 @@
+/* compress_internal.h - what the methods of this family share: the walk over a model's linear layers, and the mathematics of a single layer
+ * where a test looks at it without a model around. */
+#ifndef ADZE_COMPRESS_INTERNAL_H
+#define ADZE_COMPRESS_INTERNAL_H
+
+#include "adze/method.h"
+
+/* Which part of the calibration text a method reads: `samples` sequences of `length` tokens (0 = the model's context, at most 2048). */
+typedef struct az_calibration {
+    int64_t samples, length, seed;
+} az_calibration;
+
+/* Makes the new weight of one layer, in the current scope. statistics is NULL when no calibration text was run. */
+typedef az_weight *(*az_layer_step)(az_ctx *az, const az_lm_linear *linear, const az_lm_statistics *statistics, const void *options);
+typedef struct az_layer_walk {
+    const char *task; /* for progress: "pruning" */
+    az_layer_step step;
+    const void *options; /* passed to step */
+    bool calibrated;     /* run the calibration text, block by block */
+    bool gram;           /* gather Gram matrices: the exact output error of each layer can be reported */
+    az_calibration calibration;
+} az_layer_walk;
+/* Replaces every linear layer inside the blocks and adds a row per layer to the section "layers" of the report: layer, format, sparsity,
+ * error = |(W - W') X|^2 / |W X|^2 (NaN without a Gram matrix), seconds. Errors name the layer. */
+bool az_compress_layers(az_ctx *az, az_compress_job *job, const az_layer_walk *walk);
+/* One such row, for a weight outside the blocks. */
+void az_compress_row(az_report *report, az_ctx *az, const char *layer, const az_weight *weight, double error, double seconds);
+
+/* Refuses a sparsity outside [0, 1) and a pattern n:m that does not divide the inputs of some layer (named). */
+bool az_prune_check(az_ctx *az, az_lm *lm, double sparsity, az_pattern pattern);
+/* A pruned matrix (f32) in the format of the weight it comes from where that is dense; otherwise as f32. */
+az_weight *az_prune_result(az_ctx *az, const az_weight *from, az_weight *pruned);
+
+/* Wanda's scores |w_rj| sqrt(square[j]): [rows, cols]. */
+az_tensor *az_wanda_scores(az_ctx *az, const az_tensor *w, const double *square);
+
+typedef struct az_sparsegpt_settings {
+    double sparsity, damp; /* share to drop; added to the diagonal of H, in units of its mean */
+    az_pattern pattern;
+    int64_t blocksize; /* columns whose updates are gathered before they reach the rest */
+} az_sparsegpt_settings;
+/* W [rows, cols] (f32) pruned for inputs with the Gram matrix sum x x^T [cols, cols] (f64). */
+az_tensor *az_sparsegpt_prune(az_ctx *az, const az_tensor *w, const az_tensor *gram, const az_sparsegpt_settings *settings);
+
+#endif

@@ -1,0 +1,66 @@
+/* magnitude.c - magnitude pruning: the smallest weights become zero.
+ *
+ * Problem: choose which share s of a matrix W to drop without any data.
+ * Rule: drop w_rj where |w_rj| is among the lowest - of the whole layer, of its row, or of each group of m consecutive inputs (pattern n:m
+ * keeps n). Kept weights do not change.
+ *
+ * Han, Pool, Tran, Dally: "Learning both weights and connections for efficient neural networks", NeurIPS 2015 (arXiv 1506.02626), without
+ * its retraining. */
+#include "compress/compress_internal.h"
+
+typedef struct magnitude_options {
+    double sparsity;
+    az_pattern pattern;
+    int scope; /* az_mask_scope */
+    bool error;
+    az_calibration calibration;
+} magnitude_options;
+
+static const char *const scopes[] = {[AZ_PER_ROW] = "row", [AZ_PER_MATRIX] = "layer", NULL};
+
+static const az_option magnitude_table[] = {
+    {"sparsity", AZ_REAL, offsetof(magnitude_options, sparsity), "0.5", 0, 1, NULL, "share of the weights to drop, below 1"},
+    {"pattern", AZ_PATTERN, offsetof(magnitude_options, pattern), "none", 0, 0, NULL,
+     "n:m keeps n of every m consecutive inputs, instead of a share"},
+    {"scope", AZ_CHOICE, offsetof(magnitude_options, scope), "layer", 0, 0, scopes,
+     "where weights compete: within a row, or the whole layer"},
+    {"error", AZ_BOOL, offsetof(magnitude_options, error), "false", 0, 0, NULL,
+     "measure each layer's output error on the calibration text"},
+    {"nsamples", AZ_INT, offsetof(magnitude_options, calibration.samples), "128", 1, 1e6, NULL, "calibration sequences (for error)"},
+    {"seqlen", AZ_INT, offsetof(magnitude_options, calibration.length), "0", 0, 1e6, NULL,
+     "tokens of a calibration sequence; 0 = the model's context, at most 2048"},
+    {"seed", AZ_INT, offsetof(magnitude_options, calibration.seed), "0", 0, 0, NULL, "of the choice of calibration sequences"},
+    {0},
+};
+
+static az_weight *prune_layer(az_ctx *az, const az_lm_linear *linear, const az_lm_statistics *statistics, const void *user)
+{
+    (void)statistics;
+    const magnitude_options *o = user;
+    const az_tensor *score = az_abs(az, az_weight_decode(az, linear->weight)); /* [rows, cols] */
+    const az_tensor *mask = az_mask_lowest(az, score, (az_mask_how){.share = o->sparsity, .pattern = o->pattern, .scope = o->scope});
+    return az_prune_result(az, linear->weight, az_mask_apply(az, linear->weight, mask));
+}
+
+static bool magnitude_compress(az_ctx *az, const void *options, az_compress_job *job)
+{
+    const magnitude_options *o = options;
+    if (!az_prune_check(az, job->lm, o->sparsity, o->pattern)) return false;
+    return az_compress_layers(
+        az, job,
+        &(az_layer_walk){
+            .task = "pruning", .step = prune_layer, .options = o, .calibrated = o->error, .gram = o->error, .calibration = o->calibration});
+}
+
+const az_method az_magnitude = {
+    .name = "magnitude",
+    .family = AZ_COMPRESS,
+    .summary = "drop the smallest weights",
+    .paper = "Han et al.: Learning both weights and connections for efficient neural networks, NeurIPS 2015, arXiv 1506.02626",
+    .details =
+        "Drops the weights of least magnitude in each linear layer: a share of them (sparsity), or all but n of every m consecutive inputs "
+        "(pattern n:m). It needs no data and takes no time, and it is the baseline that every other pruning method is measured against: "
+        "it does not know which inputs are large, so from 50 % on it loses much more than wanda or sparsegpt.",
+    .options = magnitude_table,
+    .options_size = sizeof(magnitude_options),
+    .compress = magnitude_compress};

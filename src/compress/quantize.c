@@ -1,0 +1,114 @@
+/* quantize.c - rounding to a storage format: each weight to the nearest value that the format has.
+ *
+ * Problem: store the matrices of a model in fewer bits. Formats of blocks (q8_0, q4_0) share a scale among 32 consecutive inputs of a row;
+ * f16 and bf16 round each weight for itself. Rule: the format's own encoder. With importance, the scale of a block minimises sum_j h_j (w_j
+ * - w'_j)^2, where h_j is the sum of x_j^2 over the calibration tokens, instead of the plain squared error. Matrices whose rows are not
+ * whole blocks become f16.
+ *
+ * The formats are those of GGUF files. Importance: the diagonal of the Hessian in LeCun, Denker, Solla: "Optimal brain damage", NeurIPS
+ * 1989. */
+#include "compress/compress_internal.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef struct quantize_options {
+    const char *type;
+    bool embedding, head, importance, error;
+    az_calibration calibration;
+} quantize_options;
+
+static const az_option quantize_table[] = {
+    {"type", AZ_TEXT, offsetof(quantize_options, type), "q8_0", 0, 0, NULL, "format: q8_0, q4_0, f16, bf16 or f32"},
+    {"embedding", AZ_BOOL, offsetof(quantize_options, embedding), "false", 0, 0, NULL, "the embedding too (and a head that is tied to it)"},
+    {"head", AZ_BOOL, offsetof(quantize_options, head), "false", 0, 0, NULL, "the head too, where it is not the embedding"},
+    {"importance", AZ_BOOL, offsetof(quantize_options, importance), "false", 0, 0, NULL,
+     "weigh rounding errors by the squares of the inputs; needs calibration text"},
+    {"error", AZ_BOOL, offsetof(quantize_options, error), "false", 0, 0, NULL, "measure each layer's output error on the calibration text"},
+    {"nsamples", AZ_INT, offsetof(quantize_options, calibration.samples), "128", 1, 1e6, NULL,
+     "calibration sequences (for importance and error)"},
+    {"seqlen", AZ_INT, offsetof(quantize_options, calibration.length), "0", 0, 1e6, NULL,
+     "tokens of a calibration sequence; 0 = the model's context, at most 2048"},
+    {"seed", AZ_INT, offsetof(quantize_options, calibration.seed), "0", 0, 0, NULL, "of the choice of calibration sequences"},
+    {0},
+};
+
+/* The format by name; fails with the names there are. */
+static const az_format *chosen_format(az_ctx *az, const char *name)
+{
+    const az_format *format = az_format_by_name(name);
+    if (format && format->encode) return format;
+    const char *names = "";
+    for (const az_format *const *f = az_formats(); *f; f++)
+        if ((*f)->encode) names = az_format_text(az, "%s %s", names, (*f)->name);
+    return az_fail(az, AZ_BAD_INPUT, "no format '%s' to quantize to; there are:%s", name, names);
+}
+
+/* The weight in the format, or in f16 when its rows are not whole blocks. */
+static az_weight *encode(az_ctx *az, const char *layer, const az_weight *w, const char *type, const float *importance)
+{
+    const az_format *format = chosen_format(az, type);
+    if (!format) return NULL;
+    if (w->cols % format->block != 0) {
+        az_note(az, "%s has rows of %lld values, not whole blocks of %lld: it becomes f16 instead of %s", layer, (long long)w->cols,
+                (long long)format->block, format->name);
+        format = az_format_by_name("f16");
+        importance = NULL;
+    }
+    return az_weight_encode(az, w, format, importance);
+}
+
+static az_weight *quantize_layer(az_ctx *az, const az_lm_linear *linear, const az_lm_statistics *statistics, const void *user)
+{
+    const quantize_options *o = user;
+    const int64_t cols = linear->weight->cols;
+    float *importance = o->importance ? az_alloc_array(az, (size_t)cols, sizeof *importance) : NULL;
+    for (int64_t j = 0; importance && j < cols; j++) importance[j] = (float)(statistics->square[j] / (double)statistics->tokens);
+    return encode(az, linear->name, linear->weight, o->type, importance);
+}
+
+/* A weight outside the blocks, with its row in the report. */
+static bool quantize_outside(az_ctx *az, az_compress_job *job, const char *name, az_weight **weight, const char *type)
+{
+    const double start = az_seconds();
+    az_arena_enter(az, job->lm->arena);
+    az_weight *encoded = encode(az, name, *weight, type, NULL);
+    az_arena_leave(az);
+    if (!encoded) return false;
+    *weight = encoded;
+    az_compress_row(job->report, az, name, encoded, NAN, az_seconds() - start);
+    return az_ok(az);
+}
+
+static bool quantize_compress(az_ctx *az, const void *options, az_compress_job *job)
+{
+    const quantize_options *o = options;
+    az_lm *lm = job->lm;
+    if (!chosen_format(az, o->type)) return false;
+    const bool tied = lm->head.weight == lm->embedding;
+    if (o->embedding && !quantize_outside(az, job, "embedding", &lm->embedding, o->type)) return false;
+    if (tied) lm->head.weight = lm->embedding;
+    if (o->head && !tied && !quantize_outside(az, job, "head", &lm->head.weight, o->type)) return false;
+    return az_compress_layers(az, job,
+                              &(az_layer_walk){.task = "quantizing",
+                                               .step = quantize_layer,
+                                               .options = o,
+                                               .calibrated = o->importance || o->error,
+                                               .gram = o->error,
+                                               .calibration = o->calibration});
+}
+
+const az_method az_quantize = {.name = "quantize",
+                               .family = AZ_COMPRESS,
+                               .summary = "round the weights to a smaller storage format",
+                               .paper =
+                                   "the block formats of GGUF files; importance after LeCun et al.: Optimal brain damage, NeurIPS 1989",
+                               .details = "Stores each matrix inside the blocks in the given format: q8_0 (8 bits and a scale per 32 "
+                                          "weights; next to no loss), q4_0 (4 bits and a scale), "
+                                          "f16 or bf16. The embedding and the head stay as they are unless asked for. Formats of blocks of "
+                                          "32 need rows that are multiples of "
+                                          "32; other matrices become f16, which the report shows. With importance and calibration text, "
+                                          "the scales favour the inputs that carry most.",
+                               .options = quantize_table,
+                               .options_size = sizeof(quantize_options),
+                               .compress = quantize_compress};

@@ -1,0 +1,227 @@
+/* sparsegpt.c - pruning with error compensation.
+ *
+ * Problem: for each linear layer find sparse W' that minimises |(W - W') X|^2 over the calibration inputs X [cols, tokens].
+ * Symbols: H = X X^T + damping, the Hessian of a row's squared error (up to a factor, which cancels everywhere); U upper triangular with
+ * U^T U = H^-1. Rule, column by column from the left: dropping w_j costs w_j^2 / U_jj^2; the columns to the right absorb the error by e =
+ * (w_j - q_j) / U_jj,   w_k -= e U_jk  for k > j,   q_j = 0 if dropped, else w_j. Columns go in blocks: the mask of a block is chosen at
+ * its start by one threshold over all its scores (with a pattern n:m: at the start of each group, per row), and columns behind the block
+ * receive its errors in one matrix product.
+ *
+ * Frantar, Alistarh: "SparseGPT: massive language models can be accurately pruned in one-shot", ICML 2023 (arXiv 2301.00774), algorithm 1.
+ */
+#include "compress/compress_internal.h"
+
+#include "adze/linalg.h"
+
+#include <cblas.h>
+#include <string.h>
+
+enum { ROWS = 64 }; /* rows that one thread takes at a time: the result does not depend on the number of threads */
+
+typedef struct sparsegpt_options {
+    az_sparsegpt_settings prune;
+    az_calibration calibration;
+} sparsegpt_options;
+
+static const az_option sparsegpt_table[] = {
+    {"sparsity", AZ_REAL, offsetof(sparsegpt_options, prune.sparsity), "0.5", 0, 1, NULL, "share of the weights to drop, below 1"},
+    {"pattern", AZ_PATTERN, offsetof(sparsegpt_options, prune.pattern), "none", 0, 0, NULL,
+     "n:m keeps n of every m consecutive inputs, instead of a share"},
+    {"damp", AZ_REAL, offsetof(sparsegpt_options, prune.damp), "0.01", 0, 1e6, NULL,
+     "added to the diagonal of the Hessian, in units of its mean"},
+    {"blocksize", AZ_INT, offsetof(sparsegpt_options, prune.blocksize), "128", 1, 1e6, NULL, "columns whose mask is chosen together"},
+    {"nsamples", AZ_INT, offsetof(sparsegpt_options, calibration.samples), "128", 1, 1e6, NULL, "calibration sequences"},
+    {"seqlen", AZ_INT, offsetof(sparsegpt_options, calibration.length), "0", 0, 1e6, NULL,
+     "tokens of a calibration sequence; 0 = the model's context, at most 2048"},
+    {"seed", AZ_INT, offsetof(sparsegpt_options, calibration.seed), "0", 0, 0, NULL, "of the choice of calibration sequences"},
+    {0},
+};
+
+/* Inputs that never fire: their weights may go, and a 1 on the diagonal keeps H regular. */
+static void drop_dead_inputs(az_tensor *h, az_tensor *w)
+{
+    const int64_t rows = w->shape[0], cols = w->shape[1];
+    double *value = az_f64_mut(h);
+    float *weight = az_f32_mut(w);
+    for (int64_t j = 0; j < cols; j++) {
+        if (value[j * cols + j] != 0) continue;
+        value[j * cols + j] = 1;
+        for (int64_t r = 0; r < rows; r++) weight[r * cols + j] = 0;
+    }
+}
+
+static void add_damping(az_tensor *h, double damp)
+{
+    const int64_t n = h->shape[0];
+    double *value = az_f64_mut(h), mean = 0;
+    for (int64_t j = 0; j < n; j++) mean += value[j * n + j] / (double)n;
+    for (int64_t j = 0; j < n; j++) value[j * n + j] += damp * mean;
+}
+
+/* The matrix with rows and columns in the opposite order. */
+static az_tensor *reversed(az_ctx *az, const az_tensor *a)
+{
+    const int64_t n = a->shape[0];
+    az_tensor *b = az_new2(az, AZ_F64, n, n);
+    const double *from = az_f64(a);
+    for (int64_t i = 0; b && i < n * n; i++) az_f64_mut(b)[i] = from[n * n - 1 - i];
+    return b;
+}
+
+/* U with U^T U = H^-1. The Cholesky factor of H in reversed order is R upper with R R^T = H, and U = R^-1: H is never inverted. f32. */
+static az_tensor *inverse_factor(az_ctx *az, const az_tensor *h)
+{
+    const az_tensor *l = az_cholesky(az, reversed(az, h));
+    if (!l) {
+        az_fail_context(az, "the inputs' Hessian needs a larger damp");
+        return NULL;
+    }
+    const az_tensor *identity = az_identity(az, AZ_F64, h->shape[0]);
+    return az_cast(az, az_solve_triangular(az, reversed(az, l), identity, (az_triangle){.upper = true}), AZ_F32);
+}
+
+/* A block of columns first .. first + count - 1 while it is being pruned. */
+typedef struct block {
+    const az_sparsegpt_settings *how;
+    int64_t rows, cols, first, count;
+    float *w;                  /* [rows, cols], the whole matrix */
+    const float *u;            /* [cols, cols] */
+    const unsigned char *keep; /* [rows, count]; NULL with a pattern */
+    float *error;              /* [rows, count]: e of each column */
+} block;
+
+/* The mask of a block: the lowest w^2 / U_jj^2 of all its weights. */
+static const unsigned char *choose_mask(az_ctx *az, const block *b)
+{
+    az_tensor *score = az_new2(az, AZ_F32, b->rows, b->count);
+    if (!score) return NULL;
+    float *s = az_f32_mut(score);
+#pragma omp parallel for schedule(static)
+    for (int64_t r = 0; r < b->rows; r++)
+        for (int64_t j = 0; j < b->count; j++) {
+            const int64_t column = b->first + j;
+            const float ratio = b->w[r * b->cols + column] / b->u[column * b->cols + column];
+            s[r * b->count + j] = ratio * ratio;
+        }
+    const az_tensor *mask = az_mask_lowest(az, score, (az_mask_how){.share = b->how->sparsity, .scope = AZ_PER_MATRIX});
+    return mask ? mask->data : NULL;
+}
+
+/* Marks the m - n lowest scores of the group that starts at column j of the block; the first of equal ones goes first. */
+static void choose_group(const block *b, const float *w, int64_t j, unsigned char *keep)
+{
+    const int m = b->how->pattern.m;
+    memset(keep, 1, (size_t)m);
+    for (int dropped = b->how->pattern.n; dropped < m; dropped++) {
+        int lowest = -1;
+        float least = 0;
+        for (int i = 0; i < m; i++) {
+            const int64_t column = b->first + j + i;
+            const float ratio = w[j + i] / b->u[column * b->cols + column], score = ratio * ratio;
+            if (keep[i] && (lowest < 0 || score < least)) {
+                lowest = i;
+                least = score;
+            }
+        }
+        keep[lowest] = 0;
+    }
+}
+
+/* Prunes one row of a block; group [m] is scratch. */
+static void prune_row(const block *b, int64_t r, unsigned char *group)
+{
+    float *w = b->w + r * b->cols + b->first, *error = b->error + r * b->count;
+    const int m = b->how->pattern.m;
+    for (int64_t j = 0; j < b->count; j++) {
+        if (m && j % m == 0) choose_group(b, w, j, group);
+        const unsigned char keep = m ? group[j % m] : b->keep[r * b->count + j];
+        error[j] = 0;
+        if (keep) continue;
+        const float *u = b->u + (b->first + j) * b->cols + b->first; /* row j of the block's triangle */
+        const float e = w[j] / u[j];
+        error[j] = e;
+        w[j] = 0;
+        for (int64_t k = j + 1; k < b->count; k++) w[k] -= e * u[k];
+    }
+}
+
+/* Prunes a block and passes its errors on: W[:, behind] -= E U[block, behind]. */
+static void prune_block(const block *b, unsigned char *scratch)
+{
+    const int64_t behind = b->first + b->count, left = b->cols - behind, chunks = (b->rows + ROWS - 1) / ROWS;
+#pragma omp parallel for schedule(static)
+    for (int64_t chunk = 0; chunk < chunks; chunk++) {
+        const int64_t start = chunk * ROWS, end = start + ROWS < b->rows ? start + ROWS : b->rows;
+        for (int64_t r = start; r < end; r++) prune_row(b, r, scratch + r * b->how->pattern.m);
+        if (left > 0)
+            cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)(end - start), (int)left, (int)b->count, -1,
+                        b->error + start * b->count, (int)b->count, b->u + b->first * b->cols + behind, (int)b->cols, 1,
+                        b->w + start * b->cols + behind, (int)b->cols);
+    }
+}
+
+az_tensor *az_sparsegpt_prune(az_ctx *az, const az_tensor *w, const az_tensor *gram, const az_sparsegpt_settings *settings)
+{
+    if (!w || !gram) return NULL;
+    az_scope_push(az);
+    az_tensor *h = az_copy(az, gram), *pruned = az_copy(az, w);
+    const az_tensor *u = NULL;
+    if (h && pruned) {
+        drop_dead_inputs(h, pruned);
+        add_damping(h, settings->damp);
+        u = inverse_factor(az, h);
+    }
+    const int64_t rows = w->shape[0], cols = w->shape[1], m = settings->pattern.m;
+    const int64_t width = m ? (settings->blocksize + m - 1) / m * m : settings->blocksize; /* groups do not straddle blocks */
+    az_tensor *error = az_new2(az, AZ_F32, rows, width < cols ? width : cols);
+    unsigned char *scratch = az_alloc_array(az, (size_t)rows, (size_t)m);
+    for (int64_t first = 0; u && error && az_ok(az) && first < cols; first += width) {
+        az_scope_push(az);
+        block b = {.how = settings,
+                   .rows = rows,
+                   .cols = cols,
+                   .first = first,
+                   .w = az_f32_mut(pruned),
+                   .u = az_f32(u),
+                   .error = az_f32_mut(error)};
+        b.count = cols - first < width ? cols - first : width;
+        b.keep = m ? NULL : choose_mask(az, &b);
+        if (az_ok(az)) prune_block(&b, scratch);
+        az_scope_pop(az);
+    }
+    return az_keep(az, az_ok(az) ? pruned : NULL);
+}
+
+static az_weight *prune_layer(az_ctx *az, const az_lm_linear *linear, const az_lm_statistics *statistics, const void *user)
+{
+    const sparsegpt_options *o = user;
+    az_tensor *pruned = az_sparsegpt_prune(az, az_weight_decode(az, linear->weight), statistics->gram, &o->prune);
+    return pruned ? az_prune_result(az, linear->weight, az_weight_dense(az, pruned)) : NULL;
+}
+
+static bool sparsegpt_compress(az_ctx *az, const void *options, az_compress_job *job)
+{
+    const sparsegpt_options *o = options;
+    if (!az_prune_check(az, job->lm, o->prune.sparsity, o->prune.pattern)) return false;
+    return az_compress_layers(
+        az, job,
+        &(az_layer_walk){
+            .task = "pruning", .step = prune_layer, .options = o, .calibrated = true, .gram = true, .calibration = o->calibration});
+}
+
+const az_method az_sparsegpt = {
+    .name = "sparsegpt",
+    .family = AZ_COMPRESS,
+    .summary = "drop weights and let the others make up for them",
+    .paper = "Frantar and Alistarh: SparseGPT: massive language models can be accurately pruned in one-shot, ICML 2023, arXiv 2301.00774",
+    .details = "Solves each layer's reconstruction problem approximately: goes through the inputs from left to right, drops the weights "
+               "whose loss, by the inverse "
+               "Hessian of the calibration inputs, is least, and updates the weights to the right so that they compensate. It holds one "
+               "inputs-by-inputs matrix "
+               "of doubles at a time and its time grows with the cube of a layer's inputs. The best of the one-shot methods at high "
+               "sparsity and at "
+               "patterns such as 2:4.",
+    .options = sparsegpt_table,
+    .options_size = sizeof(sparsegpt_options),
+    .needs_data = true,
+    .compress = sparsegpt_compress};
