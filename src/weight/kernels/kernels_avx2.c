@@ -95,20 +95,18 @@ static void rows_bf16(const void *rows, int64_t count, const az_columns *x, floa
 
 typedef enum blocks { Q8_0, Q4_0 } blocks;
 
-/* The scale of a block in all lanes. */
+/* The scale of a block in all lanes. Converting the block's first 8 bytes and broadcasting the first is less work than the reverse. */
 static inline __m256 block_scale(const unsigned char *block)
 {
-    int16_t half;
-    memcpy(&half, block, sizeof half);
-    return _mm256_cvtph_ps(_mm_set1_epi16(half));
+    return _mm256_broadcastss_ps(_mm_cvtph_ps(_mm_loadl_epi64((const __m128i *)block)));
 }
 
-/* The 32 values of a block as bytes: q of q8_0, q + 8 of q4_0. */
+/* The 32 values of a block as bytes: q of q8_0, q + 8 of q4_0 (lower nibbles in the lower lane, upper ones in the upper). */
 static inline __m256i block_bytes(blocks type, const unsigned char *block)
 {
     if (type == Q8_0) return _mm256_loadu_si256((const __m256i *)(block + 2));
-    const __m128i packed = _mm_loadu_si128((const __m128i *)(block + 2));
-    return _mm256_and_si256(_mm256_set_m128i(_mm_srli_epi16(packed, 4), packed), _mm256_set1_epi8(15));
+    const __m256i twice = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(block + 2)));
+    return _mm256_and_si256(_mm256_srlv_epi32(twice, _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4)), _mm256_set1_epi8(15));
 }
 
 /* Sums of products of four consecutive values. The unsigned operand of maddubs is |w| (the sign moves to x) or w + 8 (whose surplus,
