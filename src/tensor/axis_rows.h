@@ -2,7 +2,7 @@
  * NAME(f) adds the type's suffix; ROWS is that type's part of the kernel table. Sums are pairwise and have a fixed order. */
 
 /* Sums of this many elements are left to the row kernel, which keeps several partial sums itself. */
-enum { NAME(RUN) = 1024, NAME(COLUMNS) = 256, NAME(COLUMN_RUN) = 32, NAME(PIECE) = 1 << 16 };
+enum { NAME(RUN) = 128, NAME(COLUMNS) = 256, NAME(COLUMN_RUN) = 32, NAME(PIECE) = 1 << 16 };
 
 static REAL NAME(pairwise_sum)(const REAL *x, int64_t n)
 {
