@@ -18,7 +18,9 @@ extern "C" {
 
 typedef struct az_tokens { int32_t *id; int64_t n; } az_tokens;
 
-typedef enum az_token_type { AZ_TOKEN_NORMAL = 1, AZ_TOKEN_UNKNOWN, AZ_TOKEN_CONTROL, AZ_TOKEN_USER, AZ_TOKEN_UNUSED, AZ_TOKEN_BYTE } az_token_type;
+typedef enum az_token_type {
+    AZ_TOKEN_NORMAL = 1, AZ_TOKEN_UNKNOWN, AZ_TOKEN_CONTROL, AZ_TOKEN_USER, AZ_TOKEN_UNUSED, AZ_TOKEN_BYTE
+} az_token_type;
 
 /* Byte-level BPE (merges by rank), or SentencePiece-style BPE (merges by score, byte fallback). */
 typedef struct az_tokenizer az_tokenizer;
@@ -28,16 +30,16 @@ typedef enum az_tokenize_flags { AZ_ADD_BOS = 1, AZ_ADD_EOS = 2, AZ_PARSE_SPECIA
 az_tokens az_tokenize(az_ctx *az, const az_tokenizer *tokenizer, const char *text, size_t length, int flags);
 /* Bytes of a sequence, zero-terminated; special tokens are left out. */
 char *az_detokenize(az_ctx *az, const az_tokenizer *tokenizer, const int32_t *id, int64_t n, size_t *length);
-/* Bytes that token id adds when it follows `previous` (-1 = nothing): not zero-terminated, may be part of a character; none for special tokens and ids
- * outside the vocabulary. */
+/* Bytes that token id adds when it follows `previous` (-1 = nothing): not zero-terminated, may be part of a character; none for special
+ * tokens and ids outside the vocabulary. */
 const char *az_token_bytes(const az_tokenizer *tokenizer, int32_t id, int32_t previous, size_t *length);
 int64_t az_vocabulary(const az_tokenizer *tokenizer);
 int32_t az_token_bos(const az_tokenizer *tokenizer);   /* -1 when there is none */
 int32_t az_token_eos(const az_tokenizer *tokenizer);
 bool az_tokenizer_wants_bos(const az_tokenizer *tokenizer); /* the model's file asks for BOS in front of a prompt */
 const char *az_token_text(const az_tokenizer *tokenizer, int32_t id); /* as the vocabulary spells it */
-/* Learns a byte-level BPE of `vocabulary` entries (256 bytes, <|endoftext|>, then merges by frequency, ties to the pair whose bytes sort greater) on words
- * as the GPT-2 pattern splits them. Fewer entries (noted) when the text has no more pairs. */
+/* Learns a byte-level BPE of `vocabulary` entries (256 bytes, <|endoftext|>, then merges by frequency, ties to the pair whose bytes sort
+ * greater) on words as the GPT-2 pattern splits them. Fewer entries (noted) when the text has no more pairs. */
 az_tokenizer *az_tokenizer_train(az_ctx *az, const az_documents *documents, int64_t vocabulary);
 az_tokenizer *az_tokenizer_read_llama2c(az_ctx *az, const char *path, int64_t vocabulary);
 
@@ -82,19 +84,20 @@ typedef struct az_lm {
     az_arena *arena;                    /* owns all of the above */
 } az_lm;
 
-/* Reads a GGUF file, or a llama2.c checkpoint (.bin; its tokenizer is looked for beside it: tokenizer.bin or tok<vocabulary>.bin). Weights stay mapped;
- * they are read when used. */
+/* Reads a GGUF file, or a llama2.c checkpoint (.bin; its tokenizer is looked for beside it: tokenizer.bin or tok<vocabulary>.bin).
+ * Weights stay mapped; they are read when used. */
 az_lm *az_lm_load(az_ctx *az, const char *path);
-/* An initialised model: normal(0, 0.02), residual outputs scaled by 1/sqrt(2 blocks); f32. `architecture` is a name of the table ("llama"). Zero fields of
- * the configuration take their defaults (kv_heads = heads, head_dim = width / heads, rope_dims = head_dim; norm_eps and rope_theta of the architecture). The tokenizer
- * (may be NULL) is not copied: it must live as long as the model. */
+/* An initialised model: normal(0, 0.02), residual outputs scaled by 1/sqrt(2 blocks); f32. `architecture` is a name of the table
+ * ("llama"). Zero fields of the configuration take their defaults (kv_heads = heads, head_dim = width / heads, rope_dims = head_dim;
+ * norm_eps and rope_theta of the architecture). The tokenizer (may be NULL) is not copied: it must live as long as the model. */
 az_lm *az_lm_new(az_ctx *az, const char *architecture, const az_lm_config *config, az_tokenizer *tokenizer, uint64_t seed);
-/* A model of its own that shares the weights' data: compression works on a copy and leaves the original whole. Tokenizer and metadata remain the original's,
- * which must live as long as the copy. */
+/* A model of its own that shares the weights' data: compression works on a copy and leaves the original whole. Tokenizer and metadata
+ * remain the original's, which must live as long as the copy. */
 az_lm *az_lm_copy(az_ctx *az, const az_lm *lm);
 void az_lm_free(az_ctx *az, az_lm *lm);
-/* Writes GGUF v3. format: NULL keeps each matrix as it is; otherwise the matrices inside the blocks and the embedding are encoded (f32, f16, q8_0 ...; the embedding and head
- * stay at least q8_0; norms stay f32). A weight whose format has no GGUF type is an error that says how to convert. */
+/* Writes GGUF v3. format: NULL keeps each matrix as it is; otherwise the matrices inside the blocks and the embedding are encoded (f32,
+ * f16, q8_0 ...; the embedding and head stay at least q8_0; norms stay f32). A weight whose format has no GGUF type is an error that
+ * says how to convert. */
 bool az_lm_save(az_ctx *az, const az_lm *lm, const char *path, const az_format *format);
 /* Replaces every weight by its own dense copy (f32 or f64), ready for training. */
 bool az_lm_make_trainable(az_ctx *az, az_lm *lm, az_dtype dtype);
@@ -123,18 +126,13 @@ void az_lm_cache_trim(az_lm_cache *cache, int sequence, int64_t length);        
 bool az_lm_cache_fork(az_ctx *az, az_lm_cache *cache, int from, int to);             /* `to` becomes a copy of `from` */
 size_t az_lm_cache_bytes(const az_lm_cache *cache);
 
-/* A hook sees the tensor x [tokens, ...] at each site whose name matches its glob ("blocks.*.mlp.down.in", "blocks.3.resid", "*"), and returns
- * the tensor to go on with: x itself, or a replacement of the same shape. Sites, in order:
- *   embed                                   [tokens, width]
- *   blocks.i.attn.{q,k,v}.in                normalised input (one tensor, three sites)
- *   blocks.i.attn.{q,k,v}.out               before rotation, [tokens, heads * head_dim]
- *   blocks.i.attn.o.in                      the heads' outputs side by side
- *   blocks.i.attn.o.out                     what attention adds to the residual stream
- *   blocks.i.resid_mid                      the stream after attention
- *   blocks.i.mlp.{gate,up}.in, .out         [tokens, hidden] for .out
- *   blocks.i.mlp.down.in, .out
- *   blocks.i.resid                          the stream after the block
- *   head.in, head.out                       final norm's output; logits */
+/* A hook sees the tensor x [tokens, ...] at each site whose name matches its glob ("blocks.*.mlp.down.in", "blocks.3.resid", "*"), and
+ * returns the tensor to go on with: x itself, or a replacement of the same shape. Sites, in order: embed
+ * [tokens, width] blocks.i.attn.{q,k,v}.in                normalised input (one tensor, three sites) blocks.i.attn.{q,k,v}.out
+ * before rotation, [tokens, heads * head_dim] blocks.i.attn.o.in                      the heads' outputs side by side
+ * blocks.i.attn.o.out                     what attention adds to the residual stream blocks.i.resid_mid                      the stream
+ * after attention blocks.i.mlp.{gate,up}.in, .out         [tokens, hidden] for .out blocks.i.mlp.down.in, .out blocks.i.resid
+ * the stream after the block head.in, head.out                       final norm's output; logits */
 typedef struct az_lm_hook {
     const char *site;
     az_tensor *(*see)(az_ctx *az, const char *site, az_tensor *x, void *user);
@@ -148,11 +146,13 @@ typedef struct az_lm_run {
     const az_lm_hook *hooks;
     int n_hooks;
     az_lm_output output;
-    bool checkpoint;            /* with a tape: recompute each block's inside in the backward pass (hooks then see it again, and must live as long as the tape) */
+    bool checkpoint;            /* with a tape: compute each block's inside again in the backward pass; hooks then see it again, and must
+                                 * live as long as the tape */
 } az_lm_run;
 
-/* Logits [tokens or sequences, vocabulary]; with AZ_LOGITS_LAST a sequence without new tokens has no row. run NULL = all zeros. Fails on tokens outside the vocabulary and
- * when a sequence outgrows the cache or (without one) the model's context. With a cache, sequence s of the batch continues sequence s of the cache. */
+/* Logits [tokens or sequences, vocabulary]; with AZ_LOGITS_LAST a sequence without new tokens has no row. run NULL = all zeros. Fails on
+ * tokens outside the vocabulary and when a sequence outgrows the cache or (without one) the model's context. With a cache, sequence s of
+ * the batch continues sequence s of the cache. */
 az_tensor *az_lm_forward(az_ctx *az, const az_lm *lm, const az_lm_batch *batch, const az_lm_run *run);
 /* The pieces of the forward pass, for methods that work block by block. A cache counts the new tokens when the head has run. */
 az_tensor *az_lm_embed(az_ctx *az, const az_lm *lm, const az_lm_batch *batch, const az_lm_run *run);
@@ -169,14 +169,16 @@ typedef struct az_lm_score {
 } az_lm_score;
 /* Tokens of a window; by how many it advances; tokens per forward pass; documents. 0 = the model's context; context; automatic; all. */
 typedef struct az_lm_score_options { int64_t context, stride, batch, limit; } az_lm_score_options;
-/* Every token of every document once, each document for itself, after BOS (without BOS the first token is not scored). Documents longer than the context are
- * cut into windows of `context` tokens that advance by `stride` and score what no earlier window has scored. A single unseparated document counts as the sequence of
- * its windows: each of them is an entry of nll and weight. */
+/* Every token of every document once, each document for itself, after BOS (without BOS the first token is not scored). Documents longer
+ * than the context are cut into windows of `context` tokens that advance by `stride` and score what no earlier window has scored. A
+ * single unseparated document counts as the sequence of its windows: each of them is an entry of nll and weight. */
 az_lm_score *az_lm_score_documents(az_ctx *az, const az_lm *lm, const az_documents *documents, const az_lm_score_options *options);
 
-/* Calibration sequences: `count` windows of `length` tokens from the documents joined by EOS, chosen by seed (fewer if the text is short: noted). */
+/* Calibration sequences: `count` windows of `length` tokens from the documents joined by EOS, chosen by seed (fewer if the text is
+ * short: noted). */
 typedef struct az_lm_sequences { int64_t count, length; int32_t *token; } az_lm_sequences;
-az_lm_sequences *az_lm_sample_sequences(az_ctx *az, const az_lm *lm, const az_documents *documents, int64_t count, int64_t length, uint64_t seed);
+az_lm_sequences *az_lm_sample_sequences(az_ctx *az, const az_lm *lm, const az_documents *documents, int64_t count, int64_t length,
+                                        uint64_t seed);
 
 /* ---- calibration ------------------------------------------------------------------------------------------------------------- */
 
@@ -189,9 +191,10 @@ typedef struct az_lm_statistics {
 enum { AZ_CALIBRATE_GRAM = 1 };
 /* May replace linear->weight (in the model's arena). Returning false ends the drive. */
 typedef bool (*az_lm_visit)(az_ctx *az, az_lm_linear *linear, const az_lm_statistics *statistics, void *user);
-/* The block-by-block drive of pruning and quantization: each block runs on all sequences as it is, while the statistics of its linear layers' inputs are
- * gathered; `visit` sees the layers in the order of the forward pass (q, k and v share one set of statistics); then the block, as changed, runs again and makes the next
- * block's inputs. Embedding, norms and head are not visited. Fails with layer and feature on activations that are not finite. */
+/* The block-by-block drive of pruning and quantization: each block runs on all sequences as it is, while the statistics of its linear
+ * layers' inputs are gathered; `visit` sees the layers in the order of the forward pass (q, k and v share one set of statistics); then
+ * the block, as changed, runs again and makes the next block's inputs. Embedding, norms and head are not visited. Fails with layer and
+ * feature on activations that are not finite. */
 bool az_lm_calibrate(az_ctx *az, az_lm *lm, const az_lm_sequences *sequences, int flags, az_lm_visit visit, void *user);
 
 /* ---- generation -------------------------------------------------------------------------------------------------------------- */
@@ -202,14 +205,14 @@ typedef struct az_sampler {
     int64_t top_k, repeat_last, seed;
 } az_sampler;
 extern const az_option az_sampler_options[];
-/* One token from logits [vocabulary]; history = tokens so far (for the penalty, may be NULL); step makes draws of one generation independent. Settings of zero switch
- * their filter off. Logits of -inf are impossible tokens; NaN and +inf are errors (returns -1). */
+/* One token from logits [vocabulary]; history = tokens so far (for the penalty, may be NULL); step makes draws of one generation
+ * independent. Settings of zero switch their filter off. Logits of -inf are impossible tokens; NaN and +inf are errors (returns -1). */
 int32_t az_sample(az_ctx *az, const az_sampler *sampler, const float *logits, int64_t vocabulary, const az_tokens *history, int64_t step);
 
 /* Called for each new token; returning false ends the generation. */
 typedef bool (*az_token_sink)(int32_t id, void *user);
-/* Continues the prompt (at least one token) by at most max_tokens tokens (negative: as many as fit), until EOS (which is not part of the result), the end of the
- * context, or an interruption, which keeps what is done. Returns prompt and new tokens; {NULL, 0} on an error. */
+/* Continues the prompt (at least one token) by at most max_tokens tokens (negative: as many as fit), until EOS (which is not part of the
+ * result), the end of the context, or an interruption, which keeps what is done. Returns prompt and new tokens; {NULL, 0} on an error. */
 az_tokens az_lm_generate(az_ctx *az, const az_lm *lm, const az_tokens *prompt, int64_t max_tokens, const az_sampler *sampler,
                          az_token_sink sink, void *user);
 
@@ -225,10 +228,11 @@ typedef struct az_lm_train_settings {
     const char *resume;                             /* folder of the training state; NULL or "" = none */
 } az_lm_train_settings;
 extern const az_option az_lm_train_options[];
-/* Trains the model on the documents joined by EOS, in windows drawn by (seed, step); its weights become its own (az_lm_make_trainable). Inside a window documents do not see each
- * other. With `resume`, the state is written there every save_every steps (atomically) and a run that finds one goes on from it, bit for bit as if it had not stopped; a
- * state of other settings or another text is refused. An interrupted run fails with AZ_INTERRUPTED; the model then holds the last whole step. report receives the section
- * "training" and the loss curve. */
+/* Trains the model on the documents joined by EOS, in windows drawn by (seed, step); its weights become its own (az_lm_make_trainable).
+ * Inside a window documents do not see each other. With `resume`, the state is written there every save_every steps (atomically) and a
+ * run that finds one goes on from it, bit for bit as if it had not stopped; a state of other settings or another text is refused. An
+ * interrupted run fails with AZ_INTERRUPTED; the model then holds the last whole step. report receives the section "training" and the
+ * loss curve. */
 bool az_lm_train(az_ctx *az, az_lm *lm, const az_documents *documents, const az_lm_train_settings *settings, az_report *report);
 
 #ifdef __cplusplus

@@ -3,6 +3,7 @@
 #include "support/tiny_lm.h"
 
 #include <criterion/criterion.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -99,6 +100,55 @@ Test(generate, a_prompt_that_does_not_fit_is_an_error)
         const az_tokens prompt = {tiny_tokens(az, 65, 40, 1), lengths[i]};
         cr_assert_null(az_lm_generate(az, lm, &prompt, 5, &(az_sampler){0}, NULL, NULL).id);
         cr_assert_eq(az_status_of(az), AZ_BAD_INPUT);
+        az_close(az);
+    }
+}
+
+/* ---- a real model, in both of its files ---- */
+
+static json_t *reference_of(az_ctx *az)
+{
+    json_t *reference = json_load_file(test_data(az, "models/stories260K/reference.json"), 0, NULL);
+    cr_assert_not_null(reference);
+    return reference;
+}
+
+static void assert_stored_continuation(az_ctx *az, const az_lm *lm, const json_t *reference)
+{
+    const json_t *ids = json_object_get(reference, "greedy_from_bos_ids");
+    const int64_t n = (int64_t)json_array_size(ids);
+    const az_tokens bos = {(int32_t[]){1}, 1};
+    const az_tokens all = az_lm_generate(az, lm, &bos, n - 1, &(az_sampler){0}, NULL, NULL);
+    cr_assert_eq(all.n, n, "%s", az_error(az));
+    for (int64_t i = 0; i < n; i++) cr_assert_eq(all.id[i], json_integer_value(json_array_get(ids, (size_t)i)), "token %lld", (long long)i);
+    const char *text = az_detokenize(az, lm->tokenizer, all.id, all.n, NULL);
+    cr_assert_str_eq(text, json_string_value(json_object_get(reference, "greedy_from_bos_text")));
+}
+
+static void assert_first_logits(az_ctx *az, const az_lm *lm, const json_t *reference)
+{
+    const json_t *top = json_object_get(reference, "first_logits_top8");
+    const az_lm_batch batch = {.sequences = 1, .token = (int32_t[]){1}, .start = (int64_t[]){0, 1}};
+    const az_tensor *logits = az_lm_forward(az, lm, &batch, NULL);
+    cr_assert_not_null(logits, "%s", az_error(az));
+    for (size_t i = 0; i < json_array_size(top); i++) {
+        const json_t *pair = json_array_get(top, i);
+        const int64_t id = json_integer_value(json_array_get(pair, 0));
+        cr_assert_float_eq(az_item(logits, id), json_real_value(json_array_get(pair, 1)), 1e-4);
+    }
+}
+
+Test(generate, stories260k_continues_as_stored)
+{
+    static const char *const files[2] = {"models/stories260K/stories260K.gguf", "models/stories260K/stories260K.bin"};
+    for (int i = 0; i < 2; i++) {
+        az_ctx *az = az_open(NULL);
+        json_t *reference = reference_of(az);
+        const az_lm *lm = az_lm_load(az, test_data(az, files[i]));
+        cr_assert_not_null(lm, "%s", az_error(az));
+        assert_first_logits(az, lm, reference);
+        assert_stored_continuation(az, lm, reference);
+        json_decref(reference);
         az_close(az);
     }
 }

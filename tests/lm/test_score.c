@@ -86,3 +86,43 @@ Test(score, what_cannot_be_scored_is_an_error)
     cr_assert(strstr(az_error(az), "tokenizer"));
     az_close(az);
 }
+
+/* The first hundred stories, each with BOS and cut to 512 tokens. */
+Test(score, stories260k_has_its_stored_loss)
+{
+    enum { STORIES = 100, CUT = 512 };
+    az_ctx *az = az_open(NULL);
+    const az_lm *lm = az_lm_load(az, test_data(az, "models/stories260K/stories260K.gguf"));
+    cr_assert_not_null(lm, "%s", az_error(az));
+    const az_documents *stories = az_documents_read(az, test_data(az, "text/tinystories/tinystories_sample.txt"));
+    cr_assert(stories && stories->count >= STORIES, "%s", az_error(az));
+    az_tokens sequence[STORIES];
+    for (int i = 0; i < STORIES; i++) {
+        sequence[i] = az_tokenize(az, lm->tokenizer, stories->item[i].text, stories->item[i].length, AZ_ADD_BOS);
+        if (sequence[i].n > CUT) sequence[i].n = CUT;
+    }
+    const az_lm_score *score = az_lm_score_sequences(az, lm, sequence, STORIES, true, NULL);
+    cr_assert_not_null(score, "%s", az_error(az));
+    cr_assert_eq(score->tokens, 37072);
+    cr_assert_float_eq(score->mean.value, 1.407617, 2e-6, "%.7f", score->mean.value);
+    cr_assert_float_eq(score->nll[0] / score->weight[0], 1.230415, 2e-6);
+    az_close(az);
+}
+
+/* A story that fits into the context counts the same as a document and as its tokens. */
+Test(score, documents_are_scored_after_bos)
+{
+    az_ctx *az = az_open(NULL);
+    const az_lm *lm = az_lm_load(az, test_data(az, "models/stories260K/stories260K.gguf"));
+    az_document item[2] = {{"Once upon a time", 16}, {"Lily went to the park.", 22}};
+    const az_documents documents = {.count = 2, .item = item, .separated = true};
+    const az_tokens second = az_tokenize(az, lm->tokenizer, item[1].text, item[1].length, AZ_ADD_BOS);
+    const az_lm_score *both = az_lm_score_documents(az, lm, &documents, NULL), *one = az_lm_score_sequences(az, lm, &second, 1, true, NULL);
+    cr_assert(both && one, "%s", az_error(az));
+    cr_assert_eq(both->documents, 2);
+    cr_assert_eq(both->weight[0], 4);
+    cr_assert_float_eq(both->nll[1], one->nll[0], 1e-4);
+    const az_lm_score *limited = az_lm_score_documents(az, lm, &documents, &(az_lm_score_options){.limit = 1});
+    cr_assert_eq(limited->documents, 1);
+    az_close(az);
+}
