@@ -1,0 +1,46 @@
+/* convert.c - adze convert: a model in another format. */
+#include "cli/cli.h"
+
+typedef struct convert_settings {
+    const char *format, *output;
+} convert_settings;
+
+static const az_option convert_options[] = {
+    {"format", AZ_TEXT, offsetof(convert_settings, format), "", 0, 0, NULL,
+     "format of the matrices: f32, f16, bf16, q8_0, q4_0; none = as they are"},
+    {"output", AZ_TEXT, offsetof(convert_settings, output), NULL, 0, 0, NULL, "the GGUF file to write"},
+    {0},
+};
+static const cli_group convert_groups[] = {{"options", convert_options, 0}, {0}};
+
+static int convert(cli_job *job, const void *settings)
+{
+    const convert_settings *options = settings;
+    const az_format *format = cli_format(job->az, options->format);
+    if (!az_ok(job->az) || !cli_check_output(job->az, options->output)) return CLI_BAD;
+    az_lm *lm = cli_load(job, job->word[0]);
+    if (!lm || !az_lm_save(job->az, lm, options->output, format)) return CLI_BAD;
+    const az_lm *saved = az_lm_load(job->az, options->output);
+    if (!saved) return CLI_BAD;
+    az_report_row(job->report, "converted");
+    az_report_text(job->report, "model", lm->name);
+    az_report_text(job->report, "output", options->output);
+    az_report_text(job->report, "format", format ? format->name : "unchanged");
+    az_report_count(job->report, "parameters", az_lm_parameter_count(lm));
+    az_report_number(job->report, "bytes_before", (double)az_lm_bytes(lm), "B");
+    az_report_number(job->report, "bytes_after", (double)az_lm_bytes(saved), "B");
+    return CLI_OK;
+}
+
+const cli_verb cli_convert = {
+    .name = "convert",
+    .summary = "write a model in another format",
+    .usage = "MODEL [--format NAME] -o OUT.gguf",
+    .details = "Reads what adze reads (GGUF, llama2.c checkpoints) and writes GGUF. Norms stay f32; the embedding and the head stay at "
+               "least q8_0.",
+    .groups = convert_groups,
+    .settings_size = sizeof(convert_settings),
+    .min_words = 1,
+    .max_words = 1,
+    .run = convert,
+};

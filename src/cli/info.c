@@ -1,0 +1,141 @@
+/* info.c - adze info: what a model file holds. */
+#include "cli/cli.h"
+
+#include <string.h>
+
+typedef struct info_settings {
+    bool tensors, sparsity;
+} info_settings;
+
+static const az_option info_options[] = {
+    {"tensors", AZ_BOOL, offsetof(info_settings, tensors), "false", 0, 0, NULL, "list every matrix (always with --json)"},
+    {"sparsity", AZ_BOOL, offsetof(info_settings, sparsity), "false", 0, 0, NULL, "count the zeros, which reads every weight"},
+    {0},
+};
+static const cli_group info_groups[] = {{"options", info_options, 0}, {0}};
+
+/* A matrix of the model and its name. */
+typedef struct matrix {
+    const char *name;
+    const az_weight *weight;
+} matrix;
+
+/* Embedding, linear layers in the order of the forward pass, head (unless it is the embedding). Returns their number. */
+static int list_matrices(az_ctx *az, az_lm *lm, matrix **out)
+{
+    az_lm_linear **linear = NULL;
+    int n = az_lm_linears(az, lm, &linear), at = 0;
+    matrix *list = az_alloc_array(az, (size_t)n + 2, sizeof *list);
+    if (!list) return 0;
+    list[at++] = (matrix){"embed", lm->embedding};
+    for (int i = 0; i < n; i++) list[at++] = (matrix){linear[i]->name, linear[i]->weight};
+    if (!lm->config.tied) list[at++] = (matrix){lm->head.name, lm->head.weight};
+    *out = list;
+    return at;
+}
+
+static void report_config(cli_job *job, const az_lm *lm, const char *path)
+{
+    const az_lm_config *c = &lm->config;
+    az_report *report = job->report;
+    az_report_row(report, "model");
+    az_report_text(report, "model", lm->name);
+    az_report_text(report, "path", path);
+    az_report_text(report, "architecture", az_lm_architecture(lm));
+    az_report_count(report, "parameters", az_lm_parameter_count(lm));
+    az_report_number(report, "bytes", (double)az_lm_bytes(lm), "B");
+    az_report_count(report, "blocks", c->blocks);
+    az_report_count(report, "width", c->width);
+    az_report_count(report, "heads", c->heads);
+    az_report_count(report, "kv_heads", c->kv_heads);
+    az_report_count(report, "head_dim", c->head_dim);
+    az_report_count(report, "hidden", c->hidden);
+    az_report_count(report, "context", c->context);
+    az_report_count(report, "vocabulary", c->vocabulary);
+    az_report_bool(report, "tied", c->tied);
+    az_report_number(report, "norm_eps", c->norm_eps, "");
+    az_report_number(report, "rope_theta", c->rope_theta, "");
+    if (c->window > 0) az_report_count(report, "window", c->window);
+}
+
+static void report_special(az_report *report, const az_tokenizer *tokenizer, const char *key, int32_t id)
+{
+    if (id < 0) return;
+    az_report_count(report, key, id);
+    const char *text = az_token_text(tokenizer, id);
+    char name[32];
+    snprintf(name, sizeof name, "%s_text", key);
+    az_report_text(report, name, text ? text : "");
+}
+
+static void report_tokenizer(az_report *report, const az_lm *lm)
+{
+    if (!lm->tokenizer) return;
+    az_report_row(report, "tokenizer");
+    az_report_count(report, "vocabulary", az_vocabulary(lm->tokenizer));
+    report_special(report, lm->tokenizer, "bos", az_token_bos(lm->tokenizer));
+    report_special(report, lm->tokenizer, "eos", az_token_eos(lm->tokenizer));
+}
+
+static void report_formats(az_report *report, const matrix *list, int n)
+{
+    for (const az_format *const *format = az_formats(); *format; format++) {
+        int64_t matrices = 0, values = 0;
+        double bytes = 0;
+        for (int i = 0; i < n; i++) {
+            if (list[i].weight->format != *format) continue;
+            matrices++;
+            values += list[i].weight->rows * list[i].weight->cols;
+            bytes += (double)az_weight_bytes(list[i].weight);
+        }
+        if (matrices == 0) continue;
+        az_report_row(report, "formats");
+        az_report_text(report, "format", (*format)->name);
+        az_report_count(report, "matrices", matrices);
+        az_report_count(report, "values", values);
+        az_report_number(report, "bytes", bytes, "B");
+        az_report_number(report, "bits_per_value", 8 * bytes / (double)values, "");
+    }
+}
+
+static void report_tensors(cli_job *job, const matrix *list, int n, bool sparsity)
+{
+    for (int i = 0; i < n && az_ok(job->az); i++) {
+        const az_weight *weight = list[i].weight;
+        az_report_row(job->report, "tensors");
+        az_report_text(job->report, "tensor", list[i].name);
+        az_report_text(job->report, "format", weight->format->name);
+        az_report_count(job->report, "rows", weight->rows);
+        az_report_count(job->report, "cols", weight->cols);
+        az_report_number(job->report, "bytes", (double)az_weight_bytes(weight), "B");
+        if (sparsity) az_report_number(job->report, "sparsity", az_weight_sparsity(job->az, weight), "");
+        if (sparsity && !az_progress(job->az, "counting zeros", i + 1, n, NULL)) return;
+    }
+}
+
+static int info(cli_job *job, const void *settings)
+{
+    const info_settings *options = settings;
+    const char *path = cli_model_path(job->az, job->word[0]);
+    az_lm *lm = path ? az_lm_load(job->az, path) : NULL;
+    matrix *list = NULL;
+    int n = lm ? list_matrices(job->az, lm, &list) : 0;
+    if (!list) return CLI_BAD;
+    report_config(job, lm, path);
+    report_tokenizer(job->report, lm);
+    report_formats(job->report, list, n);
+    if (options->tensors || options->sparsity || job->common->json) report_tensors(job, list, n, options->sparsity);
+    return CLI_OK;
+}
+
+const cli_verb cli_info = {
+    .name = "info",
+    .summary = "tell what a model file holds",
+    .usage = "MODEL [--tensors] [--sparsity]",
+    .details = "Sections: model (configuration and size), tokenizer, formats (matrices by the way they are stored), tensors.",
+    .groups = info_groups,
+    .settings_size = sizeof(info_settings),
+    .min_words = 1,
+    .max_words = 1,
+    .run = info,
+};

@@ -1,0 +1,80 @@
+/* models.c - where models are found, and whether a result can be written. */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* The folder of the running program, "." when it cannot be told. */
+static char *program_folder(az_ctx *az)
+{
+    char path[PATH_MAX];
+    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+    if (length <= 0) return az_strdup(az, ".");
+    path[length] = '\0';
+    char *slash = strrchr(path, '/');
+    if (slash) *slash = '\0';
+    return az_strdup(az, path);
+}
+
+/* folder/name.gguf or folder/name, if it is there. */
+static const char *find_in(az_ctx *az, const char *folder, const char *name)
+{
+    if (!folder || !*folder) return NULL;
+    for (int i = 0; i < 2; i++) {
+        const char *path = az_format_text(az, "%s/%s%s", folder, name, i == 0 ? ".gguf" : "");
+        if (path && access(path, R_OK) == 0 && !az_is_folder(path)) return path;
+    }
+    return NULL;
+}
+
+const char *cli_model_path(az_ctx *az, const char *name)
+{
+    if (access(name, F_OK) == 0 || strchr(name, '/')) return name;
+    const char *folder = program_folder(az);
+    const char *path = find_in(az, getenv("ADZE_MODELS"), name);
+    if (!path) path = find_in(az, az_format_text(az, "%s/../share/adze/models", folder), name); /* installed */
+    if (!path) path = find_in(az, az_format_text(az, "%s/../models", folder), name);            /* in the source tree */
+    if (path || !az_ok(az)) return path;
+    return az_fail(az, AZ_BAD_INPUT, "there is no model '%s': neither a file, nor a bundled model (tales)", name);
+}
+
+az_lm *cli_load(cli_job *job, const char *name)
+{
+    const char *path = cli_model_path(job->az, name);
+    return path ? az_lm_load(job->az, path) : NULL;
+}
+
+bool cli_check_output(az_ctx *az, const char *path)
+{
+    char *folder = az_strdup(az, path), *slash = folder ? strrchr(folder, '/') : NULL;
+    if (!folder) return false;
+    if (strcmp(path, "-") == 0) return true;
+    if (slash) slash[slash == folder] = '\0'; /* "/x" lies in "/" */
+    const char *where = slash ? folder : ".";
+    if (!*path)
+        az_fail(az, AZ_BAD_INPUT, "the name of the output is empty");
+    else if (az_is_folder(path))
+        az_fail(az, AZ_BAD_INPUT, "'%s' is a folder; give the name of a file", path);
+    else if (!az_is_folder(where))
+        az_fail(az, AZ_BAD_INPUT, "cannot write '%s': there is no folder '%s'", path, where);
+    else if (access(path, F_OK) == 0 ? access(path, W_OK) != 0 : access(where, W_OK) != 0)
+        az_fail(az, AZ_IO, "cannot write '%s': %s", path, strerror(errno));
+    return az_ok(az);
+}
+
+const az_format *cli_format(az_ctx *az, const char *name)
+{
+    const char *names[64];
+    int n = 0;
+    if (!*name) return NULL;
+    for (const az_format *const *format = az_formats(); *format && n < 64; format++) {
+        if (strcmp((*format)->name, name) == 0) return *format;
+        names[n++] = (*format)->name;
+    }
+    const char *nearest = az_nearest(name, names, n);
+    if (nearest) return az_fail(az, AZ_BAD_INPUT, "there is no format '%s'; did you mean '%s'?", name, nearest);
+    return az_fail(az, AZ_BAD_INPUT, "there is no format '%s'; `adze --version` lists them", name);
+}

@@ -1,0 +1,189 @@
+/* run.c - adze run: a model continues a prompt; the text appears as it is made. */
+#include "cli/cli.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <utf8proc.h>
+
+typedef struct run_settings {
+    const char *prompt, *prompt_file;
+    int64_t tokens;
+    bool echo;
+    az_sampler sampler;
+} run_settings;
+
+static const az_option run_options[] = {
+    {"prompt", AZ_TEXT, offsetof(run_settings, prompt), "", 0, 0, NULL,
+     "the text to continue; without any prompt each line of the standard input is one"},
+    {"prompt_file", AZ_TEXT, offsetof(run_settings, prompt_file), "", 0, 0, NULL, "a file with the text to continue"},
+    {"tokens", AZ_INT, offsetof(run_settings, tokens), "256", -1, 1e9, NULL,
+     "how many tokens to make at most; -1 = as many as the context holds"},
+    {"echo", AZ_BOOL, offsetof(run_settings, echo), "true", 0, 0, NULL, "leave the prompt out of the output"},
+    {0},
+};
+static const cli_group run_groups[] = {{"options", run_options, 0}, {"sampling", az_sampler_options, offsetof(run_settings, sampler)}, {0}};
+
+/* One generation under way. */
+typedef struct stream {
+    const az_lm *lm;
+    int32_t previous;
+    char pending[8]; /* the beginning of a character whose end has not come yet */
+    int n_pending;
+    FILE *out; /* NULL = silence */
+    int64_t tokens;
+    double first; /* when the first token came */
+} stream;
+
+/* Prints what is complete of the pending bytes; bytes that cannot become a character are printed as U+FFFD. */
+static void flush_characters(stream *s, bool last)
+{
+    while (s->n_pending > 0) {
+        utf8proc_int32_t point;
+        utf8proc_ssize_t bytes = utf8proc_iterate((const utf8proc_uint8_t *)s->pending, s->n_pending, &point);
+        unsigned char lead = (unsigned char)s->pending[0];
+        int wanted = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : lead >= 0xC0 ? 2 : 1;
+        if (bytes <= 0 && s->n_pending < wanted && !last) return;
+        int used = bytes > 0 ? (int)bytes : 1;
+        if (bytes > 0)
+            fwrite(s->pending, 1, (size_t)used, s->out);
+        else
+            fputs("\xEF\xBF\xBD", s->out);
+        s->n_pending -= used;
+        memmove(s->pending, s->pending + used, (size_t)s->n_pending);
+    }
+}
+
+static bool on_token(int32_t id, void *user)
+{
+    stream *s = user;
+    if (s->tokens++ == 0) s->first = az_seconds();
+    size_t length = 0;
+    const char *bytes = az_token_bytes(s->lm->tokenizer, id, s->previous, &length);
+    s->previous = id;
+    for (size_t i = 0; s->out && i < length; i++) {
+        s->pending[s->n_pending++] = bytes[i];
+        flush_characters(s, false);
+    }
+    if (s->out) fflush(s->out);
+    return true;
+}
+
+/* The text as a JSON string; bytes that are not UTF-8 become U+FFFD. */
+static json_t *text_json(const char *text, size_t length)
+{
+    char *clean = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&clean, &size);
+    if (!out) return json_null();
+    stream s = {.out = out};
+    for (size_t i = 0; i < length; i++) {
+        s.pending[s.n_pending++] = text[i];
+        flush_characters(&s, i + 1 == length);
+    }
+    fclose(out);
+    json_t *value = json_stringn(clean, size);
+    free(clean);
+    return value;
+}
+
+static void print_json(cli_job *job, const az_lm *lm, const char *prompt, const az_tokens *all, int64_t prompt_tokens, double seconds)
+{
+    size_t length = 0;
+    int64_t made = all->n - prompt_tokens;
+    const char *text = az_detokenize(job->az, lm->tokenizer, all->id + prompt_tokens, made, &length);
+    json_t *line = json_object(), *ids = json_array(), *prompt_ids = json_array();
+    for (int64_t i = 0; i < all->n; i++) json_array_append_new(i < prompt_tokens ? prompt_ids : ids, json_integer(all->id[i]));
+    json_object_set_new(line, "model", json_string(lm->name));
+    json_object_set_new(line, "prompt", text_json(prompt, strlen(prompt)));
+    json_object_set_new(line, "text", text ? text_json(text, length) : json_null());
+    json_object_set_new(line, "prompt_ids", prompt_ids);
+    json_object_set_new(line, "ids", ids);
+    json_object_set_new(line, "tokens", json_integer(made));
+    json_object_set_new(line, "seconds", json_real(seconds));
+    json_object_set_new(line, "tokens_per_second", seconds > 0 ? json_real((double)made / seconds) : json_null());
+    json_dumpf(line, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6));
+    putchar('\n');
+    json_decref(line);
+}
+
+static void continue_prompt(cli_job *job, const az_lm *lm, const run_settings *options, const char *prompt)
+{
+    az_tokens ids = az_tokenize(job->az, lm->tokenizer, prompt, strlen(prompt), AZ_ADD_BOS | AZ_PARSE_SPECIAL);
+    if (!az_ok(job->az)) return;
+    bool json = job->common->json;
+    stream s = {.lm = lm, .previous = ids.n > 0 ? ids.id[ids.n - 1] : -1, .out = json ? NULL : stdout};
+    if (!json && options->echo) fputs(prompt, stdout);
+    double began = az_seconds();
+    s.first = began;
+    az_tokens all = az_lm_generate(job->az, lm, &ids, options->tokens, &options->sampler, on_token, &s);
+    double ended = az_seconds();
+    if (!az_ok(job->az)) {
+        if (!json) putchar('\n');
+        return;
+    }
+    if (json) {
+        print_json(job, lm, prompt, &all, ids.n, ended - began);
+        return;
+    }
+    flush_characters(&s, true);
+    putchar('\n');
+    fflush(stdout);
+    double decoding = ended - s.first;
+    cli_remark(job, "[%lld tokens, %.1f tokens/s; prompt of %lld tokens in %.3f s]", (long long)s.tokens,
+               s.tokens > 1 && decoding > 0 ? (double)(s.tokens - 1) / decoding : 0.0, (long long)ids.n, s.first - began);
+}
+
+/* Each line of the standard input is a prompt. */
+static void continue_lines(cli_job *job, const az_lm *lm, const run_settings *options)
+{
+    char *line = NULL;
+    size_t room = 0;
+    bool asks = isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
+    while (az_ok(job->az) && !az_interrupted(job->az)) {
+        if (asks) fputs("> ", stderr);
+        ssize_t length = getline(&line, &room, stdin);
+        if (length < 0) break;
+        line[strcspn(line, "\r\n")] = '\0';
+        az_scope_push(job->az);
+        if (*line) continue_prompt(job, lm, options, line);
+        az_scope_pop(job->az);
+    }
+    if (asks) fputc('\n', stderr);
+    free(line);
+}
+
+static int run(cli_job *job, const void *settings)
+{
+    const run_settings *options = settings;
+    const az_lm *lm = cli_load(job, job->word[0]);
+    if (!lm) return CLI_BAD;
+    if (!lm->tokenizer)
+        az_fail(job->az, AZ_BAD_INPUT, "run: '%s' brings no tokenizer, so it can neither read nor write text", job->word[0]);
+    if (*options->prompt && *options->prompt_file) az_fail(job->az, AZ_BAD_INPUT, "run: give --prompt or --prompt-file, not both");
+    const char *prompt = *options->prompt_file ? az_read_file(job->az, options->prompt_file, NULL) : options->prompt;
+    if (!az_ok(job->az)) return CLI_BAD;
+    if (*prompt)
+        continue_prompt(job, lm, options, prompt);
+    else
+        continue_lines(job, lm, options);
+    return CLI_OK;
+}
+
+const cli_verb cli_run = {
+    .name = "run",
+    .summary = "let a model continue a text",
+    .usage = "MODEL [-p TEXT | --prompt-file FILE] [-n N] [--temperature T] ...",
+    .details = "Text goes to the standard output as it is made, the speed to the standard error. Without a prompt each line of the "
+               "standard input is one.\n"
+               "--temperature=0 takes the most likely token each time. With --json each prompt gives an object with model, prompt, text, "
+               "prompt_ids,\n"
+               "ids, tokens, seconds and tokens_per_second.",
+    .groups = run_groups,
+    .settings_size = sizeof(run_settings),
+    .min_words = 1,
+    .max_words = 1,
+    .streams = true,
+    .run = run,
+};

@@ -1,0 +1,140 @@
+/* train.c - adze train: a new model from text, or more training for one that is there. */
+#include "cli/cli.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef struct train_settings {
+    const char *data, *valid, *output, *save_as, *tokenizer;
+    double valid_share;
+    az_lm_train_settings training;
+} train_settings;
+
+static const az_option train_options[] = {
+    {"data", AZ_TEXT, offsetof(train_settings, data), NULL, 0, 0, NULL,
+     "the text: documents that end at <|endoftext|>, or JSON lines with \"text\""},
+    {"output", AZ_TEXT, offsetof(train_settings, output), NULL, 0, 0, NULL, "the GGUF file to write"},
+    {"save_as", AZ_TEXT, offsetof(train_settings, save_as), "f32", 0, 0, NULL, "format of the written matrices: f32, f16, bf16, q8_0 ..."},
+    {"tokenizer", AZ_TEXT, offsetof(train_settings, tokenizer), "", 0, 0, NULL,
+     "a new model takes the tokenizer of this one; without it one is learnt"},
+    {"valid", AZ_TEXT, offsetof(train_settings, valid), "", 0, 0, NULL, "measure the result on this text"},
+    {"valid_share", AZ_REAL, offsetof(train_settings, valid_share), "0.02", 0, 0.9, NULL,
+     "without --valid: on this share of the documents, kept from training; 0 = no measuring"},
+    {0},
+};
+static const cli_group train_groups[] = {
+    {"options", train_options, 0},
+    {"training", az_lm_train_options, offsetof(train_settings, training)},
+    {0},
+};
+
+static const az_option shape_options[] = {
+    {"width", AZ_INT, offsetof(az_lm_config, width), "128", 1, 1 << 20, NULL, "width of the residual stream"},
+    {"blocks", AZ_INT, offsetof(az_lm_config, blocks), "4", 1, 4096, NULL, "number of blocks"},
+    {"heads", AZ_INT, offsetof(az_lm_config, heads), "4", 1, 1 << 16, NULL, "attention heads"},
+    {"kv_heads", AZ_INT, offsetof(az_lm_config, kv_heads), "0", 0, 1 << 16, NULL, "heads of keys and values; 0 = as many as heads"},
+    {"head_dim", AZ_INT, offsetof(az_lm_config, head_dim), "0", 0, 1 << 16, NULL, "width of a head; 0 = width / heads"},
+    {"hidden", AZ_INT, offsetof(az_lm_config, hidden), "0", 0, 1 << 22, NULL,
+     "width inside the MLP; 0 = 8/3 of the width, rounded up to 32"},
+    {"context", AZ_INT, offsetof(az_lm_config, context), "256", 1, 1 << 24, NULL, "longest sequence in tokens"},
+    {"vocabulary", AZ_INT, offsetof(az_lm_config, vocabulary), "1024", 257, 1 << 24, NULL, "entries of the tokenizer that is learnt"},
+    {"tied", AZ_BOOL, offsetof(az_lm_config, tied), "true", 0, 0, NULL, "the head is the embedding"},
+    {"rope_theta", AZ_REAL, offsetof(az_lm_config, rope_theta), "10000", 0, 1e12, NULL, "base of the rotary frequencies"},
+    {"norm_eps", AZ_REAL, offsetof(az_lm_config, norm_eps), "1e-5", 0, 1, NULL, "added under the root of the norms"},
+    {0},
+};
+
+static bool read_documents(cli_job *job, const train_settings *options, az_documents **train, az_documents **valid)
+{
+    az_documents *all = az_documents_read(job->az, options->data);
+    *train = all;
+    *valid = NULL;
+    if (*options->valid)
+        *valid = az_documents_read(job->az, options->valid);
+    else if (all && options->valid_share > 0 && !az_documents_split(job->az, all, options->valid_share, az_seed(job->az), train, valid))
+        return false;
+    if (az_ok(job->az) && *valid && ((*valid)->count == 0 || (*train)->count == 0)) {
+        az_note(job->az, "'%s' has too few documents to keep some for measuring; give --valid FILE", options->data);
+        *train = all;
+        *valid = NULL;
+    }
+    return az_ok(job->az);
+}
+
+static az_tokenizer *new_tokenizer(cli_job *job, const train_settings *options, const az_documents *documents, int64_t vocabulary)
+{
+    if (!*options->tokenizer) return az_tokenizer_train(job->az, documents, vocabulary);
+    const az_lm *lm = cli_load(job, options->tokenizer);
+    if (lm && !lm->tokenizer) az_fail(job->az, AZ_BAD_INPUT, "train: '%s' brings no tokenizer", options->tokenizer);
+    return lm ? lm->tokenizer : NULL;
+}
+
+/* "llama:width=128,..." */
+static az_lm *new_model(cli_job *job, const train_settings *options, const char *architecture, const char *shape,
+                        const az_documents *documents)
+{
+    az_lm_config config = {0};
+    if (!az_options_parse(job->az, shape_options, architecture, shape, &config)) return NULL;
+    if (config.hidden == 0) config.hidden = (config.width * 8 / 3 + 31) / 32 * 32;
+    az_tokenizer *tokenizer = new_tokenizer(job, options, documents, config.vocabulary);
+    if (!tokenizer) return NULL;
+    config.vocabulary = az_vocabulary(tokenizer);
+    return az_lm_new(job->az, architecture, &config, tokenizer, az_seed(job->az));
+}
+
+/* A word is a new model when it begins with the name of an architecture; anything else is a file or a bundled model. */
+static az_lm *start_model(cli_job *job, const train_settings *options, const az_documents *documents)
+{
+    const char *word = job->word[0], *colon = strchr(word, ':');
+    const char *name = colon ? az_format_text(job->az, "%.*s", (int)(colon - word), word) : word;
+    if (name && az_lm_is_architecture(name)) return new_model(job, options, name, colon ? colon + 1 : "", documents);
+    az_lm *lm = cli_load(job, word);
+    if (lm && !lm->tokenizer) az_fail(job->az, AZ_BAD_INPUT, "train: '%s' brings no tokenizer", word);
+    return az_ok(job->az) ? lm : NULL;
+}
+
+static void report_result(cli_job *job, const train_settings *options, az_lm *lm, const az_documents *valid)
+{
+    const az_lm_score *score = valid && !az_interrupted(job->az) ? az_lm_score_documents(job->az, lm, valid, NULL) : NULL;
+    if (!az_ok(job->az)) return;
+    az_report_row(job->report, "result");
+    az_report_text(job->report, "output", options->output);
+    az_report_count(job->report, "parameters", az_lm_parameter_count(lm));
+    az_report_bool(job->report, "interrupted", az_interrupted(job->az));
+    if (score) cli_report_score(job->report, score);
+}
+
+static int train(cli_job *job, const void *settings)
+{
+    const train_settings *options = settings;
+    const az_format *format = cli_format(job->az, options->save_as);
+    az_documents *documents = NULL, *valid = NULL;
+    if (!az_ok(job->az) || !cli_check_output(job->az, options->output) || !read_documents(job, options, &documents, &valid)) return CLI_BAD;
+    az_lm *lm = start_model(job, options, documents);
+    if (!lm) return CLI_BAD;
+    az_lm_train(job->az, lm, documents, &options->training, job->report);
+    if (az_status_of(job->az) == AZ_INTERRUPTED) {
+        az_clear(job->az); /* the steps that are done are kept */
+        cli_remark(job, "interrupted: writing the model as it is now");
+    }
+    if (!az_ok(job->az) || !az_lm_save(job->az, lm, options->output, format)) return CLI_BAD;
+    report_result(job, options, lm, valid);
+    return CLI_OK;
+}
+
+const cli_verb cli_train = {
+    .name = "train",
+    .summary = "train a new model, or go on training one",
+    .usage = "ARCHITECTURE[:width=N,...] | MODEL -d TEXT -o OUT.gguf",
+    .details =
+        "A new model is written as an architecture with its shape, such as llama:width=128,blocks=4,heads=4,kv_heads=2,vocabulary=1024; "
+        "its\n"
+        "tokenizer is learnt from the text first. Ctrl-C ends the run after the present step and writes the model as it is then. With\n"
+        "--resume=FOLDER the state is kept there, and the same command goes on from it bit for bit, also after a kill.",
+    .groups = train_groups,
+    .inside = {"shape of a new model, written ARCHITECTURE:name=value,...", shape_options, 0},
+    .settings_size = sizeof(train_settings),
+    .min_words = 1,
+    .max_words = 1,
+    .run = train,
+};

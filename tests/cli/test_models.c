@@ -1,0 +1,114 @@
+/* adze info, convert, tokenize, run on a tiny model. */
+#include "cli/models.h"
+
+#include <criterion/criterion.h>
+#include <string.h>
+
+const char *test_models(az_ctx *az)
+{
+    const char *folder = test_folder(az);
+    test_run run =
+        test_shell(az, folder,
+                   "adze corpus tales --seed 3 --stories 60 -o text.txt && adze train "
+                   "llama:width=32,blocks=1,heads=2,kv_heads=1,hidden=64,context=64,vocabulary=300 -d text.txt --steps 3 --batch 2 "
+                   "--length 32 --valid-share 0 -o tiny.gguf");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    return folder;
+}
+
+Test(models, info_tells_configuration_tokenizer_and_tensors)
+{
+    az_ctx *az = az_open(NULL);
+    test_run run = test_shell(az, test_models(az), "adze info tiny.gguf --json --sparsity");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    json_t *model = test_section(az, run.out, "model"), *tokenizer = test_section(az, run.out, "tokenizer");
+    cr_assert_str_eq(json_string_value(json_object_get(model, "architecture")), "llama");
+    cr_assert_eq(test_json_number(model, "width"), 32);
+    cr_assert_eq(test_json_number(model, "kv_heads"), 1);
+    cr_assert_eq(test_json_number(model, "vocabulary"), 300);
+    cr_assert_eq(test_json_number(tokenizer, "vocabulary"), 300);
+    /* embedding, q, k, v, o, gate, up, down; two norms and the last one */
+    cr_assert_eq(test_json_number(model, "parameters"), 300 * 32 + 32 * (32 + 16 + 16 + 32) + 3 * 32 * 64 + 3 * 32);
+    cr_assert_eq(test_json_number(test_section(az, run.out, "tensors"), "sparsity"), 0);
+    az_close(az);
+}
+
+Test(models, convert_keeps_the_model_and_changes_its_size)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_models(az);
+    test_run half = test_shell(az, folder, "adze convert tiny.gguf --format f16 -o half.gguf --json");
+    test_run again = test_shell(az, folder, "adze convert half.gguf -o again.gguf && cmp half.gguf again.gguf");
+    cr_assert_eq(half.code, 0, "%s", half.err);
+    cr_assert_eq(again.code, 0, "unchanged means unchanged: %s%s", again.out, again.err);
+    json_t *row = test_json(az, half.out, 0);
+    cr_assert_lt(test_json_number(row, "bytes_after"), 0.6 * test_json_number(row, "bytes_before"));
+    test_run bad = test_shell(az, folder, "adze convert tiny.gguf --format q8_1 -o bad.gguf; echo $?; ls bad.gguf");
+    cr_assert_str_eq(bad.out, "2\n");
+    cr_assert_not_null(strstr(bad.err, "did you mean 'q8_0'?"), "%s", bad.err);
+    az_close(az);
+}
+
+Test(models, a_damaged_model_is_an_error_and_writes_nothing)
+{
+    az_ctx *az = az_open(NULL);
+    test_run run = test_shell(az, test_models(az),
+                              "head -c 3000 tiny.gguf > cut.gguf; echo nonsense > text.gguf; : > empty.gguf\n"
+                              "for m in cut text empty; do adze convert $m.gguf -o out.gguf; echo $?; done; ls out.gguf");
+    cr_assert_str_eq(run.out, "2\n2\n2\n");
+    cr_assert_not_null(strstr(run.err, "cut.gguf"), "%s", run.err);
+    az_close(az);
+}
+
+Test(models, tokens_give_the_text_back)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_models(az);
+    test_run run = test_shell(az, folder, "adze tokenize tiny.gguf -p 'Once upon a t\xC3\xAFme' --json");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    json_t *row = test_json(az, run.out, 0);
+    size_t n = json_array_size(json_object_get(row, "ids"));
+    cr_assert_gt(n, 0);
+    cr_assert_eq(json_array_size(json_object_get(row, "pieces")), n);
+    cr_assert_eq(json_array_size(json_object_get(row, "offsets")), n);
+    cr_assert(json_is_true(json_object_get(row, "round_trip")));
+    run = test_shell(az, folder, "adze tokenize tiny.gguf -d text.txt --json");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    cr_assert_eq(test_lines(run.out), 60);
+    cr_assert_eq(test_shell(az, folder, "adze tokenize tiny.gguf -d text.txt -p both").code, 2);
+    cr_assert_eq(test_shell(az, folder, "adze tokenize tiny.gguf").code, 2);
+    az_close(az);
+}
+
+Test(models, run_streams_the_text_it_reports_as_json)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_models(az);
+    test_run text = test_shell(az, folder, "adze run tiny.gguf -p 'Once upon' -n 20 --seed 4");
+    test_run same = test_shell(az, folder, "adze run tiny.gguf -p 'Once upon' -n 20 --seed 4 --quiet --no-echo");
+    test_run json = test_shell(az, folder, "adze run tiny.gguf -p 'Once upon' -n 20 --seed 4 --json");
+    cr_assert_eq(text.code, 0, "%s", text.err);
+    cr_assert(strncmp(text.out, "Once upon", 9) == 0);
+    cr_assert_str_eq(text.out + 9, same.out);
+    cr_assert_str_empty(same.err);
+    cr_assert_not_null(strstr(text.err, "tokens/s"));
+    json_t *row = test_json(az, json.out, 0);
+    const char *continuation = json_string_value(json_object_get(row, "text"));
+    cr_assert_str_eq(az_format_text(az, "%s\n", continuation), same.out);
+    cr_assert_str_eq(json_string_value(json_object_get(row, "prompt")), "Once upon");
+    cr_assert_eq(json_array_size(json_object_get(row, "ids")), (size_t)test_json_number(row, "tokens"));
+    az_close(az);
+}
+
+Test(models, each_line_of_the_standard_input_is_a_prompt)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_models(az);
+    test_run run = test_shell(az, folder, "printf 'One\\n\\nTwo' | adze run tiny.gguf -n 3 --json");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    cr_assert_eq(test_lines(run.out), 2);
+    cr_assert_str_eq(json_string_value(json_object_get(test_json(az, run.out, 1), "prompt")), "Two");
+    run = test_shell(az, folder, "printf 'Two' > p.txt; adze run tiny.gguf --prompt-file p.txt -n 3 --json");
+    cr_assert_str_eq(json_string_value(json_object_get(test_json(az, run.out, 0), "prompt")), "Two");
+    az_close(az);
+}

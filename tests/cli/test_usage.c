@@ -1,0 +1,156 @@
+/* The command line itself: help, exit codes, what mistyped and hostile arguments are told. */
+#include "support/command.h"
+#include "support/folder.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const verbs[] = {"run",      "train",    "tokenize", "corpus", "info", "convert",
+                                    "evaluate", "compress", "methods",  "help",   "claim"};
+
+Test(usage, every_verb_has_help_and_a_place_in_the_manual)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    char *usage = test_shell(az, folder, "adze help").out, *manual = test_shell(az, folder, "adze help --man").out;
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
+        test_run a = test_shell(az, folder, az_format_text(az, "adze help %s", verbs[i]));
+        test_run b = test_shell(az, folder, az_format_text(az, "adze %s --help", verbs[i]));
+        cr_assert_eq(a.code, 0);
+        cr_assert_eq(b.code, 0, "%s", b.err);
+        cr_assert_str_eq(a.out, b.out);
+        cr_assert_not_null(strstr(a.out, "--json"));
+        cr_assert_not_null(strstr(usage, az_format_text(az, "\n  %s ", verbs[i])));
+        cr_assert_not_null(strstr(manual, az_format_text(az, ".SS adze %s", verbs[i])));
+    }
+    az_close(az);
+}
+
+Test(usage, the_completion_is_bash_and_completes)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    test_run run = test_shell(az, folder,
+                              "adze help --completion > c.sh && bash -c 'source ./c.sh; COMP_WORDS=(adze eva); COMP_CWORD=1; _adze; echo "
+                              "${COMPREPLY[*]}; COMP_WORDS=(adze run --temp); COMP_CWORD=2; _adze 2>/dev/null; echo ${COMPREPLY[*]}'");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    cr_assert_str_eq(run.out, "evaluate\n--temperature=\n");
+    az_close(az);
+}
+
+Test(usage, mistakes_end_in_2_with_what_to_do)
+{
+    static const struct {
+        const char *line, *says;
+    } cases[] = {
+        {"adze", "usage: adze VERB"},
+        {"adze evalaute x", "did you mean 'evaluate'?"},
+        {"adze frobnicate", "`adze help` lists them"},
+        {"adze help wandaa", "help:"},
+        {"adze methods --jsno", "did you mean '--json'?"},
+        {"adze methods -x", "unknown option '-x'"},
+        {"adze methods --threads", "needs a value"},
+        {"adze methods --threads=two", "not a whole number"},
+        {"adze methods --threads=-1", "out of range"},
+        {"adze methods --json --json", "given twice"},
+        {"adze methods --progress=loud", "not one of auto, bar, json, none"},
+        {"adze methods a b c", "a word too many"},
+        {"adze info", "something is missing; usage: adze info MODEL"},
+        {"adze info -qx m", "takes no value"},
+        {"adze info --", "something is missing"},
+        {"adze claim nothing", "nothing is claimed of 'nothing'"},
+        {"adze convert tales", "--output=text must be given"},
+        {"adze evaluate tales", "--data=text must be given"},
+        {"adze corpus sagas", "there is: tales"},
+    };
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        test_run run = test_shell(az, folder, cases[i].line);
+        cr_assert_eq(run.code, 2, "'%s' ended in %d", cases[i].line, run.code);
+        cr_assert_not_null(strstr(run.err, cases[i].says), "'%s' said: %s", cases[i].line, run.err);
+        cr_assert(i == 0 || strncmp(run.err, "adze: ", 6) == 0, "%s", run.err);
+        cr_assert_str_empty(run.out, "%s", run.out);
+    }
+    az_close(az);
+}
+
+Test(usage, hostile_arguments_are_only_refused)
+{
+    static const char *const lines[] = {
+        "adze \"$(printf '%5000s' x)\"",
+        "adze run \"$(printf '%5000s' x)\"",
+        "adze methods \"--$(printf '%5000s' x)\"",
+        "adze methods --=3",
+        "adze methods ---",
+        "adze info ''",
+        "adze info /",
+        "adze info /dev/null",
+        "adze info '%s%n%s%n'",
+        "adze corpus tales --stories=9e99",
+        "adze corpus tales --stories=1 -o /nowhere/x",
+        "adze corpus tales --stories=1 -o .",
+        "adze compress tales wanda:sparsity=nan --dry-run",
+        "adze compress tales ':' --dry-run",
+        "adze compress tales '' --dry-run",
+        "adze train llama:width=-5 -d x -o y",
+        "adze train llama:width=99999999999999999999 -d x -o y",
+    };
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        test_run run = test_shell(az, folder, lines[i]);
+        cr_assert_eq(run.code, 2, "'%s' ended in %d: %s", lines[i], run.code, run.err);
+        cr_assert(strncmp(run.err, "adze: ", 6) == 0, "'%s' said: %s", lines[i], run.err);
+    }
+    cr_assert_str_empty(test_shell(az, folder, "ls -A").out, "nothing was written");
+    az_close(az);
+}
+
+Test(usage, version_names_processor_and_formats)
+{
+    az_ctx *az = az_open(NULL);
+    test_run run = test_shell(az, test_folder(az), "adze --version");
+    cr_assert_eq(run.code, 0);
+    cr_assert_not_null(strstr(run.out, az_version()));
+    cr_assert_not_null(strstr(run.out, "q8_0"));
+    run = test_shell(az, test_folder(az), "ADZE_ISA=portable adze --version");
+    cr_assert_not_null(strstr(run.out, "portable"));
+    az_close(az);
+}
+
+Test(usage, methods_as_json_tell_all_about_their_options)
+{
+    az_ctx *az = az_open(NULL);
+    test_run run = test_shell(az, test_folder(az), "adze methods --json");
+    cr_assert_eq(run.code, 0);
+    for (int i = 0; i < test_lines(run.out); i++) {
+        json_t *method = test_json(az, run.out, i), *option;
+        static const char *const keys[] = {"name", "family", "summary", "paper"};
+        for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
+            cr_assert_gt(json_string_length(json_object_get(method, keys[k])), 0, "%s of line %d", keys[k], i);
+        size_t n;
+        json_array_foreach(json_object_get(method, "options"), n, option)
+        {
+            cr_assert(json_is_string(json_object_get(option, "name")));
+            cr_assert(json_is_string(json_object_get(option, "type")));
+            cr_assert(json_is_string(json_object_get(option, "range")));
+            cr_assert_gt(json_string_length(json_object_get(option, "help")), 0);
+        }
+    }
+    az_close(az);
+}
+
+Test(usage, a_closed_pipe_ends_quietly)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    test_run run = test_shell(az, folder, "adze corpus tales --stories 100000 | head -n 1 | wc -l");
+    cr_assert_str_empty(run.err, "%s", run.err);
+    cr_assert_eq(atoi(run.out), 1);
+    run = test_shell(az, folder, "adze help > /dev/full");
+    cr_assert_eq(run.code, 2);
+    cr_assert_not_null(strstr(run.err, "standard output"));
+    az_close(az);
+}
