@@ -2,10 +2,11 @@
  *
  * Each filter keeps a leading part of the candidates under its own order and works on their probabilities, renormalised over what the
  * filters before it have left. */
-#include "lm/lm_internal.h"
+#include "adze/lm.h"
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 const az_option az_sampler_options[] = {
     {"temperature", AZ_REAL, offsetof(az_sampler, temperature), "0.8", 0, 100, NULL, "divides the logits; 0 takes the most likely token"},
@@ -61,57 +62,60 @@ static void normalise(az_candidates *c)
     for (int64_t i = 0; i < c->n; i++) c->item[i].p /= sum;
 }
 
-/* Positive logits are divided by the penalty, negative ones multiplied (Keskar et al. 2019); once for each token, however often it
- * occurred. */
-static void penalise(const az_sampler *sampler, const az_tokens *history, az_candidates *c)
+/* A copy of the logits in which those of recent tokens are weaker: positive ones divided by the penalty, negative ones multiplied (Keskar
+ * et al. 2019), once for each token, however often it occurred. The logits themselves when there is nothing to do. */
+static const float *penalised(az_ctx *az, const az_sampler *sampler, const float *logits, int64_t vocabulary, const az_tokens *history)
 {
     const double penalty = sampler->repeat_penalty;
-    if (penalty <= 0 || penalty == 1 || !history) return;
-    int64_t first = sampler->repeat_last > 0 ? history->n - sampler->repeat_last : 0;
-    if (first < 0) first = 0;
-    for (int64_t i = first; i < history->n; i++)
-        if (history->id[i] >= 0 && history->id[i] < c->n) c->item[history->id[i]].key = 1; /* candidates are still in order of their ids */
-    for (int64_t i = 0; i < c->n; i++) {
-        az_candidate *item = &c->item[i];
-        if (item->key == 1) item->logit = (float)(item->logit > 0 ? item->logit / penalty : item->logit * penalty);
+    if (penalty <= 0 || penalty == 1 || !history) return logits;
+    float *weaker = az_alloc_array(az, (size_t)vocabulary, sizeof *weaker);
+    bool *done = az_alloc_array(az, (size_t)vocabulary, sizeof *done);
+    if (!weaker || !done) return NULL;
+    memcpy(weaker, logits, (size_t)vocabulary * sizeof *weaker);
+    const int64_t first = sampler->repeat_last > 0 && sampler->repeat_last < history->n ? history->n - sampler->repeat_last : 0;
+    for (int64_t i = first; i < history->n; i++) {
+        const int32_t id = history->id[i];
+        if (id < 0 || id >= vocabulary || done[id]) continue;
+        weaker[id] = (float)(weaker[id] > 0 ? weaker[id] / penalty : weaker[id] * penalty);
+        done[id] = true;
+    }
+    return weaker;
+}
+
+static int32_t most_likely(const float *logits, int64_t vocabulary)
+{
+    int64_t best = 0;
+    for (int64_t i = 1; i < vocabulary; i++)
+        if (logits[i] > logits[best]) best = i;
+    return (int32_t)best;
+}
+
+/* Restores the heap below position i: every candidate is less likely than those below it, the least likely at the top. */
+static void sift(az_candidates *heap, int64_t i)
+{
+    for (int64_t child; (child = 2 * i + 1) < heap->n; i = child) {
+        if (child + 1 < heap->n && by_logit(&heap->item[child + 1], &heap->item[child]) > 0) child++;
+        if (by_logit(&heap->item[i], &heap->item[child]) > 0) return;
+        const az_candidate t = heap->item[i];
+        heap->item[i] = heap->item[child];
+        heap->item[child] = t;
     }
 }
 
-static int32_t most_likely(const az_candidates *c)
+/* The k most likely tokens, in any order. */
+static az_candidates candidates_of(az_ctx *az, const float *logits, int64_t vocabulary, int64_t k)
 {
-    const az_candidate *best = &c->item[0];
-    for (int64_t i = 1; i < c->n; i++)
-        if (c->item[i].logit > best->logit) best = &c->item[i];
-    return best->id;
-}
-
-static void swap(az_candidate *a, az_candidate *b)
-{
-    const az_candidate t = *a;
-    *a = *b;
-    *b = t;
-}
-
-/* Hoare's selection: afterwards the k first are the k most likely, in any order. */
-static void select_top(az_candidates *c, int64_t k)
-{
-    int64_t low = 0, high = c->n - 1;
-    while (low < high) {
-        const az_candidate pivot = c->item[low + (high - low) / 2];
-        int64_t i = low, j = high;
-        while (i <= j) {
-            while (by_logit(&c->item[i], &pivot) < 0) i++;
-            while (by_logit(&c->item[j], &pivot) > 0) j--;
-            if (i <= j) swap(&c->item[i++], &c->item[j--]);
-        }
-        if (k - 1 <= j)
-            high = j;
-        else if (k - 1 >= i)
-            low = i;
-        else
-            break;
+    az_candidates c = {.item = az_alloc_array(az, (size_t)k, sizeof *c.item), .n = k};
+    if (!c.item) return (az_candidates){0};
+    for (int64_t i = 0; i < k; i++) c.item[i] = (az_candidate){.id = (int32_t)i, .logit = logits[i]};
+    if (k == vocabulary) return c;
+    for (int64_t i = k / 2; i-- > 0;) sift(&c, i);
+    for (int64_t i = k; i < vocabulary; i++) {
+        if (logits[i] <= c.item[0].logit) continue; /* at a tie the smaller token stays */
+        c.item[0] = (az_candidate){.id = (int32_t)i, .logit = logits[i]};
+        sift(&c, 0);
     }
-    c->n = k;
+    return c;
 }
 
 /* Keeps leading candidates until their mass reaches `mass`. */
@@ -182,26 +186,25 @@ static bool check_logits(az_ctx *az, const float *logits, int64_t vocabulary)
     return true;
 }
 
+static int32_t sample_from(az_ctx *az, const az_sampler *sampler, const float *logits, int64_t vocabulary, int64_t step)
+{
+    if (sampler->temperature == 0) return most_likely(logits, vocabulary);
+    const bool few = sampler->top_k > 0 && sampler->top_k < vocabulary;
+    az_candidates c = candidates_of(az, logits, vocabulary, few ? sampler->top_k : vocabulary);
+    if (!c.item) return -1;
+    for (int64_t i = 0; i < c.n; i++) c.item[i].logit = (float)(c.item[i].logit / sampler->temperature);
+    if (sampler->typical > 0 && sampler->typical < 1) keep_typical(&c, sampler->typical);
+    if (sampler->top_p > 0 && sampler->top_p < 1) keep_top_p(&c, sampler->top_p);
+    if (sampler->min_p > 0) keep_min_p(&c, sampler->min_p);
+    return draw(&c, (uint64_t)sampler->seed, step);
+}
+
 int32_t az_sample(az_ctx *az, const az_sampler *sampler, const float *logits, int64_t vocabulary, const az_tokens *history, int64_t step)
 {
     if (!az_ok(az) || !logits || vocabulary < 1 || !check_logits(az, logits, vocabulary)) return -1;
     az_scope_push(az);
-    az_candidates c = {.item = az_alloc_array(az, (size_t)vocabulary, sizeof *c.item), .n = vocabulary};
-    int32_t id = -1;
-    if (c.item) {
-        for (int64_t i = 0; i < vocabulary; i++) c.item[i] = (az_candidate){.id = (int32_t)i, .logit = logits[i]};
-        penalise(sampler, history, &c);
-        if (sampler->temperature == 0) {
-            id = most_likely(&c);
-        } else {
-            for (int64_t i = 0; i < c.n; i++) c.item[i].logit = (float)(c.item[i].logit / sampler->temperature);
-            if (sampler->top_k > 0 && sampler->top_k < c.n) select_top(&c, sampler->top_k);
-            if (sampler->typical > 0 && sampler->typical < 1) keep_typical(&c, sampler->typical);
-            if (sampler->top_p > 0 && sampler->top_p < 1) keep_top_p(&c, sampler->top_p);
-            if (sampler->min_p > 0) keep_min_p(&c, sampler->min_p);
-            id = draw(&c, (uint64_t)sampler->seed, step);
-        }
-    }
+    const float *weighed = penalised(az, sampler, logits, vocabulary, history);
+    const int32_t id = weighed ? sample_from(az, sampler, weighed, vocabulary, step) : -1;
     az_scope_pop(az);
     return id;
 }
