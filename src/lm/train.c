@@ -14,7 +14,7 @@
 static const char *const schedules[] = {"constant", "linear", "cosine", NULL};
 
 const az_option az_lm_train_options[] = {
-    {"steps", AZ_INT, offsetof(az_lm_train_settings, steps), "1000", 1, 1e9, NULL, "optimizer steps"},
+    {"steps", AZ_INT, offsetof(az_lm_train_settings, steps), "1000", 1, 1e7, NULL, "optimizer steps"},
     {"batch", AZ_INT, offsetof(az_lm_train_settings, batch), "16", 1, 1 << 20, NULL, "windows in a pass"},
     {"accumulate", AZ_INT, offsetof(az_lm_train_settings, accumulate), "1", 1, 1 << 20, NULL, "passes in a step"},
     {"length", AZ_INT, offsetof(az_lm_train_settings, length), "256", 1, 1 << 26, NULL, "tokens in a window"},
@@ -35,7 +35,7 @@ const az_option az_lm_train_options[] = {
     {.name = NULL},
 };
 
-static const int64_t LOGITS_AT_ONCE = (int64_t)32 << 20; /* entries; more rows than fit are done in segments, twice */
+static const int64_t LOGITS_AT_ONCE = (int64_t)32 << 20; /* entries held by the loss at a time */
 
 /* ---- windows ---- */
 
@@ -97,14 +97,10 @@ static az_tensor *segment_loss(az_ctx *az, az_tensor *const *inputs, int n, void
     return az_sum(az, az_cross_entropy(az, logits, user), AZ_ALL_AXES, false);
 }
 
-/* Sum of the losses of hidden [tokens, width]; where the logits would be too many they are made piece by piece, and again for the gradient.
- */
-static az_tensor *sum_loss(az_ctx *az, const az_lm *lm, az_tensor *hidden, const int32_t *target)
+az_tensor *az_training_loss(az_ctx *az, const az_lm *lm, az_tensor *hidden, const int32_t *target, int64_t rows)
 {
     if (!hidden) return NULL;
     const int64_t tokens = hidden->shape[0];
-    int64_t rows = LOGITS_AT_ONCE / lm->config.vocabulary;
-    if (rows < 16) rows = 16;
     az_tensor *total = NULL;
     for (int64_t first = 0; first < tokens && az_ok(az); first += rows) {
         const int64_t n = tokens - first < rows ? tokens - first : rows;
@@ -132,7 +128,9 @@ static bool differentiate(az_ctx *az, az_training *t, const az_train_batch *batc
     }
     const az_lm_run run = {.output = AZ_HIDDEN, .checkpoint = t->settings.checkpoint};
     az_tensor *hidden = az_lm_forward(az, t->lm, &batch->batch, &run);
-    az_tensor *mean = az_affine(az, sum_loss(az, t->lm, hidden, batch->target), scale, 0);
+    const int64_t rows = LOGITS_AT_ONCE / t->lm->config.vocabulary;
+    az_tensor *sum = az_training_loss(az, t->lm, hidden, batch->target, rows > 16 ? rows : 16);
+    az_tensor *mean = az_affine(az, sum, scale, 0);
     *loss = mean ? az_to_double(mean) : NAN;
     const bool good = mean && az_grad(az, mean, NULL, watched, t->n, gradient, AZ_GRAD_FREE);
     az_tape_close(az);
@@ -245,7 +243,10 @@ static const char *identity_of(az_ctx *az, const az_training *t)
 /* Whatever length the model and the text allow. */
 static bool fit_length(az_ctx *az, az_training *t)
 {
+    const az_lm_train_settings *s = &t->settings;
     int64_t *length = &t->settings.length;
+    if (s->steps < 1 || s->batch < 1 || s->accumulate < 1 || s->length < 1)
+        return az_fail(az, AZ_BAD_CALL, "training: steps, batch, accumulate and length must be at least 1");
     if (*length > t->lm->config.context)
         return az_fail(az, AZ_BAD_INPUT, "windows of %lld tokens do not fit into the model's context of %lld", (long long)*length,
                        (long long)t->lm->config.context);
