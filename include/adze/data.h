@@ -34,7 +34,7 @@ az_tales *az_tales_new(az_ctx *az);
 char *az_tales_story(az_ctx *az, const az_tales *tales, uint64_t seed, uint64_t index, double *log_probability);
 /* log p(text) in nats by parsing; -INFINITY when the grammar cannot produce the text, and then *where (may be NULL) is the position reached. */
 double az_tales_log_probability(az_ctx *az, const az_tales *tales, const char *text, size_t length, size_t *where);
-/* Exact entropy of one story in nats and, when mean_bytes is not NULL, its expected length in bytes (which takes some seconds). */
+/* Exact entropy of one story in nats and, when mean_bytes is not NULL, its expected length in bytes. */
 double az_tales_entropy(az_ctx *az, const az_tales *tales, double *mean_bytes);
 
 /* ---- statistics -------------------------------------------------------------------------------------------------------------- */
