@@ -52,7 +52,7 @@ Test(tales, mean_surprise_and_length_agree_with_the_exact_ones)
     cr_assert_float_eq(mean_surprise.value, entropy, 4 * mean_surprise.se, "%g, exact %g", mean_surprise.value, entropy);
     cr_assert_float_eq(mean_length.value, bytes, 4 * mean_length.se, "%g, exact %g", mean_length.value, bytes);
     cr_assert(entropy > 50 && entropy < 80);
-    cr_assert_eq(az_tales_entropy(az, tales, NULL), entropy);
+    cr_assert_float_eq(az_tales_entropy(az, tales, NULL), entropy, 1e-9); /* with fewer states the sums round differently */
     az_close(az);
 }
 
