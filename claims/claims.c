@@ -1,7 +1,11 @@
 /* claims.c - the list of claims: one a method. */
 #include "claims/claims.h"
 
+extern const az_claim az_claim_wanda, az_claim_sparsegpt;
+
 static const az_claim *const claims[] = {
+    &az_claim_wanda,
+    &az_claim_sparsegpt,
     NULL,
 };
 

@@ -94,7 +94,7 @@ static bool quantize_compress(az_ctx *az, const void *options, az_compress_job *
                                                .step = quantize_layer,
                                                .options = o,
                                                .calibrated = o->importance || o->error,
-                                               .gram = o->error,
+                                               .gram = o->error && job->report,
                                                .calibration = o->calibration});
 }
 

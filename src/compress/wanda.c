@@ -51,10 +51,13 @@ static bool wanda_compress(az_ctx *az, const void *options, az_compress_job *job
 {
     const wanda_options *o = options;
     if (!az_prune_check(az, job->lm, o->sparsity, o->pattern)) return false;
-    return az_compress_layers(
-        az, job,
-        &(az_layer_walk){
-            .task = "pruning", .step = prune_layer, .options = o, .calibrated = true, .gram = o->error, .calibration = o->calibration});
+    return az_compress_layers(az, job,
+                              &(az_layer_walk){.task = "pruning",
+                                               .step = prune_layer,
+                                               .options = o,
+                                               .calibrated = true,
+                                               .gram = o->error && job->report,
+                                               .calibration = o->calibration});
 }
 
 const az_method az_wanda = {
