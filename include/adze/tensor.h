@@ -155,6 +155,7 @@ az_tensor *az_dot(az_ctx *az, const az_tensor *a, const az_tensor *b);     /* su
 /* x [batch, in_channels, height, width] * w [out_channels, in_channels, kh, kw]; zero padding. */
 typedef struct az_conv { int stride[2], padding[2]; } az_conv;
 az_tensor *az_conv2d(az_ctx *az, const az_tensor *x, const az_tensor *w, az_conv how);
+/* Square windows without padding; what does not fill a window at the right and lower edge is left out. At a tie the first maximum counts. */
 az_tensor *az_max_pool2d(az_ctx *az, const az_tensor *x, int size, int stride);
 az_tensor *az_mean_pool2d(az_ctx *az, const az_tensor *x, int size, int stride);
 
@@ -179,7 +180,9 @@ az_tensor *az_rope(az_ctx *az, const az_tensor *x, const az_tensor *position, co
  *   q [tokens, heads, head_dim]; k, v [rows, kv_heads, head_dim]; heads is a multiple of kv_heads: query head h reads h * kv_heads / heads.
  *   Sequence s has the queries query_start[s] .. query_start[s+1] - 1 and the keys in rows key_start[s] .. key_start[s] + key_count[s] - 1.
  *   Its last query sees its last key, the one before sees all but the last, and so on: with a KV cache there are more keys than queries.
- *   window > 0: a query sees at most the `window` latest keys. slope[heads] (ALiBi, may be NULL): adds -slope * distance to the scores.
+ *   A sequence with queries has at least as many keys (one, when bidirectional). Sequences may share rows of keys.
+ *   window > 0: a query sees at most the `window` latest keys; causal only. slope[heads] (ALiBi, may be NULL): adds -slope * distance to
+ *   the scores.
  * Result [tokens, heads, head_dim]. */
 typedef struct az_attention_how {
     int sequences;

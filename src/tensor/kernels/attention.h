@@ -1,5 +1,5 @@
-/* attention.h - attention for the type REAL: forward by blocks of keys with a running softmax (Milakov & Gimelshein, 2018; Dao et al.,
- * 2022), and the derivative by computing the blocks again. No more than TILE_ROWS x BLOCK_KEYS scores exist at a time for each thread.
+/* attention.h - attention forward for the type REAL: by blocks of keys with a running softmax (Milakov & Gimelshein, 2018; Dao et al.,
+ * 2022), so that no more than TILE_ROWS x BLOCK_KEYS scores exist at a time for each thread. A few queries with many keys go one at a time.
  *
  * Packed operands lie in panels: `width` columns of a matrix, row after row, as the block kernel likes them. */
 

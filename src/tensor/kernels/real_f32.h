@@ -1,4 +1,4 @@
-/* real_f32.h - makes the type-generic files included after it be about float. No guard: it alternates with real_f64.h, and real_done.h ends both. */
+/* real_f32.h - makes the type-generic files included after it be about float. It alternates with real_f64.h; real_done.h ends both. */
 #include "tensor/kernels/real_done.h"
 #define REAL    float
 #define NAME(x) x##_f32

@@ -1,4 +1,4 @@
-/* real_f64.h - makes the type-generic files included after it be about double. No guard: it alternates with real_f32.h, and real_done.h ends both. */
+/* real_f64.h - makes the type-generic files included after it be about double. It alternates with real_f32.h; real_done.h ends both. */
 #include "tensor/kernels/real_done.h"
 #define REAL    double
 #define NAME(x) x##_f64
