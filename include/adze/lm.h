@@ -42,6 +42,11 @@ const char *az_token_text(const az_tokenizer *tokenizer, int32_t id); /* as the 
  * greater) on words as the GPT-2 pattern splits them. Fewer entries (noted) when the text has no more pairs. */
 az_tokenizer *az_tokenizer_train(az_ctx *az, const az_documents *documents, int64_t vocabulary);
 az_tokenizer *az_tokenizer_read_llama2c(az_ctx *az, const char *path, int64_t vocabulary);
+/* Hugging Face's tokenizer.json. What cannot be expressed here is an error that names it. */
+az_tokenizer *az_tokenizer_read_json(az_ctx *az, const char *path);
+bool az_tokenizer_write_json(az_ctx *az, const az_tokenizer *tokenizer, const char *path);
+/* SentencePiece's tokenizer.model (BPE and Unigram). */
+az_tokenizer *az_tokenizer_read_sentencepiece(az_ctx *az, const char *path);
 
 /* ---- the model --------------------------------------------------------------------------------------------------------------- */
 

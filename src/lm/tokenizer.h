@@ -118,4 +118,9 @@ bool az_tokenizer_to_gguf(az_ctx *az, const az_tokenizer *tokenizer, az_gguf_wri
 /* llama2.c: u32 longest token; `vocabulary` times f32 score, i32 length, bytes. */
 az_tokenizer *az_tokenizer_from_llama2c(az_ctx *az, const unsigned char *data, size_t size, int64_t vocabulary);
 
+/* A folder as Hugging Face lays it out: tokenizer.json, else tokenizer.model, else vocab.json + merges.txt, else token_mappings.json,
+ * with what tokenizer_config.json, special_tokens_map.json and generation_config.json say about BOS, EOS and the chat template. NULL
+ * without an error when the folder brings none of them. In the current scope or arena. */
+az_tokenizer *az_tokenizer_read_folder(az_ctx *az, const char *folder);
+
 #endif
