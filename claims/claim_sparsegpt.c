@@ -11,4 +11,5 @@ static bool run(az_ctx *az, az_report *report)
 const az_claim az_claim_sparsegpt = {
     .name = "sparsegpt",
     .statement = "pruned by sparsegpt, at 50 % and at 2:4, a model predicts held-out text better than pruned by magnitude",
-    .run = run};
+    .run = run,
+};

@@ -7,7 +7,8 @@ static bool run(az_ctx *az, az_report *report)
     return claim_beats_magnitude(az, report, "wanda");
 }
 
-const az_claim az_claim_wanda = {.name = "wanda",
-                                 .statement =
-                                     "pruned by wanda, at 50 % and at 2:4, a model predicts held-out text better than pruned by magnitude",
-                                 .run = run};
+const az_claim az_claim_wanda = {
+    .name = "wanda",
+    .statement = "pruned by wanda, at 50 % and at 2:4, a model predicts held-out text better than pruned by magnitude",
+    .run = run,
+};

@@ -17,14 +17,15 @@ typedef struct az_layer_walk {
     az_layer_step step;
     const void *options; /* passed to step */
     bool calibrated;     /* run the calibration text, block by block */
-    bool gram;           /* gather Gram matrices: the exact output error of each layer can be reported */
+    bool gram;           /* the step needs Gram matrices */
+    bool error;          /* measure each layer's output error; gathers Gram matrices too */
     az_calibration calibration;
 } az_layer_walk;
 /* Replaces every linear layer inside the blocks and adds a row per layer to the section "layers" of the report: layer, format, sparsity,
- * error = |(W - W') X|^2 / |W X|^2 (NaN without a Gram matrix), seconds. Errors name the layer. */
+ * error = |(W - W') X|^2 / |W X|^2 (NaN when not measured), seconds. Errors name the layer. */
 bool az_compress_layers(az_ctx *az, az_compress_job *job, const az_layer_walk *walk);
 /* One such row, for a weight outside the blocks. */
-void az_compress_row(az_report *report, az_ctx *az, const char *layer, const az_weight *weight, double error, double seconds);
+void az_compress_row(az_ctx *az, az_report *report, const char *layer, const az_weight *weight, double error, double seconds);
 
 /* Refuses a sparsity outside [0, 1) and a pattern n:m that does not divide the inputs of some layer (named). */
 bool az_prune_check(az_ctx *az, az_lm *lm, double sparsity, az_pattern pattern);

@@ -1,5 +1,4 @@
-/* layers.c - the walk of a compression method over a model: layer by layer, with or without calibration text, and what is reported of each.
- */
+/* layers.c - the walk of a compression method over a model, with or without calibration text, and what is reported of each layer. */
 #include "compress/compress_internal.h"
 
 #include <math.h>
@@ -17,7 +16,6 @@ static double energy(az_ctx *az, const az_tensor *m, const az_tensor *gram)
 /* |(W - W') X|^2 / |W X|^2 */
 static double output_error(az_ctx *az, const az_weight *before, const az_weight *after, const az_tensor *gram)
 {
-    if (!gram) return NAN;
     az_scope_push(az);
     const az_tensor *w = az_weight_decode(az, before);
     const double changed = energy(az, az_sub(az, w, az_weight_decode(az, after)), gram), whole = energy(az, w, gram);
@@ -25,7 +23,7 @@ static double output_error(az_ctx *az, const az_weight *before, const az_weight 
     return whole > 0 ? changed / whole : changed > 0 ? INFINITY : 0;
 }
 
-void az_compress_row(az_report *report, az_ctx *az, const char *layer, const az_weight *weight, double error, double seconds)
+void az_compress_row(az_ctx *az, az_report *report, const char *layer, const az_weight *weight, double error, double seconds)
 {
     if (!report) return;
     az_report_row(report, "layers");
@@ -41,6 +39,11 @@ typedef struct visit {
     const az_layer_walk *walk;
 } visit;
 
+static bool measures_error(const visit *v)
+{
+    return v->walk->error && v->walk->calibrated && v->job->report;
+}
+
 /* One layer: the method's step, the row of the report, the new weight in the model's arena. */
 static bool change_layer(az_ctx *az, az_lm_linear *linear, const az_lm_statistics *statistics, void *user)
 {
@@ -50,9 +53,9 @@ static bool change_layer(az_ctx *az, az_lm_linear *linear, const az_lm_statistic
     az_scope_push(az);
     const az_weight *changed = v->walk->step(az, linear, statistics, v->walk->options);
     if (changed) {
-        const double seconds = az_seconds() - start,
-                     error = output_error(az, linear->weight, changed, statistics ? statistics->gram : NULL);
-        az_compress_row(v->job->report, az, linear->name, changed, error, seconds);
+        const double seconds = az_seconds() - start;
+        const double error = measures_error(v) ? output_error(az, linear->weight, changed, statistics->gram) : NAN;
+        az_compress_row(az, v->job->report, linear->name, changed, error, seconds);
         az_arena_enter(az, lm->arena);
         az_weight *kept = az_weight_share(az, changed);
         az_arena_leave(az);
@@ -71,7 +74,7 @@ static bool change_calibrated(az_ctx *az, visit *v)
     const int64_t longest = lm->config.context < LONGEST ? lm->config.context : LONGEST;
     const az_lm_sequences *sequences =
         az_lm_sample_sequences(az, lm, v->job->calibration, c->samples, c->length ? c->length : longest, (uint64_t)c->seed);
-    return az_lm_calibrate(az, v->job->lm, sequences, v->walk->gram ? AZ_CALIBRATE_GRAM : 0, change_layer, v);
+    return az_lm_calibrate(az, v->job->lm, sequences, v->walk->gram || measures_error(v) ? AZ_CALIBRATE_GRAM : 0, change_layer, v);
 }
 
 static bool change_plain(az_ctx *az, visit *v)

@@ -1,11 +1,11 @@
 /* magnitude.c - magnitude pruning: the smallest weights become zero.
  *
- * Problem: choose which share s of a matrix W to drop without any data.
- * Rule: drop w_rj where |w_rj| is among the lowest - of the whole layer, of its row, or of each group of m consecutive inputs (pattern n:m
- * keeps n). Kept weights do not change.
+ * Problem: choose which share s of a matrix W to drop, without any data.
+ * Rule: drop w_rj where |w_rj| is among the lowest: of the whole layer, of its row, or of each group of m consecutive
+ *     inputs (a pattern n:m keeps n). Kept weights do not change.
  *
- * Han, Pool, Tran, Dally: "Learning both weights and connections for efficient neural networks", NeurIPS 2015 (arXiv 1506.02626), without
- * its retraining. */
+ * Han, Pool, Tran, Dally: "Learning both weights and connections for efficient neural networks", NeurIPS 2015
+ * (arXiv 1506.02626), without its retraining. */
 #include "compress/compress_internal.h"
 
 typedef struct magnitude_options {
@@ -51,7 +51,7 @@ static bool magnitude_compress(az_ctx *az, const void *options, az_compress_job 
                                                .step = prune_layer,
                                                .options = o,
                                                .calibrated = o->error,
-                                               .gram = o->error && job->report,
+                                               .error = o->error,
                                                .calibration = o->calibration});
 }
 
@@ -60,10 +60,11 @@ const az_method az_magnitude = {
     .family = AZ_COMPRESS,
     .summary = "drop the smallest weights",
     .paper = "Han et al.: Learning both weights and connections for efficient neural networks, NeurIPS 2015, arXiv 1506.02626",
-    .details =
-        "Drops the weights of least magnitude in each linear layer: a share of them (sparsity), or all but n of every m consecutive inputs "
-        "(pattern n:m). It needs no data and takes no time, and it is the baseline that every other pruning method is measured against: "
-        "it does not know which inputs are large, so from 50 % on it loses much more than wanda or sparsegpt.",
+    .details = "Drops the weights of least magnitude in each linear layer: a share of them (sparsity), or all but n\n"
+               "of every m consecutive inputs (pattern n:m). It needs no data and takes no time, and is the baseline\n"
+               "that every other pruning method is measured against: it does not know which inputs are large, so\n"
+               "from 50 % on it loses much more than wanda or sparsegpt.",
     .options = magnitude_table,
     .options_size = sizeof(magnitude_options),
-    .compress = magnitude_compress};
+    .compress = magnitude_compress,
+};

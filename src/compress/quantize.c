@@ -1,16 +1,16 @@
 /* quantize.c - rounding to a storage format: each weight to the nearest value that the format has.
  *
- * Problem: store the matrices of a model in fewer bits. Formats of blocks (q8_0, q4_0) share a scale among 32 consecutive inputs of a row;
- * f16 and bf16 round each weight for itself. Rule: the format's own encoder. With importance, the scale of a block minimises sum_j h_j (w_j
- * - w'_j)^2, where h_j is the sum of x_j^2 over the calibration tokens, instead of the plain squared error. Matrices whose rows are not
- * whole blocks become f16.
+ * Problem: store the matrices of a model in fewer bits. Formats of blocks (q8_0, q4_0) share a scale among 32 consecutive
+ *     inputs of a row; f16 and bf16 round each weight for itself.
+ * Rule: the format's own encoder. With importance, the scale of a block minimises sum_j h_j (w_j - w'_j)^2, where h_j is
+ *     the mean of x_j^2 over the calibration tokens, instead of the plain squared error.
+ * Matrices whose rows are not whole blocks become f16.
  *
- * The formats are those of GGUF files. Importance: the diagonal of the Hessian in LeCun, Denker, Solla: "Optimal brain damage", NeurIPS
- * 1989. */
+ * The formats are those of GGUF files. Importance: the diagonal of the Hessian, as in LeCun, Denker, Solla: "Optimal brain
+ * damage", NeurIPS 1989. */
 #include "compress/compress_internal.h"
 
 #include <math.h>
-#include <string.h>
 
 typedef struct quantize_options {
     const char *type;
@@ -76,7 +76,7 @@ static bool quantize_outside(az_ctx *az, az_compress_job *job, const char *name,
     az_arena_leave(az);
     if (!encoded) return false;
     *weight = encoded;
-    az_compress_row(job->report, az, name, encoded, NAN, az_seconds() - start);
+    az_compress_row(az, job->report, name, encoded, NAN, az_seconds() - start);
     return az_ok(az);
 }
 
@@ -94,21 +94,21 @@ static bool quantize_compress(az_ctx *az, const void *options, az_compress_job *
                                                .step = quantize_layer,
                                                .options = o,
                                                .calibrated = o->importance || o->error,
-                                               .gram = o->error && job->report,
+                                               .error = o->error,
                                                .calibration = o->calibration});
 }
 
-const az_method az_quantize = {.name = "quantize",
-                               .family = AZ_COMPRESS,
-                               .summary = "round the weights to a smaller storage format",
-                               .paper =
-                                   "the block formats of GGUF files; importance after LeCun et al.: Optimal brain damage, NeurIPS 1989",
-                               .details = "Stores each matrix inside the blocks in the given format: q8_0 (8 bits and a scale per 32 "
-                                          "weights; next to no loss), q4_0 (4 bits and a scale), "
-                                          "f16 or bf16. The embedding and the head stay as they are unless asked for. Formats of blocks of "
-                                          "32 need rows that are multiples of "
-                                          "32; other matrices become f16, which the report shows. With importance and calibration text, "
-                                          "the scales favour the inputs that carry most.",
-                               .options = quantize_table,
-                               .options_size = sizeof(quantize_options),
-                               .compress = quantize_compress};
+const az_method az_quantize = {
+    .name = "quantize",
+    .family = AZ_COMPRESS,
+    .summary = "round the weights to a smaller storage format",
+    .paper = "the block formats of GGUF files; importance after LeCun et al.: Optimal brain damage, NeurIPS 1989",
+    .details = "Stores each matrix inside the blocks in the given format: q8_0 (8 bits and a scale per 32 weights;\n"
+               "next to no loss), q4_0 (4 bits and a scale), f16 or bf16. The embedding and the head stay as they\n"
+               "are unless asked for. Formats of blocks of 32 need rows that are multiples of 32; other matrices\n"
+               "become f16, which the report shows. With importance and calibration text, the scales favour the\n"
+               "inputs that carry most.",
+    .options = quantize_table,
+    .options_size = sizeof(quantize_options),
+    .compress = quantize_compress,
+};

@@ -1,14 +1,15 @@
 /* sparsegpt.c - pruning with error compensation.
  *
- * Problem: for each linear layer find sparse W' that minimises |(W - W') X|^2 over the calibration inputs X [cols, tokens].
- * Symbols: H = X X^T + damping, the Hessian of a row's squared error (up to a factor, which cancels everywhere); U upper triangular with
- * U^T U = H^-1. Rule, column by column from the left: dropping w_j costs w_j^2 / U_jj^2; the columns to the right absorb the error by e =
- * (w_j - q_j) / U_jj,   w_k -= e U_jk  for k > j,   q_j = 0 if dropped, else w_j. Columns go in blocks: the mask of a block is chosen at
- * its start by one threshold over all its scores (with a pattern n:m: at the start of each group, per row), and columns behind the block
- * receive its errors in one matrix product.
+ * Problem: for each linear layer find a sparse W' that minimises |(W - W') X|^2 over the calibration inputs X [cols, tokens].
+ * Symbols: H = X X^T + damping, the Hessian of a row's squared error (up to a factor, which cancels everywhere);
+ *     U upper triangular with U^T U = H^-1.
+ * Rule: from left to right, dropping w_j costs w_j^2 / U_jj^2, and the weights to its right absorb the error:
+ *     e = w_j / U_jj,  w_k -= e U_jk for k > j,  w_j = 0.
+ * Columns go in blocks. The mask of a block is chosen at its start by one threshold over all its scores; with a pattern
+ * n:m, at the start of each group and per row. Columns behind a block receive its errors in one matrix product.
  *
- * Frantar, Alistarh: "SparseGPT: massive language models can be accurately pruned in one-shot", ICML 2023 (arXiv 2301.00774), algorithm 1.
- */
+ * Frantar, Alistarh: "SparseGPT: massive language models can be accurately pruned in one-shot", ICML 2023
+ * (arXiv 2301.00774), algorithm 1. */
 #include "compress/compress_internal.h"
 
 #include "adze/linalg.h"
@@ -20,6 +21,7 @@ enum { ROWS = 64 }; /* rows that one thread takes at a time: the result does not
 
 typedef struct sparsegpt_options {
     az_sparsegpt_settings prune;
+    bool error;
     az_calibration calibration;
 } sparsegpt_options;
 
@@ -30,6 +32,7 @@ static const az_option sparsegpt_table[] = {
     {"damp", AZ_REAL, offsetof(sparsegpt_options, prune.damp), "0.01", 0, 1e6, NULL,
      "added to the diagonal of the Hessian, in units of its mean"},
     {"blocksize", AZ_INT, offsetof(sparsegpt_options, prune.blocksize), "128", 1, 1e6, NULL, "columns whose mask is chosen together"},
+    {"error", AZ_BOOL, offsetof(sparsegpt_options, error), "true", 0, 0, NULL, "measure each layer's output error"},
     {"nsamples", AZ_INT, offsetof(sparsegpt_options, calibration.samples), "128", 1, 1e6, NULL, "calibration sequences"},
     {"seqlen", AZ_INT, offsetof(sparsegpt_options, calibration.length), "0", 0, 1e6, NULL,
      "tokens of a calibration sequence; 0 = the model's context, at most 2048"},
@@ -37,30 +40,25 @@ static const az_option sparsegpt_table[] = {
     {0},
 };
 
-/* Inputs that never fire: their weights may go, and a 1 on the diagonal keeps H regular. */
-static void drop_dead_inputs(az_tensor *h, az_tensor *w)
+/* The Hessian: a damped copy of the Gram matrix. Inputs that never fire get a 1 on the diagonal, which keeps it regular. */
+static az_tensor *damped_hessian(az_ctx *az, const az_tensor *gram, double damp)
 {
-    const int64_t rows = w->shape[0], cols = w->shape[1];
-    double *value = az_f64_mut(h);
-    float *weight = az_f32_mut(w);
-    for (int64_t j = 0; j < cols; j++) {
-        if (value[j * cols + j] != 0) continue;
-        value[j * cols + j] = 1;
-        for (int64_t r = 0; r < rows; r++) weight[r * cols + j] = 0;
-    }
-}
-
-static void add_damping(az_tensor *h, double damp)
-{
+    az_tensor *h = az_copy(az, gram);
+    if (!h) return NULL;
     const int64_t n = h->shape[0];
     double *value = az_f64_mut(h), mean = 0;
-    for (int64_t j = 0; j < n; j++) mean += value[j * n + j] / (double)n;
+    for (int64_t j = 0; j < n; j++) {
+        if (value[j * n + j] == 0) value[j * n + j] = 1;
+        mean += value[j * n + j] / (double)n;
+    }
     for (int64_t j = 0; j < n; j++) value[j * n + j] += damp * mean;
+    return h;
 }
 
 /* The matrix with rows and columns in the opposite order. */
 static az_tensor *reversed(az_ctx *az, const az_tensor *a)
 {
+    if (!a) return NULL;
     const int64_t n = a->shape[0];
     az_tensor *b = az_new2(az, AZ_F64, n, n);
     const double *from = az_f64(a);
@@ -68,16 +66,19 @@ static az_tensor *reversed(az_ctx *az, const az_tensor *a)
     return b;
 }
 
-/* U with U^T U = H^-1. The Cholesky factor of H in reversed order is R upper with R R^T = H, and U = R^-1: H is never inverted. f32. */
-static az_tensor *inverse_factor(az_ctx *az, const az_tensor *h)
+/* U with U^T U = H^-1, as f32. In reversed order H's Cholesky factor is an upper R with R R^T = H, and U = R^-1: H is never inverted. */
+static az_tensor *inverse_factor(az_ctx *az, const az_tensor *gram, double damp)
 {
-    const az_tensor *l = az_cholesky(az, reversed(az, h));
-    if (!l) {
+    az_scope_push(az);
+    const az_tensor *l = az_cholesky(az, reversed(az, damped_hessian(az, gram, damp)));
+    az_tensor *u = NULL;
+    if (l) {
+        const az_tensor *identity = az_identity(az, AZ_F64, l->shape[0]);
+        u = az_cast(az, az_solve_triangular(az, reversed(az, l), identity, (az_triangle){.upper = true}), AZ_F32);
+    } else {
         az_fail_context(az, "the inputs' Hessian needs a larger damp");
-        return NULL;
     }
-    const az_tensor *identity = az_identity(az, AZ_F64, h->shape[0]);
-    return az_cast(az, az_solve_triangular(az, reversed(az, l), identity, (az_triangle){.upper = true}), AZ_F32);
+    return az_keep(az, u);
 }
 
 /* A block of columns first .. first + count - 1 while it is being pruned. */
@@ -160,31 +161,28 @@ static void prune_block(const block *b, unsigned char *scratch)
     }
 }
 
-az_tensor *az_sparsegpt_prune(az_ctx *az, const az_tensor *w, const az_tensor *gram, const az_sparsegpt_settings *settings)
+/* Weights of inputs that never fire may go. */
+static void drop_dead_inputs(const az_tensor *gram, az_tensor *w)
 {
-    if (!w || !gram) return NULL;
+    const int64_t rows = w->shape[0], cols = w->shape[1];
+    for (int64_t j = 0; j < cols; j++)
+        for (int64_t r = 0; az_f64(gram)[j * cols + j] == 0 && r < rows; r++) az_f32_mut(w)[r * cols + j] = 0;
+}
+
+/* W pruned block by block, given U. */
+static az_tensor *prune_columns(az_ctx *az, const az_tensor *w, const az_tensor *gram, const az_tensor *u, const az_sparsegpt_settings *how)
+{
+    if (!w || !u) return NULL;
     az_scope_push(az);
-    az_tensor *h = az_copy(az, gram), *pruned = az_copy(az, w);
-    const az_tensor *u = NULL;
-    if (h && pruned) {
-        drop_dead_inputs(h, pruned);
-        add_damping(h, settings->damp);
-        u = inverse_factor(az, h);
-    }
-    const int64_t rows = w->shape[0], cols = w->shape[1], m = settings->pattern.m;
-    const int64_t width = m ? (settings->blocksize + m - 1) / m * m : settings->blocksize; /* groups do not straddle blocks */
-    az_tensor *error = az_new2(az, AZ_F32, rows, width < cols ? width : cols);
+    const int64_t rows = w->shape[0], cols = w->shape[1], m = how->pattern.m;
+    const int64_t width = m ? (how->blocksize + m - 1) / m * m : how->blocksize; /* groups do not straddle blocks */
+    az_tensor *pruned = az_copy(az, w), *error = az_new2(az, AZ_F32, rows, width < cols ? width : cols);
     unsigned char *scratch = az_alloc_array(az, (size_t)rows, (size_t)m);
-    for (int64_t first = 0; u && error && az_ok(az) && first < cols; first += width) {
+    if (pruned) drop_dead_inputs(gram, pruned);
+    block b = {.how = how, .rows = rows, .cols = cols, .w = az_f32_mut(pruned), .u = az_f32(u), .error = az_f32_mut(error)};
+    for (; b.first < cols && az_ok(az); b.first += width) {
         az_scope_push(az);
-        block b = {.how = settings,
-                   .rows = rows,
-                   .cols = cols,
-                   .first = first,
-                   .w = az_f32_mut(pruned),
-                   .u = az_f32(u),
-                   .error = az_f32_mut(error)};
-        b.count = cols - first < width ? cols - first : width;
+        b.count = cols - b.first < width ? cols - b.first : width;
         b.keep = m ? NULL : choose_mask(az, &b);
         if (az_ok(az)) prune_block(&b, scratch);
         az_scope_pop(az);
@@ -192,10 +190,43 @@ az_tensor *az_sparsegpt_prune(az_ctx *az, const az_tensor *w, const az_tensor *g
     return az_keep(az, az_ok(az) ? pruned : NULL);
 }
 
+az_tensor *az_sparsegpt_prune(az_ctx *az, const az_tensor *w, const az_tensor *gram, const az_sparsegpt_settings *settings)
+{
+    if (!w || !gram) return NULL;
+    return prune_columns(az, w, gram, inverse_factor(az, gram, settings->damp), settings);
+}
+
+/* U of the inputs seen last: q, k and v read the same ones, and so do gate and up. */
+typedef struct factor {
+    int block;
+    const az_tensor *gram, *u;
+    az_arena *arena;
+} factor;
+
+typedef struct run {
+    const sparsegpt_options *options;
+    factor *last;
+} sparsegpt_run;
+
+static const az_tensor *factor_of(az_ctx *az, const sparsegpt_run *run, const az_lm_linear *linear, const az_tensor *gram)
+{
+    factor *last = run->last;
+    if (last->u && last->block == linear->block && last->gram == gram) return last->u;
+    az_arena_free(az, last->arena);
+    *last = (factor){.block = linear->block, .gram = gram, .arena = az_arena_new(az)};
+    const az_tensor *u = inverse_factor(az, gram, run->options->prune.damp);
+    if (!u || !last->arena) return NULL;
+    az_arena_enter(az, last->arena);
+    last->u = az_share(az, u);
+    az_arena_leave(az);
+    return last->u;
+}
+
 static az_weight *prune_layer(az_ctx *az, const az_lm_linear *linear, const az_lm_statistics *statistics, const void *user)
 {
-    const sparsegpt_options *o = user;
-    az_tensor *pruned = az_sparsegpt_prune(az, az_weight_decode(az, linear->weight), statistics->gram, &o->prune);
+    const sparsegpt_run *run = user;
+    const az_tensor *u = factor_of(az, run, linear, statistics->gram);
+    az_tensor *pruned = prune_columns(az, az_weight_decode(az, linear->weight), statistics->gram, u, &run->options->prune);
     return pruned ? az_prune_result(az, linear->weight, az_weight_dense(az, pruned)) : NULL;
 }
 
@@ -203,10 +234,18 @@ static bool sparsegpt_compress(az_ctx *az, const void *options, az_compress_job 
 {
     const sparsegpt_options *o = options;
     if (!az_prune_check(az, job->lm, o->prune.sparsity, o->prune.pattern)) return false;
-    return az_compress_layers(
-        az, job,
-        &(az_layer_walk){
-            .task = "pruning", .step = prune_layer, .options = o, .calibrated = true, .gram = true, .calibration = o->calibration});
+    factor last = {0};
+    const sparsegpt_run run = {.options = o, .last = &last};
+    const az_layer_walk walk = {.task = "pruning",
+                                .step = prune_layer,
+                                .options = &run,
+                                .calibrated = true,
+                                .gram = true,
+                                .error = o->error,
+                                .calibration = o->calibration};
+    const bool done = az_compress_layers(az, job, &walk);
+    az_arena_free(az, last.arena);
+    return done;
 }
 
 const az_method az_sparsegpt = {
@@ -214,14 +253,13 @@ const az_method az_sparsegpt = {
     .family = AZ_COMPRESS,
     .summary = "drop weights and let the others make up for them",
     .paper = "Frantar and Alistarh: SparseGPT: massive language models can be accurately pruned in one-shot, ICML 2023, arXiv 2301.00774",
-    .details = "Solves each layer's reconstruction problem approximately: goes through the inputs from left to right, drops the weights "
-               "whose loss, by the inverse "
-               "Hessian of the calibration inputs, is least, and updates the weights to the right so that they compensate. It holds one "
-               "inputs-by-inputs matrix "
-               "of doubles at a time and its time grows with the cube of a layer's inputs. The best of the one-shot methods at high "
-               "sparsity and at "
-               "patterns such as 2:4.",
+    .details = "Solves each layer's reconstruction problem approximately: goes through the inputs from left to\n"
+               "right, drops the weights that by the inverse Hessian of the calibration inputs cost least, and lets\n"
+               "the weights to the right make up for them. It holds a matrix of doubles, inputs by inputs, for each\n"
+               "input of a block, and its time grows with the cube of a layer's inputs. The best of the one-shot\n"
+               "methods at high sparsity and at patterns such as 2:4.",
     .options = sparsegpt_table,
     .options_size = sizeof(sparsegpt_options),
     .needs_data = true,
-    .compress = sparsegpt_compress};
+    .compress = sparsegpt_compress,
+};

@@ -1,12 +1,13 @@
 /* wanda.c - pruning by weights and activations.
  *
- * Problem: choose, for each output row r of W, which share s of the weights to drop so that the layer's output changes least, from the
- * inputs' norms alone. Score: S_rj = |w_rj| |X_j|, with |X_j|^2 = sum of x_j^2 over the calibration tokens: what dropping w_rj alone costs
- * in output norm. Rule: in each row drop the floor(s cols) lowest scores; with a pattern n:m, all but the n highest of every m consecutive
- * inputs. Kept weights do not change. The layers of a block are pruned from statistics of the block still whole, behind blocks already
- * pruned.
+ * Problem: choose, for each output row r of W, which share s of the weights to drop so that the layer's output changes
+ *     least, knowing only the norms of the inputs.
+ * Score: S_rj = |w_rj| |X_j| with |X_j|^2 = sum of x_j^2 over the calibration tokens: what dropping w_rj alone costs.
+ * Rule: in each row drop the floor(s cols) lowest scores; with a pattern n:m, all but the n highest of every m
+ *     consecutive inputs. Kept weights do not change.
  *
- * Sun, Liu, Bair, Kolter: "A simple and effective pruning approach for large language models", ICLR 2024 (arXiv 2306.11695), section 3. */
+ * Sun, Liu, Bair, Kolter: "A simple and effective pruning approach for large language models", ICLR 2024
+ * (arXiv 2306.11695), section 3. */
 #include "compress/compress_internal.h"
 
 #include <math.h>
@@ -51,13 +52,10 @@ static bool wanda_compress(az_ctx *az, const void *options, az_compress_job *job
 {
     const wanda_options *o = options;
     if (!az_prune_check(az, job->lm, o->sparsity, o->pattern)) return false;
-    return az_compress_layers(az, job,
-                              &(az_layer_walk){.task = "pruning",
-                                               .step = prune_layer,
-                                               .options = o,
-                                               .calibrated = true,
-                                               .gram = o->error && job->report,
-                                               .calibration = o->calibration});
+    return az_compress_layers(
+        az, job,
+        &(az_layer_walk){
+            .task = "pruning", .step = prune_layer, .options = o, .calibrated = true, .error = o->error, .calibration = o->calibration});
 }
 
 const az_method az_wanda = {
@@ -65,12 +63,12 @@ const az_method az_wanda = {
     .family = AZ_COMPRESS,
     .summary = "drop the weights whose products with their inputs are smallest",
     .paper = "Sun et al.: A simple and effective pruning approach for large language models, ICLR 2024, arXiv 2306.11695",
-    .details =
-        "Scores each weight by its magnitude times the norm of its input over the calibration text, and drops the lowest scores of each "
-        "output row "
-        "(sparsity), or all but n of every m consecutive inputs (pattern n:m). Kept weights do not change. It costs two passes over the "
-        "calibration text and is close to sparsegpt up to 50 %; beyond that, and at 2:4, sparsegpt usually loses less.",
+    .details = "Scores each weight by its magnitude times the norm of its input over the calibration text, and drops\n"
+               "the lowest scores of each output row (sparsity), or all but n of every m consecutive inputs (pattern\n"
+               "n:m). Kept weights do not change. It costs two passes over the calibration text and is close to\n"
+               "sparsegpt up to 50 %; beyond that, and at 2:4, sparsegpt usually loses less.",
     .options = wanda_table,
     .options_size = sizeof(wanda_options),
     .needs_data = true,
-    .compress = wanda_compress};
+    .compress = wanda_compress,
+};

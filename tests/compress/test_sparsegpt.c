@@ -202,3 +202,26 @@ Test(sparsegpt, prunes_a_whole_model_and_reports_every_layer)
     cr_assert_lt(az_report_value(report, "layers", "error"), az_report_value(baseline, "layers", "error"));
     az_close(az);
 }
+
+/* The drive once more, with every layer's factor computed for itself. */
+static bool prune_afresh(az_ctx *az, az_lm_linear *linear, const az_lm_statistics *statistics, void *user)
+{
+    const az_sparsegpt_settings how = {.sparsity = 0.6, .damp = 0.01, .blocksize = 128};
+    az_tensor *pruned = az_sparsegpt_prune(az, az_weight_decode(az, linear->weight), statistics->gram, &how);
+    az_arena_enter(az, ((az_lm *)user)->arena);
+    linear->weight = az_weight_dense(az, az_share(az, pruned));
+    az_arena_leave(az);
+    return az_ok(az);
+}
+
+Test(sparsegpt, layers_that_read_the_same_inputs_share_their_factor)
+{
+    az_ctx *az = az_open(NULL);
+    az_lm *lm = small_lm(az), *afresh = az_lm_copy(az, lm);
+    const az_documents *text = small_stories(az, 50, 40);
+    cr_assert(small_compress(az, lm, "sparsegpt", "sparsity=0.6,nsamples=16,seqlen=64,no-error", text, NULL), "%s", az_error(az));
+    cr_assert(az_lm_calibrate(az, afresh, az_lm_sample_sequences(az, afresh, text, 16, 64, 0), AZ_CALIBRATE_GRAM, prune_afresh, afresh));
+    cr_assert_eq(small_difference(az, lm, afresh), 0);
+    cr_assert_gt(az_weight_sparsity(az, lm->block[1].down.weight), 0.59);
+    az_close(az);
+}
