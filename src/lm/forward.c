@@ -134,14 +134,14 @@ static const az_pass *pass_begin(az_ctx *az, const az_lm *lm, const az_lm_batch 
 
 /* ---- layers ---- */
 
-static az_tensor *norm(az_ctx *az, const az_pass *pass, const az_lm_norm *norm, az_tensor *x)
+static az_tensor *apply_norm(az_ctx *az, const az_pass *pass, const az_lm_norm *norm, az_tensor *x)
 {
     const double eps = pass->lm->config.norm_eps;
     return pass->lm->arch->norm == AZ_NORM_RMS ? az_rms_norm(az, x, norm->weight, eps)
                                                : az_layer_norm(az, x, norm->weight, norm->bias, eps);
 }
 
-static az_tensor *linear(az_ctx *az, const az_pass *pass, const az_lm_linear *linear, az_tensor *x)
+static az_tensor *apply_linear(az_ctx *az, const az_pass *pass, const az_lm_linear *linear, az_tensor *x)
 {
     x = at_site(az, pass, x, "%s.in", linear->name);
     az_tensor *y = az_weight_apply(az, linear->weight, x);
@@ -151,9 +151,7 @@ static az_tensor *linear(az_ctx *az, const az_pass *pass, const az_lm_linear *li
 
 static az_tensor *split_heads(az_ctx *az, const az_pass *pass, az_tensor *x, int64_t heads)
 {
-    const az_lm *lm = pass->lm;
-    x = az_reshape(az, x, 3, (const int64_t[]){pass->tokens, heads, lm->config.head_dim});
-    return x;
+    return az_reshape(az, x, 3, (const int64_t[]){pass->tokens, heads, pass->lm->config.head_dim});
 }
 
 static az_tensor *rotate(az_ctx *az, const az_pass *pass, az_tensor *x)
@@ -179,9 +177,9 @@ static az_tensor *remember(const az_pass *pass, az_tensor *rows, const az_tensor
 static az_tensor *attend(az_ctx *az, const az_pass *pass, const az_lm_block *block, int b, az_tensor *x)
 {
     const az_lm_config *c = &pass->lm->config;
-    az_tensor *q = split_heads(az, pass, linear(az, pass, &block->q, x), c->heads);
-    az_tensor *k = split_heads(az, pass, linear(az, pass, &block->k, x), c->kv_heads);
-    az_tensor *v = split_heads(az, pass, linear(az, pass, &block->v, x), c->kv_heads);
+    az_tensor *q = split_heads(az, pass, apply_linear(az, pass, &block->q, x), c->heads);
+    az_tensor *k = split_heads(az, pass, apply_linear(az, pass, &block->k, x), c->kv_heads);
+    az_tensor *v = split_heads(az, pass, apply_linear(az, pass, &block->v, x), c->kv_heads);
     q = rotate(az, pass, q);
     k = rotate(az, pass, k);
     if (pass->run.cache) {
@@ -190,14 +188,14 @@ static az_tensor *attend(az_ctx *az, const az_pass *pass, const az_lm_block *blo
     }
     az_tensor *y = az_attention(az, q, k, v, &pass->attention);
     y = az_reshape(az, y, 2, (const int64_t[]){pass->tokens, c->heads * c->head_dim});
-    return linear(az, pass, &block->o, y);
+    return apply_linear(az, pass, &block->o, y);
 }
 
 static az_tensor *feed_forward(az_ctx *az, const az_pass *pass, const az_lm_block *block, az_tensor *x)
 {
     const az_mlp_kind kind = pass->lm->arch->mlp;
-    az_tensor *gate = az_lm_is_gated(pass->lm->arch) ? linear(az, pass, &block->gate, x) : NULL;
-    az_tensor *h = linear(az, pass, &block->up, x);
+    az_tensor *gate = az_lm_is_gated(pass->lm->arch) ? apply_linear(az, pass, &block->gate, x) : NULL;
+    az_tensor *h = apply_linear(az, pass, &block->up, x);
     switch (kind) {
     case AZ_MLP_SWIGLU: h = az_swiglu(az, gate, h); break;
     case AZ_MLP_GEGLU: h = az_mul(az, az_gelu_tanh(az, gate), h); break;
@@ -205,15 +203,15 @@ static az_tensor *feed_forward(az_ctx *az, const az_pass *pass, const az_lm_bloc
     case AZ_MLP_GELU_TANH: h = az_gelu_tanh(az, h); break;
     case AZ_MLP_RELU: h = az_relu(az, h); break;
     }
-    return linear(az, pass, &block->down, h);
+    return apply_linear(az, pass, &block->down, h);
 }
 
 static az_tensor *block_inside(az_ctx *az, const az_pass *pass, int b, az_tensor *x)
 {
     const az_lm_block *block = &pass->lm->block[b];
-    az_tensor *attention = attend(az, pass, block, b, norm(az, pass, &block->attn_norm, x));
+    az_tensor *attention = attend(az, pass, block, b, apply_norm(az, pass, &block->attn_norm, x));
     az_tensor *mid = at_site(az, pass, az_add(az, x, attention), "blocks.%d.resid_mid", b);
-    az_tensor *mlp = feed_forward(az, pass, block, norm(az, pass, &block->mlp_norm, pass->lm->arch->parallel ? x : mid));
+    az_tensor *mlp = feed_forward(az, pass, block, apply_norm(az, pass, &block->mlp_norm, pass->lm->arch->parallel ? x : mid));
     return at_site(az, pass, az_add(az, mid, mlp), "blocks.%d.resid", b);
 }
 
@@ -221,8 +219,8 @@ static az_tensor *block_inside(az_ctx *az, const az_pass *pass, int b, az_tensor
 
 typedef struct az_block_segment {
     const az_pass *pass;
-    int block, slots;
-    az_tensor ***slot; /* places of the block's tracked parameters; inputs 1 .. slots of the segment */
+    int block;
+    az_tensor ***slot; /* places of the block's tracked parameters: where inputs 1, 2, ... of the segment go */
 } az_block_segment;
 
 /* A copy of the pass that lives as long as the tape. */
@@ -259,7 +257,7 @@ static az_tensor *block_checkpointed(az_ctx *az, const az_pass *pass, int b, az_
     const int n = az_lm_block_tracked(pass->lm, b, slots);
     az_tensor *inputs[AZ_LM_BLOCK_TENSORS + 1] = {x};
     for (int i = 0; i < n; i++) inputs[i + 1] = *slots[i];
-    const az_block_segment segment = {.pass = pass, .block = b, .slots = n, .slot = az_save_memory(az, slots, (size_t)n * sizeof *slots)};
+    const az_block_segment segment = {.pass = pass, .block = b, .slot = az_save_memory(az, slots, (size_t)n * sizeof *slots)};
     void *user = az_save_memory(az, &segment, sizeof segment);
     return user ? az_checkpoint(az, run_segment, inputs, n + 1, user) : NULL;
 }
@@ -328,8 +326,8 @@ static az_tensor *last_rows(az_ctx *az, const az_pass *pass, az_tensor *x)
 static az_tensor *head(az_ctx *az, const az_pass *pass, az_tensor *x)
 {
     if (pass->run.output == AZ_LOGITS_LAST) x = last_rows(az, pass, x);
-    x = norm(az, pass, &pass->lm->final_norm, x);
-    x = pass->run.output == AZ_HIDDEN ? at_site(az, pass, x, "head.in") : linear(az, pass, &pass->lm->head, x);
+    x = apply_norm(az, pass, &pass->lm->final_norm, x);
+    x = pass->run.output == AZ_HIDDEN ? at_site(az, pass, x, "head.in") : apply_linear(az, pass, &pass->lm->head, x);
     az_lm_cache *cache = pass->run.cache;
     for (int s = 0; x && cache && s < pass->batch->sequences; s++) cache->length[s] += pass->batch->start[s + 1] - pass->batch->start[s];
     return x;
@@ -359,7 +357,7 @@ az_tensor *az_lm_head_forward(az_ctx *az, const az_lm *lm, az_tensor *x, const a
 az_tensor *az_lm_head_logits(az_ctx *az, const az_lm *lm, az_tensor *hidden)
 {
     const az_pass pass = {.lm = lm};
-    return linear(az, &pass, &lm->head, hidden);
+    return apply_linear(az, &pass, &lm->head, hidden);
 }
 
 az_tensor *az_lm_forward(az_ctx *az, const az_lm *lm, const az_lm_batch *batch, const az_lm_run *run)
