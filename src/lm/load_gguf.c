@@ -22,7 +22,9 @@ typedef struct config_key {
 
 static bool read_integers(az_ctx *az, const az_gguf *gguf, const az_lm_arch *arch, az_lm_config *config)
 {
-    int64_t value_length = 0, experts = 0;
+    int64_t value_length = 0, experts = 0, files = 1;
+    if (az_gguf_integer(az_gguf_find(gguf, "split.count"), &files) && files > 1)
+        return az_fail(az, AZ_BAD_INPUT, "the model is split over %lld files; join them with llama-gguf-split --merge", (long long)files);
     const config_key keys[] = {
         {"context_length", &config->context, true},
         {"embedding_length", &config->width, true},

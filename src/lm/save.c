@@ -73,7 +73,7 @@ static bool put_keys(az_ctx *az, az_gguf_writer *writer, const az_lm *lm, const 
     if (good && matrices && file_type(matrices) >= 0) good = az_gguf_put_integer(writer, "general.file_type", file_type(matrices));
     if (good && format && format->block > 1) good = az_gguf_put_integer(writer, "general.quantization_version", 2);
     if (!good || !put_config(az, writer, lm)) return false;
-    if (lm->tokenizer) return az_tokenizer_to_gguf(az, lm->tokenizer, writer);
+    if (lm->tokenizer) return az_tokenizer_to_gguf(az, lm->tokenizer, lm->config.vocabulary, writer);
     return az_gguf_has(writer, "tokenizer.ggml.model") || az_gguf_put_string(writer, "tokenizer.ggml.model", az_text_of("none"));
 }
 

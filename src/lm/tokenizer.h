@@ -114,7 +114,8 @@ int64_t az_spelled_bytes(az_text spelling, char *bytes);
 
 /* The tokenizer that a GGUF file describes; NULL without an error when it describes none. */
 az_tokenizer *az_tokenizer_from_gguf(az_ctx *az, const az_gguf *gguf);
-bool az_tokenizer_to_gguf(az_ctx *az, const az_tokenizer *tokenizer, az_gguf_writer *writer);
+/* `rows` of the embedding: readers want a token for each, so unused ones ("[PAD300]") follow the tokenizer's own. */
+bool az_tokenizer_to_gguf(az_ctx *az, const az_tokenizer *tokenizer, int64_t rows, az_gguf_writer *writer);
 /* llama2.c: u32 longest token; `vocabulary` times f32 score, i32 length, bytes. */
 az_tokenizer *az_tokenizer_from_llama2c(az_ctx *az, const unsigned char *data, size_t size, int64_t vocabulary);
 

@@ -138,11 +138,25 @@ az_tokenizer *az_tokenizer_from_gguf(az_ctx *az, const az_gguf *gguf)
 
 /* ---- GGUF: writing ---- */
 
-static bool write_types(az_ctx *az, const az_tokenizer *t, az_gguf_writer *writer)
+/* One entry for each row of the embedding: spelling, score and type. */
+static bool write_tokens(az_ctx *az, const az_tokenizer *t, int64_t rows, az_gguf_writer *writer)
 {
-    int32_t *type = az_alloc_array(az, (size_t)t->size, sizeof *type);
-    for (int32_t i = 0; type && i < t->size; i++) type[i] = t->type[i];
-    return type && az_gguf_put_i32s(writer, "tokenizer.ggml.token_type", type, t->size);
+    const int64_t n = rows > t->size ? rows : t->size;
+    az_text *text = az_alloc_array(az, (size_t)n, sizeof *text);
+    float *score = az_alloc_array(az, (size_t)n, sizeof *score);
+    int32_t *type = az_alloc_array(az, (size_t)n, sizeof *type);
+    if (!text || !score || !type) return false;
+    for (int64_t i = 0; i < n; i++) {
+        const bool own = i < t->size;
+        const char *padding = own ? NULL : az_format_text(az, "[PAD%lld]", (long long)i);
+        if (!own && !padding) return false;
+        text[i] = own ? t->text[i] : az_text_of(padding);
+        score[i] = own ? t->score[i] : 0;
+        type[i] = own ? t->type[i] : AZ_TOKEN_UNUSED;
+    }
+    return az_gguf_put_strings(writer, "tokenizer.ggml.tokens", text, n) &&
+           (t->kind != AZ_TOKENIZER_SCORES || az_gguf_put_f32s(writer, "tokenizer.ggml.scores", score, n)) &&
+           az_gguf_put_i32s(writer, "tokenizer.ggml.token_type", type, n);
 }
 
 static bool write_merges(az_ctx *az, const az_tokenizer *t, az_gguf_writer *writer)
@@ -169,13 +183,11 @@ static bool write_setting(az_gguf_writer *writer, const char *name, bool value, 
     return (value == assumed && !az_gguf_has(writer, name)) || az_gguf_put_bool(writer, name, value);
 }
 
-bool az_tokenizer_to_gguf(az_ctx *az, const az_tokenizer *t, az_gguf_writer *writer)
+bool az_tokenizer_to_gguf(az_ctx *az, const az_tokenizer *t, int64_t rows, az_gguf_writer *writer)
 {
     if (!t || !writer) return false;
     const bool scores = t->kind == AZ_TOKENIZER_SCORES;
-    return az_gguf_put_string(writer, "tokenizer.ggml.model", az_text_of(scores ? "llama" : "gpt2")) &&
-           az_gguf_put_strings(writer, "tokenizer.ggml.tokens", t->text, t->size) &&
-           (!scores || az_gguf_put_f32s(writer, "tokenizer.ggml.scores", t->score, t->size)) && write_types(az, t, writer) &&
+    return az_gguf_put_string(writer, "tokenizer.ggml.model", az_text_of(scores ? "llama" : "gpt2")) && write_tokens(az, t, rows, writer) &&
            (scores || write_merges(az, t, writer)) && write_id(writer, "tokenizer.ggml.bos_token_id", t->bos) &&
            write_id(writer, "tokenizer.ggml.eos_token_id", t->eos) && write_id(writer, "tokenizer.ggml.unknown_token_id", t->unknown) &&
            write_setting(writer, "tokenizer.ggml.add_bos_token", t->add_bos, scores) &&

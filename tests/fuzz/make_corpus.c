@@ -59,7 +59,7 @@ static void put_vocabulary(az_ctx *az, const char *folder, const char *name, con
 {
     const char *path = az_format_text(az, "%s/fuzz_tokenizer/%s", folder, name);
     az_gguf_writer *writer = az_gguf_create(az, path);
-    az_tokenizer_to_gguf(az, tokenizer, writer);
+    az_tokenizer_to_gguf(az, tokenizer, az_vocabulary(tokenizer), writer);
     az_gguf_commit(writer);
     const az_map *map = az_map_file(az, path);
     unsigned char head[64] = {(unsigned char)strlen(text), 0};

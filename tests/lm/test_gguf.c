@@ -6,6 +6,7 @@
 #include "support/models.h"
 
 #include <criterion/criterion.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -351,6 +352,85 @@ Test(gguf, other_files_are_refused_with_a_reason)
     expect_load_error(az, test_data(az, "models/bpe-reference/corpus.en"), "neither a GGUF file nor a llama2.c checkpoint");
     expect_load_error(az, test_data(az, "models"), "folder");
     expect_load_error(az, "/no/such/file", "No such file");
+    az_close(az);
+}
+
+/* The sample model with more keys and, if `divisors` is not NULL, a tensor rope_freqs.weight of 4 values. */
+static az_lm *load_with(az_ctx *az, const char *text_key, const char *text, const char *real_key, double real, const float *divisors)
+{
+    const char *folder = test_folder(az), *path = test_path(az, folder, "plain.gguf"), *more = test_path(az, folder, "more.gguf");
+    cr_assert(az_lm_save(az, test_llama(az, true), path, NULL), "%s", az_error(az));
+    const az_map *map = az_map_file(az, path);
+    const az_gguf *gguf = az_gguf_parse(az, map->data, map->size);
+    az_gguf_writer *writer = az_gguf_create(az, more);
+    for (int64_t i = 0; i < gguf->keys; i++) az_gguf_put(writer, &gguf->key[i]);
+    if (text_key) az_gguf_put_string(writer, text_key, az_text_of(text));
+    if (real_key) az_gguf_put_real(writer, real_key, real);
+    if (divisors) az_gguf_declare(writer, az_text_of("rope_freqs.weight"), 1, (const uint64_t[]){4}, 0);
+    for (int64_t i = 0; i < gguf->tensors; i++)
+        az_gguf_declare(writer, gguf->tensor[i].name, gguf->tensor[i].rank, gguf->tensor[i].shape, gguf->tensor[i].type);
+    if (divisors) az_gguf_write(writer, divisors, 16);
+    for (int64_t i = 0; i < gguf->tensors; i++) az_gguf_write(writer, gguf->tensor[i].data, gguf->tensor[i].bytes);
+    cr_assert(az_gguf_commit(writer), "%s", az_error(az));
+    az_lm *lm = az_lm_load(az, more);
+    const char *again = test_path(az, folder, "again.gguf");
+    if (lm && az_lm_save(az, lm, again, NULL)) expect_same_file(az, more, again);
+    return lm;
+}
+
+Test(gguf, rotary_scaling_divides_the_frequencies)
+{
+    az_ctx *az = az_open(NULL);
+    const float divisors[] = {1, 2, 4, 8};
+    const az_lm *linear = load_with(az, "llama.rope.scaling.type", "linear", "llama.rope.scaling.factor", 4, NULL);
+    const az_lm *each = load_with(az, NULL, NULL, NULL, 0, divisors);
+    cr_assert(linear && each, "%s", az_error(az));
+    for (int i = 0; i < 4; i++) {
+        const double plain = pow(10000, -i / 4.0);
+        cr_assert_float_eq(az_item(linear->rope_frequency, i), plain / 4, 1e-7 * plain);
+        cr_assert_float_eq(az_item(each->rope_frequency, i), plain / (1 << i), 1e-7 * plain);
+    }
+    const float zero[] = {1, 0, 1, 1};
+    cr_assert_null(load_with(az, NULL, NULL, NULL, 0, zero));
+    cr_assert(strstr(az_error(az), "rope_freqs.weight[1] = 0"), "%s", az_error(az));
+    az_clear(az);
+    cr_assert_null(load_with(az, "llama.rope.scaling.type", "yarn", NULL, 0, NULL));
+    cr_assert(strstr(az_error(az), "'yarn'"), "%s", az_error(az));
+    az_close(az);
+}
+
+Test(gguf, parts_of_a_split_model_and_mixtures_are_refused)
+{
+    az_ctx *az = az_open(NULL);
+    const unsigned char three[4] = {3}, eight[4] = {8};
+    const char *const names[] = {"split.count", "llama.expert_count"}, *const why[] = {"split over 3 files", "mixture of 8 experts"};
+    for (int i = 0; i < 2; i++) {
+        const char *path = test_path(az, test_folder(az), "refused.gguf");
+        az_lm *lm = az_lm_load(az, test_data(az, "models/stories260K/stories260K.gguf"));
+        az_gguf_writer *writer = az_gguf_create(az, path);
+        const az_gguf *gguf = lm->metadata->gguf;
+        for (int64_t k = 0; k < gguf->keys; k++) az_gguf_put(writer, &gguf->key[k]);
+        const az_gguf_key key = raw_key(names[i], AZ_GGUF_U32, AZ_GGUF_U32, 1, i ? eight : three, 4);
+        az_gguf_put(writer, &key);
+        cr_assert(az_gguf_commit(writer), "%s", az_error(az));
+        cr_assert_null(az_lm_load(az, path));
+        cr_assert(strstr(az_error(az), why[i]), "%s", az_error(az));
+        az_clear(az);
+    }
+    az_close(az);
+}
+
+Test(gguf, rows_without_a_token_are_padded_in_the_file)
+{
+    az_ctx *az = az_open(NULL);
+    const az_lm_config config = {.vocabulary = 280, .width = 32, .blocks = 1, .heads = 4, .hidden = 32, .context = 16, .tied = true};
+    az_lm *lm = az_lm_new(az, "llama", &config, test_tokenizer(az), 1);
+    const char *path = test_path(az, test_folder(az), "padded.gguf");
+    cr_assert(az_lm_save(az, lm, path, NULL), "%s", az_error(az));
+    const az_lm *back = az_lm_load(az, path);
+    cr_assert_not_null(back, "%s", az_error(az));
+    cr_assert_eq(az_vocabulary(back->tokenizer), 280);
+    cr_assert_str_eq(az_token_text(back->tokenizer, 279), "[PAD279]");
     az_close(az);
 }
 
