@@ -12,42 +12,53 @@
 extern "C" {
 #endif
 
-/* Thin SVD A = U diag(s) V^T of A [m, n], k = min(m, n): U [m, k], s [k] descending, Vt [k, n]. Any result pointer may be NULL. */
+/* Thin SVD A = U diag(s) V^T of A [m, n], k = min(m, n): U [m, k], s [k] descending, Vt [k, n]. Any result pointer
+ * may be NULL. */
 bool az_svd(az_ctx *az, const az_tensor *a, az_tensor **u, az_tensor **s, az_tensor **vt);
-/* Leading `rank` <= min(m, n) triples by a Gaussian range finder with `power` iterations and 10 extra columns (Halko, Martinsson, Tropp 2011). */
-bool az_svd_randomized(az_ctx *az, const az_tensor *a, int64_t rank, int power, uint64_t seed, az_tensor **u, az_tensor **s, az_tensor **vt);
-/* Symmetric eigenproblem A = Q diag(values) Q^T, ascending; only the lower triangle is read. Q [n, n] holds vectors in columns. */
+/* Leading `rank` <= min(m, n) triples by a Gaussian range finder with `power` iterations and 10 extra columns (Halko,
+ * Martinsson, Tropp 2011). */
+bool az_svd_randomized(az_ctx *az, const az_tensor *a, int64_t rank, int power, uint64_t seed, az_tensor **u, az_tensor **s,
+                       az_tensor **vt);
+/* Symmetric eigenproblem A = Q diag(values) Q^T, ascending; only the lower triangle is read. Q [n, n] holds vectors
+ * in columns. */
 bool az_eigh(az_ctx *az, const az_tensor *a, az_tensor **values, az_tensor **q);
 /* A [m, n] = Q [m, k] R [k, n], k = min(m, n). */
 bool az_qr(az_ctx *az, const az_tensor *a, az_tensor **q, az_tensor **r);
-/* Lower L with A = L L^T; only the lower triangle is read. AZ_NUMERIC when A is not positive definite (names the pivot). Tracked: the gradient
- * is that of a symmetric A, spread evenly over both triangles. */
+/* Lower L with A = L L^T; only the lower triangle is read. AZ_NUMERIC when A is not positive definite (names the
+ * pivot). Tracked: the gradient is that of a symmetric A, spread evenly over both triangles. */
 az_tensor *az_cholesky(az_ctx *az, const az_tensor *a);
 /* X with A X = B for square A (LU with partial pivoting); B [n] or [n, k]. AZ_NUMERIC when singular. Tracked. */
 az_tensor *az_solve(az_ctx *az, const az_tensor *a, const az_tensor *b);
 /* X with A X = B, A symmetric positive definite, by Cholesky. Tracked. */
 az_tensor *az_solve_spd(az_ctx *az, const az_tensor *a, const az_tensor *b);
 /* X with T X = B or T^T X = B; only T's triangle is read. AZ_NUMERIC on a zero diagonal. Tracked. */
-typedef struct az_triangle { bool upper, transposed, unit_diagonal; } az_triangle;
+typedef struct az_triangle {
+    bool upper, transposed, unit_diagonal;
+} az_triangle;
 az_tensor *az_solve_triangular(az_ctx *az, const az_tensor *t, const az_tensor *b, az_triangle how);
-/* Minimum-norm least squares argmin |A x - B| by SVD; singular values below rcond * s_max count as zero (rcond < 0: eps * max(m, n)). */
+/* Minimum-norm least squares argmin |A x - B| by SVD; singular values below rcond * s_max count as zero (rcond < 0:
+ * eps * max(m, n)). */
 az_tensor *az_least_squares(az_ctx *az, const az_tensor *a, const az_tensor *b, double rcond);
 /* Inverse of a square matrix; log |det A| with its sign (of a singular A: -infinity and 0). Both tracked. */
 az_tensor *az_inverse(az_ctx *az, const az_tensor *a);
 az_tensor *az_log_det(az_ctx *az, const az_tensor *a, int *sign);
 az_tensor *az_identity(az_ctx *az, az_dtype dtype, int64_t n);
-az_tensor *az_diagonal(az_ctx *az, const az_tensor *a);       /* of a square matrix: [n]. Tracked. */
+az_tensor *az_diagonal(az_ctx *az, const az_tensor *a); /* of a square matrix: [n]. Tracked. */
 
 /* y = A x for a linear operator; x and y have n entries. */
 typedef void (*az_operator)(az_ctx *az, int64_t n, const double *x, double *y, void *user);
-typedef struct az_cg_result { int iterations; double residual; bool converged; } az_cg_result;
-/* Conjugate gradients for symmetric positive definite A; x holds the start and receives the solution. Stops at |b - A x| <= tolerance * |b|,
- * checked on the true residual. AZ_NUMERIC when p^T A p <= 0 for some direction p. */
+typedef struct az_cg_result {
+    int iterations;
+    double residual;
+    bool converged;
+} az_cg_result;
+/* Conjugate gradients for symmetric positive definite A; x holds the start and receives the solution. Stops at |b - A
+ * x| <= tolerance * |b|, checked on the true residual. AZ_NUMERIC when p^T A p <= 0 for some direction p. */
 az_cg_result az_conjugate_gradient(az_ctx *az, az_operator a, void *user, int64_t n, const double *b, double *x, double tolerance,
                                    int max_iterations);
 
-/* Real DFT over the last axis (FFTW, in f64 whatever the type of x): x [..., n] -> [..., n/2 + 1, 2] (real, imaginary), unnormalised; and its
- * inverse with factor 1/n. Results have the type of x. */
+/* Real DFT over the last axis (FFTW, in f64 whatever the type of x): x [..., n] -> [..., n/2 + 1, 2] (real,
+ * imaginary), unnormalised; and its inverse with factor 1/n. Results have the type of x. */
 az_tensor *az_rfft(az_ctx *az, const az_tensor *x);
 az_tensor *az_irfft(az_ctx *az, const az_tensor *x, int64_t n);
 

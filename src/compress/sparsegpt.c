@@ -62,7 +62,8 @@ static az_tensor *reversed(az_ctx *az, const az_tensor *a)
     const int64_t n = a->shape[0];
     az_tensor *b = az_new2(az, AZ_F64, n, n);
     const double *from = az_f64(a);
-    for (int64_t i = 0; b && i < n * n; i++) az_f64_mut(b)[i] = from[n * n - 1 - i];
+    double *to = az_f64_mut(b);
+    for (int64_t i = 0; b && i < n * n; i++) to[i] = from[n * n - 1 - i];
     return b;
 }
 
@@ -165,8 +166,10 @@ static void prune_block(const block *b, unsigned char *scratch)
 static void drop_dead_inputs(const az_tensor *gram, az_tensor *w)
 {
     const int64_t rows = w->shape[0], cols = w->shape[1];
+    const double *square = az_f64(gram);
+    float *value = az_f32_mut(w);
     for (int64_t j = 0; j < cols; j++)
-        for (int64_t r = 0; az_f64(gram)[j * cols + j] == 0 && r < rows; r++) az_f32_mut(w)[r * cols + j] = 0;
+        for (int64_t r = 0; square[j * cols + j] == 0 && r < rows; r++) value[r * cols + j] = 0;
 }
 
 /* W pruned block by block, given U. */

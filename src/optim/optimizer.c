@@ -211,7 +211,7 @@ int az_optimizer_state(az_ctx *az, az_optimizer *optimizer, az_tensor ***tensors
 {
     if (!optimizer) return 0;
     const bool adam = optimizer->options.kind == AZ_ADAMW;
-    *tensors = az_alloc_array(az, 2 * (size_t)optimizer->n, sizeof **tensors);
+    *tensors = az_alloc_array(az, 2 * (size_t)optimizer->n, sizeof(void *));
     *names = az_alloc_array(az, 2 * (size_t)optimizer->n, sizeof **names);
     if (!*tensors || !*names) return 0;
     int count = 0;
