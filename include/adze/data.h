@@ -10,18 +10,22 @@ extern "C" {
 
 /* ---- documents --------------------------------------------------------------------------------------------------------------- */
 
-typedef struct az_document { const char *text; size_t length; } az_document;
+typedef struct az_document {
+    const char *text;
+    size_t length;
+} az_document;
 typedef struct az_documents {
     int64_t count;
     az_document *item;
-    bool separated;        /* false: the file has no document marks and is one document */
+    bool separated; /* false: the file has no document marks and is one document */
     const char *path;
 } az_documents;
-/* Reads .txt (documents end at "<|endoftext|>"; white space around them is dropped, empty ones are skipped) or .jsonl / .json lines with a "text" field (or
- * "prompt" + "completion" or "response"); gzip is undone. Fails on files without text, on bytes that are not UTF-8 (names the line) or zero, on lines
- * without such fields. */
+/* Reads .txt (documents end at "<|endoftext|>"; white space around them is dropped, empty ones are skipped) or .jsonl / .json lines with a
+ * "text" field (or "prompt" + "completion" or "response"); gzip is undone. Fails on files without text, on bytes that are not UTF-8 (names
+ * the line) or zero, on lines without such fields. */
 az_documents *az_documents_read(az_ctx *az, const char *path);
-/* A deterministic split: document i goes to the second part with probability `share` (0 to 1) by (seed, i); the order is kept. A part may be empty. */
+/* A deterministic split: document i goes to the second part with probability `share` (0 to 1) by (seed, i); the order is kept. A part may
+ * be empty. */
 bool az_documents_split(az_ctx *az, const az_documents *all, double share, uint64_t seed, az_documents **first, az_documents **second);
 
 /* ---- tales: synthetic stories whose exact probability is known ------------------------------------------------------------------ */
@@ -32,7 +36,8 @@ typedef struct az_tales az_tales;
 az_tales *az_tales_new(az_ctx *az);
 /* Story number `index` of the corpus `seed`: the same text for ever. log_probability in nats, may be NULL. */
 char *az_tales_story(az_ctx *az, const az_tales *tales, uint64_t seed, uint64_t index, double *log_probability);
-/* log p(text) in nats by parsing; -INFINITY when the grammar cannot produce the text, and then *where (may be NULL) is the position reached. */
+/* log p(text) in nats by parsing; -INFINITY when the grammar cannot produce the text, and then *where (may be NULL) is the position
+ * reached. */
 double az_tales_log_probability(az_ctx *az, const az_tales *tales, const char *text, size_t length, size_t *where);
 /* Exact entropy of one story in nats and, when mean_bytes is not NULL, its expected length in bytes. */
 double az_tales_entropy(az_ctx *az, const az_tales *tales, double *mean_bytes);
@@ -44,9 +49,12 @@ double az_normal_quantile(double p);
 double az_normal_cdf(double x);
 double az_student_quantile(double p, double degrees);
 double az_student_cdf(double t, double degrees);
-double az_beta_cdf(double x, double a, double b);      /* regularised incomplete beta function */
+double az_beta_cdf(double x, double a, double b); /* regularised incomplete beta function */
 
-typedef struct az_estimate { double value, se, low, high; int64_t n; } az_estimate; /* se, low, high are NaN when n < 2 */
+typedef struct az_estimate {
+    double value, se, low, high;
+    int64_t n;
+} az_estimate; /* se, low, high are NaN when n < 2 */
 /* Mean with standard error sd/sqrt(n) and a t interval. */
 az_estimate az_mean_estimate(const double *x, int64_t n, double confidence);
 /* Ratio of sums R = sum(a) / sum(w), delta method: se = sqrt(n/(n-1) sum (a_i - R w_i)^2) / sum(w). */
