@@ -34,9 +34,14 @@ void az_words_begin(az_words *words, const char *text, size_t length);
  * too. */
 az_text az_words_next(az_words *words);
 
-/* Hash tables without deletion: slots are a power of two, at most half full. */
+/* Hash tables without deletion: slots are a power of two, at most half full. The hash beside the entry spares most looks at the entry. */
+typedef struct az_token_slot {
+    int32_t entry; /* a token or a rank, -1 = free */
+    uint32_t hash;
+} az_token_slot;
+
 typedef struct az_token_table {
-    int32_t *slot; /* token, -1 = free */
+    az_token_slot *slot;
     uint32_t mask;
 } az_token_table;
 

@@ -26,34 +26,41 @@ static bool table_new(az_ctx *az, az_token_table *table, int64_t entries)
     while (slots < 2 * (size_t)entries) slots *= 2;
     table->slot = az_alloc_array(az, slots, sizeof *table->slot);
     table->mask = (uint32_t)(slots - 1);
-    if (table->slot) memset(table->slot, 0xff, slots * sizeof *table->slot);
+    for (size_t i = 0; table->slot && i < slots; i++) table->slot[i].entry = -1;
     return table->slot != NULL;
 }
 
 /* The slot where the token is or would be. */
-static uint32_t token_slot(const az_tokenizer *t, az_text bytes)
+static az_token_slot *token_slot(const az_tokenizer *t, az_text bytes, uint32_t hash)
 {
-    uint32_t at = hash_bytes(bytes) & t->tokens.mask;
-    while (t->tokens.slot[at] >= 0 && !az_text_equal(t->bytes[t->tokens.slot[at]], bytes)) at = (at + 1) & t->tokens.mask;
-    return at;
+    uint32_t at = hash & t->tokens.mask;
+    for (az_token_slot *slot; (slot = &t->tokens.slot[at])->entry >= 0; at = (at + 1) & t->tokens.mask)
+        if (slot->hash == hash && az_text_equal(t->bytes[slot->entry], bytes)) break;
+    return &t->tokens.slot[at];
 }
 
-static uint32_t rank_slot(const az_tokenizer *t, int32_t left, int32_t right)
+static az_token_slot *rank_slot(const az_tokenizer *t, int32_t left, int32_t right, uint32_t hash)
 {
-    uint32_t at = hash_pair(left, right) & t->ranks.mask;
-    for (int32_t rank; (rank = t->ranks.slot[at]) >= 0; at = (at + 1) & t->ranks.mask)
-        if (t->merge[rank].left == left && t->merge[rank].right == right) break;
-    return at;
+    uint32_t at = hash & t->ranks.mask;
+    for (az_token_slot *slot; (slot = &t->ranks.slot[at])->entry >= 0; at = (at + 1) & t->ranks.mask)
+        if (slot->hash == hash && t->merge[slot->entry].left == left && t->merge[slot->entry].right == right) break;
+    return &t->ranks.slot[at];
+}
+
+/* Of several entries with one key the first stays. */
+static void fill_slot(az_token_slot *slot, int32_t entry, uint32_t hash)
+{
+    if (slot->entry < 0) *slot = (az_token_slot){.entry = entry, .hash = hash};
 }
 
 int32_t az_tokenizer_find(const az_tokenizer *tokenizer, az_text bytes)
 {
-    return tokenizer->tokens.slot[token_slot(tokenizer, bytes)];
+    return token_slot(tokenizer, bytes, hash_bytes(bytes))->entry;
 }
 
 int32_t az_tokenizer_rank(const az_tokenizer *tokenizer, int32_t left, int32_t right)
 {
-    return tokenizer->ranks.slot[rank_slot(tokenizer, left, right)];
+    return rank_slot(tokenizer, left, right, hash_pair(left, right))->entry;
 }
 
 /* ---- what tokens stand for ---- */
@@ -148,8 +155,8 @@ static bool index_tokens(az_ctx *az, az_tokenizer *t)
         const az_text bytes = t->bytes[i];
         if (t->type[i] == AZ_TOKEN_BYTE && bytes.length == 1) t->byte[(unsigned char)bytes.data[0]] = i;
         if (t->type[i] == AZ_TOKEN_CONTROL || t->type[i] == AZ_TOKEN_UNKNOWN || t->type[i] == AZ_TOKEN_BYTE || bytes.length == 0) continue;
-        const uint32_t slot = token_slot(t, bytes);
-        if (t->tokens.slot[slot] < 0) t->tokens.slot[slot] = i;
+        const uint32_t hash = hash_bytes(bytes);
+        fill_slot(token_slot(t, bytes, hash), i, hash);
         for (size_t c = 1; c < bytes.length; c++)
             if (bytes.data[c] == ' ' && bytes.data[c - 1] != ' ') t->word_safe = false;
     }
@@ -207,8 +214,8 @@ static bool index_merges(az_ctx *az, az_tokenizer *t, const az_tokenizer_parts *
     if (!room || !t->merge || !table_new(az, &t->ranks, parts->merges)) return false;
     for (int64_t i = 0; i < parts->merges; i++) {
         if (!parse_merge(az, t, parts->merge[i], room, &t->merge[i])) return false;
-        const uint32_t slot = rank_slot(t, t->merge[i].left, t->merge[i].right);
-        if (t->ranks.slot[slot] < 0) t->ranks.slot[slot] = (int32_t)i;
+        const uint32_t hash = hash_pair(t->merge[i].left, t->merge[i].right);
+        fill_slot(rank_slot(t, t->merge[i].left, t->merge[i].right, hash), (int32_t)i, hash);
         t->merges++;
     }
     t->word_code = az_word_code(az, parts->pattern);
