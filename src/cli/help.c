@@ -69,10 +69,30 @@ void cli_print_usage(FILE *out)
         out);
 }
 
+/* A text in lines of at most WIDTH characters; its own line ends stay. */
+static void print_wrapped(const char *text, FILE *out)
+{
+    enum { WIDTH = 100 };
+    size_t column = 0;
+    while (*text) {
+        size_t length = strcspn(text, " \n");
+        if (column > 0 && column + 1 + length > WIDTH) fputc('\n', out), column = 0;
+        column += (size_t)fprintf(out, "%s%.*s", column > 0 ? " " : "", (int)length, text);
+        text += length;
+        if (*text == '\n') fputc('\n', out), column = 0;
+        if (*text) text++;
+    }
+    fputc('\n', out);
+}
+
 static void print_method(const az_method *method, FILE *out)
 {
-    fprintf(out, "%s (%s) - %s\n\n%s\n", method->name, az_family_name(method->family), method->summary, method->paper);
-    if (method->details) fprintf(out, "\n%s\n", method->details);
+    fprintf(out, "%s (%s) - %s\n\n", method->name, az_family_name(method->family), method->summary);
+    print_wrapped(method->paper, out);
+    if (method->details) {
+        fputc('\n', out);
+        print_wrapped(method->details, out);
+    }
     if (method->options && method->options->name) {
         fprintf(out, "\noptions, written %s:name=value,...\n", method->name);
         az_options_help(method->options, out);

@@ -33,6 +33,17 @@ Test(models, info_tells_configuration_tokenizer_and_tensors)
     az_close(az);
 }
 
+Test(models, a_bundled_model_is_found_by_its_name)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_models(az);
+    cr_assert_eq(test_shell(az, folder, "cd / && ADZE_MODELS=$OLDPWD adze info tiny").code, 0);
+    test_run run = test_shell(az, folder, "adze info tiny");
+    cr_assert_eq(run.code, 2);
+    cr_assert_not_null(strstr(run.err, "no model 'tiny'"));
+    az_close(az);
+}
+
 Test(models, convert_keeps_the_model_and_changes_its_size)
 {
     az_ctx *az = az_open(NULL);

@@ -108,6 +108,17 @@ Test(usage, hostile_arguments_are_only_refused)
     az_close(az);
 }
 
+Test(usage, a_method_is_explained)
+{
+    az_ctx *az = az_open(NULL);
+    test_run run = test_shell(az, test_folder(az), "adze help wanda");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    cr_assert_not_null(strstr(run.out, "wanda (compress)"));
+    cr_assert_not_null(strstr(run.out, "sparsity=real"));
+    for (char *line = strtok(run.out, "\n"); line; line = strtok(NULL, "\n")) cr_assert_leq(strlen(line), 140);
+    az_close(az);
+}
+
 Test(usage, version_names_processor_and_formats)
 {
     az_ctx *az = az_open(NULL);
