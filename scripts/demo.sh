@@ -17,11 +17,11 @@ cp models/tales.gguf "$work/tales.gguf"
 cd "$work"
 adze=$(cd "$OLDPWD" && realpath "$adze")
 
-run corpus tales --seed 2026 --stories 600 -o text.txt
+run corpus tales --seed 2026 --stories 300 -o text.txt
 run corpus tales --seed 7 --stories 300 -o calibration.txt
 run info tales.gguf
-run run tales.gguf -p "One " -n 120 --temperature 0.8 --seed 3
+run run tales.gguf -p "Once upon a time" -n 120 --temperature 0.8 --seed 3
 run compress tales.gguf sparsegpt:pattern=2:4 -d calibration.txt -o sparse.gguf
 run compress tales.gguf wanda:sparsity=0.5 quantize:type=q8_0 -d calibration.txt -o small.gguf
 run evaluate tales.gguf small.gguf sparse.gguf -d text.txt
-run run small.gguf -p "One " -n 120 --temperature 0.8 --seed 3
+run run small.gguf -p "Once upon a time" -n 120 --temperature 0.8 --seed 3
