@@ -52,8 +52,9 @@ static float weighted_step(const float *x, const float *importance, float coveri
 }
 
 /* The entry of largest magnitude becomes -8: d = that / -8, q = min(15, trunc(x / d + 8.5)). With importance d is searched. */
-static bool encode_block(const float *x, const float *importance, unsigned char *out)
+static bool encode_block(const az_format *format, const float *x, const float *importance, unsigned char *out)
 {
+    (void)format;
     float extreme = 0;
     for (int j = 0; j < AZ_BLOCK; j++)
         if (fabsf(x[j]) > fabsf(extreme)) extreme = x[j];

@@ -23,9 +23,10 @@ static void matmul_q8_0(az_ctx *az, const az_weight *w, const float *x, int64_t 
 }
 
 /* d = max |x| / 127, q = round(x / d) with halves away from zero. */
-static bool encode_block(const float *x, const float *importance, unsigned char *out)
+static bool encode_block(const az_format *format, const float *x, const float *importance, unsigned char *out)
 {
-    (void)importance; /* the scale that just covers the block is all but the best one under any importance: steps are 1/254 of the range */
+    (void)format, (void)importance; /* the scale that just covers the block is all but the best one under any importance: steps are 1/254 of
+                                       the range */
     float largest = 0;
     for (int j = 0; j < AZ_BLOCK; j++) largest = fmaxf(largest, fabsf(x[j]));
     const float d = largest / 127, inverse = d > 0 ? 1 / d : 0;

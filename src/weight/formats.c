@@ -4,7 +4,23 @@
 #include <string.h>
 
 static const az_format *const catalogue[] = {
-    &az_format_f32, &az_format_f16, &az_format_bf16, &az_format_q8_0, &az_format_q4_0, &az_format_f64, NULL,
+    &az_format_f32,
+    &az_format_f16,
+    &az_format_bf16,
+    &az_format_q8_0,
+    &az_format_q6_k,
+    &az_format_q5_k,
+    &az_format_q5_1,
+    &az_format_q5_0,
+    &az_format_q4_k,
+    &az_format_q4_1,
+    &az_format_q4_0,
+    &az_format_iq4_nl,
+    &az_format_q3_k,
+    &az_format_q2_k,
+    &az_format_q8_k,
+    &az_format_f64,
+    NULL,
 };
 
 const az_format *const *az_formats(void)

@@ -1,6 +1,7 @@
 /* weight.c - making, checking, converting and describing weights. */
 #include "weight/weight_internal.h"
 
+#include <math.h>
 #include <string.h>
 
 az_weight *az_weight_around(az_ctx *az, const az_format *format, int64_t rows, int64_t cols, az_tensor *part)
@@ -73,7 +74,7 @@ bool az_check_blocks(az_ctx *az, const az_weight *w)
 }
 
 az_weight *az_encode_blocks(az_ctx *az, const az_format *format, const az_tensor *dense, const float *importance,
-                            bool (*encode_block)(const float *x, const float *importance, unsigned char *out))
+                            bool (*encode_block)(const az_format *format, const float *x, const float *importance, unsigned char *out))
 {
     const int64_t rows = dense->shape[0], cols = dense->shape[1], per_row = cols / format->block;
     az_tensor *blocks = az_new2(az, AZ_U8, rows, per_row * format->block_bytes);
@@ -86,7 +87,7 @@ az_weight *az_encode_blocks(az_ctx *az, const az_format *format, const az_tensor
         for (int64_t b = 0; b < per_row; b++) {
             const float *weight = importance ? importance + b * format->block : NULL;
             const int64_t at = r * per_row + b;
-            if (!encode_block(x + at * format->block, weight, out + at * format->block_bytes) && r < bad) bad = r;
+            if (!encode_block(format, x + at * format->block, weight, out + at * format->block_bytes) && r < bad) bad = r;
         }
     if (bad < rows)
         return az_fail(az, AZ_NUMERIC, "weight [%lld, %lld] cannot be stored as %s: row %lld holds a value beyond the format's range",
@@ -107,6 +108,10 @@ az_weight *az_weight_encode(az_ctx *az, const az_weight *w, const az_format *for
     if (bad >= 0)
         return az_fail(az, AZ_NUMERIC, "weight [%lld, %lld] cannot be stored as %s: the value at row %lld, column %lld is not finite",
                        (long long)w->rows, (long long)w->cols, format->name, (long long)(bad / w->cols), (long long)(bad % w->cols));
+    for (int64_t j = 0; importance && j < w->cols; j++)
+        if (!(importance[j] >= 0) || !isfinite(importance[j]))
+            return az_fail(az, AZ_BAD_INPUT, "weight [%lld, %lld]: the importance of input %lld is %g; it must be finite and not negative",
+                           (long long)w->rows, (long long)w->cols, (long long)j, (double)importance[j]);
     return format->encode(az, dense, importance);
 }
 

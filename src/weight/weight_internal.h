@@ -8,7 +8,9 @@
 /* values per block of q8_0 and q4_0, and the bytes of such blocks */
 enum { AZ_BLOCK = 32, AZ_Q8_0_BYTES = 34, AZ_Q4_0_BYTES = 18 };
 
-extern const az_format az_format_f32, az_format_f64, az_format_f16, az_format_bf16, az_format_q8_0, az_format_q4_0;
+extern const az_format az_format_f32, az_format_f64, az_format_f16, az_format_bf16;
+extern const az_format az_format_q8_0, az_format_q4_0, az_format_q4_1, az_format_q5_0, az_format_q5_1, az_format_iq4_nl;
+extern const az_format az_format_q2_k, az_format_q3_k, az_format_q4_k, az_format_q5_k, az_format_q6_k, az_format_q8_k;
 
 /* Products on f32 tiles through BLAS, for formats without their own. */
 void az_tiles_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y);
@@ -30,6 +32,6 @@ bool az_check_blocks(az_ctx *az, const az_weight *w);
 /* Encodes block after block. encode_block turns format->block values into format->block_bytes bytes; it returns false when a value is too
  * large for the format. */
 az_weight *az_encode_blocks(az_ctx *az, const az_format *format, const az_tensor *dense, const float *importance,
-                            bool (*encode_block)(const float *x, const float *importance, unsigned char *out));
+                            bool (*encode_block)(const az_format *format, const float *x, const float *importance, unsigned char *out));
 
 #endif
