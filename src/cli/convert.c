@@ -7,7 +7,7 @@ typedef struct convert_settings {
 
 static const az_option convert_options[] = {
     {"format", AZ_TEXT, offsetof(convert_settings, format), "", 0, 0, NULL,
-     "format of the matrices: f32, f16, bf16, q8_0, q4_0; none = as they are"},
+     "format of the matrices: f16, q8_0, q4_k ... (`adze --version` lists them); none = as they are"},
     {"output", AZ_TEXT, offsetof(convert_settings, output), NULL, 0, 0, NULL, "the GGUF file to write"},
     {0},
 };
@@ -37,7 +37,7 @@ const cli_verb cli_convert = {
     .summary = "write a model in another format",
     .usage = "MODEL [--format NAME] -o OUT.gguf",
     .details = "Reads what adze reads (GGUF, llama2.c checkpoints) and writes GGUF. Norms stay f32; the embedding and the head stay at "
-               "least q8_0.",
+               "least q8_0. Matrices whose rows are not whole blocks (32 values, 256 for the k formats) become f16.",
     .groups = convert_groups,
     .settings_size = sizeof(convert_settings),
     .min_words = 1,

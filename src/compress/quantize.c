@@ -1,7 +1,8 @@
 /* quantize.c - rounding to a storage format: each weight to the nearest value that the format has.
  *
- * Problem: store the matrices of a model in fewer bits. Formats of blocks (q8_0, q4_0) share a scale among 32 consecutive
- *     inputs of a row; f16 and bf16 round each weight for itself.
+ * Problem: store the matrices of a model in fewer bits. Formats of blocks (q8_0, q4_0 ...) share a scale among 32 consecutive
+ *     inputs of a row; the k formats (q4_k, q6_k ...) quantize scales and minima of such groups as well, in blocks of 256; f16
+ *     and bf16 round each weight for itself.
  * Rule: the format's own encoder. With importance, the scale of a block minimises sum_j h_j (w_j - w'_j)^2, where h_j is
  *     the mean of x_j^2 over the calibration tokens, instead of the plain squared error.
  * Matrices whose rows are not whole blocks become f16.
@@ -19,7 +20,8 @@ typedef struct quantize_options {
 } quantize_options;
 
 static const az_option quantize_table[] = {
-    {"type", AZ_TEXT, offsetof(quantize_options, type), "q8_0", 0, 0, NULL, "format: q8_0, q4_0, f16, bf16 or f32"},
+    {"type", AZ_TEXT, offsetof(quantize_options, type), "q8_0", 0, 0, NULL,
+     "format: q8_0, q6_k, q5_k, q4_k, q3_k, q2_k, iq4_nl, q5_1, q5_0, q4_1, q4_0, f16, bf16 or f32"},
     {"embedding", AZ_BOOL, offsetof(quantize_options, embedding), "false", 0, 0, NULL, "the embedding too (and a head that is tied to it)"},
     {"head", AZ_BOOL, offsetof(quantize_options, head), "false", 0, 0, NULL, "the head too, where it is not the embedding"},
     {"importance", AZ_BOOL, offsetof(quantize_options, importance), "false", 0, 0, NULL,
@@ -104,10 +106,11 @@ const az_method az_quantize = {
     .summary = "round the weights to a smaller storage format",
     .paper = "the block formats of GGUF files; importance after LeCun et al.: Optimal brain damage, NeurIPS 1989",
     .details = "Stores each matrix inside the blocks in the given format: q8_0 (8 bits and a scale per 32 weights;\n"
-               "next to no loss), q4_0 (4 bits and a scale), f16 or bf16. The embedding and the head stay as they\n"
-               "are unless asked for. Formats of blocks of 32 need rows that are multiples of 32; other matrices\n"
-               "become f16, which the report shows. With importance and calibration text, the scales favour the\n"
-               "inputs that carry most.",
+               "next to no loss), q6_k, q5_k, q4_k, q3_k, q2_k (6 to 2 bits in blocks of 256, whose scales are\n"
+               "quantized too), iq4_nl (4 bits in uneven steps), q5_1, q5_0, q4_1, q4_0, f16 or bf16. The embedding\n"
+               "and the head stay as they are unless asked for. Formats of blocks need rows that are multiples of\n"
+               "32, the k formats of 256; other matrices become f16, which the report shows. With importance and\n"
+               "calibration text, the scales favour the inputs that carry most.",
     .options = quantize_table,
     .options_size = sizeof(quantize_options),
     .compress = quantize_compress,
