@@ -1,10 +1,10 @@
 /* pruning.c - comparisons of pruned models on held-out text. */
 #include "claims/pruning.h"
+#include "cli/cli.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { CALIBRATION_STORIES = 400, TEST_STORIES = 200, CALIBRATION_SEED = 9001, TEST_SEED = 9002 };
 
@@ -50,10 +50,10 @@ static void keep_unseen(az_documents *test, const az_documents *calibration, int
     test->count = kept;
 }
 
-/* The model that comes with adze: beside the working directory, or where it was installed. */
+/* The model that comes with adze. */
 static bool bundled_subject(az_ctx *az, subject *out)
 {
-    const char *path = access("models/tales.gguf", R_OK) == 0 ? "models/tales.gguf" : ADZE_MODELS "/tales.gguf";
+    const char *path = cli_model_path(az, "tales");
     const az_tales *tales = az_tales_new(az);
     const az_documents *calibration = stories(az, tales, CALIBRATION_SEED, CALIBRATION_STORIES);
     az_documents *test = stories(az, tales, TEST_SEED, TEST_STORIES);

@@ -32,12 +32,14 @@ static const char *find_in(az_ctx *az, const char *folder, const char *name)
 
 const char *cli_model_path(az_ctx *az, const char *name)
 {
-    if (access(name, F_OK) == 0 || strchr(name, '/')) return name;
+    bool exists = access(name, F_OK) == 0;
+    if (strchr(name, '/') || (exists && !az_is_folder(name))) return name;
     const char *folder = program_folder(az);
     const char *path = find_in(az, getenv("ADZE_MODELS"), name);
     if (!path) path = find_in(az, az_format_text(az, "%s/../share/adze/models", folder), name); /* installed */
     if (!path) path = find_in(az, az_format_text(az, "%s/../models", folder), name);            /* in the source tree */
     if (path || !az_ok(az)) return path;
+    if (exists) return name;
     return az_fail(az, AZ_BAD_INPUT, "there is no model '%s': neither a file, nor a bundled model (tales)", name);
 }
 
