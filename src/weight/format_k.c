@@ -215,6 +215,22 @@ static void decode_k(const az_weight *w, int64_t first, int64_t n, float *out)
     }
 }
 
+static void matmul_q4_k(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y)
+{
+    if (n <= AZ_FEW_K)
+        az_bytes_matmul(az, w, x, n, y, az_weight_kernels_here()->q4_k);
+    else
+        az_tiles_matmul(az, w, x, n, y);
+}
+
+static void matmul_q6_k(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y)
+{
+    if (n <= AZ_FEW_K)
+        az_bytes_matmul(az, w, x, n, y, az_weight_kernels_here()->q6_k);
+    else
+        az_tiles_matmul(az, w, x, n, y);
+}
+
 static bool encode_block(const az_format *format, const float *x, const float *importance, unsigned char *out)
 {
     az_k_block block;
@@ -279,8 +295,9 @@ const az_format az_format_q4_k = {
     .part_name = {"blocks"},
     .ggml_type = Q4_K,
     .block = AZ_K_BLOCK,
-    .block_bytes = 144,
+    .block_bytes = AZ_Q4_K_BYTES,
     .decode = decode_k,
+    .matmul = matmul_q4_k,
     .encode = encode_q4_k,
     .check = az_check_blocks,
 };
@@ -303,8 +320,9 @@ const az_format az_format_q6_k = {
     .part_name = {"blocks"},
     .ggml_type = Q6_K,
     .block = AZ_K_BLOCK,
-    .block_bytes = 210,
+    .block_bytes = AZ_Q6_K_BYTES,
     .decode = decode_k,
+    .matmul = matmul_q6_k,
     .encode = encode_q6_k,
     .check = az_check_blocks,
 };

@@ -120,12 +120,16 @@ static bool round_columns(az_ctx *az, const float *x, int64_t n, int64_t cols, a
     int8_t *q = scratch(az, n, cols);
     float *scale = scratch(az, n * per_vector, sizeof *scale);
     int32_t *eights = scratch(az, n * per_vector, 8 * sizeof *eights);
-    if (!q || !scale || !eights) return false;
+    float *total = scratch(az, n * per_vector, sizeof *total);
+    if (!q || !scale || !eights || !total) return false;
     const az_weight_kernels *kernels = az_weight_kernels_here();
 #pragma omp parallel for schedule(static) num_threads(az_threads(az)) if (n > AZ_FEW_ROUNDED)
-    for (int64_t j = 0; j < n; j++)
-        kernels->round_to_bytes(x + j * cols, per_vector, q + j * cols, scale + j * per_vector, eights + j * per_vector * 8);
-    *rounded = (az_columns){.n = n, .cols = cols, .value = x, .q = q, .scale = scale, .eights = eights};
+    for (int64_t j = 0; j < n; j++) {
+        const int64_t at = j * per_vector;
+        kernels->round_to_bytes(x + j * cols, per_vector, q + j * cols, scale + at, eights + at * 8);
+        az_block_totals(per_vector, scale + at, eights + at * 8, total + at);
+    }
+    *rounded = (az_columns){.n = n, .cols = cols, .value = x, .q = q, .scale = scale, .eights = eights, .total = total};
     return true;
 }
 

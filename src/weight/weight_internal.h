@@ -5,8 +5,8 @@
 #include "adze/weight.h"
 #include "weight/kernels/kernels.h"
 
-/* values per block of q8_0 and q4_0, and the bytes of such blocks */
-enum { AZ_BLOCK = 32, AZ_Q8_0_BYTES = 34, AZ_Q4_0_BYTES = 18 };
+/* values per block of q8_0 and q4_0, and the bytes of such blocks; bytes of a q4_k and a q6_k block of 256 */
+enum { AZ_BLOCK = 32, AZ_Q8_0_BYTES = 34, AZ_Q4_0_BYTES = 18, AZ_Q4_K_BYTES = 144, AZ_Q6_K_BYTES = 210 };
 
 extern const az_format az_format_f32, az_format_f64, az_format_f16, az_format_bf16;
 extern const az_format az_format_q8_0, az_format_q4_0, az_format_q4_1, az_format_q5_0, az_format_q5_1, az_format_iq4_nl;
@@ -18,7 +18,7 @@ void az_tiles_matmul_t(az_ctx *az, const az_weight *w, const float *g, int64_t n
 
 /* Products by a kernel of weight/kernels on x itself (worth it up to AZ_FEW vectors), or on x rounded to bytes (AZ_FEW_ROUNDED). The rows
  * of w->part[0] follow each other without gaps. */
-enum { AZ_FEW = 12, AZ_FEW_ROUNDED = 4 };
+enum { AZ_FEW = 12, AZ_FEW_ROUNDED = 4, AZ_FEW_K = 16 };
 void az_rows_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y, az_rows_kernel *kernel);
 void az_bytes_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y, az_rows_kernel *kernel);
 

@@ -26,11 +26,16 @@ static az_weight *weight(az_ctx *az, const char *format, int64_t rows, int64_t c
     return az_weight_encode(az, az_weight_dense(az, normal(az, rows, cols, "w")), az_format_by_name(format), NULL);
 }
 
+static const char *const names[] = {"f32", "f16", "bf16", "q8_0", "q4_0", "q4_k", "q6_k"};
+enum { NAMES = sizeof names / sizeof *names };
+
 static az_rows_kernel *kernel_of(const az_weight_kernels *set, const char *format)
 {
     if (strcmp(format, "f32") == 0) return set->f32;
     if (strcmp(format, "f16") == 0) return set->f16;
     if (strcmp(format, "bf16") == 0) return set->bf16;
+    if (strcmp(format, "q4_k") == 0) return set->q4_k;
+    if (strcmp(format, "q6_k") == 0) return set->q6_k;
     return strcmp(format, "q8_0") == 0 ? set->q8_0 : set->q4_0;
 }
 
@@ -43,7 +48,9 @@ static az_columns columns(az_ctx *az, const az_weight_kernels *set, const az_ten
     float *scale = az_alloc_array(az, (size_t)blocks, sizeof *scale);
     int32_t *eights = az_alloc_array(az, (size_t)blocks, 8 * sizeof *eights);
     set->round_to_bytes(c.value, blocks, q, scale, eights);
-    c.q = q, c.scale = scale, c.eights = eights;
+    float *total = az_alloc_array(az, (size_t)blocks, sizeof *total);
+    az_block_totals(blocks, scale, eights, total);
+    c.q = q, c.scale = scale, c.eights = eights, c.total = total;
     return c;
 }
 
@@ -90,13 +97,12 @@ static void check_product(az_ctx *az, const az_weight_kernels *set, const az_wei
 Test(kernels, products_are_those_of_the_decoded_matrix)
 {
     az_ctx *az = az_open(NULL);
-    static const char *const names[] = {"f32", "f16", "bf16", "q8_0", "q4_0"};
     for (const az_weight_kernels *const *set = kernel_sets(); *set; set++)
-        for (int f = 0; f < 5; f++)
+        for (int f = 0; f < NAMES; f++)
             for (int64_t n = 1; n <= MOST; n++)
                 for (int shape = 0; shape < 3; shape++) {
                     const int64_t rows = (const int64_t[]){1, 7, 18}[shape], blocks = (const int64_t[]){1, 9, 4}[shape];
-                    const int64_t cols = f < 3 ? blocks * 37 - 6 : blocks * 32;
+                    const int64_t block = az_format_by_name(names[f])->block, cols = block == 1 ? blocks * 37 - 6 : blocks * block;
                     az_scope_push(az);
                     check_product(az, *set, weight(az, names[f], rows, cols), normal(az, n, cols, "x"));
                     az_scope_pop(az);
@@ -133,6 +139,28 @@ Test(kernels, no_sum_of_pairs_overflows)
     az_close(az);
 }
 
+/* Any bytes may stand in a file: the extreme scales and levels of the k formats, with d = m = 1. */
+Test(kernels, every_byte_of_the_k_formats_multiplies_like_its_decoded_value)
+{
+    az_ctx *az = az_open(NULL);
+    const uint16_t one = az_float_to_half(1);
+    az_tensor *x = normal(az, 3, 256, "x");
+    for (const az_weight_kernels *const *set = kernel_sets(); *set; set++)
+        for (int value = 0; value < 256; value++)
+            for (int f = 0; f < 2; f++) {
+                unsigned char block[210];
+                for (int i = 0; i < 210; i++) block[i] = (unsigned char)(i % 3 ? value : 255 - value);
+                if (f == 0) memcpy(block, &one, 2), memcpy(block + 2, &one, 2);
+                if (f == 1) memcpy(block + 208, &one, 2);
+                az_scope_push(az);
+                az_tensor *part = az_from(az, AZ_U8, 2, (const int64_t[]){1, f ? 210 : 144}, block);
+                check_product(az, *set, az_weight_from_parts(az, az_format_by_name(f ? "q6_k" : "q4_k"), 1, 256, &part), x);
+                az_scope_pop(az);
+            }
+    cr_assert(az_ok(az), "%s", az_error(az));
+    az_close(az);
+}
+
 Test(kernels, sets_round_activations_alike)
 {
     const az_weight_kernels *here = az_weight_kernels_here();
@@ -153,14 +181,13 @@ Test(kernels, what_is_not_finite_stays_so)
 {
     az_ctx *az = az_open(NULL);
     for (const az_weight_kernels *const *set = kernel_sets(); *set; set++)
-        for (int f = 0; f < 5; f++)
+        for (int f = 0; f < NAMES; f++)
             for (int bad = 0; bad < 3; bad++) {
-                static const char *const names[] = {"f32", "f16", "bf16", "q8_0", "q4_0"};
-                az_tensor *x = normal(az, 1, 96, "x");
+                az_tensor *x = normal(az, 1, 512, "x");
                 az_f32_mut(x)[41] = (const float[]){NAN, INFINITY, -INFINITY}[bad];
                 const az_columns c = columns(az, *set, x, true);
                 float y;
-                kernel_of(*set, names[f])(weight(az, names[f], 1, 96)->part[0]->data, 1, &c, &y, 1);
+                kernel_of(*set, names[f])(weight(az, names[f], 1, 512)->part[0]->data, 1, &c, &y, 1);
                 cr_assert(!isfinite(y), "%s %s", (*set)->name, names[f]);
             }
     az_close(az);
