@@ -2,7 +2,7 @@
 #ifndef ADZE_DATA_H
 #define ADZE_DATA_H
 
-#include "adze/base.h"
+#include "adze/tensor.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -41,6 +41,47 @@ char *az_tales_story(az_ctx *az, const az_tales *tales, uint64_t seed, uint64_t 
 double az_tales_log_probability(az_ctx *az, const az_tales *tales, const char *text, size_t length, size_t *where);
 /* Exact entropy of one story in nats and, when mean_bytes is not NULL, its expected length in bytes. */
 double az_tales_entropy(az_ctx *az, const az_tales *tales, double *mean_bytes);
+
+/* ---- safetensors: named tensors in a file --------------------------------------------------------------------------------------- */
+
+/* Layout: u64 little-endian length n of the header; n bytes of JSON, {name: {"dtype", "shape", "data_offsets": [begin, end]}, ...,
+ * "__metadata__": {text: text}}; the tensors' bytes, row by row, little-endian (https://github.com/huggingface/safetensors). */
+typedef struct az_named_tensor {
+    const char *name;
+    const az_tensor *value;
+} az_named_tensor;
+typedef struct az_metadata {
+    const char *key, *value;
+} az_metadata;
+typedef struct az_safetensors {
+    int64_t count, metadata_count;
+    az_named_tensor *item; /* [count] in the order of their bytes in the file */
+    az_metadata *metadata; /* [metadata_count] */
+    const az_named_tensor **by_name; /* [count] sorted */
+} az_safetensors;
+
+enum { AZ_SAFETENSORS_MAX_HEADER = 100000000 };
+
+/* Maps the file into the current scope or arena; the tensors are views of the map, except those whose bytes are not aligned to their
+ * type: they are copied. Types: F64 F32 F16 BF16 I64 I32 I16 I8 U8, and BOOL as u8. Errors: a header longer than the file or than
+ * AZ_SAFETENSORS_MAX_HEADER, names given twice, other types, ranks above AZ_MAX_RANK, sizes that do not fit the shape, tensors that
+ * overlap or leave holes. */
+az_safetensors *az_safetensors_read(az_ctx *az, const char *path);
+/* The same for bytes in memory, which must outlive the result. */
+az_safetensors *az_safetensors_parse(az_ctx *az, const unsigned char *data, size_t size);
+/* NULL when there is none of that name. */
+const az_tensor *az_safetensors_find(const az_safetensors *file, const char *name);
+
+/* Writing: metadata and declarations, in ascending order of the names (strcmp); then the bytes of each tensor in the same order. Nothing
+ * but the header is kept in memory, and the file appears only when it is whole. */
+typedef struct az_safetensors_writer az_safetensors_writer;
+az_safetensors_writer *az_safetensors_create(az_ctx *az, const char *path);
+bool az_safetensors_put_metadata(az_safetensors_writer *writer, const char *key, const char *value);
+bool az_safetensors_declare(az_safetensors_writer *writer, const char *name, az_dtype dtype, int rank, const int64_t *shape);
+/* The next tensor; it has the declared type and shape. */
+bool az_safetensors_write(az_safetensors_writer *writer, const az_tensor *value);
+/* Fails when a declared tensor has not been written. */
+bool az_safetensors_commit(az_safetensors_writer *writer);
 
 /* ---- statistics -------------------------------------------------------------------------------------------------------------- */
 

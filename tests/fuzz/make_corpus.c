@@ -92,12 +92,25 @@ static void put_llama2c(az_ctx *az, const char *folder)
     put(az, az_format_text(az, "%s/fuzz_llama2c/tokenizer", folder), "\1\6\1", 3, vocabulary, n);
 }
 
+static void put_safetensors(az_ctx *az, const char *folder)
+{
+    az_safetensors_writer *writer = az_safetensors_create(az, az_format_text(az, "%s/fuzz_safetensors/three", folder));
+    az_safetensors_put_metadata(writer, "format", "pt");
+    az_safetensors_declare(writer, "a", AZ_F32, 2, (const int64_t[]){2, 3});
+    az_safetensors_declare(writer, "b", AZ_U8, 1, (const int64_t[]){3});
+    az_safetensors_declare(writer, "c", AZ_BF16, 0, NULL);
+    az_safetensors_write(writer, az_zeros(az, AZ_F32, 2, (const int64_t[]){2, 3}));
+    az_safetensors_write(writer, az_zeros(az, AZ_U8, 1, (const int64_t[]){3}));
+    az_safetensors_write(writer, az_zeros(az, AZ_BF16, 0, NULL));
+    az_safetensors_commit(writer);
+}
+
 int main(int count, char **arguments)
 {
     az_ctx *az = az_open(NULL);
     const char *folder = count > 1 ? arguments[1] : "tests/fuzz/corpus";
-    static const char *const targets[] = {"fuzz_gguf", "fuzz_llama2c", "fuzz_tokenizer", "fuzz_train"};
-    for (int i = 0; i < 4; i++) az_make_folder(az, az_format_text(az, "%s/%s", folder, targets[i]));
+    static const char *const targets[] = {"fuzz_gguf", "fuzz_llama2c", "fuzz_safetensors", "fuzz_tokenizer", "fuzz_train"};
+    for (int i = 0; i < 5; i++) az_make_folder(az, az_format_text(az, "%s/%s", folder, targets[i]));
     az_lm_config untied = tiny;
     az_lm_config tied = tiny;
     tied.tied = true;
@@ -107,6 +120,7 @@ int main(int count, char **arguments)
     put_vocabulary(az, folder, "scores", scores(az), "ab <user>a\nA b");
     put_vocabulary(az, folder, "ranks", ranks(az), "ab ab's<|end|> 1\n");
     put_llama2c(az, folder);
+    put_safetensors(az, folder);
     const char text[] = "\xffhow much wood would a woodchuck chuck, if a woodchuck could chuck wood? 12345  \n\n\xc3\xa9t\xc3\xa9";
     put(az, az_format_text(az, "%s/fuzz_train/wood", folder), text, sizeof text - 1, "", 0);
     if (!az_ok(az)) fprintf(stderr, "make_corpus: %s\n", az_error(az));
