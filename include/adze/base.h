@@ -34,29 +34,29 @@ typedef struct az_ctx az_ctx;
 
 /* What a progress sink is told. `eta` is the estimated number of seconds left, negative while unknown. */
 typedef struct az_progress_event {
-    const char *task;      /* "training", "pruning block 3" */
-    int64_t done, total;   /* units of the task; total 0 = unknown */
-    double seconds, eta;   /* since the task began; left */
-    const char *note;      /* "loss 1.234", or NULL */
-    bool finished;         /* last event of this task */
+    const char *task;    /* "training", "pruning block 3" */
+    int64_t done, total; /* units of the task; total 0 = unknown */
+    double seconds, eta; /* since the task began; left */
+    const char *note;    /* "loss 1.234", or NULL */
+    bool finished;       /* last event of this task */
 } az_progress_event;
 
 typedef struct az_settings {
-    int threads;           /* 0 = every core the process may run on */
-    uint64_t seed;         /* key of all random numbers drawn by default */
-    size_t memory_limit;   /* bytes the context may hold at once; 0 = no limit. Beyond it allocations fail with AZ_NO_MEMORY */
+    int threads;         /* 0 = every core the process may run on */
+    uint64_t seed;       /* key of all random numbers drawn by default */
+    size_t memory_limit; /* bytes the context may hold at once; 0 = no limit. Beyond it allocations fail with AZ_NO_MEMORY */
     void (*progress)(const az_progress_event *event, void *user); /* NULL = silent */
     void *user;
 } az_settings;
 
 typedef enum az_status {
     AZ_OK = 0,
-    AZ_BAD_INPUT,   /* a file, a table, an option value: the user can mend it */
-    AZ_BAD_CALL,    /* ranks or shapes that do not fit, a missing operand: the programmer can mend it */
+    AZ_BAD_INPUT, /* a file, a table, an option value: the user can mend it */
+    AZ_BAD_CALL,  /* ranks or shapes that do not fit, a missing operand: the programmer can mend it */
     AZ_NO_MEMORY,
-    AZ_IO,          /* the operating system refused: errno's text is in the message */
-    AZ_NUMERIC,     /* NaN or infinity, a matrix that is not positive definite, no convergence */
-    AZ_INTERRUPTED  /* Ctrl-C, or the progress sink asked to stop */
+    AZ_IO,         /* the operating system refused: errno's text is in the message */
+    AZ_NUMERIC,    /* NaN or infinity, a matrix that is not positive definite, no convergence */
+    AZ_INTERRUPTED /* Ctrl-C, or the progress sink asked to stop */
 } az_status;
 
 /* Opens a context. NULL settings mean all cores, seed 0, no limit, silence. Returns NULL only when memory is exhausted. */
@@ -135,15 +135,15 @@ void az_memory_reset_peak(az_ctx *az);
 typedef struct az_rng {
     uint64_t seed, stream, index; /* index of the next 128-bit block */
     uint32_t block[4];
-    int left;                     /* unused words in block */
+    int left; /* unused words in block */
 } az_rng;
 void az_philox(uint64_t seed, uint64_t stream, uint64_t index, uint32_t out[4]);
 uint64_t az_stream(const char *purpose, uint64_t number);
 az_rng az_rng_at(uint64_t seed, uint64_t stream);
 uint32_t az_random_bits(az_rng *rng);
-double az_uniform(az_rng *rng);                       /* [0, 1), 53 bits */
-double az_normal(az_rng *rng);                        /* mean 0, variance 1 */
-uint64_t az_below(az_rng *rng, uint64_t n);           /* 0 .. n-1, unbiased; n >= 1 */
+double az_uniform(az_rng *rng);             /* [0, 1), 53 bits */
+double az_normal(az_rng *rng);              /* mean 0, variance 1 */
+uint64_t az_below(az_rng *rng, uint64_t n); /* 0 .. n-1, unbiased; n >= 1 */
 void az_shuffle(az_rng *rng, int64_t *items, int64_t n);
 /* Fills whose i-th value depends on (seed, stream, first + i) alone: any part can be made again, by any number of threads. */
 void az_fill_uniform(az_ctx *az, uint64_t seed, uint64_t stream, uint64_t first, int64_t n, float *out);
@@ -154,15 +154,17 @@ void az_fill_normal(az_ctx *az, uint64_t seed, uint64_t stream, uint64_t first, 
 /* A struct of settings is described by a table; defaults, parsing, help, documentation, completion and JSON all come from it.
  * The fields have the C type given with each kind. */
 typedef enum az_option_type {
-    AZ_INT,      /* int64_t */
-    AZ_REAL,     /* double */
-    AZ_BOOL,     /* bool; a bare name means true, "no-name" false */
-    AZ_TEXT,     /* const char * */
-    AZ_CHOICE,   /* int: index into choices */
-    AZ_PATTERN   /* az_pattern: "2:4", or "none" */
+    AZ_INT,    /* int64_t */
+    AZ_REAL,   /* double */
+    AZ_BOOL,   /* bool; a bare name means true, "no-name" false */
+    AZ_TEXT,   /* const char * */
+    AZ_CHOICE, /* int: index into choices */
+    AZ_PATTERN /* az_pattern: "2:4", or "none" */
 } az_option_type;
 
-typedef struct az_pattern { int n, m; } az_pattern; /* n of every m; {0, 0} = none */
+typedef struct az_pattern {
+    int n, m;
+} az_pattern; /* n of every m; {0, 0} = none */
 
 typedef struct az_option {
     const char *name;
@@ -177,8 +179,8 @@ typedef struct az_option {
 bool az_options_default(az_ctx *az, const az_option *table, void *settings);
 /* Sets one option from text. `owner` names the table in messages ("maskpro"). */
 bool az_options_set(az_ctx *az, const az_option *table, const char *owner, const char *name, const char *value, void *settings);
-/* "name=value,name,no-name,..." on top of the defaults; fails on unknown names (and proposes the nearest), on repeated ones, on values out of range and on
- * required ones that are missing. A value that contains a comma is written in double quotes. */
+/* "name=value,name,no-name,..." on top of the defaults; fails on unknown names (and proposes the nearest), on repeated ones, on values out
+ * of range and on required ones that are missing. A value that contains a comma is written in double quotes. */
 bool az_options_parse(az_ctx *az, const az_option *table, const char *owner, const char *text, void *settings);
 /* The value as text, in the current scope. */
 const char *az_options_get(az_ctx *az, const az_option *option, const void *settings);
@@ -237,7 +239,11 @@ FILE *az_out_stream(az_out *out);
 bool az_commit(az_out *out);
 
 /* A read-only view of a whole file, mapped into memory; unmapped with the current scope or arena. */
-typedef struct az_map { const unsigned char *data; size_t size; const char *path; } az_map;
+typedef struct az_map {
+    const unsigned char *data;
+    size_t size;
+    const char *path;
+} az_map;
 az_map *az_map_file(az_ctx *az, const char *path);
 /* The whole file as zero-terminated text (gzip is undone, at most 4 GiB of it; "-" is the standard input); its length goes to *length
  * when that is not NULL. */
@@ -247,7 +253,10 @@ bool az_make_folder(az_ctx *az, const char *path); /* with its parents; one that
 
 /* ---- processor --------------------------------------------------------------------------------------------------------------- */
 
-typedef struct az_cpu { bool avx2, f16c, fma, avx512, vnni, neon; int cores; } az_cpu;
+typedef struct az_cpu {
+    bool avx2, f16c, fma, avx512, vnni, neon;
+    int cores;
+} az_cpu;
 /* What this machine can run, found once. ADZE_ISA=portable in the environment turns every extension off. */
 const az_cpu *az_cpu_features(void);
 

@@ -12,13 +12,24 @@ extern "C" {
 #endif
 
 typedef enum az_family {
-    AZ_COMPRESS, AZ_TUNE, AZ_DECODE, AZ_PROMPT, AZ_STUDY, AZ_EVALUATE, AZ_FEDERATE, AZ_CONTINUAL, AZ_FORECAST, AZ_PREDICT, AZ_ESTIMATE,
-    AZ_SOLVE, AZ_FAMILIES
+    AZ_COMPRESS,
+    AZ_TUNE,
+    AZ_DECODE,
+    AZ_PROMPT,
+    AZ_STUDY,
+    AZ_EVALUATE,
+    AZ_FEDERATE,
+    AZ_CONTINUAL,
+    AZ_FORECAST,
+    AZ_PREDICT,
+    AZ_ESTIMATE,
+    AZ_SOLVE,
+    AZ_FAMILIES
 } az_family;
 const char *az_family_name(az_family family);
 
-/* Compress: changes lm's weights in place; documents (may be NULL unless the method needs them) are the calibration text. The method adds rows to
- * the section "layers" of report. lm is the caller's own copy. */
+/* Compress: changes lm's weights in place; documents (may be NULL unless the method needs them) are the calibration text. The method adds
+ * rows to the section "layers" of report. lm is the caller's own copy. */
 typedef struct az_compress_job {
     az_lm *lm;
     const az_documents *calibration;
@@ -26,14 +37,14 @@ typedef struct az_compress_job {
 } az_compress_job;
 
 typedef struct az_method {
-    const char *name;                    /* as typed */
+    const char *name; /* as typed */
     az_family family;
-    const char *summary;                 /* one line, lower case, no full stop */
-    const char *paper;                   /* title, venue, identifier */
-    const char *details;                 /* a paragraph or two for `adze help NAME`: formula, when to use, what it needs */
+    const char *summary; /* one line, lower case, no full stop */
+    const char *paper;   /* title, venue, identifier */
+    const char *details; /* a paragraph or two for `adze help NAME`: formula, when to use, what it needs */
     const az_option *options;
-    size_t options_size;                 /* of the struct that options describes */
-    bool needs_data;                     /* compress: fails without calibration text */
+    size_t options_size; /* of the struct that options describes */
+    bool needs_data;     /* compress: fails without calibration text */
     bool (*compress)(az_ctx *az, const void *options, az_compress_job *job);
 } az_method;
 
@@ -41,11 +52,11 @@ typedef struct az_method {
 const az_method *const *az_methods(void);
 const az_method *az_method_by_name(const char *name);
 
-/* A claim: the paper's headline at small scale, against the baselines it names. Runs on generated data, the bundled model, and the folder that
- * ADZE_DATA names when it is there. Fills report; returns the verdict. A claim that lacks its data fails with az_fail. */
+/* A claim: the paper's headline at small scale, against the baselines it names. Runs on generated data, the bundled model, and the folder
+ * that ADZE_DATA names when it is there. Fills report; returns the verdict. A claim that lacks its data fails with az_fail. */
 typedef struct az_claim {
-    const char *name;                    /* of the method */
-    const char *statement;               /* what is claimed, one sentence that can be false */
+    const char *name;      /* of the method */
+    const char *statement; /* what is claimed, one sentence that can be false */
     bool (*run)(az_ctx *az, az_report *report);
 } az_claim;
 const az_claim *const *az_claims(void);
