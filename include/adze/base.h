@@ -56,7 +56,7 @@ typedef enum az_status {
     AZ_NO_MEMORY,
     AZ_IO,         /* the operating system refused: errno's text is in the message */
     AZ_NUMERIC,    /* NaN or infinity, a matrix that is not positive definite, no convergence */
-    AZ_INTERRUPTED /* Ctrl-C, or the progress sink asked to stop */
+    AZ_INTERRUPTED /* SIGINT or SIGTERM, once az_catch_interrupts has been called */
 } az_status;
 
 /* Opens a context. NULL settings mean all cores, seed 0, no limit, silence. Returns NULL only when memory is exhausted. */

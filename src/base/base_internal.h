@@ -25,10 +25,10 @@ typedef struct az_hold {
 } az_hold;
 
 struct az_arena {
-    az_chunk *chunks;                      /* newest first; small allocations are cut from the newest small one */
-    char *at, *end;                        /* free part of the current small chunk */
-    size_t next_chunk;                     /* size of the next small chunk */
-    az_cleanup *cleanups;                  /* newest first */
+    az_chunk *chunks;     /* newest first; small allocations are cut from the newest small one */
+    char *at, *end;       /* free part of the current small chunk */
+    size_t next_chunk;    /* size of the next small chunk */
+    az_cleanup *cleanups; /* newest first */
     az_hold *holds;
     struct az_arena *previous, *following; /* list of the context's arenas */
 };

@@ -356,8 +356,10 @@ void az_option_print_limits(const az_option *option, FILE *out)
     for (const char *const *choice = option->choices; option->type == AZ_CHOICE && *choice; choice++)
         fprintf(out, "%s%s", *choice, choice[1] ? ", " : "; ");
     if (*range_text(option, range, sizeof range)) fprintf(out, "%s; ", range);
-    if (!option->fallback) fputs("required)", out);
-    else fprintf(out, "default %s)", *option->fallback ? option->fallback : "none");
+    if (!option->fallback)
+        fputs("required)", out);
+    else
+        fprintf(out, "default %s)", *option->fallback ? option->fallback : "none");
 }
 
 void az_options_help(const az_option *table, FILE *out)
