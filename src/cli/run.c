@@ -15,8 +15,8 @@ typedef struct run_settings {
 } run_settings;
 
 static const az_option run_options[] = {
-    {"prompt", AZ_TEXT, offsetof(run_settings, prompt), "", 0, 0, NULL,
-     "the text to continue; without any prompt each line of the standard input is one"},
+    {"prompt", AZ_TEXT, offsetof(run_settings, prompt), "-", 0, 0, NULL,
+     "the text to continue; - = each line of the standard input is one"},
     {"prompt_file", AZ_TEXT, offsetof(run_settings, prompt_file), "", 0, 0, NULL, "a file with the text to continue"},
     {"tokens", AZ_INT, offsetof(run_settings, tokens), "256", -1, 1e9, NULL,
      "how many tokens to make at most; -1 = as many as the context holds"},
@@ -110,7 +110,8 @@ static void print_json(cli_job *job, const az_lm *lm, const char *prompt, const 
 
 static void continue_prompt(cli_job *job, const az_lm *lm, const run_settings *options, const char *prompt)
 {
-    az_tokens ids = az_tokenize(job->az, lm->tokenizer, prompt, strlen(prompt), AZ_ADD_BOS | AZ_PARSE_SPECIAL);
+    const bool bos = az_tokenizer_wants_bos(lm->tokenizer) || !*prompt;
+    az_tokens ids = az_tokenize(job->az, lm->tokenizer, prompt, strlen(prompt), (bos ? AZ_ADD_BOS : 0) | AZ_PARSE_SPECIAL);
     if (!az_ok(job->az)) return;
     bool json = job->common->json;
     stream s = {.lm = lm, .previous = ids.n > 0 ? ids.id[ids.n - 1] : -1, .out = json ? NULL : stdout};
@@ -147,7 +148,7 @@ static void continue_lines(cli_job *job, const az_lm *lm, const run_settings *op
         if (length < 0) break;
         line[strcspn(line, "\r\n")] = '\0';
         az_scope_push(job->az);
-        if (*line) continue_prompt(job, lm, options, line);
+        continue_prompt(job, lm, options, line);
         az_scope_pop(job->az);
     }
     if (asks) fputc('\n', stderr);
@@ -161,13 +162,14 @@ static int run(cli_job *job, const void *settings)
     if (!lm) return CLI_BAD;
     if (!lm->tokenizer)
         az_fail(job->az, AZ_BAD_INPUT, "run: '%s' brings no tokenizer, so it can neither read nor write text", job->word[0]);
-    if (*options->prompt && *options->prompt_file) az_fail(job->az, AZ_BAD_INPUT, "run: give --prompt or --prompt-file, not both");
+    const bool lines = strcmp(options->prompt, "-") == 0;
+    if (!lines && *options->prompt_file) az_fail(job->az, AZ_BAD_INPUT, "run: give --prompt or --prompt-file, not both");
     const char *prompt = *options->prompt_file ? az_read_file(job->az, options->prompt_file, NULL) : options->prompt;
     if (!az_ok(job->az)) return CLI_BAD;
-    if (*prompt)
-        continue_prompt(job, lm, options, prompt);
-    else
+    if (lines && !*options->prompt_file)
         continue_lines(job, lm, options);
+    else
+        continue_prompt(job, lm, options, prompt);
     return CLI_OK;
 }
 
@@ -176,7 +178,7 @@ const cli_verb cli_run = {
     .summary = "let a model continue a text",
     .usage = "MODEL [-p TEXT | --prompt-file FILE] [-n N] [--temperature T] ...",
     .details = "Text goes to the standard output as it is made, the speed to the standard error. Without a prompt each line of the "
-               "standard input is one.\n"
+               "standard input is one; an empty prompt lets the model begin by itself.\n"
                "--temperature=0 takes the most likely token each time. With --json each prompt gives an object with model, prompt, text, "
                "prompt_ids,\n"
                "ids, tokens, seconds and tokens_per_second.",
