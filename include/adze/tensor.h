@@ -182,13 +182,14 @@ az_tensor *az_rope(az_ctx *az, const az_tensor *x, const az_tensor *position, co
  *   Its last query sees its last key, the one before sees all but the last, and so on: with a KV cache there are more keys than queries.
  *   A sequence with queries has at least as many keys (one, when bidirectional). Sequences may share rows of keys.
  *   window > 0: a query sees at most the `window` latest keys; causal only. slope[heads] (ALiBi, may be NULL): adds -slope * distance to
- *   the scores.
+ *   the scores. softcap > 0: before that, a score s becomes softcap * tanh(s / softcap).
  * Result [tokens, heads, head_dim]. */
 typedef struct az_attention_how {
     int sequences;
     const int64_t *query_start;             /* [sequences + 1] */
     const int64_t *key_start, *key_count;   /* [sequences] */
     double scale;                           /* usually 1/sqrt(head_dim) */
+    double softcap;                         /* 0 = none */
     int64_t window;                         /* 0 = all */
     const float *slope;
     bool bidirectional;                     /* no causal mask */

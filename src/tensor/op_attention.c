@@ -104,6 +104,7 @@ static bool sequences_fit(az_ctx *az, const az_attention_how *how, int64_t token
 {
     bool ends = how->sequences >= 0 && how->query_start[0] == 0 && how->query_start[how->sequences] == tokens;
     if (!ends) return az_fail(az, AZ_BAD_CALL, "az_attention: the sequences do not cover the %lld queries", (long long)tokens);
+    if (!(how->softcap >= 0 && how->softcap <= 1e30)) return az_fail(az, AZ_BAD_CALL, "az_attention: softcap %g", how->softcap);
     if (how->bidirectional && how->window > 0) return az_fail(az, AZ_BAD_CALL, "az_attention: a window needs causal attention");
     for (int s = 0; s < how->sequences; s++) {
         int64_t queries = how->query_start[s + 1] - how->query_start[s], keys = how->key_count[s], start = how->key_start[s];
@@ -211,7 +212,7 @@ static az_tensor *bias_of(az_ctx *az, const attention_job *job, az_dtype dtype, 
     return az_reshape(az, az_cast(az, bias, dtype), 4, (int64_t[]){heads / group, group, queries, keys});
 }
 
-/* Attention of one sequence by softmax(scale Q K^T + bias) V, heads grouped by the head of keys they read. */
+/* Attention of one sequence by softmax(cap(scale Q K^T) + bias) V, heads grouped by the head of keys they read. */
 static az_tensor *compose_sequence(az_ctx *az, const attention_job *job, az_tensor *const *inputs, int s)
 {
     const int64_t queries = job->how.query_start[s + 1] - job->how.query_start[s], keys = job->how.key_count[s];
@@ -224,6 +225,8 @@ static az_tensor *compose_sequence(az_ctx *az, const attention_job *job, az_tens
         kv[i] = az_reshape(az, kv[i], 4, (int64_t[]){job->kv_heads, 1, keys, job->dim});
     }
     az_tensor *scores = az_affine(az, az_matmul(az, q, az_transpose(az, kv[0])), job->how.scale, 0);
+    const double cap = job->how.softcap;
+    if (cap > 0) scores = az_affine(az, az_tanh(az, az_affine(az, scores, 1 / cap, 0)), cap, 0);
     scores = az_add(az, scores, bias_of(az, job, inputs[0]->dtype, s));
     az_tensor *y = az_permute(az, az_matmul(az, az_softmax(az, scores), kv[1]), (int[]){2, 0, 1, 3});
     return az_reshape(az, y, 3, (int64_t[]){queries, job->heads, job->dim});

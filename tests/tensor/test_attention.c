@@ -77,6 +77,16 @@ static const attention_case small[] = {
      .sloped = true,
      .slope = {0.5f, 0.125f},
      .how = {.sequences = 2, .scale = 0.3, .bidirectional = true}},
+    /* capped scores, with slopes and a window */
+    {.heads = 2,
+     .kv_heads = 1,
+     .dim = 6,
+     .query_start = {0, 7, 9},
+     .key_start = {0, 8},
+     .key_count = {8, 3},
+     .sloped = true,
+     .slope = {0.5f, 0.125f},
+     .how = {.sequences = 2, .scale = 0.8, .softcap = 1.5, .window = 5}},
     /* two sequences that share their keys */
     {.heads = 2,
      .kv_heads = 1,
@@ -112,6 +122,12 @@ static const attention_case large[] = {
      .query_start = {0, 65},
      .key_count = {600},
      .how = {.sequences = 1, .scale = 0.25, .bidirectional = true}},
+    {.heads = 2,
+     .kv_heads = 1,
+     .dim = 16,
+     .query_start = {0, 90},
+     .key_count = {310},
+     .how = {.sequences = 1, .scale = 0.25, .softcap = 2}},
 };
 enum { LARGE = sizeof large / sizeof *large };
 
@@ -133,6 +149,7 @@ static void naive_row(const attention_case *c, az_tensor *const *in, int s, int6
         for (int64_t i = 0; i < c->dim; i++)
             weight[j] += c->how.scale * az_item(in[0], ((c->query_start[s] + query) * c->heads + head) * c->dim + i) *
                          az_item(in[1], ((c->key_start[s] + j) * c->kv_heads + kv_head) * c->dim + i);
+        if (c->how.softcap > 0) weight[j] = c->how.softcap * tanh(weight[j] / c->how.softcap);
         if (c->sloped) weight[j] -= (double)c->slope[head] * fabs((double)(position - j));
         if (!sees(c, position, j)) weight[j] = -INFINITY;
         most = fmax(most, weight[j]);

@@ -39,6 +39,17 @@ static void NAME(add_distance)(const attention_job *job, int64_t head, int64_t p
     for (int64_t j = 0; j < n; j++) scores[j] -= slope * (REAL)(position > first + j ? position - first - j : first + j - position);
 }
 
+/* Scores become cap tanh(score / cap); `slope`, unless NULL, receives the derivative, 1 - tanh^2. */
+static void NAME(cap_scores)(const attention_job *job, int64_t n, REAL *scores, REAL *slope)
+{
+    const REAL cap = (REAL)job->how.softcap;
+    if (cap == 0) return;
+    KERNELS->scale(n, 1 / cap, scores, scores);
+    KERNELS->tanh(n, scores, scores);
+    for (int64_t j = 0; slope && j < n; j++) slope[j] = 1 - scores[j] * scores[j];
+    KERNELS->scale(n, cap, scores, scores);
+}
+
 /* ---- one tile: TILE_ROWS queries and one block of keys ---- */
 
 /* The scores of a tile: s [rows, BLOCK_KEYS], columns tile->low .. tile->high - 1, rounded outwards to whole panels. */
@@ -94,6 +105,7 @@ static void NAME(forward_tile)(const attention_job *job, const attention_unit *u
         attention_range seen = NAME(row_range)(job, tile, i);
         REAL *row = space->scores + i * BLOCK_KEYS;
         int64_t at = tile->first - unit->first + i, n = seen.high - seen.low;
+        NAME(cap_scores)(job, n, row + seen.low, NULL);
         NAME(add_distance)(job, unit->head, position_of(job, unit->sequence, tile->first + i), tile->block + seen.low, n, row + seen.low);
         NAME(running_softmax)(n, dim, row + seen.low, space->most + at, space->sum + at, y + i * step);
         NAME(clear_unseen)(tile, seen, row);
@@ -151,6 +163,7 @@ static void NAME(forward_few)(const attention_job *job, const attention_unit *un
         REAL *y = (REAL *)job->y + row * dim, *norm = (REAL *)job->norm + 2 * row;
         KERNELS->mat_vec(n, dim, k.data, k.row, q.data, scores);
         KERNELS->scale(n, (REAL)job->how.scale, scores, scores);
+        NAME(cap_scores)(job, n, scores, NULL);
         NAME(add_distance)(job, unit->head, position_of(job, unit->sequence, i), seen.low, n, scores);
         norm[0] = KERNELS->max(n, scores);
         norm[1] = 1 / KERNELS->exp_shift(n, scores, norm[0], scores);

@@ -1,5 +1,6 @@
 /* attention_gradient.h - the derivative of attention for the type REAL. With weights P = softmax(S) and G the gradient of the result,
- *     dV = P^T G,  dP = G V^T,  dS = P (dP - rowsum(G Y)),  dQ = scale dS K,  dK = scale dS^T Q;
+ *     dV = P^T G,  dP = G V^T,  dS = P (dP - rowsum(G Y)),  dQ = scale dS K,  dK = scale dS^T Q
+ * (dS times 1 - tanh^2 when scores are capped);
  * scores and weights are computed again for each tile from the saved maximum and sum of its rows. */
 
 typedef struct NAME(gradient_space) {
@@ -20,9 +21,12 @@ static void NAME(gradient_scores)(const attention_job *job, const attention_tile
         const int64_t n = seen.high - seen.low;
         const REAL *norm = (const REAL *)job->norm + 2 * ((token + i) * job->heads + head);
         REAL *weights = space->weights + i * BLOCK_KEYS, *g_scores = space->g_scores + i * BLOCK_KEYS;
+        REAL slope[BLOCK_KEYS];
+        NAME(cap_scores)(job, n, weights + seen.low, slope);
         NAME(add_distance)(job, head, position_of(job, tile->sequence, tile->first + i), tile->block + seen.low, n, weights + seen.low);
         KERNELS->exp_scaled(n, weights + seen.low, norm[0], norm[1], weights + seen.low);
         KERNELS->softmax_gradient(n, weights + seen.low, KERNELS->dot(dim, g + i * step, y + i * step), g_scores + seen.low);
+        for (int64_t j = 0; job->how.softcap != 0 && j < n; j++) g_scores[seen.low + j] *= slope[j];
         NAME(clear_unseen)(tile, seen, weights);
         NAME(clear_unseen)(tile, seen, g_scores);
     }
