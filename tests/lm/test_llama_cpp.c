@@ -1,10 +1,11 @@
-/* Files that llama.cpp reads and writes. ADZE_LLAMA_CPP names the folder of its programs (llama-tokenize, llama-quantize, llama-simple);
- * without it these tests are skipped. */
+/* Files that llama.cpp reads and writes. ADZE_LLAMA_CPP names the folder of its programs (llama-tokenize, llama-quantize, llama-simple,
+ * llama-perplexity); without it these tests are skipped. */
 #include "support/data.h"
 #include "support/folder.h"
 #include "support/models.h"
 
 #include <criterion/criterion.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -105,6 +106,83 @@ Test(llama_cpp, quantized_files_of_it_run_here)
         const char *path = test_path(az, folder, az_format_text(az, "theirs-%s.gguf", formats[i]));
         llama_cpp(az, az_format_text(az, "llama-quantize %s %s %s", source, path, formats[i]));
         expect_same_continuation(az, path);
+    }
+    az_close(az);
+}
+
+/* A random llama whose rows are whole blocks of every format, with weights large enough for predictions that differ. */
+static az_lm *wide_llama(az_ctx *az)
+{
+    const az_lm_config config = {.vocabulary = 272, .width = 256, .blocks = 2, .heads = 8, .kv_heads = 4, .hidden = 512, .context = 128};
+    az_lm *lm = az_lm_new(az, "llama", &config, test_tokenizer(az), 5);
+    az_lm_parameter *parameters;
+    const int n = az_lm_parameters(az, lm, &parameters);
+    for (int i = 0; i < n; i++) {
+        az_tensor *tensor = *parameters[i].slot;
+        for (int64_t k = 0; tensor->rank == 2 && k < az_count(tensor); k++) az_f32_mut(tensor)[k] *= 2;
+    }
+    cr_assert(az_ok(az), "%s", az_error(az));
+    return lm;
+}
+
+enum { WINDOW = 64 };
+
+/* As llama-perplexity does it for one chunk: of WINDOW tokens the second half is scored. */
+static double perplexity(az_ctx *az, const az_lm *lm, const char *text)
+{
+    const az_tokens tokens = az_tokenize(az, lm->tokenizer, text, strlen(text), AZ_ADD_BOS);
+    const az_lm_batch batch = {.sequences = 1, .token = tokens.id, .start = (const int64_t[]){0, WINDOW}};
+    const float *logits = az_f32(az_lm_forward(az, lm, &batch, NULL));
+    cr_assert(az_ok(az) && tokens.n >= 2 * WINDOW, "%s", az_error(az));
+    double nll = 0;
+    for (int t = WINDOW / 2; t < WINDOW - 1; t++) {
+        const float *row = logits + t * lm->config.vocabulary;
+        double sum = 0;
+        for (int64_t i = 0; i < lm->config.vocabulary; i++) sum += exp((double)row[i]);
+        nll += log(sum) - (double)row[tokens.id[t + 1]];
+    }
+    return exp(nll / (WINDOW - 1 - WINDOW / 2));
+}
+
+/* Of the first chunk. The program may end before its log is written: then it is asked again. */
+static double their_perplexity(az_ctx *az, const char *model, const char *text)
+{
+    const char *call = az_format_text(az, "llama-perplexity -m %s -f %s -c %d -b %d --chunks 2", model, text, WINDOW, WINDOW);
+    const char *said = NULL;
+    for (int attempt = 0; !said && attempt < 30; attempt++) said = strstr(llama_cpp(az, call), "[1]");
+    cr_assert_not_null(said, "%s says nothing", call);
+    return strtod(said + 3, NULL);
+}
+
+/* Both programs round activations to bytes, in different blocks: hence 1 percent. The formats themselves are up to 10 percent apart. */
+static void expect_same_perplexity(az_ctx *az, const char *model, const char *story, const char *text)
+{
+    const double theirs = their_perplexity(az, model, story), ours = perplexity(az, az_lm_load(az, model), text);
+    cr_assert_float_eq(log(ours), log(theirs), 0.01, "%s: %g here, %g there", model, ours, theirs);
+}
+
+Test(llama_cpp, scores_files_of_every_block_format_alike)
+{
+    static const char *const formats[] = {"f32",  "q8_0", "q6_k", "q5_k", "q5_1", "q5_0",  "q4_k",
+                                          "q4_1", "q4_0", "q3_k", "q2_k", "bf16", "iq4_nl"};
+    static const char *const theirs[] = {"Q2_K", "Q3_K_L", "Q4_K_M", "Q5_K_S", "Q6_K", "IQ4_NL"};
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az), *story = test_path(az, folder, "story.txt"), *text = "";
+    for (int i = 0; i < 12; i++) text = az_format_text(az, "%sthe rat sat on %d mats, the cat on %d and that was that. ", text, i, i * i);
+    FILE *file = fopen(story, "w");
+    cr_assert(file && fputs(text, file) >= 0 && fclose(file) == 0);
+    az_lm *wide = wide_llama(az);
+    const char *source = NULL;
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
+        const char *path = test_path(az, folder, az_format_text(az, "wide-%s.gguf", formats[i]));
+        cr_assert(az_lm_save(az, wide, path, az_format_by_name(formats[i])), "%s", az_error(az));
+        expect_same_perplexity(az, path, story, text);
+        if (i == 0) source = path;
+    }
+    for (size_t i = 0; i < sizeof theirs / sizeof *theirs; i++) {
+        const char *path = test_path(az, folder, az_format_text(az, "theirs-%s.gguf", theirs[i]));
+        llama_cpp(az, az_format_text(az, "llama-quantize %s %s %s", source, path, theirs[i]));
+        expect_same_perplexity(az, path, story, text);
     }
     az_close(az);
 }
