@@ -38,6 +38,7 @@ int32_t az_token_bos(const az_tokenizer *tokenizer);   /* -1 when there is none 
 int32_t az_token_eos(const az_tokenizer *tokenizer);
 bool az_tokenizer_wants_bos(const az_tokenizer *tokenizer); /* the model's file asks for BOS in front of a prompt */
 const char *az_token_text(const az_tokenizer *tokenizer, int32_t id); /* as the vocabulary spells it */
+const char *az_tokenizer_chat_template(const az_tokenizer *tokenizer); /* as the model's file states it, NULL = none */
 /* Learns a byte-level BPE of `vocabulary` entries (256 bytes, <|endoftext|>, then merges by frequency, ties to the pair whose bytes sort
  * greater) on words as the GPT-2 pattern splits them. Fewer entries (noted) when the text has no more pairs. */
 az_tokenizer *az_tokenizer_train(az_ctx *az, const az_documents *documents, int64_t vocabulary);

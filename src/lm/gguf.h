@@ -116,6 +116,7 @@ bool az_gguf_put_string(az_gguf_writer *writer, const char *name, az_text value)
 bool az_gguf_put_strings(az_gguf_writer *writer, const char *name, const az_text *value, int64_t n);
 bool az_gguf_put_i32s(az_gguf_writer *writer, const char *name, const int32_t *value, int64_t n);
 bool az_gguf_put_f32s(az_gguf_writer *writer, const char *name, const float *value, int64_t n);
+bool az_gguf_put_bytes(az_gguf_writer *writer, const char *name, az_text value); /* an array of u8 */
 
 /* shape: fastest axis first. */
 bool az_gguf_declare(az_gguf_writer *writer, az_text name, int rank, const uint64_t *shape, uint32_t type);

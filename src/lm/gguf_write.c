@@ -165,6 +165,15 @@ bool az_gguf_put_f32s(az_gguf_writer *writer, const char *name, const float *val
     return put_numbers(writer, name, AZ_GGUF_F32, value, n);
 }
 
+bool az_gguf_put_bytes(az_gguf_writer *writer, const char *name, az_text value)
+{
+    if (!writer) return false;
+    unsigned char *data = az_alloc(writer->az, value.length + 1);
+    if (!data) return false;
+    memcpy(data, value.data, value.length);
+    return put_array(writer, name, (az_gguf_key){.item = AZ_GGUF_U8, .count = value.length, .data = data, .bytes = value.length});
+}
+
 /* ---- tensors ---- */
 
 static uint64_t padding(uint64_t bytes, size_t alignment)

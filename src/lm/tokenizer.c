@@ -32,9 +32,12 @@ enum { SEEN_WORDS = 1 << 14, SEEN_LONGEST = 64, SEEN_FROM = 4096 /* bytes of tex
 typedef struct encoder {
     az_ctx *az;
     const az_tokenizer *tokenizer;
-    az_joiner *joiner;
-    az_words *words; /* kind RANKS */
+    az_joiner *joiner;   /* kinds SCORES and RANKS */
+    az_unigram *unigram; /* kind UNIGRAM */
+    az_cutter *cutter;
     seen_word *seen; /* [SEEN_WORDS], or NULL for short texts */
+    int flags;
+    bool begun; /* something of the text has been encoded */
     az_token_list out;
 } encoder;
 
@@ -45,9 +48,22 @@ static seen_word *seen_slot(encoder *e, az_text word)
     return &e->seen[(hash ^ hash >> 15) % SEEN_WORDS];
 }
 
-static bool encode_word(encoder *e, az_text word)
+static bool encode_new_word(encoder *e, az_text word)
 {
-    if (!e->seen || word.length > SEEN_LONGEST) return az_joiner_word(e->joiner, word.data, word.length, &e->out);
+    switch (e->tokenizer->kind) {
+    case AZ_TOKENIZER_SCORES:
+    case AZ_TOKENIZER_RANKS: return az_joiner_word(e->joiner, word.data, word.length, &e->out);
+    case AZ_TOKENIZER_UNIGRAM: return az_unigram_word(e->unigram, word, &e->out);
+    case AZ_TOKENIZER_PIECES:
+    case AZ_TOKENIZER_WORDS: return az_pieces_word(e->az, e->tokenizer, word, &e->out);
+    }
+    return false;
+}
+
+static bool encode_word(void *user, az_text word)
+{
+    encoder *e = user;
+    if (!e->seen || word.length > SEEN_LONGEST) return encode_new_word(e, word);
     seen_word *seen = seen_slot(e, word);
     if (seen->tokens > 0 && az_text_equal(seen->word, word)) {
         for (int64_t i = 0; i < seen->tokens; i++)
@@ -55,110 +71,87 @@ static bool encode_word(encoder *e, az_text word)
         return true;
     }
     const int64_t first = e->out.n;
-    if (!az_joiner_word(e->joiner, word.data, word.length, &e->out)) return false;
+    if (!encode_new_word(e, word)) return false;
     *seen = (seen_word){.word = word, .first = first, .tokens = e->out.n - first};
     return true;
 }
 
 /* ---- ordinary text ---- */
 
-static bool encode_ranks(encoder *e, const char *text, size_t length)
-{
-    az_words_begin(e->words, text, length);
-    for (az_text word; (word = az_words_next(e->words)).length > 0;)
-        if (!encode_word(e, word)) return false;
-    return az_ok(e->az);
-}
-
 /* Spaces belong to the word behind them. */
-static size_t spaced_word(const char *text, size_t length)
+static size_t spaced_word(az_text text, size_t begin)
 {
-    size_t at = 0;
-    while (at < length && text[at] == ' ') at++;
-    while (at < length && text[at] != ' ') at++;
-    return at;
+    size_t at = begin;
+    while (at < text.length && text.data[at] == ' ') at++;
+    while (at < text.length && text.data[at] != ' ') at++;
+    return at - begin;
 }
 
-/* Text at the beginning, and behind a special token, gets a space in front. */
-static bool encode_scores(encoder *e, const char *text, size_t length)
+/* A text that no step cuts; where no token goes over the beginning of a word, words are taken one by one, which lets them be remembered. */
+static bool encode_uncut(encoder *e, az_text text)
 {
-    if (e->tokenizer->add_space_prefix) {
-        char *spaced = az_alloc(e->az, length + 1);
-        if (!spaced) return false;
-        spaced[0] = ' ';
-        memcpy(spaced + 1, text, length);
-        text = spaced;
-        length++;
-    }
-    for (size_t at = 0; at < length;) {
-        const size_t word = e->tokenizer->word_safe ? spaced_word(text + at, length - at) : length - at;
-        if (!encode_word(e, (az_text){.data = text + at, .length = word})) return false;
+    for (size_t at = 0; at < text.length;) {
+        const size_t word = e->tokenizer->word_safe ? spaced_word(text, at) : text.length - at;
+        if (!encode_word(e, (az_text){.data = text.data + at, .length = word})) return false;
         at += word;
     }
     return true;
 }
 
-static bool encode_plain(encoder *e, const char *text, size_t length)
+/* Text at the beginning, and behind a special token, gets a space in front. */
+static bool encode_ordinary(encoder *e, az_text text)
 {
-    if (length == 0) return true;
-    return e->tokenizer->kind == AZ_TOKENIZER_RANKS ? encode_ranks(e, text, length) : encode_scores(e, text, length);
+    const az_tokenizer_rules *rules = &e->tokenizer->rules;
+    if (text.length == 0) return true;
+    if (rules->add_space_prefix) {
+        char *spaced = az_alloc(e->az, text.length + 1);
+        if (!spaced) return false;
+        spaced[0] = ' ';
+        memcpy(spaced + 1, text.data, text.length);
+        text = (az_text){.data = spaced, .length = text.length + 1};
+    }
+    const bool first = !e->begun;
+    e->begun = true;
+    return rules->cuts > 0 ? az_cutter_text(e->cutter, text, first, encode_word, e) : encode_uncut(e, text);
 }
 
 /* ---- special tokens ---- */
 
-static int first_byte_order(const az_text *special, az_text text, size_t at)
+/* Special tokens, and what lies between them by `between`. */
+static bool encode_around(encoder *e, const az_prefix_index *index, az_text text, bool (*between)(encoder *e, az_text text))
 {
-    if (special->length <= at) return -1;
-    return (int)(unsigned char)special->data[at] - (int)(unsigned char)text.data[at];
-}
-
-/* In special[low .. high - 1], which agree in their first `at` bytes: the first whose next byte is not less than (above: greater than) the
- * text's. */
-static int32_t bound(const az_tokenizer *t, int32_t low, int32_t high, az_text text, size_t at, bool above)
-{
-    while (low < high) {
-        const int32_t middle = low + (high - low) / 2;
-        const int order = first_byte_order(&t->text[t->special[middle]], text, at);
-        if (order < 0 || (above && order == 0))
-            low = middle + 1;
-        else
-            high = middle;
+    size_t begin = 0;
+    for (az_special found; az_special_next(e->tokenizer, index, text, begin, e->flags, &found); begin = found.end) {
+        if (!between(e, (az_text){.data = text.data + begin, .length = found.begin - begin})) return false;
+        if (!az_token_push(&e->out, found.id)) return false;
+        e->begun = true;
     }
-    return low;
+    return between(e, (az_text){.data = text.data + begin, .length = text.length - begin});
 }
 
-/* The longest special token at the beginning of text, -1 = none. Control tokens count only with AZ_PARSE_SPECIAL. */
-static int32_t special_at(const az_tokenizer *t, az_text text, int flags)
+static bool encode_raw(encoder *e, az_text text)
 {
-    int32_t found = -1, low = 0, high = t->specials;
-    for (size_t at = 0; at < text.length && low < high; at++) {
-        low = bound(t, low, high, text, at, false);
-        high = bound(t, low, high, text, at, true);
-        if (low == high) break;
-        const int32_t id = t->special[low]; /* the shortest of those that agree so far */
-        if (t->text[id].length == at + 1 && (t->type[id] == AZ_TOKEN_USER || (flags & AZ_PARSE_SPECIAL))) found = id;
-    }
-    return found;
+    if (text.length == 0) return true;
+    const az_text normal = az_normalize(e->az, &e->tokenizer->rules, text);
+    return az_ok(e->az) && encode_around(e, &e->tokenizer->late, normal, encode_ordinary);
 }
 
-static bool encode(encoder *e, const char *text, size_t length, int flags)
+static bool encode(encoder *e, az_text text)
 {
     const az_tokenizer *t = e->tokenizer;
-    if ((flags & AZ_ADD_BOS) && t->bos >= 0 && !az_token_push(&e->out, t->bos)) return false;
-    size_t begin = 0;
-    for (size_t at = 0; at < length;) {
-        const bool possible = t->special_first[(unsigned char)text[at]];
-        const int32_t id = possible ? special_at(t, (az_text){.data = text + at, .length = length - at}, flags) : -1;
-        if (id < 0) {
-            at++;
-            continue;
-        }
-        if (!encode_plain(e, text + begin, at - begin) || !az_token_push(&e->out, id)) return false;
-        at += t->text[id].length;
-        begin = at;
-    }
-    if (!encode_plain(e, text + begin, length - begin)) return false;
-    return !(flags & AZ_ADD_EOS) || t->eos < 0 || az_token_push(&e->out, t->eos);
+    if ((e->flags & AZ_ADD_BOS) && t->bos >= 0 && !az_token_push(&e->out, t->bos)) return false;
+    if (!encode_around(e, &t->special, text, encode_raw)) return false;
+    return !(e->flags & AZ_ADD_EOS) || t->eos < 0 || az_token_push(&e->out, t->eos);
+}
+
+static bool encoder_ready(encoder *e, size_t length)
+{
+    const az_tokenizer *t = e->tokenizer;
+    if (t->kind == AZ_TOKENIZER_SCORES || t->kind == AZ_TOKENIZER_RANKS) e->joiner = az_joiner_new(e->az, t);
+    if (t->kind == AZ_TOKENIZER_UNIGRAM) e->unigram = az_unigram_new(e->az, t);
+    if (t->rules.cuts > 0) e->cutter = az_cutter_new(e->az, &t->rules);
+    if (length >= SEEN_FROM) e->seen = az_alloc_array(e->az, SEEN_WORDS, sizeof *e->seen);
+    return az_ok(e->az);
 }
 
 az_tokens az_tokenize(az_ctx *az, const az_tokenizer *tokenizer, const char *text, size_t length, int flags)
@@ -168,11 +161,8 @@ az_tokens az_tokenize(az_ctx *az, const az_tokenizer *tokenizer, const char *tex
     az_arena *scratch = az_arena_new(az);
     if (!scratch) return tokens;
     az_arena_enter(az, scratch);
-    encoder e = {.az = az, .tokenizer = tokenizer, .out = {.az = az}};
-    e.joiner = az_joiner_new(az, tokenizer);
-    if (tokenizer->kind == AZ_TOKENIZER_RANKS) e.words = az_words_new(az, tokenizer->word_code);
-    if (length >= SEEN_FROM) e.seen = az_alloc_array(az, SEEN_WORDS, sizeof *e.seen);
-    const bool done = az_ok(az) && encode(&e, text, length, flags);
+    encoder e = {.az = az, .tokenizer = tokenizer, .flags = flags, .out = {.az = az}};
+    const bool done = encoder_ready(&e, length) && encode(&e, (az_text){.data = text, .length = length});
     az_arena_leave(az);
     if (done) {
         tokens.id = az_alloc_array(az, (size_t)e.out.n, sizeof *tokens.id);
@@ -185,16 +175,27 @@ az_tokens az_tokenize(az_ctx *az, const az_tokenizer *tokenizer, const char *tex
 
 /* ---- tokens to text ---- */
 
+/* Where encoding put a space in front, or a joined word follows nothing, decoding takes it off. */
+static bool begins_text(const az_tokenizer *t, int32_t previous)
+{
+    if (!t->rules.strip_space) return false;
+    const int type = previous >= 0 && previous < t->size ? t->type[previous] : AZ_TOKEN_CONTROL;
+    return type == AZ_TOKEN_CONTROL || type == AZ_TOKEN_USER;
+}
+
+static bool is_glued(const az_tokenizer *t, az_text bytes)
+{
+    return t->rules.glue_punctuation && bytes.length == 2 && memchr(".?!,", bytes.data[1], 4);
+}
+
 const char *az_token_bytes(const az_tokenizer *tokenizer, int32_t id, int32_t previous, size_t *length)
 {
     *length = 0;
     if (!tokenizer || id < 0 || id >= tokenizer->size) return "";
     const az_text bytes = tokenizer->bytes[id];
     *length = bytes.length;
-    if (tokenizer->kind != AZ_TOKENIZER_SCORES || !tokenizer->add_space_prefix) return bytes.data;
-    const int type = previous >= 0 && previous < tokenizer->size ? tokenizer->type[previous] : AZ_TOKEN_CONTROL;
-    const bool prefixed = type == AZ_TOKEN_CONTROL || type == AZ_TOKEN_USER;
-    if (!prefixed || tokenizer->type[id] == AZ_TOKEN_USER || bytes.length == 0 || bytes.data[0] != ' ') return bytes.data;
+    if (bytes.length == 0 || bytes.data[0] != ' ' || tokenizer->type[id] == AZ_TOKEN_USER) return bytes.data;
+    if (!(begins_text(tokenizer, previous) || is_glued(tokenizer, bytes))) return bytes.data;
     *length = bytes.length - 1;
     return bytes.data + 1;
 }
@@ -218,6 +219,11 @@ char *az_detokenize(az_ctx *az, const az_tokenizer *tokenizer, const int32_t *id
     }
     if (length) *length = total;
     return text;
+}
+
+const char *az_tokenizer_chat_template(const az_tokenizer *tokenizer)
+{
+    return tokenizer ? tokenizer->chat_template : NULL;
 }
 
 int64_t az_vocabulary(const az_tokenizer *tokenizer)

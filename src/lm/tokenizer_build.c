@@ -86,7 +86,7 @@ static int byte_of(az_text text)
     return digits[0] < 0 || digits[1] < 0 ? -1 : digits[0] * 16 + digits[1];
 }
 
-static size_t unmark_spaces(az_text text, char *bytes)
+size_t az_unmark_spaces(az_text text, char *bytes)
 {
     size_t n = 0;
     for (size_t at = 0; at < text.length;) {
@@ -97,21 +97,48 @@ static size_t unmark_spaces(az_text text, char *bytes)
     return n;
 }
 
-/* Writes what token id stands for to `out`, which has room for its spelling. */
+az_text az_mark_spaces(az_ctx *az, az_text text)
+{
+    az_bytes out = {.az = az};
+    for (size_t i = 0; i < text.length; i++) {
+        const bool space = text.data[i] == ' ';
+        if (!az_bytes_add(&out, space ? SPACE : text.data + i, space ? SPACE_BYTES : 1)) return (az_text){.data = "", .length = 0};
+    }
+    return (az_text){.data = out.data ? out.data : "", .length = out.length};
+}
+
+/* A piece inside a word is marked "##"; what begins a word gets the space that stands in front of it. */
+static size_t place_in_word(const az_tokenizer *t, az_text text, char *out)
+{
+    const bool inside = t->kind == AZ_TOKENIZER_PIECES && text.length > 2 && memcmp(text.data, "##", 2) == 0;
+    const size_t space = t->rules.spaced && !inside, marks = inside ? 2 : 0;
+    if (space) out[0] = ' ';
+    memcpy(out + space, text.data + marks, text.length - marks);
+    return space + text.length - marks;
+}
+
+/* What an ordinary token stands for; the number of bytes. */
+static size_t spelled(const az_tokenizer *t, az_text text, char *out)
+{
+    if (t->kind == AZ_TOKENIZER_PIECES || t->kind == AZ_TOKENIZER_WORDS) return place_in_word(t, text, out);
+    if (t->kind != AZ_TOKENIZER_RANKS || t->rules.characters) return az_unmark_spaces(text, out);
+    const int64_t bytes = az_spelled_bytes(text, out);
+    if (bytes < 0) memcpy(out, text.data, text.length);
+    return bytes < 0 ? text.length : (size_t)bytes;
+}
+
+/* Writes what token id stands for to `out`, which has room for its spelling and one byte more. */
 static void set_bytes(az_tokenizer *t, int64_t id, char *out)
 {
     const az_text text = t->text[id];
     size_t length = 0;
-    if (t->type[id] == AZ_TOKEN_CONTROL || t->type[id] == AZ_TOKEN_UNKNOWN) {
-        length = 0;
-    } else if (t->type[id] == AZ_TOKEN_BYTE && byte_of(text) >= 0) {
+    if (t->type[id] == AZ_TOKEN_BYTE && byte_of(text) >= 0) {
         out[length++] = (char)byte_of(text);
-    } else if (t->kind == AZ_TOKENIZER_SCORES) {
-        length = unmark_spaces(text, out);
-    } else {
-        const int64_t spelled = t->type[id] == AZ_TOKEN_USER ? -1 : az_spelled_bytes(text, out);
-        if (spelled < 0) memcpy(out, text.data, text.length);
-        length = spelled < 0 ? text.length : (size_t)spelled;
+    } else if (t->type[id] == AZ_TOKEN_USER) {
+        length = t->kind == AZ_TOKENIZER_SCORES ? az_unmark_spaces(text, out) : text.length;
+        if (length == text.length) memcpy(out, text.data, length);
+    } else if (t->type[id] != AZ_TOKEN_CONTROL && t->type[id] != AZ_TOKEN_UNKNOWN) {
+        length = spelled(t, text, out);
     }
     t->bytes[id] = (az_text){.data = out, .length = length};
 }
@@ -119,13 +146,14 @@ static void set_bytes(az_tokenizer *t, int64_t id, char *out)
 static bool copy_vocabulary(az_ctx *az, az_tokenizer *t, const az_tokenizer_parts *parts)
 {
     size_t total = 0;
-    for (int64_t i = 0; i < parts->size; i++) total += parts->text[i].length + 1;
+    for (int64_t i = 0; i < parts->size; i++) total += parts->text[i].length + 2;
     char *spelling = az_alloc(az, total), *bytes = az_alloc(az, total);
     t->text = az_alloc_array(az, (size_t)parts->size, sizeof *t->text);
     t->bytes = az_alloc_array(az, (size_t)parts->size, sizeof *t->bytes);
     t->type = az_alloc_array(az, (size_t)parts->size, sizeof *t->type);
+    t->added = az_alloc_array(az, (size_t)parts->size, sizeof *t->added);
     t->score = az_alloc_array(az, (size_t)parts->size, sizeof *t->score);
-    if (!spelling || !bytes || !t->text || !t->bytes || !t->type || !t->score) return false;
+    if (!spelling || !bytes || !t->text || !t->bytes || !t->type || !t->added || !t->score) return false;
     for (int64_t i = 0; i < parts->size; i++) {
         const az_text text = parts->text[i];
         const int32_t type = parts->type ? parts->type[i] : AZ_TOKEN_NORMAL;
@@ -136,10 +164,11 @@ static bool copy_vocabulary(az_ctx *az, az_tokenizer *t, const az_tokenizer_part
         memcpy(spelling, text.data, text.length);
         t->text[i] = (az_text){.data = spelling, .length = text.length};
         t->type[i] = (uint8_t)type;
+        t->added[i] = parts->added ? parts->added[i] : 0;
         t->score[i] = parts->score ? parts->score[i] : 0;
         set_bytes(t, i, bytes);
         spelling += text.length + 1;
-        bytes += text.length + 1;
+        bytes += text.length + 2;
     }
     return true;
 }
@@ -150,7 +179,7 @@ static bool index_tokens(az_ctx *az, az_tokenizer *t)
 {
     if (!table_new(az, &t->tokens, t->size)) return false;
     memset(t->byte, 0xff, sizeof t->byte);
-    t->word_safe = true;
+    t->word_safe = t->kind == AZ_TOKENIZER_SCORES || t->kind == AZ_TOKENIZER_UNIGRAM;
     for (int32_t i = 0; i < t->size; i++) {
         const az_text bytes = t->bytes[i];
         if (t->type[i] == AZ_TOKEN_BYTE && bytes.length == 1) t->byte[(unsigned char)bytes.data[0]] = i;
@@ -160,41 +189,65 @@ static bool index_tokens(az_ctx *az, az_tokenizer *t)
         for (size_t c = 1; c < bytes.length; c++)
             if (bytes.data[c] == ' ' && bytes.data[c - 1] != ' ') t->word_safe = false;
     }
-    for (int b = 0; t->kind == AZ_TOKENIZER_RANKS && b < 256; b++)
+    for (int b = 0; t->kind == AZ_TOKENIZER_RANKS && !t->rules.characters && b < 256; b++)
         t->byte[b] = az_tokenizer_find(t, (az_text){.data = (char[]){(char)b}, .length = 1});
     return true;
 }
 
-static int by_spelling(const void *a, const void *b, void *tokenizer)
+/* Whether the normaliser may change the token's spelling, so that it is looked for behind it. */
+static bool is_late(const az_tokenizer *t, int32_t i)
 {
-    const az_tokenizer *t = tokenizer;
-    return az_text_compare(t->text[*(const int32_t *)a], t->text[*(const int32_t *)b]);
+    return (t->added[i] & AZ_ADDED_NORMALIZED) && t->rules.normals > 0;
 }
 
 static bool index_specials(az_ctx *az, az_tokenizer *t)
 {
-    int32_t n = 0;
+    int32_t n = 0, early = 0, late = 0;
     for (int32_t i = 0; i < t->size; i++) n += is_special(t, i) && t->text[i].length > 0;
-    t->special = az_alloc_array(az, (size_t)n, sizeof *t->special);
-    if (!t->special) return false;
-    for (int32_t i = 0; i < t->size; i++) {
-        if (!is_special(t, i) || t->text[i].length == 0) continue;
-        t->special[t->specials++] = i;
-        t->special_first[(unsigned char)t->text[i].data[0]] = true;
-    }
-    qsort_r(t->special, (size_t)n, sizeof *t->special, by_spelling, t);
+    int32_t *id = az_alloc_array(az, (size_t)n, sizeof *id);
+    if (!id) return false;
+    for (int32_t i = 0; i < t->size; i++)
+        if (is_special(t, i) && t->text[i].length > 0) id[is_late(t, i) ? n - ++late : early++] = i;
+    az_prefix_build(&t->special, t->text, id, early);
+    if (late == 0) return true;
+    az_text *normal = az_alloc_array(az, (size_t)t->size, sizeof *normal);
+    for (int32_t i = 0; normal && i < late; i++) normal[id[early + i]] = az_normalize(az, &t->rules, t->text[id[early + i]]);
+    if (!az_ok(az)) return false;
+    az_prefix_build(&t->late, normal, id + early, late);
     return true;
 }
 
-/* "left right" into three tokens. */
-static bool parse_merge(az_ctx *az, const az_tokenizer *t, az_text text, char *room, az_merge *merge)
+/* Ordinary tokens by their first bytes, and the least score. */
+static bool index_pieces(az_ctx *az, az_tokenizer *t)
 {
-    const char *space = text.length > 2 ? memchr(text.data + 1, ' ', text.length - 1) : NULL;
+    int32_t n = 0;
+    int32_t *id = az_alloc_array(az, (size_t)t->size, sizeof *id);
+    t->least_score = INFINITY;
+    for (int32_t i = 0; id && i < t->size; i++) {
+        if (t->type[i] == AZ_TOKEN_NORMAL || t->type[i] == AZ_TOKEN_UNUSED) t->least_score = fminf(t->least_score, t->score[i]);
+        if (t->type[i] != AZ_TOKEN_CONTROL && t->type[i] != AZ_TOKEN_UNKNOWN && t->type[i] != AZ_TOKEN_BYTE && t->bytes[i].length > 0)
+            id[n++] = i;
+    }
+    if (!isfinite(t->least_score)) t->least_score = 0;
+    if (id) az_prefix_build(&t->piece, t->bytes, id, n);
+    return id != NULL;
+}
+
+/* What one side of a merge stands for; -1 when it cannot be read. */
+static int64_t merge_side(const az_tokenizer *t, az_text side, char *out)
+{
+    return t->rules.characters ? (int64_t)az_unmark_spaces(side, out) : az_spelled_bytes(side, out);
+}
+
+/* "left right" into three tokens. */
+static bool parse_merge(az_ctx *az, const az_tokenizer *t, az_text text, const size_t *break_at, char *room, az_merge *merge)
+{
+    const char *space = break_at ? text.data + *break_at : text.length > 2 ? memchr(text.data + 1, ' ', text.length - 1) : NULL;
     const char *end = text.data + text.length;
-    if (!space || space + 1 == end)
+    if (!space || space == text.data || space + 1 >= end)
         return az_fail(az, AZ_BAD_INPUT, "merge '%s' is not of the form \"left right\"", az_text_show(az, text));
-    const int64_t left = az_spelled_bytes((az_text){.data = text.data, .length = (size_t)(space - text.data)}, room);
-    const int64_t right = left < 0 ? -1 : az_spelled_bytes((az_text){.data = space + 1, .length = (size_t)(end - space - 1)}, room + left);
+    const int64_t left = merge_side(t, (az_text){.data = text.data, .length = (size_t)(space - text.data)}, room);
+    const int64_t right = left < 0 ? -1 : merge_side(t, (az_text){.data = space + 1, .length = (size_t)(end - space - 1)}, room + left);
     if (right < 0) return az_fail(az, AZ_BAD_INPUT, "merge '%s' has a character that spells no byte", az_text_show(az, text));
     merge->left = az_tokenizer_find(t, (az_text){.data = room, .length = (size_t)left});
     merge->right = az_tokenizer_find(t, (az_text){.data = room + left, .length = (size_t)right});
@@ -213,13 +266,30 @@ static bool index_merges(az_ctx *az, az_tokenizer *t, const az_tokenizer_parts *
     t->merge = az_alloc_array(az, (size_t)parts->merges, sizeof *t->merge);
     if (!room || !t->merge || !table_new(az, &t->ranks, parts->merges)) return false;
     for (int64_t i = 0; i < parts->merges; i++) {
-        if (!parse_merge(az, t, parts->merge[i], room, &t->merge[i])) return false;
+        const size_t *break_at = parts->merge_space ? &parts->merge_space[i] : NULL;
+        if (!parse_merge(az, t, parts->merge[i], break_at, room, &t->merge[i])) return false;
         const uint32_t hash = hash_pair(t->merge[i].left, t->merge[i].right);
         fill_slot(rank_slot(t, t->merge[i].left, t->merge[i].right, hash), (int32_t)i, hash);
         t->merges++;
     }
-    t->word_code = az_word_code(az, parts->pattern);
-    return t->word_code != NULL;
+    return true;
+}
+
+/* ---- rules ---- */
+
+/* The rules as given, or those that a pattern stands for. */
+static bool set_rules(az_ctx *az, az_tokenizer *t, const az_tokenizer_parts *parts)
+{
+    az_tokenizer_rules rules = parts->rules ? *parts->rules : (az_tokenizer_rules){0};
+    if (parts->add_space_prefix) rules.add_space_prefix = rules.strip_space = true;
+    for (int i = 0; parts->pattern && i < AZ_WORD_EXPRESSIONS && parts->pattern->expression[i]; i++)
+        rules.cut[rules.cuts++] =
+            (az_cut_step){.kind = AZ_CUT_SPLIT, .split = AZ_SPLIT_ISOLATED, .expression = az_text_of(parts->pattern->expression[i])};
+    rules.whole_first = rules.whole_first || (parts->pattern && parts->pattern->whole_first);
+    t->pattern = parts->pattern;
+    az_text chat = parts->chat_template;
+    if (chat.data && az_text_copy(az, &chat)) t->chat_template = chat.data;
+    return az_rules_copy(az, &t->rules, &rules);
 }
 
 static bool check_id(az_ctx *az, const az_tokenizer_parts *parts, int64_t id, const char *what)
@@ -240,14 +310,13 @@ az_tokenizer *az_tokenizer_build(az_ctx *az, const az_tokenizer_parts *parts)
     if (!t) return NULL;
     *t = (az_tokenizer){.kind = parts->kind,
                         .size = (int32_t)parts->size,
-                        .pattern = parts->pattern,
                         .bos = (int32_t)parts->bos,
                         .eos = (int32_t)parts->eos,
                         .unknown = (int32_t)parts->unknown,
                         .add_bos = parts->add_bos,
-                        .add_eos = parts->add_eos,
-                        .add_space_prefix = parts->add_space_prefix};
-    if (!copy_vocabulary(az, t, parts) || !index_tokens(az, t) || !index_specials(az, t)) return NULL;
+                        .add_eos = parts->add_eos};
+    if (!set_rules(az, t, parts) || !copy_vocabulary(az, t, parts) || !index_tokens(az, t) || !index_specials(az, t)) return NULL;
     if (t->kind == AZ_TOKENIZER_RANKS && !index_merges(az, t, parts)) return NULL;
+    if ((t->kind == AZ_TOKENIZER_UNIGRAM || t->kind == AZ_TOKENIZER_PIECES) && !index_pieces(az, t)) return NULL;
     return t;
 }

@@ -119,26 +119,27 @@ static bool make_room(az_joiner *joiner, size_t symbols)
 static int32_t split(az_joiner *joiner, size_t length)
 {
     const az_tokenizer *t = joiner->tokenizer;
+    const bool bytewise = t->kind == AZ_TOKENIZER_RANKS && !t->rules.characters;
     int32_t n = 0;
     for (size_t at = 0; at < length; n++) {
         symbol *s = &joiner->symbols[n];
-        const size_t bytes = t->kind == AZ_TOKENIZER_RANKS ? 1 : az_utf8_length(joiner->word + at, length - at);
+        const size_t bytes = bytewise ? 1 : az_utf8_length(joiner->word + at, length - at);
         *s = (symbol){.begin = at, .length = bytes, .previous = n - 1, .next = n + 1};
-        s->token = t->kind == AZ_TOKENIZER_RANKS ? t->byte[(unsigned char)joiner->word[at]]
-                                                 : az_tokenizer_find(t, (az_text){.data = joiner->word + at, .length = bytes});
+        s->token = bytewise ? t->byte[(unsigned char)joiner->word[at]]
+                            : az_tokenizer_find(t, (az_text){.data = joiner->word + at, .length = bytes});
         at += bytes;
     }
     if (n > 0) joiner->symbols[n - 1].next = -1;
     return n;
 }
 
-/* A symbol that is no token becomes one token a byte, or the unknown token. */
-static bool push_fallback(az_joiner *joiner, const symbol *s, az_token_list *out)
+/* A symbol that is no token becomes one token a byte, or the unknown token; `again`: the one before it was no token either. */
+static bool push_fallback(az_joiner *joiner, const symbol *s, bool again, az_token_list *out)
 {
     const az_tokenizer *t = joiner->tokenizer;
     bool known = true;
     for (size_t i = 0; i < s->length; i++) known = known && t->byte[(unsigned char)joiner->word[s->begin + i]] >= 0;
-    if (!known && t->unknown >= 0) return az_token_push(out, t->unknown);
+    if (!known && t->unknown >= 0) return (again && t->rules.fuse_unknown) || az_token_push(out, t->unknown);
     if (!known)
         return az_fail(joiner->az, AZ_BAD_INPUT, "the vocabulary has no token for the character '%.*s' and no unknown token",
                        (int)s->length, joiner->word + s->begin);
@@ -150,7 +151,7 @@ static bool push_fallback(az_joiner *joiner, const symbol *s, az_token_list *out
 bool az_joiner_word(az_joiner *joiner, const char *word, size_t length, az_token_list *out)
 {
     const az_tokenizer *t = joiner->tokenizer;
-    const bool whole = t->kind == AZ_TOKENIZER_RANKS && t->pattern->whole_first;
+    const bool whole = t->kind == AZ_TOKENIZER_RANKS && t->rules.whole_first;
     if (!make_room(joiner, length)) return false;
     joiner->word = word;
     joiner->waiting = 0;
@@ -159,9 +160,11 @@ bool az_joiner_word(az_joiner *joiner, const char *word, size_t length, az_token
     if (token >= 0) return az_token_push(out, token);
     for (int32_t i = 1; i < n; i++) consider(joiner, i - 1, i);
     join_all(joiner);
+    bool unknown = false;
     for (int32_t i = n > 0 ? 0 : -1; i >= 0; i = joiner->symbols[i].next) {
         const symbol *s = &joiner->symbols[i];
-        if (!(s->token >= 0 ? az_token_push(out, s->token) : push_fallback(joiner, s, out))) return false;
+        if (!(s->token >= 0 ? az_token_push(out, s->token) : push_fallback(joiner, s, unknown, out))) return false;
+        unknown = s->token < 0;
     }
     return true;
 }
