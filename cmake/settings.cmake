@@ -15,7 +15,7 @@ set(ADZE_SANITIZE "" CACHE STRING "sanitizers, as for -fsanitize=")
 add_library(adze_settings INTERFACE)
 target_compile_definitions(adze_settings INTERFACE _GNU_SOURCE)
 target_compile_options(adze_settings INTERFACE
-  -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Wno-unknown-pragmas
+  -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Wno-unknown-pragmas -Wno-missing-field-initializers
   $<$<C_COMPILER_ID:GNU>:-Wno-format-truncation> $<$<C_COMPILER_ID:Clang>:-Wno-pass-failed>
   $<$<CONFIG:Release>:-O3 -fno-math-errno -fno-trapping-math>)
 if(ADZE_SANITIZE)
