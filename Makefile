@@ -2,12 +2,12 @@
 #
 #   make demo     run the main job on the bundled model        make bench    compare with peers -> docs/benchmarks.md
 #   make check    build and pass the tests                     make claims   run every claim -> docs/claims.md
-#   make install  PREFIX=/usr/local                            make lint, make fuzz, make asan, make clean
+#   make install  PREFIX=/usr/local                            make lint, fuzz, asan, tsan, clean
 
 PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 60
 
-.PHONY: all deps build demo check asan bench claims lint fuzz install clean
+.PHONY: all deps build demo check asan tsan bench claims lint fuzz install clean
 
 all: build
 
@@ -31,6 +31,10 @@ asan: deps
 	@cmake --preset asan -G Ninja >/dev/null
 	@cmake --build build-asan
 	@ctest --test-dir build-asan --output-on-failure
+
+tsan:
+	@scripts/install-deps.sh build fuzz
+	@scripts/tsan.sh
 
 claims: build
 	@scripts/claims.sh build/adze docs/claims.md

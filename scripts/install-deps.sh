@@ -9,7 +9,7 @@ packages_for() {
                  libutf8proc-dev libjansson-dev zlib1g-dev gnuplot-nox" ;;
     test) echo "libcriterion-dev" ;;
     lint) echo "clang-format clang-tidy cppcheck" ;;
-    fuzz) echo "clang libclang-rt-14-dev" ;;
+    fuzz) echo "clang libclang-rt-dev libomp-dev" ;;
     bench) echo "python3-numpy python3-torch g++ git npm" ;;
     *)
         echo "install-deps: unknown part '$1' (build, test, lint, fuzz, bench)" >&2
