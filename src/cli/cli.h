@@ -53,7 +53,8 @@ struct cli_verb {
 };
 
 /* Every verb, NULL-terminated, in the order of help; by name, NULL when there is none. */
-extern const cli_verb *const cli_verbs[];
+enum { CLI_MOST_VERBS = 64 };
+extern const cli_verb *const cli_verbs[]; /* NULL-terminated */
 const cli_verb *cli_verb_by_name(const char *name);
 
 /* ---- arguments.c ---- */

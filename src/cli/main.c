@@ -19,9 +19,9 @@ const cli_verb *cli_verb_by_name(const char *name)
 
 static int unknown_verb(const char *name)
 {
-    const char *names[64];
+    const char *names[CLI_MOST_VERBS];
     int n = 0;
-    for (; n < 64 && cli_verbs[n]; n++) names[n] = cli_verbs[n]->name;
+    for (const cli_verb *const *verb = cli_verbs; *verb && n < CLI_MOST_VERBS; verb++) names[n++] = (*verb)->name;
     const char *nearest = az_nearest(name, names, n);
     if (nearest)
         cli_complain("there is no verb '%s'; did you mean '%s'?", name, nearest);

@@ -96,7 +96,8 @@ static bool merge_equal(az_ctx *az, tale_states *s)
     int64_t *place = memset(table->data, 0, slots * sizeof(int64_t)), kept = 0;
     for (int64_t i = 0; i < s->count; i++) {
         size_t slot = hash_cast(&s->item[i].cast) & (slots - 1);
-        while (place[slot] && memcmp(&s->item[place[slot] - 1].cast, &s->item[i].cast, sizeof(tale_cast))) slot = (slot + 1) & (slots - 1);
+        while (place[slot] && memcmp(&s->item[place[slot] - 1].cast, &s->item[i].cast, sizeof(tale_cast)) != 0)
+            slot = (slot + 1) & (slots - 1);
         bool fresh = place[slot] == 0;
         if (fresh) place[slot] = ++kept;
         join(s, place[slot] - 1, i, fresh);

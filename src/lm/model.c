@@ -421,7 +421,8 @@ int az_lm_block_tracked(const az_lm *lm, int block, az_tensor **slots[AZ_LM_BLOC
     int n = 0;
     for (const az_lm_part_names *names = lm->arch->parts; names->gguf; names++) {
         if (!az_lm_part_in_block(names->part)) continue;
-        for (int bias = 0; bias <= (names->bias != AZ_ABSENT); bias++) {
+        const int kinds = names->bias == AZ_ABSENT ? 1 : 2; /* the matrix, and its bias */
+        for (int bias = 0; bias < kinds; bias++) {
             const az_lm_slot slot = slot_at((az_lm *)lm, &(az_cursor){.at = names, .block = block, .bias = bias});
             if (!slot_is_filled(&slot) || (slot.weight && !az_weight_is_dense(*slot.weight))) continue;
             az_tensor **place = slot.weight ? &(*slot.weight)->part[0] : slot.vector;
