@@ -40,13 +40,20 @@ static int group_shift(plane p, int g)
     return p.bits * (g % span / p.apart);
 }
 
+/* Eight bytes at a time. */
 static void read_plane(plane p, const unsigned char *block, int up, int8_t *q)
 {
-    const int mask = (1 << p.bits) - 1;
-    for (int g = 0; g < GROUPS; g++, q += GROUP) {
+    const uint64_t mask = 0x0101010101010101u * ((1u << p.bits) - 1);
+    for (int g = 0; g < GROUPS; g++) {
         const unsigned char *from = block + group_bytes(p, g);
         const int shift = group_shift(p, g);
-        for (int l = 0; l < GROUP; l++) q[l] = (int8_t)(q[l] | (from[l] >> shift & mask) << up);
+        for (int l = 0; l < GROUP; l += 8, q += 8) {
+            uint64_t bytes, levels;
+            memcpy(&bytes, from + l, 8);
+            memcpy(&levels, q, 8);
+            levels |= (bytes >> shift & mask) << up;
+            memcpy(q, &levels, 8);
+        }
     }
 }
 
@@ -215,18 +222,11 @@ static void decode_k(const az_weight *w, int64_t first, int64_t n, float *out)
     }
 }
 
-static void matmul_q4_k(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y)
+static void matmul_k(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y)
 {
-    if (n <= AZ_FEW_K)
-        az_bytes_matmul(az, w, x, n, y, az_weight_kernels_here()->q4_k);
-    else
-        az_tiles_matmul(az, w, x, n, y);
-}
-
-static void matmul_q6_k(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y)
-{
-    if (n <= AZ_FEW_K)
-        az_bytes_matmul(az, w, x, n, y, az_weight_kernels_here()->q6_k);
+    az_rows_kernel *kernel = az_weight_kernels_here()->k[w->format->ggml_type - Q2_K];
+    if (kernel && n <= AZ_FEW_K)
+        az_bytes_matmul(az, w, x, n, y, kernel);
     else
         az_tiles_matmul(az, w, x, n, y);
 }
@@ -273,6 +273,7 @@ const az_format az_format_q2_k = {
     .block = AZ_K_BLOCK,
     .block_bytes = 84,
     .decode = decode_k,
+    .matmul = matmul_k,
     .encode = encode_q2_k,
     .check = az_check_blocks,
 };
@@ -285,6 +286,7 @@ const az_format az_format_q3_k = {
     .block = AZ_K_BLOCK,
     .block_bytes = 110,
     .decode = decode_k,
+    .matmul = matmul_k,
     .encode = encode_q3_k,
     .check = az_check_blocks,
 };
@@ -297,7 +299,7 @@ const az_format az_format_q4_k = {
     .block = AZ_K_BLOCK,
     .block_bytes = AZ_Q4_K_BYTES,
     .decode = decode_k,
-    .matmul = matmul_q4_k,
+    .matmul = matmul_k,
     .encode = encode_q4_k,
     .check = az_check_blocks,
 };
@@ -310,6 +312,7 @@ const az_format az_format_q5_k = {
     .block = AZ_K_BLOCK,
     .block_bytes = 176,
     .decode = decode_k,
+    .matmul = matmul_k,
     .encode = encode_q5_k,
     .check = az_check_blocks,
 };
@@ -322,7 +325,7 @@ const az_format az_format_q6_k = {
     .block = AZ_K_BLOCK,
     .block_bytes = AZ_Q6_K_BYTES,
     .decode = decode_k,
-    .matmul = matmul_q6_k,
+    .matmul = matmul_k,
     .encode = encode_q6_k,
     .check = az_check_blocks,
 };

@@ -65,8 +65,30 @@ static bool tile_room(az_ctx *az, const az_weight *w, int64_t *tile, float **roo
     return in_place || *room;
 }
 
+/* For few vectors: each row is decoded where it stays in the first cache, and multiplied at once. */
+static void decoded_rows_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y)
+{
+    enum { ROWS = 16 };
+    const az_columns columns = {.n = n, .cols = w->cols, .value = x};
+    az_scope_push(az);
+    float *rooms = scratch(az, az_threads(az), w->cols * (int64_t)sizeof *rooms);
+    if (rooms) {
+#pragma omp parallel for schedule(static, ROWS) num_threads(az_threads(az))
+        for (int64_t r = 0; r < w->rows; r++) {
+            float *row = rooms + omp_get_thread_num() * w->cols;
+            w->format->decode(w, r, 1, row);
+            az_weight_kernels_here()->f32(row, 1, &columns, y + r, w->rows);
+        }
+    }
+    az_scope_pop(az);
+}
+
 void az_tiles_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y)
 {
+    if (n <= AZ_FEW && w->format != &az_format_f32) {
+        decoded_rows_matmul(az, w, x, n, y);
+        return;
+    }
     int64_t tile;
     float *room;
     az_scope_push(az);
@@ -120,16 +142,16 @@ static bool round_columns(az_ctx *az, const float *x, int64_t n, int64_t cols, a
     int8_t *q = scratch(az, n, cols);
     float *scale = scratch(az, n * per_vector, sizeof *scale);
     int32_t *eights = scratch(az, n * per_vector, 8 * sizeof *eights);
-    float *total = scratch(az, n * per_vector, sizeof *total);
-    if (!q || !scale || !eights || !total) return false;
+    float *total = scratch(az, n * per_vector, sizeof *total), *halves = scratch(az, n * per_vector, 2 * sizeof *halves);
+    if (!q || !scale || !eights || !total || !halves) return false;
     const az_weight_kernels *kernels = az_weight_kernels_here();
 #pragma omp parallel for schedule(static) num_threads(az_threads(az)) if (n > AZ_FEW_ROUNDED)
     for (int64_t j = 0; j < n; j++) {
         const int64_t at = j * per_vector;
         kernels->round_to_bytes(x + j * cols, per_vector, q + j * cols, scale + at, eights + at * 8);
-        az_block_totals(per_vector, scale + at, eights + at * 8, total + at);
+        az_block_totals(per_vector, scale + at, eights + at * 8, total + at, halves + 2 * at);
     }
-    *rounded = (az_columns){.n = n, .cols = cols, .value = x, .q = q, .scale = scale, .eights = eights, .total = total};
+    *rounded = (az_columns){.n = n, .cols = cols, .value = x, .q = q, .scale = scale, .eights = eights, .total = total, .halves = halves};
     return true;
 }
 

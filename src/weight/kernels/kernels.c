@@ -1,12 +1,13 @@
 /* kernels.c - which set of kernels runs here. */
 #include "weight/kernels/kernels.h"
 
-void az_block_totals(int64_t blocks, const float *scale, const int32_t *eights, float *total)
+void az_block_totals(int64_t blocks, const float *scale, const int32_t *eights, float *total, float *halves)
 {
     for (int64_t b = 0; b < blocks; b++, eights += 8) {
-        int32_t sum = 0;
-        for (int i = 0; i < 8; i++) sum += eights[i];
-        total[b] = scale[b] * (float)(sum / 8);
+        const int32_t first = eights[0] + eights[1] + eights[2] + eights[3], second = eights[4] + eights[5] + eights[6] + eights[7];
+        halves[2 * b] = scale[b] * (float)(first / 8);
+        halves[2 * b + 1] = scale[b] * (float)(second / 8);
+        total[b] = scale[b] * (float)((first + second) / 8);
     }
 }
 

@@ -6,16 +6,17 @@
 
 #include "adze/base.h"
 
-/* n vectors of activations. Products with q8_0, q4_0, q4_k and q6_k use them rounded to bytes, block by block of 32: value = scale q within
+/* n vectors of activations. Products with formats of blocks use them rounded to bytes, block by block of 32: value = scale q within
  * scale / 2.
  */
 typedef struct az_columns {
     int64_t n, cols;
     const float *value;    /* [n, cols] */
-    const int8_t *q;       /* [n, cols], -127 .. 127; q, scale, eights and total are NULL for the other formats */
+    const int8_t *q;       /* [n, cols], -127 .. 127; q and what follows are NULL for the other formats */
     const float *scale;    /* [n, cols / 32]: largest magnitude of the block / 127; NaN when the block is not finite */
     const int32_t *eights; /* [n, cols / 32, 8]: 8 times the sum of each four consecutive q, what the offset of q4_0 contributes */
     const float *total;    /* [n, cols / 32]: scale times the sum of the block's q, what a minimum of 1 contributes */
+    const float *halves;   /* [n, cols / 32, 2]: the same for each half of the block */
 } az_columns;
 
 /* y[j y_stride + r] = row r of the weight . vector j, for r < count and j < x->n. `rows` points to the first of these rows. */
@@ -36,7 +37,8 @@ typedef struct az_panel_kernel {
 
 typedef struct az_weight_kernels {
     const char *name;
-    az_rows_kernel *f32, *f16, *bf16, *q8_0, *q4_0, *q4_k, *q6_k;
+    az_rows_kernel *f32, *f16, *bf16, *q8_0, *q4_0;
+    az_rows_kernel *k[5];                           /* q2_k .. q6_k; NULL: their rows are decoded instead */
     const az_panel_kernel *panel_q8_0, *panel_q4_0; /* NULL: many vectors are left to f32 tiles and BLAS */
     /* Rounds blocks * 32 values to q, scale and eights. */
     void (*round_to_bytes)(const float *value, int64_t blocks, int8_t *q, float *scale, int32_t *eights);
@@ -52,11 +54,11 @@ az_rows_kernel az_rows_q4_k_portable, az_rows_q6_k_portable;
 #if defined(__x86_64__)
 extern const az_weight_kernels az_weight_kernels_avx2;
 extern const az_panel_kernel az_panel_q8_0_avx2, az_panel_q4_0_avx2;
-az_rows_kernel az_rows_q4_k_avx2, az_rows_q6_k_avx2;
+az_rows_kernel az_rows_q2_k_avx2, az_rows_q3_k_avx2, az_rows_q4_k_avx2, az_rows_q5_k_avx2, az_rows_q6_k_avx2;
 #endif
 
-/* total from scale and eights, for a number of blocks. */
-void az_block_totals(int64_t blocks, const float *scale, const int32_t *eights, float *total);
+/* total and halves from scale and eights, for a number of blocks. */
+void az_block_totals(int64_t blocks, const float *scale, const int32_t *eights, float *total, float *halves);
 
 /* The fastest set that this processor runs. */
 const az_weight_kernels *az_weight_kernels_here(void);
