@@ -9,7 +9,7 @@
 
 enum { BYTES = 18 };
 
-static const int8_t level[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+const int8_t az_iq4_nl_levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
 static void decode_iq4_nl(const az_weight *w, int64_t first, int64_t n, float *out)
 {
@@ -19,16 +19,21 @@ static void decode_iq4_nl(const az_weight *w, int64_t first, int64_t n, float *o
         memcpy(&half, block, 2);
         const float d = az_f16_widen(half);
         for (int j = 0; j < AZ_BLOCK / 2; j++) {
-            out[i + j] = d * (float)level[block[2 + j] & 15];
-            out[i + j + 16] = d * (float)level[block[2 + j] >> 4];
+            out[i + j] = d * (float)az_iq4_nl_levels[block[2 + j] & 15];
+            out[i + j + 16] = d * (float)az_iq4_nl_levels[block[2 + j] >> 4];
         }
     }
+}
+
+static void matmul_iq4_nl(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y)
+{
+    az_blocks_matmul(az, w, x, n, y, az_weight_kernels_here()->iq4_nl);
 }
 
 static bool encode_block(const az_format *format, const float *x, const float *importance, unsigned char *out)
 {
     (void)format;
-    const az_levels levels = {.table = level};
+    const az_levels levels = {.table = az_iq4_nl_levels};
     az_block block;
     az_block_normalize(&block, x, importance, AZ_BLOCK);
     float d = az_fit_scale(block.value, block.weight, AZ_BLOCK, &levels).scale;
@@ -53,6 +58,7 @@ const az_format az_format_iq4_nl = {
     .block = AZ_BLOCK,
     .block_bytes = BYTES,
     .decode = decode_iq4_nl,
+    .matmul = matmul_iq4_nl,
     .encode = encode_iq4_nl,
     .check = az_check_blocks,
 };

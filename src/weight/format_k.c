@@ -224,11 +224,7 @@ static void decode_k(const az_weight *w, int64_t first, int64_t n, float *out)
 
 static void matmul_k(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y)
 {
-    az_rows_kernel *kernel = az_weight_kernels_here()->k[w->format->ggml_type - Q2_K];
-    if (kernel && n <= AZ_FEW_K)
-        az_bytes_matmul(az, w, x, n, y, kernel);
-    else
-        az_tiles_matmul(az, w, x, n, y);
+    az_blocks_matmul(az, w, x, n, y, az_weight_kernels_here()->k[w->format->ggml_type - Q2_K]);
 }
 
 static bool encode_block(const az_format *format, const float *x, const float *importance, unsigned char *out)

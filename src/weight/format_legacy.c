@@ -52,6 +52,13 @@ static void decode_legacy(const az_weight *w, int64_t first, int64_t n, float *o
     for (int64_t b = 0; b < n * per_row; b++) decode_block(layout, block + b * bytes, out + b * AZ_BLOCK);
 }
 
+static void matmul_legacy(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y)
+{
+    const az_weight_kernels *kernels = az_weight_kernels_here();
+    const int type = w->format->ggml_type;
+    az_blocks_matmul(az, w, x, n, y, type == Q4_1 ? kernels->q4_1 : type == Q5_0 ? kernels->q5_0 : kernels->q5_1);
+}
+
 static bool encode_block(const az_format *format, const float *x, const float *importance, unsigned char *out)
 {
     const legacy_layout layout = layout_of(format);
@@ -97,6 +104,7 @@ const az_format az_format_q4_1 = {
     .block = AZ_BLOCK,
     .block_bytes = 20,
     .decode = decode_legacy,
+    .matmul = matmul_legacy,
     .encode = encode_q4_1,
     .check = az_check_blocks,
 };
@@ -109,6 +117,7 @@ const az_format az_format_q5_0 = {
     .block = AZ_BLOCK,
     .block_bytes = 22,
     .decode = decode_legacy,
+    .matmul = matmul_legacy,
     .encode = encode_q5_0,
     .check = az_check_blocks,
 };
@@ -121,6 +130,7 @@ const az_format az_format_q5_1 = {
     .block = AZ_BLOCK,
     .block_bytes = 24,
     .decode = decode_legacy,
+    .matmul = matmul_legacy,
     .encode = encode_q5_1,
     .check = az_check_blocks,
 };

@@ -163,6 +163,14 @@ void az_bytes_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, 
     az_scope_pop(az);
 }
 
+void az_blocks_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y, az_rows_kernel *kernel)
+{
+    if (kernel && n <= AZ_FEW_BLOCKS)
+        az_bytes_matmul(az, w, x, n, y, kernel);
+    else
+        az_tiles_matmul(az, w, x, n, y);
+}
+
 /* Activations in groups, ready for panels. */
 typedef struct packed_vectors {
     int64_t n, groups, bytes, scales; /* vectors; groups of them; bytes and scales of a group */

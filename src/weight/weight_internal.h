@@ -12,15 +12,20 @@ extern const az_format az_format_f32, az_format_f64, az_format_f16, az_format_bf
 extern const az_format az_format_q8_0, az_format_q4_0, az_format_q4_1, az_format_q5_0, az_format_q5_1, az_format_iq4_nl;
 extern const az_format az_format_q2_k, az_format_q3_k, az_format_q4_k, az_format_q5_k, az_format_q6_k, az_format_q8_k;
 
+/* what the indices of iq4_nl stand for */
+extern const int8_t az_iq4_nl_levels[16];
+
 /* Products on f32 tiles through BLAS, for formats without their own. */
 void az_tiles_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y);
 void az_tiles_matmul_t(az_ctx *az, const az_weight *w, const float *g, int64_t n, float *gx);
 
 /* Products by a kernel of weight/kernels on x itself (worth it up to AZ_FEW vectors), or on x rounded to bytes (AZ_FEW_ROUNDED). The rows
  * of w->part[0] follow each other without gaps. */
-enum { AZ_FEW = 12, AZ_FEW_ROUNDED = 4, AZ_FEW_K = 16 };
+enum { AZ_FEW = 12, AZ_FEW_ROUNDED = 4, AZ_FEW_BLOCKS = 16 };
 void az_rows_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y, az_rows_kernel *kernel);
 void az_bytes_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y, az_rows_kernel *kernel);
+/* The latter for up to AZ_FEW_BLOCKS vectors when there is a kernel, else tiles. */
+void az_blocks_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y, az_rows_kernel *kernel);
 
 /* The same for many vectors, by panels. */
 void az_panels_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y, const az_panel_kernel *kernel);

@@ -38,7 +38,8 @@ typedef struct az_panel_kernel {
 typedef struct az_weight_kernels {
     const char *name;
     az_rows_kernel *f32, *f16, *bf16, *q8_0, *q4_0;
-    az_rows_kernel *k[5];                           /* q2_k .. q6_k; NULL: their rows are decoded instead */
+    az_rows_kernel *q4_1, *q5_0, *q5_1, *iq4_nl;    /* NULL: rows are decoded instead */
+    az_rows_kernel *k[5];                           /* q2_k .. q6_k, or NULL */
     const az_panel_kernel *panel_q8_0, *panel_q4_0; /* NULL: many vectors are left to f32 tiles and BLAS */
     /* Rounds blocks * 32 values to q, scale and eights. */
     void (*round_to_bytes)(const float *value, int64_t blocks, int8_t *q, float *scale, int32_t *eights);
@@ -54,6 +55,7 @@ az_rows_kernel az_rows_q4_k_portable, az_rows_q6_k_portable;
 #if defined(__x86_64__)
 extern const az_weight_kernels az_weight_kernels_avx2;
 extern const az_panel_kernel az_panel_q8_0_avx2, az_panel_q4_0_avx2;
+az_rows_kernel az_rows_q4_1_avx2, az_rows_q5_0_avx2, az_rows_q5_1_avx2, az_rows_iq4_nl_avx2;
 az_rows_kernel az_rows_q2_k_avx2, az_rows_q3_k_avx2, az_rows_q4_k_avx2, az_rows_q5_k_avx2, az_rows_q6_k_avx2;
 #endif
 
