@@ -49,6 +49,12 @@ bool az_tokenizer_write_json(az_ctx *az, const az_tokenizer *tokenizer, const ch
 /* SentencePiece's tokenizer.model (BPE and Unigram). */
 az_tokenizer *az_tokenizer_read_sentencepiece(az_ctx *az, const char *path);
 
+/* The prompt that a chat template makes of messages, a JSON list [{"role": "user", "content": "..."}, ...]. form: the name of a form
+ * (chatml, llama2, llama3, mistral, gemma, phi3, zephyr), the text of a template, or NULL = the model's own. Templates are written in
+ * Jinja; for, if, set, the filters, tests and methods that published ones use are known, others are errors that name them, as is what a
+ * template refuses. Tokenize the prompt with AZ_PARSE_SPECIAL and without AZ_ADD_BOS when it begins with BOS. tokenizer may be NULL. */
+char *az_chat_render(az_ctx *az, const az_tokenizer *tokenizer, const char *form, const char *messages, bool add_generation_prompt);
+
 /* ---- the model --------------------------------------------------------------------------------------------------------------- */
 
 typedef struct az_lm_arch az_lm_arch;   /* a row of the architecture table, src/lm/arch.h */
