@@ -78,6 +78,7 @@ typedef struct az_lm_linear {
 
 typedef struct az_lm_block {
     az_lm_norm attn_norm, mlp_norm;
+    az_lm_norm q_norm, k_norm;          /* [head_dim], of each head before rotation; NULL weights in most architectures */
     az_lm_linear q, k, v, o, gate, up, down;
 } az_lm_block;
 
@@ -86,6 +87,7 @@ typedef struct az_lm {
     az_lm_config config;
     az_weight *embedding;               /* [vocabulary, width] */
     az_weight *position;                /* learned positions [context, width], or NULL */
+    az_lm_norm embed_norm;              /* of the embedding; a NULL weight in most architectures */
     az_lm_block *block;                 /* [config.blocks] */
     az_lm_norm final_norm;
     az_lm_linear head;                  /* head.weight == embedding when tied */

@@ -23,12 +23,15 @@ typedef enum az_position_kind {
 typedef enum az_lm_part {
     AZ_PART_EMBEDDING,
     AZ_PART_POSITION,
+    AZ_PART_EMBED_NORM,
     AZ_PART_FINAL_NORM,
     AZ_PART_HEAD,
     AZ_PART_ATTN_NORM,
     AZ_PART_Q,
     AZ_PART_K,
     AZ_PART_V,
+    AZ_PART_Q_NORM, /* of each head, before rotation */
+    AZ_PART_K_NORM,
     AZ_PART_O,
     AZ_PART_MLP_NORM,
     AZ_PART_GATE,
@@ -39,7 +42,8 @@ typedef enum az_lm_part {
 
 typedef enum az_presence { AZ_ABSENT, AZ_OPTIONAL, AZ_REQUIRED } az_presence;
 
-/* Names are without ".weight" and ".bias"; %d stands for the block. */
+/* Names are without ".weight" and ".bias"; %d stands for the block. Parts of a block that share a name lie in one tensor, the rows of one
+ * below those of the other. */
 typedef struct az_lm_part_names {
     az_lm_part part;
     az_presence weight, bias;
@@ -51,7 +55,8 @@ struct az_lm_arch {
     const char *name; /* general.architecture of GGUF, and the prefix of its keys */
     az_norm_kind norm;
     az_mlp_kind mlp;
-    az_position_kind position;     /* of the tensors as GGUF stores them */
+    az_position_kind position;
+    bool pairs_in_gguf;            /* GGUF stores the rows of q and k so that neighbours turn together */
     bool parallel;                 /* x + attn(norm x) + mlp(norm x) instead of one after the other */
     double embedding_scale_power;  /* the embedding is multiplied by width to this power; 0 = not */
     int64_t position_offset;       /* learned positions: the row of position 0 */
@@ -59,10 +64,16 @@ struct az_lm_arch {
     const az_lm_part_names *parts; /* in the order of the forward pass; ends with an entry whose gguf is NULL */
 };
 
-/* NULL when the table has no such row. */
+/* NULL when the table has no such row. Of two rows of one name (q and k in the order of neighbours, or of halves) the one that GGUF means.
+ */
 const az_lm_arch *az_lm_arch_by_name(const char *name);
+/* The row of that name whose q and k are in the order of Hugging Face: halves, where they turn at all. */
+const az_lm_arch *az_lm_arch_by_halves(const char *name);
 /* "llama, qwen2, ...", for messages. */
 const char *az_lm_arch_names(az_ctx *az);
+/* Whether q and k change the order of their rows on the way to a GGUF file or to a Hugging Face folder. */
+bool az_lm_arch_reorders_gguf(const az_lm_arch *arch);
+bool az_lm_arch_reorders_huggingface(const az_lm_arch *arch);
 /* adze's own name of a part: "attn.q". Inside blocks it stands behind "blocks.<i>.". */
 const char *az_lm_part_name(az_lm_part part);
 

@@ -180,6 +180,8 @@ static az_tensor *attend(az_ctx *az, const az_pass *pass, const az_lm_block *blo
     az_tensor *q = split_heads(az, pass, apply_linear(az, pass, &block->q, x), c->heads);
     az_tensor *k = split_heads(az, pass, apply_linear(az, pass, &block->k, x), c->kv_heads);
     az_tensor *v = split_heads(az, pass, apply_linear(az, pass, &block->v, x), c->kv_heads);
+    if (block->q_norm.weight) q = apply_norm(az, pass, &block->q_norm, q);
+    if (block->k_norm.weight) k = apply_norm(az, pass, &block->k_norm, k);
     q = rotate(az, pass, q);
     k = rotate(az, pass, k);
     if (pass->run.cache) {
@@ -276,6 +278,7 @@ static az_tensor *embed(az_ctx *az, const az_pass *pass)
         for (int64_t i = 0; p && i < pass->tokens; i++) p[i] += (int32_t)lm->arch->position_offset;
         x = az_add(az, x, az_weight_gather(az, lm->position, shifted ? shifted : row));
     }
+    if (lm->embed_norm.weight) x = apply_norm(az, pass, &lm->embed_norm, x);
     return at_site(az, pass, x, "embed");
 }
 

@@ -21,18 +21,24 @@ az_lm *az_lm_initialised(az_ctx *az, const az_lm_arch *arch, const az_lm_config 
 typedef struct az_lm_slot {
     const char *name;        /* "blocks.3.attn.q.weight" */
     const char *gguf;        /* "blk.3.attn_q.weight" */
-    const char *huggingface; /* "model.layers.3.self_attn.q_proj.weight", or NULL */
+    const char *huggingface; /* "model.layers.3.self_attn.q_proj.weight" */
     az_lm_part part;
     int block; /* -1 outside blocks */
     bool bias, required;
     az_weight **weight;
     az_tensor **vector;
     int64_t rows, cols; /* shape of the matrix; a vector has `rows` entries */
+    /* The tensors of the files may hold other places too: theirs has gguf_rows rows, of which this one begins at gguf_row. */
+    int64_t gguf_row, gguf_rows, huggingface_row, huggingface_rows;
 } az_lm_slot;
 
 /* Every place that the architecture knows, filled or not, in the order of the forward pass, in the current scope. The head is among them
  * also when it is tied (its *weight is then the embedding, or NULL before az_lm_complete). Returns their number. */
 int az_lm_slots(az_ctx *az, az_lm *lm, az_lm_slot **slots);
+
+/* The rows [rows, ...] of q or k (or of their biases) in the other order for rotary embedding: from halves to pairs, if that is how the
+ * model has them, or back. Other places are returned as they are. The bytes of an encoded matrix do as well as its values. */
+const az_tensor *az_lm_reorder_rows(az_ctx *az, const az_lm *lm, const az_lm_slot *slot, const az_tensor *rows);
 
 /* Puts a weight or vector of the right shape into its place: a header of the model's arena that shares the data. */
 bool az_lm_attach_weight(az_ctx *az, az_lm *lm, const az_lm_slot *slot, const az_weight *weight);

@@ -1,5 +1,5 @@
 /* load.c - opens a model file: what kind it is, its name, its tokenizer, and who owns the map. */
-#include "lm/load.h"
+#include "lm/huggingface.h"
 
 #include <string.h>
 
@@ -19,7 +19,7 @@ static bool refuse_other_kinds(az_ctx *az, const unsigned char *data, size_t siz
         size_t at, length;
     } kinds[] = {
         {"PK\3\4", "this is a PyTorch (zip) file; convert the model to GGUF", 0, 4},
-        {"{\"", "this looks like a safetensors file; convert the model to GGUF", 8, 2},
+        {"{\"", "this looks like a safetensors file; give the folder that holds it and its config.json", 8, 2},
         {"24ka", "llama2.c checkpoints of version 1 and later are not read; export version 0 (--version 0) or convert to GGUF", 0, 4},
         {"lmgg", "this is a GGML file of 2023; convert the model to GGUF", 0, 4},
         {"tjgg", "this is a GGJT file of 2023; convert the model to GGUF", 0, 4},
@@ -62,6 +62,12 @@ static int folder_length(const char *path)
 
 static const char *stem(az_ctx *az, const char *path)
 {
+    if (az_is_folder(path)) { /* its own name, without the slashes that may follow it */
+        size_t end = strlen(path);
+        while (end > 1 && path[end - 1] == '/') end--;
+        path = az_format_text(az, "%.*s", (int)end, path);
+        return path ? path + folder_length(path) : NULL;
+    }
     const char *file = path + folder_length(path), *dot = strrchr(file, '.');
     return az_format_text(az, "%.*s", (int)(dot && dot != file ? (size_t)(dot - file) : strlen(file)), file);
 }
@@ -91,7 +97,7 @@ static bool settle(az_ctx *az, az_lm *lm, az_arena *file, const char *path)
     if (owned) *owned = (owned_arena){.az = az, .arena = file};
     const bool good = owned && az_on_leave(az, free_owned, owned);
     lm->name = good ? stem(az, path) : NULL;
-    if (good && !lm->tokenizer && !lm->metadata) lm->tokenizer = tokenizer_beside(az, path, lm->config.vocabulary);
+    if (good && !lm->tokenizer && !lm->metadata && !az_is_folder(path)) lm->tokenizer = tokenizer_beside(az, path, lm->config.vocabulary);
     az_arena_leave(az);
     if (!owned) az_arena_free(az, file);
     return az_ok(az);
@@ -103,10 +109,16 @@ az_lm *az_lm_load(az_ctx *az, const char *path)
     az_arena *file = az_arena_new(az); /* older than the model's own arena, so that closing the context frees it later */
     if (!file) return NULL;
     az_arena_enter(az, file);
-    const az_map *map = az_map_file(az, path);
-    az_lm *lm = map ? az_lm_from_bytes(az, map->data, map->size) : NULL;
+    az_lm *lm = NULL;
+    if (az_is_folder(path)) {
+        lm = az_lm_from_folder(az, path);
+        az_fail_context(az, "reading the folder '%s'", path);
+    } else {
+        const az_map *map = az_map_file(az, path);
+        lm = map ? az_lm_from_bytes(az, map->data, map->size) : NULL;
+        if (map) az_fail_context(az, "reading '%s'", path);
+    }
     az_arena_leave(az);
-    if (map) az_fail_context(az, "reading '%s'", path);
     if (lm && settle(az, lm, file, path)) return lm;
     if (lm)
         az_lm_free(az, lm);

@@ -56,6 +56,9 @@ static bool read_config(az_ctx *az, const az_gguf *gguf, const az_lm_arch *arch,
     const char *eps = arch->norm == AZ_NORM_RMS ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon";
     az_gguf_real(arch_key(az, gguf, arch, eps), &config->norm_eps);
     az_gguf_real(arch_key(az, gguf, arch, "rope.freq_base"), &config->rope_theta);
+    bool parallel = true;
+    az_gguf_bool(arch_key(az, gguf, arch, "use_parallel_residual"), &parallel);
+    if (arch->parallel && !parallel) return az_fail(az, AZ_BAD_INPUT, "%s without parallel residuals is not known", arch->name);
     const az_gguf_tensor *embedding = az_gguf_find_tensor(gguf, "token_embd.weight");
     if (!embedding || embedding->rank != 2)
         return az_fail(az, AZ_BAD_INPUT, "tensor 'token_embd.weight' is %s",
@@ -93,27 +96,29 @@ static bool unreadable(az_ctx *az, const az_gguf_tensor *tensor, const char *wan
 
 static bool attach_matrix(az_ctx *az, az_lm *lm, const az_lm_slot *slot, const az_gguf_tensor *tensor)
 {
-    if (tensor->rank != 2 || tensor->shape[0] != (uint64_t)slot->cols || tensor->shape[1] != (uint64_t)slot->rows)
+    if (tensor->rank != 2 || tensor->shape[0] != (uint64_t)slot->cols || tensor->shape[1] != (uint64_t)slot->gguf_rows)
         return az_fail(az, AZ_BAD_INPUT, "tensor '%s' must have the shape {%lld, %lld}, but has rank %d and begins {%llu, %llu}",
-                       slot->gguf, (long long)slot->cols, (long long)slot->rows, tensor->rank, (unsigned long long)tensor->shape[0],
+                       slot->gguf, (long long)slot->cols, (long long)slot->gguf_rows, tensor->rank, (unsigned long long)tensor->shape[0],
                        (unsigned long long)tensor->shape[1]);
     const az_format *format = az_format_by_ggml((int)tensor->type);
     if (!format) return unreadable(az, tensor, "as a matrix");
     az_dtype dtype = AZ_U8;
     const bool dense = dense_type(tensor->type, &dtype);
     const int64_t row = dense ? slot->cols : slot->cols / format->block * format->block_bytes;
-    az_tensor *part = az_lm_view(az, dtype, 2, (const int64_t[]){slot->rows, row}, tensor->data);
+    const char *data = (const char *)tensor->data + (size_t)(slot->gguf_row * row) * az_dtype_size(dtype);
+    az_tensor *part = az_lm_view(az, dtype, 2, (const int64_t[]){slot->rows, row}, data);
     return part && az_lm_attach_weight(az, lm, slot, az_weight_from_parts(az, format, slot->rows, slot->cols, &part));
 }
 
 static bool attach_vector(az_ctx *az, az_lm *lm, const az_lm_slot *slot, const az_gguf_tensor *tensor)
 {
     az_dtype dtype;
-    if (tensor->rank != 1 || tensor->shape[0] != (uint64_t)slot->rows)
+    if (tensor->rank != 1 || tensor->shape[0] != (uint64_t)slot->gguf_rows)
         return az_fail(az, AZ_BAD_INPUT, "tensor '%s' must be a vector of %lld values, but has rank %d and begins {%llu}", slot->gguf,
-                       (long long)slot->rows, tensor->rank, (unsigned long long)tensor->shape[0]);
+                       (long long)slot->gguf_rows, tensor->rank, (unsigned long long)tensor->shape[0]);
     if (!dense_type(tensor->type, &dtype)) return unreadable(az, tensor, "as a vector");
-    az_tensor *view = az_lm_view(az, dtype, 1, &slot->rows, tensor->data);
+    const char *data = (const char *)tensor->data + (size_t)slot->gguf_row * az_dtype_size(dtype);
+    az_tensor *view = az_lm_view(az, dtype, 1, &slot->rows, data);
     return az_lm_attach_vector(az, lm, slot, dtype == AZ_F32 ? view : az_cast(az, view, AZ_F32));
 }
 

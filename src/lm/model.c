@@ -64,9 +64,12 @@ static az_cursor cursor_start(const az_lm *lm)
 static az_lm_norm *norm_of(az_lm *lm, az_lm_part part, int block)
 {
     switch (part) {
+    case AZ_PART_EMBED_NORM: return &lm->embed_norm;
     case AZ_PART_FINAL_NORM: return &lm->final_norm;
     case AZ_PART_ATTN_NORM: return &lm->block[block].attn_norm;
     case AZ_PART_MLP_NORM: return &lm->block[block].mlp_norm;
+    case AZ_PART_Q_NORM: return &lm->block[block].q_norm;
+    case AZ_PART_K_NORM: return &lm->block[block].k_norm;
     default: return NULL;
     }
 }
@@ -98,6 +101,8 @@ static void shape_of(const az_lm *lm, az_lm_part part, int64_t *rows, int64_t *c
     case AZ_PART_Q: *rows = q; break;
     case AZ_PART_K:
     case AZ_PART_V: *rows = kv; break;
+    case AZ_PART_Q_NORM:
+    case AZ_PART_K_NORM: *rows = c->head_dim; break;
     case AZ_PART_O: *rows = c->width, *cols = q; break;
     case AZ_PART_GATE:
     case AZ_PART_UP: *rows = c->hidden; break;
@@ -162,6 +167,19 @@ static const char *full_name(az_ctx *az, const char *stem, const az_lm_slot *slo
     return az_format_text(az, "%s.%s", name ? name : "", slot->bias ? "bias" : "weight");
 }
 
+/* Places that share a tensor are near each other in the list: finds which rows of it belong to slot i. */
+static void find_rows(az_lm_slot *slots, int n, int i)
+{
+    enum { NEAR = 4 }; /* from the weight of q to the weight of v, with the biases between */
+    az_lm_slot *slot = &slots[i];
+    slot->gguf_rows = slot->gguf_row = slot->huggingface_rows = slot->huggingface_row = 0;
+    for (int j = i > NEAR ? i - NEAR : 0; j < n && j <= i + NEAR; j++) {
+        const int64_t rows = slots[j].rows;
+        if (strcmp(slots[j].gguf, slot->gguf) == 0) slot->gguf_rows += rows, slot->gguf_row += j < i ? rows : 0;
+        if (strcmp(slots[j].huggingface, slot->huggingface) == 0) slot->huggingface_rows += rows, slot->huggingface_row += j < i ? rows : 0;
+    }
+}
+
 int az_lm_slots(az_ctx *az, az_lm *lm, az_lm_slot **slots)
 {
     *slots = NULL;
@@ -181,7 +199,9 @@ int az_lm_slots(az_ctx *az, az_lm *lm, az_lm_slot **slots)
         slot.huggingface = full_name(az, c.at->huggingface, &slot);
         (*slots)[i++] = slot;
     }
-    return az_ok(az) ? n : 0;
+    if (!az_ok(az)) return 0;
+    for (i = 0; i < n; i++) find_rows(*slots, n, i);
+    return n;
 }
 
 /* ---- putting a model together ---- */

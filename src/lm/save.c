@@ -3,8 +3,10 @@
  * A model that came out of a GGUF file keeps the file's keys, their encoding and the order of keys and tensors; what the model itself knows
  * better (sizes, vocabulary) replaces what the file said. Saving an unchanged model thus gives the same file again. */
 #include "lm/load.h"
+#include "lm/rope_scaling.h"
 #include "lm/tokenizer.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +16,22 @@
 static bool put_assumed(az_gguf_writer *writer, const char *name, int64_t value, int64_t assumed)
 {
     return (value == assumed && !az_gguf_has(writer, name)) || az_gguf_put_integer(writer, name, value);
+}
+
+static bool put_flag(az_ctx *az, az_gguf_writer *writer, const char *arch, const char *name)
+{
+    const char *key = az_format_text(az, "%s.%s", arch, name);
+    return key && az_gguf_put_bool(writer, key, true);
+}
+
+/* One factor for all rotary frequencies. */
+static bool put_rope_scaling(az_ctx *az, az_gguf_writer *writer, const az_lm *lm)
+{
+    const float *divisor = az_f32(az_rope_divisors(az, lm));
+    if (!divisor || divisor[0] == 1) return az_ok(az);
+    const char *type = az_format_text(az, "%s.rope.scaling.type", lm->arch->name);
+    const char *factor = az_format_text(az, "%s.rope.scaling.factor", lm->arch->name);
+    return factor && type && az_gguf_put_string(writer, type, az_text_of("linear")) && az_gguf_put_real(writer, factor, (double)divisor[0]);
 }
 
 static bool put_config(az_ctx *az, az_gguf_writer *writer, const az_lm *lm)
@@ -42,6 +60,8 @@ static bool put_config(az_ctx *az, az_gguf_writer *writer, const az_lm *lm)
         const char *name = az_format_text(az, "%s.%s", arch, integers[i].name);
         if (!name || !put_assumed(writer, name, integers[i].value, integers[i].assumed)) return false;
     }
+    if (lm->arch->parallel && !put_flag(az, writer, arch, "use_parallel_residual")) return false;
+    if (!lm->metadata && !put_rope_scaling(az, writer, lm)) return false;
     const bool rms = lm->arch->norm == AZ_NORM_RMS;
     const char *eps = az_format_text(az, "%s.attention.layer_norm_%sepsilon", arch, rms ? "rms_" : "");
     const char *theta = az_format_text(az, "%s.rope.freq_base", arch);
@@ -82,7 +102,9 @@ static bool put_keys(az_ctx *az, az_gguf_writer *writer, const az_lm *lm, const 
 
 /* One tensor to be written: a matrix in a format, a vector, or bytes of the original file. */
 typedef struct output {
-    const az_lm_slot *slot;         /* NULL for a tensor of the file that the model has no place for */
+    const az_lm_slot *slot;         /* NULL for a tensor that the model has no place for */
+    const az_lm_slot *end;          /* behind the last place that may share the tensor with slot */
+    const az_tensor *divisors;      /* of the rotary frequencies, when they are what is written */
     const az_gguf_tensor *original; /* of the same name in the file, or NULL */
     const az_format *format;        /* of a matrix */
     int64_t order;
@@ -105,6 +127,15 @@ static int by_order(const void *a, const void *b)
     return (x->order > y->order) - (x->order < y->order);
 }
 
+/* The divisors of the rotary frequencies, when they are not all the same (a single one is a key). */
+static const az_tensor *uneven_divisors(az_ctx *az, const az_lm *lm)
+{
+    const az_tensor *divisors = az_rope_divisors(az, lm);
+    for (int64_t i = 1; divisors && i < az_count(divisors); i++)
+        if (fabsf(az_f32(divisors)[i] / az_f32(divisors)[0] - 1) > 1e-5f) return divisors;
+    return NULL;
+}
+
 /* Which tensors are written, in the order of the original file; what is new comes last. Returns their number, -1 on errors. */
 static int list_outputs(az_ctx *az, az_lm *lm, const az_format *format, output **list)
 {
@@ -118,8 +149,12 @@ static int list_outputs(az_ctx *az, az_lm *lm, const az_format *format, output *
         const az_lm_slot *slot = &slots[i];
         if (!(slot->weight ? (const void *)*slot->weight : *slot->vector)) continue;
         if (slot->part == AZ_PART_HEAD && slot->weight && *slot->weight == lm->embedding) continue;
+        if (slot->gguf_row > 0) continue; /* written with the first place of its tensor */
         output *o = &outputs[count++];
-        *o = (output){.slot = slot, .original = file ? az_gguf_find_tensor(file, slot->gguf) : NULL, .order = INT32_MAX + (int64_t)i};
+        *o = (output){.slot = slot,
+                      .end = slots + n,
+                      .original = file ? az_gguf_find_tensor(file, slot->gguf) : NULL,
+                      .order = INT32_MAX + (int64_t)i};
         if (o->original) o->order = o->original - file->tensor;
         if (!slot->weight) continue;
         o->format = choose_format(slot, format);
@@ -130,8 +165,10 @@ static int list_outputs(az_ctx *az, az_lm *lm, const az_format *format, output *
             return -1;
         }
     }
-    const az_gguf_tensor *divisors = file ? az_gguf_find_tensor(file, "rope_freqs.weight") : NULL;
-    if (divisors) outputs[count++] = (output){.original = divisors, .order = divisors - file->tensor};
+    const az_gguf_tensor *original = file ? az_gguf_find_tensor(file, "rope_freqs.weight") : NULL;
+    const az_tensor *divisors = file ? NULL : uneven_divisors(az, lm);
+    if (original) outputs[count++] = (output){.original = original, .order = original - file->tensor};
+    if (divisors) outputs[count++] = (output){.divisors = divisors, .order = -1};
     if (odd > 0) az_note(az, "%d matrices have rows that are no multiple of %lld and stay f16", odd, (long long)format->block);
     qsort(outputs, (size_t)count, sizeof *outputs, by_order);
     *list = outputs;
@@ -141,25 +178,41 @@ static int list_outputs(az_ctx *az, az_lm *lm, const az_format *format, output *
 static bool declare(az_gguf_writer *writer, const output *o)
 {
     const az_lm_slot *slot = o->slot;
+    if (o->divisors) return az_gguf_declare(writer, az_text_of("rope_freqs.weight"), 1, &(uint64_t){(uint64_t)az_count(o->divisors)}, 0);
     if (!slot) return az_gguf_declare(writer, o->original->name, o->original->rank, o->original->shape, o->original->type);
-    const uint64_t matrix[] = {(uint64_t)slot->cols, (uint64_t)slot->rows};
+    const uint64_t matrix[] = {(uint64_t)slot->cols, (uint64_t)slot->gguf_rows};
     if (slot->weight) return az_gguf_declare(writer, az_text_of(slot->gguf), 2, matrix, (uint32_t)o->format->ggml_type);
     return az_gguf_declare(writer, az_text_of(slot->gguf), 1, &matrix[1], 0);
 }
 
-static bool write_tensor(az_ctx *az, az_gguf_writer *writer, const output *o)
+/* The rows of one place as they go into the file: bytes of a matrix in the format, or f32 of a vector. */
+static const az_tensor *encoded_rows(az_ctx *az, const az_lm *lm, const az_lm_slot *slot, const az_format *format)
 {
-    if (!o->slot) return az_gguf_write(writer, o->original->data, o->original->bytes);
-    const az_tensor *data;
-    if (o->slot->weight) {
-        const az_weight *w = *o->slot->weight;
-        if (w->format != o->format) w = az_weight_encode(az, w, o->format, NULL);
-        data = w ? w->part[0] : NULL;
+    const az_tensor *rows;
+    if (slot->weight) {
+        const az_weight *w = *slot->weight;
+        if (w && w->format != format) w = az_weight_encode(az, w, format, NULL);
+        rows = w ? w->part[0] : NULL;
     } else {
-        data = *o->slot->vector;
-        if (data->dtype != AZ_F32) data = az_cast(az, data, AZ_F32);
+        rows = *slot->vector;
+        if (rows && rows->dtype != AZ_F32) rows = az_cast(az, rows, AZ_F32);
     }
-    data = data ? az_contiguous(az, data) : NULL;
+    if (az_lm_arch_reorders_gguf(lm->arch)) rows = az_lm_reorder_rows(az, lm, slot, rows);
+    return rows ? az_contiguous(az, rows) : NULL;
+}
+
+static bool write_tensor(az_ctx *az, az_gguf_writer *writer, const az_lm *lm, const output *o)
+{
+    if (o->divisors) return az_gguf_write(writer, o->divisors->data, (size_t)az_count(o->divisors) * sizeof(float));
+    if (!o->slot) return az_gguf_write(writer, o->original->data, o->original->bytes);
+    az_tensor *part[3];
+    int parts = 0;
+    for (const az_lm_slot *slot = o->slot; slot < o->end && parts < 3; slot++) {
+        if (strcmp(slot->gguf, o->slot->gguf) != 0) continue;
+        part[parts] = (az_tensor *)(uintptr_t)encoded_rows(az, lm, slot, o->format);
+        if (!part[parts++] || slot->gguf_row + slot->rows == slot->gguf_rows) break;
+    }
+    const az_tensor *data = parts == 1 ? part[0] : az_concat(az, part, parts, 0);
     if (data) return az_gguf_write(writer, data->data, (size_t)az_count(data) * az_dtype_size(data->dtype));
     az_fail_context(az, "writing '%s'", o->slot->name);
     return false;
@@ -175,7 +228,7 @@ static bool save(az_ctx *az, az_lm *lm, const char *path, const az_format *forma
         if (!declare(writer, &list[i])) return false;
     for (int i = 0; i < n; i++) {
         az_scope_push(az);
-        const bool good = write_tensor(az, writer, &list[i]);
+        const bool good = write_tensor(az, writer, lm, &list[i]);
         az_scope_pop(az);
         if (!good) return false;
     }

@@ -61,7 +61,7 @@ static az_lm_arch *variant_arch(az_ctx *az, const az_variant *v)
     az_lm_arch *arch = az_alloc(az, sizeof *arch);
     int n = 0;
     if (v->position == AZ_POSITION_LEARNED)
-        parts[n++] = (az_lm_part_names){AZ_PART_POSITION, AZ_REQUIRED, AZ_ABSENT, "position_embd", NULL};
+        parts[n++] = (az_lm_part_names){AZ_PART_POSITION, AZ_REQUIRED, AZ_ABSENT, "position_embd", "wpe"};
     for (; llama->gguf; llama++) {
         if (llama->part == AZ_PART_GATE && v->mlp != AZ_MLP_SWIGLU && v->mlp != AZ_MLP_GEGLU) continue;
         parts[n] = *llama;
