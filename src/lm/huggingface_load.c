@@ -1,6 +1,5 @@
 /* huggingface_load.c - a folder as a model. Matrices stay views of the mapped files, except where a family stores them in another shape. */
 #include "lm/huggingface.h"
-#include "lm/tokenizer.h"
 
 #include <fnmatch.h>
 #include <stdlib.h>

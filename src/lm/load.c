@@ -1,5 +1,6 @@
 /* load.c - opens a model file: what kind it is, its name, its tokenizer, and who owns the map. */
 #include "lm/huggingface.h"
+#include "lm/tokenizer.h"
 
 #include <string.h>
 
@@ -97,7 +98,13 @@ static bool settle(az_ctx *az, az_lm *lm, az_arena *file, const char *path)
     if (owned) *owned = (owned_arena){.az = az, .arena = file};
     const bool good = owned && az_on_leave(az, free_owned, owned);
     lm->name = good ? stem(az, path) : NULL;
-    if (good && !lm->tokenizer && !lm->metadata && !az_is_folder(path)) lm->tokenizer = tokenizer_beside(az, path, lm->config.vocabulary);
+    if (good && az_is_folder(path))
+        lm->tokenizer = az_tokenizer_read_folder(az, path);
+    else if (good && !lm->tokenizer && !lm->metadata)
+        lm->tokenizer = tokenizer_beside(az, path, lm->config.vocabulary);
+    if (lm->tokenizer && az_vocabulary(lm->tokenizer) > lm->config.vocabulary)
+        az_fail(az, AZ_BAD_INPUT, "the tokenizer of '%s' has %lld tokens, but the embedding only %lld rows", path,
+                (long long)az_vocabulary(lm->tokenizer), (long long)lm->config.vocabulary);
     az_arena_leave(az);
     if (!owned) az_arena_free(az, file);
     return az_ok(az);

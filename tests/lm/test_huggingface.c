@@ -62,3 +62,45 @@ Test(huggingface, capp_gpt2_gives_its_stored_logits_and_continuations)
     json_decref(cases);
     az_close(az);
 }
+
+/* ---- every family against PyTorch ---- */
+
+static const char *const families[] = {"llama", "llama3", "mistral", "qwen2", "qwen3", "phi3", "gemma", "gpt2", "gpt_neox", "opt", "bloom"};
+enum { FAMILIES = sizeof families / sizeof *families };
+
+static const char *family_folder(az_ctx *az, int i)
+{
+    return az_format_text(az, "%s/tests/fixtures/architectures/%s", ADZE_SOURCE_DIR, families[i]);
+}
+
+/* The logits of the model are the stored ones. */
+static void expect_reference(az_ctx *az, const az_lm *lm, int i, const char *what)
+{
+    json_t *reference = json_load_file(az_format_text(az, "%s/reference.json", family_folder(az, i)), 0, NULL);
+    cr_assert_not_null(reference);
+    const az_tokens tokens = tokens_of(az, json_object_get(reference, "tokens"));
+    const json_t *logits = json_object_get(reference, "logits");
+    cr_assert_eq((int64_t)json_array_size(logits), tokens.n * lm->config.vocabulary);
+    expect_near(logits_of(az, lm, tokens), logits, 1e-4, az_format_text(az, "%s %s", families[i], what));
+    json_decref(reference);
+}
+
+Test(huggingface, every_family_gives_the_logits_of_its_equations)
+{
+    for (int i = 0; i < FAMILIES; i++) {
+        az_ctx *az = az_open(NULL);
+        expect_reference(az, load(az, family_folder(az, i)), i, "as a folder");
+        az_close(az);
+    }
+}
+
+Test(huggingface, gguf_keeps_the_logits_of_every_family)
+{
+    for (int i = 0; i < FAMILIES; i++) {
+        az_ctx *az = az_open(NULL);
+        const char *path = test_path(az, test_folder(az), "family.gguf");
+        cr_assert(az_lm_save(az, load(az, family_folder(az, i)), path, NULL), "%s", az_error(az));
+        expect_reference(az, load(az, path), i, "as GGUF");
+        az_close(az);
+    }
+}
