@@ -64,6 +64,11 @@ typedef struct az_lm_config {
     double norm_eps, rope_theta;
     int64_t rope_dims;                  /* turned dimensions of each head */
     int64_t window;                     /* sliding attention window, 0 = none */
+    int64_t window_pattern;             /* every window_pattern-th block has no window; 0 = all have it */
+    double rope_theta_local;            /* of the blocks with a window; 0 = rope_theta */
+    double attention_scale;             /* of the scores; 0 = 1/sqrt(head_dim) */
+    double attention_softcap, logit_softcap; /* x becomes cap tanh(x / cap); 0 = x stays */
+    int64_t experts, experts_used;      /* mixture of experts; 0 = none */
     bool tied;                          /* the head is the embedding */
 } az_lm_config;
 
@@ -76,10 +81,15 @@ typedef struct az_lm_linear {
     int block;                          /* -1 for the head */
 } az_lm_linear;
 
+typedef struct az_lm_mlp { az_lm_linear gate, up, down; } az_lm_mlp;
+
 typedef struct az_lm_block {
     az_lm_norm attn_norm, mlp_norm;
+    az_lm_norm attn_post_norm, mlp_post_norm; /* of what is added to the residual stream; NULL weights in most architectures */
     az_lm_norm q_norm, k_norm;          /* [head_dim], of each head before rotation; NULL weights in most architectures */
-    az_lm_linear q, k, v, o, gate, up, down;
+    az_lm_linear q, k, v, o, gate, up, down; /* gate, up and down have no weight in a mixture of experts */
+    az_lm_linear router;                /* [experts, width], in a mixture of experts */
+    az_lm_mlp *expert;                  /* [config.experts], or NULL */
 } az_lm_block;
 
 typedef struct az_lm {
@@ -92,6 +102,7 @@ typedef struct az_lm {
     az_lm_norm final_norm;
     az_lm_linear head;                  /* head.weight == embedding when tied */
     az_tensor *rope_frequency;          /* [rope_dims / 2], f32; NULL without rotary embedding */
+    az_tensor *rope_frequency_local;    /* of the blocks with a window; NULL = the same */
     az_tokenizer *tokenizer;            /* NULL for a file that brings none */
     const char *name;                   /* file name without folder and ending */
     struct az_lm_metadata *metadata;    /* what else the file said, kept for writing it again */
@@ -146,7 +157,8 @@ size_t az_lm_cache_bytes(const az_lm_cache *cache);
  * before rotation, [tokens, heads * head_dim] blocks.i.attn.o.in                      the heads' outputs side by side
  * blocks.i.attn.o.out                     what attention adds to the residual stream blocks.i.resid_mid                      the stream
  * after attention blocks.i.mlp.{gate,up}.in, .out         [tokens, hidden] for .out blocks.i.mlp.down.in, .out blocks.i.resid
- * the stream after the block head.in, head.out                       final norm's output; logits */
+ * the stream after the block head.in, head.out                       final norm's output; logits, before a soft cap. The experts of a
+ * mixture have blocks.i.mlp.router and blocks.i.mlp.experts.e.{gate,up,down}, which see the tokens that were sent to them. */
 typedef struct az_lm_hook {
     const char *site;
     az_tensor *(*see)(az_ctx *az, const char *site, az_tensor *x, void *user);

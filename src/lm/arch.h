@@ -33,17 +33,23 @@ typedef enum az_lm_part {
     AZ_PART_Q_NORM, /* of each head, before rotation */
     AZ_PART_K_NORM,
     AZ_PART_O,
+    AZ_PART_ATTN_POST_NORM, /* of what attention adds to the residual stream */
     AZ_PART_MLP_NORM,
     AZ_PART_GATE,
     AZ_PART_UP,
     AZ_PART_DOWN,
+    AZ_PART_ROUTER, /* in a mixture of experts this and the next three take the place of the three before */
+    AZ_PART_EXPERT_GATE,
+    AZ_PART_EXPERT_UP,
+    AZ_PART_EXPERT_DOWN,
+    AZ_PART_MLP_POST_NORM,
     AZ_PARTS
 } az_lm_part;
 
 typedef enum az_presence { AZ_ABSENT, AZ_OPTIONAL, AZ_REQUIRED } az_presence;
 
-/* Names are without ".weight" and ".bias"; %d stands for the block. Parts of a block that share a name lie in one tensor, the rows of one
- * below those of the other. */
+/* Names are without ".weight" and ".bias"; %d stands for the block, a second one for the expert. Parts of a block that share a name lie in
+ * one tensor, the rows of one below those of the other. */
 typedef struct az_lm_part_names {
     az_lm_part part;
     az_presence weight, bias;
@@ -56,11 +62,14 @@ struct az_lm_arch {
     az_norm_kind norm;
     az_mlp_kind mlp;
     az_position_kind position;
-    bool pairs_in_gguf;            /* GGUF stores the rows of q and k so that neighbours turn together */
-    bool parallel;                 /* x + attn(norm x) + mlp(norm x) instead of one after the other */
-    double embedding_scale_power;  /* the embedding is multiplied by width to this power; 0 = not */
-    int64_t position_offset;       /* learned positions: the row of position 0 */
-    double norm_eps, rope_theta;   /* where a file is silent */
+    bool pairs_in_gguf;           /* GGUF stores the rows of q and k so that neighbours turn together */
+    bool parallel;                /* x + attn(norm x) + mlp(norm x) instead of one after the other */
+    double embedding_scale_power; /* the embedding is multiplied by width to this power; 0 = not */
+    int64_t position_offset;      /* learned positions: the row of position 0 */
+    double norm_eps, rope_theta;  /* these and what follows: where a file is silent */
+    int64_t window, window_pattern;
+    double rope_theta_local, attention_softcap, logit_softcap;
+    int64_t wide_scale_blocks;     /* the model of so many blocks scales scores by 1/sqrt(width/heads); 0 = none does */
     const az_lm_part_names *parts; /* in the order of the forward pass; ends with an entry whose gguf is NULL */
 };
 
@@ -74,12 +83,16 @@ const char *az_lm_arch_names(az_ctx *az);
 /* Whether q and k change the order of their rows on the way to a GGUF file or to a Hugging Face folder. */
 bool az_lm_arch_reorders_gguf(const az_lm_arch *arch);
 bool az_lm_arch_reorders_huggingface(const az_lm_arch *arch);
-/* adze's own name of a part: "attn.q". Inside blocks it stands behind "blocks.<i>.". */
+/* adze's own name of a part: "attn.q". Inside blocks it stands behind "blocks.<i>."; in the names of experts' parts %d is the expert. */
 const char *az_lm_part_name(az_lm_part part);
 
 static inline bool az_lm_part_in_block(az_lm_part part)
 {
     return part >= AZ_PART_ATTN_NORM;
+}
+static inline bool az_lm_part_of_expert(az_lm_part part)
+{
+    return part >= AZ_PART_EXPERT_GATE && part <= AZ_PART_EXPERT_DOWN;
 }
 static inline bool az_lm_has_rope(const az_lm_arch *arch)
 {

@@ -166,6 +166,10 @@ static bool drive_block(az_ctx *az, az_drive *drive, int b, int flags, az_lm_vis
 bool az_lm_calibrate(az_ctx *az, az_lm *lm, const az_lm_sequences *sequences, int flags, az_lm_visit visit, void *user)
 {
     if (!lm || !sequences) return false;
+    if (lm->config.experts > 0)
+        return az_fail(az, AZ_BAD_INPUT,
+                       "the layers of a mixture of experts read different tokens each, which calibration does not know; "
+                       "choose a method that needs no calibration text");
     az_drive drive = {.lm = lm, .sequences = sequences, .per_pass = PASS_TOKENS / sequences->length};
     if (drive.per_pass < 1) drive.per_pass = 1;
     if (drive.per_pass > sequences->count) drive.per_pass = sequences->count;

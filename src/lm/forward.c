@@ -1,23 +1,13 @@
 /* forward.c - the one forward pass: embedding, blocks, head, written from the architecture table.
  *
  * Activations are [tokens, width] for a ragged batch; positions, the key-value cache and attention alone know where sequences begin. */
-#include "lm/lm_internal.h"
+#include "lm/forward.h"
 
 #include "adze/grad.h"
 
 #include <fnmatch.h>
 #include <math.h>
 #include <string.h>
-
-/* What the blocks of one pass share. */
-typedef struct az_pass {
-    const az_lm *lm;
-    az_lm_run run;
-    int64_t tokens;
-    const az_lm_batch *batch;  /* NULL in a pass that a tape keeps */
-    const az_tensor *position; /* [tokens] i32 */
-    az_attention_how attention;
-} az_pass;
 
 /* ---- sites ---- */
 
@@ -36,8 +26,7 @@ static az_tensor *visit_hooks(az_ctx *az, const az_pass *pass, const char *site,
     return x;
 }
 
-static az_tensor *at_site(az_ctx *az, const az_pass *pass, az_tensor *x, const char *format, ...) AZ_PRINTF(4, 5);
-static az_tensor *at_site(az_ctx *az, const az_pass *pass, az_tensor *x, const char *format, ...)
+az_tensor *az_pass_site(az_ctx *az, const az_pass *pass, az_tensor *x, const char *format, ...)
 {
     if (pass->run.n_hooks == 0 || !x) return x;
     char site[128];
@@ -76,20 +65,6 @@ static bool check_batch(az_ctx *az, const az_lm *lm, const az_lm_batch *batch, c
     return true;
 }
 
-/* Slopes of ALiBi (Press et al., ICLR 2022): 2^(-8 (h + 1) / n) for a power of two n; otherwise those of the power below, then every second
- * one of the power above. */
-static float *alibi_slopes(az_ctx *az, int64_t heads)
-{
-    float *slope = az_alloc_array(az, (size_t)heads, sizeof *slope);
-    int64_t power = 1;
-    while (2 * power <= heads) power *= 2;
-    for (int64_t h = 0; slope && h < heads; h++) {
-        const double exponent = h < power ? 8.0 * (double)(h + 1) / (double)power : 4.0 * (double)(2 * (h - power) + 1) / (double)power;
-        slope[h] = (float)exp2(-exponent);
-    }
-    return slope;
-}
-
 static az_tensor *positions(az_ctx *az, const az_lm_batch *batch, const az_lm_cache *cache)
 {
     az_tensor *position = az_new1(az, AZ_I32, batch->start[batch->sequences]);
@@ -124,9 +99,10 @@ static const az_pass *pass_begin(az_ctx *az, const az_lm *lm, const az_lm_batch 
                                         .query_start = query_start,
                                         .key_start = key_start,
                                         .key_count = key_count,
-                                        .scale = 1 / sqrt((double)lm->config.head_dim),
+                                        .scale = lm->config.attention_scale,
+                                        .softcap = lm->config.attention_softcap,
                                         .window = lm->config.window};
-    if (lm->arch->position == AZ_POSITION_ALIBI) pass.attention.slope = alibi_slopes(az, lm->config.heads);
+    if (lm->arch->position == AZ_POSITION_ALIBI) pass.attention.slope = az_alibi_slopes(az, lm->config.heads);
     az_pass *kept = az_alloc(az, sizeof *kept);
     if (kept) *kept = pass;
     return az_ok(az) ? kept : NULL;
@@ -134,87 +110,42 @@ static const az_pass *pass_begin(az_ctx *az, const az_lm *lm, const az_lm_batch 
 
 /* ---- layers ---- */
 
-static az_tensor *apply_norm(az_ctx *az, const az_pass *pass, const az_lm_norm *norm, az_tensor *x)
+az_tensor *az_pass_norm(az_ctx *az, const az_pass *pass, const az_lm_norm *norm, az_tensor *x)
 {
     const double eps = pass->lm->config.norm_eps;
     return pass->lm->arch->norm == AZ_NORM_RMS ? az_rms_norm(az, x, norm->weight, eps)
                                                : az_layer_norm(az, x, norm->weight, norm->bias, eps);
 }
 
-static az_tensor *apply_linear(az_ctx *az, const az_pass *pass, const az_lm_linear *linear, az_tensor *x)
+az_tensor *az_pass_linear(az_ctx *az, const az_pass *pass, const az_lm_linear *linear, az_tensor *x)
 {
-    x = at_site(az, pass, x, "%s.in", linear->name);
+    x = az_pass_site(az, pass, x, "%s.in", linear->name);
     az_tensor *y = az_weight_apply(az, linear->weight, x);
     if (linear->bias) y = az_add(az, y, linear->bias);
-    return at_site(az, pass, y, "%s.out", linear->name);
+    return az_pass_site(az, pass, y, "%s.out", linear->name);
 }
 
-static az_tensor *split_heads(az_ctx *az, const az_pass *pass, az_tensor *x, int64_t heads)
+/* cap tanh(x / cap); x itself when cap is 0. */
+static az_tensor *soft_cap(az_ctx *az, az_tensor *x, double cap)
 {
-    return az_reshape(az, x, 3, (const int64_t[]){pass->tokens, heads, pass->lm->config.head_dim});
+    return cap == 0 ? x : az_affine(az, az_tanh(az, az_affine(az, x, 1 / cap, 0)), cap, 0);
 }
 
-static az_tensor *rotate(az_ctx *az, const az_pass *pass, az_tensor *x)
+/* What a half of the block adds to the residual stream, normalised where the architecture does that. */
+static az_tensor *addition(az_ctx *az, const az_pass *pass, const az_lm_norm *post_norm, az_tensor *y)
 {
-    const az_lm *lm = pass->lm;
-    if (!az_lm_has_rope(lm->arch)) return x;
-    const az_rope_how how = {.interleaved = lm->arch->position == AZ_POSITION_ROPE_PAIRS, .dims = lm->config.rope_dims};
-    return az_rope(az, x, pass->position, lm->rope_frequency, how);
-}
-
-/* Appends fresh rows to the cache and returns all rows of the layer, old and new. */
-static az_tensor *remember(const az_pass *pass, az_tensor *rows, const az_tensor *fresh)
-{
-    if (!fresh) return NULL;
-    const az_lm_cache *cache = pass->run.cache;
-    for (int s = 0; s < pass->batch->sequences; s++) {
-        const int64_t from = pass->batch->start[s], count = pass->batch->start[s + 1] - from;
-        az_lm_cache_store(rows, s * cache->capacity + cache->length[s], fresh, from, count);
-    }
-    return rows;
-}
-
-static az_tensor *attend(az_ctx *az, const az_pass *pass, const az_lm_block *block, int b, az_tensor *x)
-{
-    const az_lm_config *c = &pass->lm->config;
-    az_tensor *q = split_heads(az, pass, apply_linear(az, pass, &block->q, x), c->heads);
-    az_tensor *k = split_heads(az, pass, apply_linear(az, pass, &block->k, x), c->kv_heads);
-    az_tensor *v = split_heads(az, pass, apply_linear(az, pass, &block->v, x), c->kv_heads);
-    if (block->q_norm.weight) q = apply_norm(az, pass, &block->q_norm, q);
-    if (block->k_norm.weight) k = apply_norm(az, pass, &block->k_norm, k);
-    q = rotate(az, pass, q);
-    k = rotate(az, pass, k);
-    if (pass->run.cache) {
-        k = remember(pass, pass->run.cache->k[b], az_contiguous(az, k));
-        v = remember(pass, pass->run.cache->v[b], az_contiguous(az, v));
-    }
-    az_tensor *y = az_attention(az, q, k, v, &pass->attention);
-    y = az_reshape(az, y, 2, (const int64_t[]){pass->tokens, c->heads * c->head_dim});
-    return apply_linear(az, pass, &block->o, y);
-}
-
-static az_tensor *feed_forward(az_ctx *az, const az_pass *pass, const az_lm_block *block, az_tensor *x)
-{
-    const az_mlp_kind kind = pass->lm->arch->mlp;
-    az_tensor *gate = az_lm_is_gated(pass->lm->arch) ? apply_linear(az, pass, &block->gate, x) : NULL;
-    az_tensor *h = apply_linear(az, pass, &block->up, x);
-    switch (kind) {
-    case AZ_MLP_SWIGLU: h = az_swiglu(az, gate, h); break;
-    case AZ_MLP_GEGLU: h = az_mul(az, az_gelu_tanh(az, gate), h); break;
-    case AZ_MLP_GELU: h = az_gelu(az, h); break;
-    case AZ_MLP_GELU_TANH: h = az_gelu_tanh(az, h); break;
-    case AZ_MLP_RELU: h = az_relu(az, h); break;
-    }
-    return apply_linear(az, pass, &block->down, h);
+    return post_norm->weight ? az_pass_norm(az, pass, post_norm, y) : y;
 }
 
 static az_tensor *block_inside(az_ctx *az, const az_pass *pass, int b, az_tensor *x)
 {
     const az_lm_block *block = &pass->lm->block[b];
-    az_tensor *attention = attend(az, pass, block, b, apply_norm(az, pass, &block->attn_norm, x));
-    az_tensor *mid = at_site(az, pass, az_add(az, x, attention), "blocks.%d.resid_mid", b);
-    az_tensor *mlp = feed_forward(az, pass, block, apply_norm(az, pass, &block->mlp_norm, pass->lm->arch->parallel ? x : mid));
-    return at_site(az, pass, az_add(az, mid, mlp), "blocks.%d.resid", b);
+    az_tensor *attention = az_pass_attend(az, pass, b, az_pass_norm(az, pass, &block->attn_norm, x));
+    attention = addition(az, pass, &block->attn_post_norm, attention);
+    az_tensor *mid = az_pass_site(az, pass, az_add(az, x, attention), "blocks.%d.resid_mid", b);
+    az_tensor *mlp = az_pass_feed_forward(az, pass, b, az_pass_norm(az, pass, &block->mlp_norm, pass->lm->arch->parallel ? x : mid));
+    mlp = addition(az, pass, &block->mlp_post_norm, mlp);
+    return az_pass_site(az, pass, az_add(az, mid, mlp), "blocks.%d.resid", b);
 }
 
 /* ---- checkpointing: a block whose inside is computed again in the backward pass ---- */
@@ -243,21 +174,24 @@ static const az_pass *pass_save(az_ctx *az, const az_pass *pass)
 static az_tensor *run_segment(az_ctx *az, az_tensor *const *inputs, int n, void *user)
 {
     const az_block_segment *segment = user;
-    az_tensor *outside[AZ_LM_BLOCK_TENSORS];
+    az_tensor **outside = az_alloc_array(az, (size_t)n, sizeof *outside);
+    if (!outside) return NULL;
     for (int i = 1; i < n; i++) {
-        outside[i - 1] = *segment->slot[i - 1];
+        outside[i] = *segment->slot[i - 1];
         *segment->slot[i - 1] = inputs[i];
     }
     az_tensor *y = block_inside(az, segment->pass, segment->block, inputs[0]);
-    for (int i = 1; i < n; i++) *segment->slot[i - 1] = outside[i - 1];
+    for (int i = 1; i < n; i++) *segment->slot[i - 1] = outside[i];
     return y;
 }
 
 static az_tensor *block_checkpointed(az_ctx *az, const az_pass *pass, int b, az_tensor *x)
 {
-    az_tensor **slots[AZ_LM_BLOCK_TENSORS];
-    const int n = az_lm_block_tracked(pass->lm, b, slots);
-    az_tensor *inputs[AZ_LM_BLOCK_TENSORS + 1] = {x};
+    az_tensor ***slots;
+    const int n = az_lm_block_tracked(az, pass->lm, b, &slots);
+    az_tensor **inputs = az_alloc_array(az, (size_t)n + 1, sizeof *inputs);
+    if (!slots || !inputs) return NULL;
+    inputs[0] = x;
     for (int i = 0; i < n; i++) inputs[i + 1] = *slots[i];
     const az_block_segment segment = {.pass = pass, .block = b, .slot = az_save_memory(az, slots, (size_t)n * sizeof *slots)};
     void *user = az_save_memory(az, &segment, sizeof segment);
@@ -278,8 +212,8 @@ static az_tensor *embed(az_ctx *az, const az_pass *pass)
         for (int64_t i = 0; p && i < pass->tokens; i++) p[i] += (int32_t)lm->arch->position_offset;
         x = az_add(az, x, az_weight_gather(az, lm->position, shifted ? shifted : row));
     }
-    if (lm->embed_norm.weight) x = apply_norm(az, pass, &lm->embed_norm, x);
-    return at_site(az, pass, x, "embed");
+    if (lm->embed_norm.weight) x = az_pass_norm(az, pass, &lm->embed_norm, x);
+    return az_pass_site(az, pass, x, "embed");
 }
 
 /* Whether a block's input is needed after the block: by a tape, or by a hook that may have taken a reference to it. */
@@ -326,11 +260,16 @@ static az_tensor *last_rows(az_ctx *az, const az_pass *pass, az_tensor *x)
     return row ? az_gather(az, x, az_from(az, AZ_I32, 1, &n, row)) : NULL;
 }
 
+static az_tensor *logits_of(az_ctx *az, const az_pass *pass, az_tensor *hidden)
+{
+    return soft_cap(az, az_pass_linear(az, pass, &pass->lm->head, hidden), pass->lm->config.logit_softcap);
+}
+
 static az_tensor *head(az_ctx *az, const az_pass *pass, az_tensor *x)
 {
     if (pass->run.output == AZ_LOGITS_LAST) x = last_rows(az, pass, x);
-    x = apply_norm(az, pass, &pass->lm->final_norm, x);
-    x = pass->run.output == AZ_HIDDEN ? at_site(az, pass, x, "head.in") : apply_linear(az, pass, &pass->lm->head, x);
+    x = az_pass_norm(az, pass, &pass->lm->final_norm, x);
+    x = pass->run.output == AZ_HIDDEN ? az_pass_site(az, pass, x, "head.in") : logits_of(az, pass, x);
     az_lm_cache *cache = pass->run.cache;
     for (int s = 0; x && cache && s < pass->batch->sequences; s++) cache->length[s] += pass->batch->start[s + 1] - pass->batch->start[s];
     return x;
@@ -360,7 +299,7 @@ az_tensor *az_lm_head_forward(az_ctx *az, const az_lm *lm, az_tensor *x, const a
 az_tensor *az_lm_head_logits(az_ctx *az, const az_lm *lm, az_tensor *hidden)
 {
     const az_pass pass = {.lm = lm};
-    return apply_linear(az, &pass, &lm->head, hidden);
+    return logits_of(az, &pass, hidden);
 }
 
 az_tensor *az_lm_forward(az_ctx *az, const az_lm *lm, const az_lm_batch *batch, const az_lm_run *run)

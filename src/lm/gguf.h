@@ -122,6 +122,8 @@ bool az_gguf_put_bytes(az_gguf_writer *writer, const char *name, az_text value);
 bool az_gguf_declare(az_gguf_writer *writer, az_text name, int rank, const uint64_t *shape, uint32_t type);
 /* The next tensor's bytes, as many as declared. */
 bool az_gguf_write(az_gguf_writer *writer, const void *data, size_t bytes);
+/* The same in parts, one after the other. */
+bool az_gguf_write_part(az_gguf_writer *writer, const void *data, size_t bytes);
 /* Fails if a declared tensor is still without its data. */
 bool az_gguf_commit(az_gguf_writer *writer);
 

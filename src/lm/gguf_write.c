@@ -15,6 +15,7 @@ struct az_gguf_writer {
     int64_t tensors, tensor_room;
     uint64_t data_bytes; /* declared so far, with padding */
     int64_t written;     /* tensors whose data are complete */
+    size_t part;         /* bytes of the next tensor that are written already */
     bool data_began;
 };
 
@@ -257,18 +258,31 @@ static void write_head(az_gguf_writer *writer)
     writer->data_began = true;
 }
 
-bool az_gguf_write(az_gguf_writer *writer, const void *data, size_t bytes)
+bool az_gguf_write_part(az_gguf_writer *writer, const void *data, size_t bytes)
 {
     if (!writer || !data || !az_ok(writer->az)) return false;
     if (!writer->data_began) write_head(writer);
     const az_gguf_tensor *tensor = writer->written < writer->tensors ? &writer->tensor[writer->written] : NULL;
-    if (!tensor || bytes != tensor->bytes)
+    if (!tensor || bytes > tensor->bytes - writer->part)
         return az_fail(writer->az, AZ_BAD_CALL, "tensor '%s' was declared with %zu bytes, not %zu",
-                       tensor ? az_text_show(writer->az, tensor->name) : "?", tensor ? tensor->bytes : 0, bytes);
+                       tensor ? az_text_show(writer->az, tensor->name) : "?", tensor ? tensor->bytes : 0, writer->part + bytes);
     write_bytes(writer, data, bytes);
-    write_zeros(writer, padding(bytes, writer->alignment));
+    writer->part += bytes;
+    if (writer->part < tensor->bytes) return true;
+    write_zeros(writer, padding(tensor->bytes, writer->alignment));
+    writer->part = 0;
     writer->written++;
     return true;
+}
+
+bool az_gguf_write(az_gguf_writer *writer, const void *data, size_t bytes)
+{
+    if (!writer || !data || !az_ok(writer->az)) return false;
+    const az_gguf_tensor *tensor = writer->written < writer->tensors ? &writer->tensor[writer->written] : NULL;
+    if (tensor && bytes < tensor->bytes)
+        return az_fail(writer->az, AZ_BAD_CALL, "tensor '%s' was declared with %zu bytes, not %zu", az_text_show(writer->az, tensor->name),
+                       tensor->bytes, bytes);
+    return az_gguf_write_part(writer, data, bytes);
 }
 
 bool az_gguf_commit(az_gguf_writer *writer)

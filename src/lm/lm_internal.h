@@ -23,7 +23,8 @@ typedef struct az_lm_slot {
     const char *gguf;        /* "blk.3.attn_q.weight" */
     const char *huggingface; /* "model.layers.3.self_attn.q_proj.weight" */
     az_lm_part part;
-    int block; /* -1 outside blocks */
+    int block;  /* -1 outside blocks */
+    int expert; /* 0 outside experts */
     bool bias, required;
     az_weight **weight;
     az_tensor **vector;
@@ -40,6 +41,9 @@ int az_lm_slots(az_ctx *az, az_lm *lm, az_lm_slot **slots);
  * model has them, or back. Other places are returned as they are. The bytes of an encoded matrix do as well as its values. */
 const az_tensor *az_lm_reorder_rows(az_ctx *az, const az_lm *lm, const az_lm_slot *slot, const az_tensor *rows);
 
+/* Whether the architecture has such a part at all. */
+bool az_lm_knows_part(const az_lm_arch *arch, az_lm_part part);
+
 /* Puts a weight or vector of the right shape into its place: a header of the model's arena that shares the data. */
 bool az_lm_attach_weight(az_ctx *az, az_lm *lm, const az_lm_slot *slot, const az_weight *weight);
 bool az_lm_attach_vector(az_ctx *az, az_lm *lm, const az_lm_slot *slot, const az_tensor *vector);
@@ -48,9 +52,14 @@ bool az_lm_attach_vector(az_ctx *az, az_lm *lm, const az_lm_slot *slot, const az
  * that are still missing. Every way of making a model ends here. */
 bool az_lm_complete(az_ctx *az, az_lm *lm);
 
-enum { AZ_LM_BLOCK_TENSORS = 2 * (AZ_PARTS - AZ_PART_ATTN_NORM) }; /* at most, in a block */
-/* Places of the tensors of a block that a tape tracks at present; returns their number. */
-int az_lm_block_tracked(const az_lm *lm, int block, az_tensor **slots[AZ_LM_BLOCK_TENSORS]);
+/* Places of the tensors of a block that a tape tracks at present, in the current scope; returns their number. */
+int az_lm_block_tracked(az_ctx *az, const az_lm *lm, int block, az_tensor ****slots);
+
+/* Whether block b sees only config->window tokens back: all blocks, or all but the last of every window_pattern. */
+static inline bool az_lm_is_local(const az_lm_config *config, int b)
+{
+    return config->window > 0 && (config->window_pattern == 0 || b % config->window_pattern != config->window_pattern - 1);
+}
 
 /* ---- the cache's inside, which the forward pass reads and writes ---- */
 

@@ -22,7 +22,7 @@ typedef struct config_key {
 
 static bool read_integers(az_ctx *az, const az_gguf *gguf, const az_lm_arch *arch, az_lm_config *config)
 {
-    int64_t value_length = 0, experts = 0, files = 1;
+    int64_t value_length = 0, files = 1;
     if (az_gguf_integer(az_gguf_find(gguf, "split.count"), &files) && files > 1)
         return az_fail(az, AZ_BAD_INPUT, "the model is split over %lld files; join them with llama-gguf-split --merge", (long long)files);
     const config_key keys[] = {
@@ -36,26 +36,62 @@ static bool read_integers(az_ctx *az, const az_gguf *gguf, const az_lm_arch *arc
         {"attention.value_length", &value_length, false},
         {"rope.dimension_count", &config->rope_dims, false},
         {"attention.sliding_window", &config->window, false},
-        {"expert_count", &experts, false},
+        {"expert_count", &config->experts, false},
+        {"expert_used_count", &config->experts_used, false},
     };
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         const az_gguf_key *key = arch_key(az, gguf, arch, keys[i].name);
         if (key ? !az_gguf_integer(key, keys[i].value) : keys[i].required)
             return az_fail(az, AZ_BAD_INPUT, "key '%s.%s' is %s", arch->name, keys[i].name, key ? "not an integer" : "missing");
     }
-    if (experts > 0) return az_fail(az, AZ_BAD_INPUT, "the model is a mixture of %lld experts, which is not read", (long long)experts);
     if (value_length != 0 && config->head_dim != 0 && value_length != config->head_dim)
         return az_fail(az, AZ_BAD_INPUT, "keys have %lld dimensions a head and values %lld; different ones are not read",
                        (long long)config->head_dim, (long long)value_length);
     return true;
 }
 
+/* Which blocks have the window: a number n (all but the last of every n), or a flag for each block, which must follow such a rule. */
+static bool read_window_pattern(az_ctx *az, const az_gguf *gguf, const az_lm_arch *arch, az_lm_config *config)
+{
+    const az_gguf_key *key = arch_key(az, gguf, arch, "attention.sliding_window_pattern");
+    if (!key || az_gguf_integer(key, &config->window_pattern)) {
+        if (key && config->window_pattern == 0) config->window_pattern = INT32_MAX; /* no block is without */
+        return true;
+    }
+    if (key->type != AZ_GGUF_ARRAY || az_gguf_scalar_bytes(key->item) == 0)
+        return az_fail(az, AZ_BAD_INPUT, "key '%s.attention.sliding_window_pattern' is neither a number nor a list of them", arch->name);
+    uint64_t period = 1, count = key->count;
+    while (period <= count && az_gguf_item(key, period - 1) != 0) period++;
+    for (uint64_t b = 0; b < count; b++)
+        if ((az_gguf_item(key, b) != 0) != (b % period != period - 1))
+            return az_fail(az, AZ_BAD_INPUT, "%s.attention.sliding_window_pattern is irregular at block %llu, which is not read",
+                           arch->name, (unsigned long long)b);
+    config->window_pattern = period <= INT32_MAX ? (int64_t)period : INT32_MAX;
+    return true;
+}
+
+static void read_reals(az_ctx *az, const az_gguf *gguf, const az_lm_arch *arch, az_lm_config *config)
+{
+    const bool rms = arch->norm == AZ_NORM_RMS;
+    const struct {
+        const char *name;
+        double *value;
+    } keys[] = {
+        {rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon", &config->norm_eps},
+        {"rope.freq_base", &config->rope_theta},
+        {"rope.freq_base_swa", &config->rope_theta_local},
+        {"attention.scale", &config->attention_scale},
+        {"attn_logit_softcapping", &config->attention_softcap},
+        {"final_logit_softcapping", &config->logit_softcap},
+    };
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) az_gguf_real(arch_key(az, gguf, arch, keys[i].name), keys[i].value);
+}
+
 static bool read_config(az_ctx *az, const az_gguf *gguf, const az_lm_arch *arch, az_lm_config *config)
 {
     if (!read_integers(az, gguf, arch, config)) return false;
-    const char *eps = arch->norm == AZ_NORM_RMS ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon";
-    az_gguf_real(arch_key(az, gguf, arch, eps), &config->norm_eps);
-    az_gguf_real(arch_key(az, gguf, arch, "rope.freq_base"), &config->rope_theta);
+    read_reals(az, gguf, arch, config);
+    if (!read_window_pattern(az, gguf, arch, config)) return false;
     bool parallel = true;
     az_gguf_bool(arch_key(az, gguf, arch, "use_parallel_residual"), &parallel);
     if (arch->parallel && !parallel) return az_fail(az, AZ_BAD_INPUT, "%s without parallel residuals is not known", arch->name);
@@ -96,7 +132,10 @@ static bool unreadable(az_ctx *az, const az_gguf_tensor *tensor, const char *wan
 
 static bool attach_matrix(az_ctx *az, az_lm *lm, const az_lm_slot *slot, const az_gguf_tensor *tensor)
 {
-    if (tensor->rank != 2 || tensor->shape[0] != (uint64_t)slot->cols || tensor->shape[1] != (uint64_t)slot->gguf_rows)
+    const bool stacked = az_lm_part_of_expert(slot->part); /* {cols, rows, experts} */
+    const uint64_t rows = tensor->rank > 1 ? tensor->shape[1] * (stacked ? tensor->shape[2] : 1) : 0;
+    if (tensor->rank != (stacked ? 3 : 2) || tensor->shape[0] != (uint64_t)slot->cols || rows != (uint64_t)slot->gguf_rows ||
+        (stacked && tensor->shape[1] != (uint64_t)slot->rows))
         return az_fail(az, AZ_BAD_INPUT, "tensor '%s' must have the shape {%lld, %lld}, but has rank %d and begins {%llu, %llu}",
                        slot->gguf, (long long)slot->cols, (long long)slot->gguf_rows, tensor->rank, (unsigned long long)tensor->shape[0],
                        (unsigned long long)tensor->shape[1]);

@@ -34,6 +34,42 @@ static bool put_rope_scaling(az_ctx *az, az_gguf_writer *writer, const az_lm *lm
     return factor && type && az_gguf_put_string(writer, type, az_text_of("linear")) && az_gguf_put_real(writer, factor, (double)divisor[0]);
 }
 
+/* A file that has it may say it block by block: that stays. */
+static bool put_window_pattern(az_ctx *az, az_gguf_writer *writer, const az_lm *lm)
+{
+    const char *name = az_format_text(az, "%s.attention.sliding_window_pattern", lm->arch->name);
+    const bool said = !name || az_gguf_has(writer, name) || lm->config.window_pattern == lm->arch->window_pattern;
+    return said || az_gguf_put_integer(writer, name, lm->config.window_pattern);
+}
+
+static bool put_reals(az_ctx *az, az_gguf_writer *writer, const az_lm *lm)
+{
+    enum { ASSUMED_THETA = 10000 };
+    const az_lm_config *c = &lm->config;
+    const bool rms = lm->arch->norm == AZ_NORM_RMS, rope = az_lm_has_rope(lm->arch);
+    az_lm_config usual = *c;
+    usual.attention_scale = 0;
+    az_lm_config_defaults(lm->arch, &usual);
+    const struct {
+        const char *name;
+        double value, assumed;
+    } reals[] = {
+        {rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon", c->norm_eps, -1},
+        {"rope.freq_base", c->rope_theta, rope ? ASSUMED_THETA : c->rope_theta},
+        {"rope.freq_base_swa", c->rope_theta_local, lm->arch->rope_theta_local},
+        {"attention.scale", c->attention_scale, usual.attention_scale},
+        {"attn_logit_softcapping", c->attention_softcap, lm->arch->attention_softcap},
+        {"final_logit_softcapping", c->logit_softcap, lm->arch->logit_softcap},
+    };
+    for (size_t i = 0; i < sizeof reals / sizeof *reals; i++) {
+        const char *name = az_format_text(az, "%s.%s", lm->arch->name, reals[i].name);
+        if (!name) return false;
+        if (reals[i].value == reals[i].assumed && !az_gguf_has(writer, name)) continue;
+        if (!az_gguf_put_real(writer, name, reals[i].value)) return false;
+    }
+    return az_ok(az);
+}
+
 static bool put_config(az_ctx *az, az_gguf_writer *writer, const az_lm *lm)
 {
     const az_lm_config *c = &lm->config;
@@ -54,6 +90,8 @@ static bool put_config(az_ctx *az, az_gguf_writer *writer, const az_lm *lm)
         {"attention.value_length", c->head_dim, head_dim},
         {"rope.dimension_count", c->rope_dims, rope ? 0 : c->rope_dims},
         {"attention.sliding_window", c->window, 0},
+        {"expert_count", c->experts, 0},
+        {"expert_used_count", c->experts_used, 0},
         {"vocab_size", c->vocabulary, lm->tokenizer ? c->vocabulary : 0},
     };
     for (size_t i = 0; i < sizeof integers / sizeof *integers; i++) {
@@ -62,12 +100,7 @@ static bool put_config(az_ctx *az, az_gguf_writer *writer, const az_lm *lm)
     }
     if (lm->arch->parallel && !put_flag(az, writer, arch, "use_parallel_residual")) return false;
     if (!lm->metadata && !put_rope_scaling(az, writer, lm)) return false;
-    const bool rms = lm->arch->norm == AZ_NORM_RMS;
-    const char *eps = az_format_text(az, "%s.attention.layer_norm_%sepsilon", arch, rms ? "rms_" : "");
-    const char *theta = az_format_text(az, "%s.rope.freq_base", arch);
-    if (!eps || !theta || !az_gguf_put_real(writer, eps, c->norm_eps)) return false;
-    return !rope || (c->rope_theta == lm->arch->rope_theta && !az_gguf_has(writer, theta)) ||
-           az_gguf_put_real(writer, theta, c->rope_theta);
+    return put_window_pattern(az, writer, lm) && put_reals(az, writer, lm);
 }
 
 /* What llama.cpp calls the file as a whole: its LLAMA_FTYPE numbers. */
@@ -100,10 +133,10 @@ static bool put_keys(az_ctx *az, az_gguf_writer *writer, const az_lm *lm, const 
 
 /* ---- tensors ---- */
 
-/* One tensor to be written: a matrix in a format, a vector, or bytes of the original file. */
+/* One tensor to be written: a matrix in a format, a vector, or bytes of the original file. It may hold several places of the model, the
+ * rows of one below those of the other. */
 typedef struct output {
-    const az_lm_slot *slot;         /* NULL for a tensor that the model has no place for */
-    const az_lm_slot *end;          /* behind the last place that may share the tensor with slot */
+    const az_lm_slot *slot;         /* the first; NULL for a tensor of the file that the model has no place for */
     const az_tensor *divisors;      /* of the rotary frequencies, when they are what is written */
     const az_gguf_tensor *original; /* of the same name in the file, or NULL */
     const az_format *format;        /* of a matrix */
@@ -114,11 +147,36 @@ typedef struct output {
 static const az_format *choose_format(const az_lm_slot *slot, const az_format *wanted)
 {
     const az_weight *w = *slot->weight;
-    if (!wanted || slot->part == AZ_PART_POSITION) return w->format;
+    if (!wanted || slot->part == AZ_PART_POSITION || slot->part == AZ_PART_ROUTER) return w->format;
     const az_format *q8_0 = az_format_by_name("q8_0");
     const bool outer = slot->part == AZ_PART_EMBEDDING || slot->part == AZ_PART_HEAD;
     if (outer && wanted->block_bytes > 0 && wanted->block_bytes * q8_0->block < q8_0->block_bytes * wanted->block) wanted = q8_0;
     return w->cols % wanted->block == 0 ? wanted : az_format_by_name("f16");
+}
+
+static bool is_filled(const az_lm_slot *slot)
+{
+    return slot->weight ? *slot->weight != NULL : *slot->vector != NULL;
+}
+
+/* The place whose rows follow in the same tensor, or NULL. */
+static const az_lm_slot *next_in_tensor(const az_lm_slot *slot)
+{
+    if (slot->gguf_row + slot->rows >= slot->gguf_rows) return NULL;
+    const az_lm_slot *next = slot + 1; /* there is one, since its rows are counted */
+    while (strcmp(next->gguf, slot->gguf) != 0) next++;
+    return next;
+}
+
+/* The format of a tensor with several places: the one they have in common, or f32 where they differ. */
+static const az_format *common_format(az_ctx *az, const az_lm_slot *first, const az_format *wanted)
+{
+    const az_format *format = choose_format(first, wanted);
+    for (const az_lm_slot *slot = first; slot; slot = next_in_tensor(slot)) {
+        if (!is_filled(slot)) return az_fail(az, AZ_BAD_INPUT, "'%s' is missing, which is part of the tensor '%s'", slot->name, slot->gguf);
+        if (choose_format(slot, wanted) != format) format = az_format_by_name("f32");
+    }
+    return format;
 }
 
 static int by_order(const void *a, const void *b)
@@ -147,17 +205,14 @@ static int list_outputs(az_ctx *az, az_lm *lm, const az_format *format, output *
     int count = 0, odd = 0;
     for (int i = 0; i < n; i++) {
         const az_lm_slot *slot = &slots[i];
-        if (!(slot->weight ? (const void *)*slot->weight : *slot->vector)) continue;
+        if (slot->gguf_row > 0 || !is_filled(slot)) continue; /* a tensor is written with its first place */
         if (slot->part == AZ_PART_HEAD && slot->weight && *slot->weight == lm->embedding) continue;
-        if (slot->gguf_row > 0) continue; /* written with the first place of its tensor */
         output *o = &outputs[count++];
-        *o = (output){.slot = slot,
-                      .end = slots + n,
-                      .original = file ? az_gguf_find_tensor(file, slot->gguf) : NULL,
-                      .order = INT32_MAX + (int64_t)i};
+        *o = (output){.slot = slot, .original = file ? az_gguf_find_tensor(file, slot->gguf) : NULL, .order = INT32_MAX + (int64_t)i};
         if (o->original) o->order = o->original - file->tensor;
         if (!slot->weight) continue;
-        o->format = choose_format(slot, format);
+        o->format = common_format(az, slot, format);
+        if (!o->format) return -1;
         odd += format && format->block > 1 && o->format->block == 1 && slot->part != AZ_PART_POSITION;
         if (o->format->ggml_type < 0) {
             az_fail(az, AZ_BAD_INPUT, "'%s' is stored as %s, for which GGUF has no type; choose a format such as f16 or q8_0", slot->name,
@@ -181,6 +236,8 @@ static bool declare(az_gguf_writer *writer, const output *o)
     if (o->divisors) return az_gguf_declare(writer, az_text_of("rope_freqs.weight"), 1, &(uint64_t){(uint64_t)az_count(o->divisors)}, 0);
     if (!slot) return az_gguf_declare(writer, o->original->name, o->original->rank, o->original->shape, o->original->type);
     const uint64_t matrix[] = {(uint64_t)slot->cols, (uint64_t)slot->gguf_rows};
+    const uint64_t stack[] = {(uint64_t)slot->cols, (uint64_t)slot->rows, (uint64_t)(slot->gguf_rows / slot->rows)};
+    if (az_lm_part_of_expert(slot->part)) return az_gguf_declare(writer, az_text_of(slot->gguf), 3, stack, (uint32_t)o->format->ggml_type);
     if (slot->weight) return az_gguf_declare(writer, az_text_of(slot->gguf), 2, matrix, (uint32_t)o->format->ggml_type);
     return az_gguf_declare(writer, az_text_of(slot->gguf), 1, &matrix[1], 0);
 }
@@ -205,17 +262,15 @@ static bool write_tensor(az_ctx *az, az_gguf_writer *writer, const az_lm *lm, co
 {
     if (o->divisors) return az_gguf_write(writer, o->divisors->data, (size_t)az_count(o->divisors) * sizeof(float));
     if (!o->slot) return az_gguf_write(writer, o->original->data, o->original->bytes);
-    az_tensor *part[3];
-    int parts = 0;
-    for (const az_lm_slot *slot = o->slot; slot < o->end && parts < 3; slot++) {
-        if (strcmp(slot->gguf, o->slot->gguf) != 0) continue;
-        part[parts] = (az_tensor *)(uintptr_t)encoded_rows(az, lm, slot, o->format);
-        if (!part[parts++] || slot->gguf_row + slot->rows == slot->gguf_rows) break;
+    for (const az_lm_slot *slot = o->slot; slot; slot = next_in_tensor(slot)) {
+        az_scope_push(az);
+        const az_tensor *rows = encoded_rows(az, lm, slot, o->format);
+        const bool good = rows && az_gguf_write_part(writer, rows->data, (size_t)az_count(rows) * az_dtype_size(rows->dtype));
+        az_scope_pop(az);
+        if (!good) az_fail_context(az, "writing '%s'", slot->name);
+        if (!good) return false;
     }
-    const az_tensor *data = parts == 1 ? part[0] : az_concat(az, part, parts, 0);
-    if (data) return az_gguf_write(writer, data->data, (size_t)az_count(data) * az_dtype_size(data->dtype));
-    az_fail_context(az, "writing '%s'", o->slot->name);
-    return false;
+    return true;
 }
 
 static bool save(az_ctx *az, az_lm *lm, const char *path, const az_format *format)
@@ -226,12 +281,8 @@ static bool save(az_ctx *az, az_lm *lm, const char *path, const az_format *forma
     if (!writer || !put_keys(az, writer, lm, format)) return false;
     for (int i = 0; i < n; i++)
         if (!declare(writer, &list[i])) return false;
-    for (int i = 0; i < n; i++) {
-        az_scope_push(az);
-        const bool good = write_tensor(az, writer, lm, &list[i]);
-        az_scope_pop(az);
-        if (!good) return false;
-    }
+    for (int i = 0; i < n; i++)
+        if (!write_tensor(az, writer, lm, &list[i])) return false;
     return az_gguf_commit(writer);
 }
 

@@ -1,5 +1,6 @@
 /* The gradient of the whole model: against finite differences, against PyTorch, and with activations computed twice. */
 #include "adze/grad.h"
+#include "support/families.h"
 #include "support/tiny_lm.h"
 
 #include <criterion/criterion.h>
@@ -43,36 +44,71 @@ static double loss_of(az_ctx *az, const az_lm *lm, const az_lm_batch *batch, con
 static const int64_t start[3] = {0, 9, 14};
 
 /* Every parameter moves along a random direction; central differences in f64 follow the loss. */
+static void expect_finite_differences(az_ctx *az, az_lm *lm)
+{
+    cr_assert(az_lm_make_trainable(az, lm, AZ_F64), "%s", az_error(az));
+    const int32_t *token = tiny_tokens(az, 15, 40, 2);
+    const az_lm_batch batch = {.sequences = 2, .token = token, .start = start};
+    az_lm_parameter *parameter;
+    const int n = az_lm_parameters(az, lm, &parameter);
+    az_tensor *gradient[64];
+    cr_assert_leq(n, 64);
+    gradient_of(az, lm, &batch, token + 1, false, gradient);
+    for (int i = 0; i < n; i++) {
+        az_tensor *x = *parameter[i].slot;
+        const int64_t count = az_count(x);
+        const az_tensor *direction = az_randn(az, AZ_F64, x->rank, x->shape, 1, 9, (uint64_t)i);
+        double analytic = 0, value[2];
+        for (int64_t j = 0; j < count; j++) analytic += az_item(gradient[i], j) * az_item(direction, j);
+        const double h = 1e-5;
+        for (int side = 0; side < 2; side++) {
+            for (int64_t j = 0; j < count; j++) az_f64_mut(x)[j] += (side ? -2 : 1) * h * az_item(direction, j);
+            value[side] = loss_of(az, lm, &batch, token + 1);
+        }
+        for (int64_t j = 0; j < count; j++) az_f64_mut(x)[j] += h * az_item(direction, j);
+        const double numeric = (value[0] - value[1]) / (2 * h);
+        cr_assert_float_eq(analytic, numeric, 1e-6 * fmax(1, fabs(numeric)), "%s %s: %.12g instead of %.12g", az_lm_architecture(lm),
+                           parameter[i].name, analytic, numeric);
+    }
+}
+
 Test(gradient, agrees_with_finite_differences)
 {
     for (int tied = 0; tied < 2; tied++) {
         az_ctx *az = az_open(NULL);
         az_lm_config config = tiny_config();
         config.tied = tied;
-        az_lm *lm = tiny_lm(az, az_lm_arch_by_name("llama"), &config, 4);
-        az_lm_make_trainable(az, lm, AZ_F64);
-        const int32_t *token = tiny_tokens(az, 15, 40, 2);
-        const az_lm_batch batch = {.sequences = 2, .token = token, .start = start};
+        expect_finite_differences(az, tiny_lm(az, az_lm_arch_by_name("llama"), &config, 4));
+        az_close(az);
+    }
+}
+
+Test(gradient, of_every_architecture_agrees_with_finite_differences)
+{
+    for (int f = 0; f < FAMILIES; f++) {
+        az_ctx *az = az_open(NULL);
+        expect_finite_differences(az, family_model(az, &families[f]));
+        az_close(az);
+    }
+}
+
+/* The same loss and gradient, to rounding, with the inside of each block computed again: soft caps, post norms, routing and all. */
+Test(gradient, of_every_architecture_survives_checkpointing)
+{
+    for (int f = 0; f < FAMILIES; f++) {
+        az_ctx *az = az_open(NULL);
+        az_lm *lm = family_model(az, &families[f]);
+        const int32_t *token = tiny_tokens(az, 61, 40, 2);
+        const az_lm_batch batch = {.sequences = 2, .token = token, .start = (int64_t[]){0, 40, 60}};
+        az_tensor *plain[64], *twice[64];
         az_lm_parameter *parameter;
         const int n = az_lm_parameters(az, lm, &parameter);
-        az_tensor *gradient[64];
-        gradient_of(az, lm, &batch, token + 1, false, gradient);
-        for (int i = 0; i < n; i++) {
-            az_tensor *x = *parameter[i].slot;
-            const int64_t count = az_count(x);
-            const az_tensor *direction = az_randn(az, AZ_F64, x->rank, x->shape, 1, 9, (uint64_t)i);
-            double analytic = 0, value[2];
-            for (int64_t j = 0; j < count; j++) analytic += az_item(gradient[i], j) * az_item(direction, j);
-            const double h = 1e-5;
-            for (int side = 0; side < 2; side++) {
-                for (int64_t j = 0; j < count; j++) az_f64_mut(x)[j] += (side ? -2 : 1) * h * az_item(direction, j);
-                value[side] = loss_of(az, lm, &batch, token + 1);
-            }
-            for (int64_t j = 0; j < count; j++) az_f64_mut(x)[j] += h * az_item(direction, j);
-            const double numeric = (value[0] - value[1]) / (2 * h);
-            cr_assert_float_eq(analytic, numeric, 1e-7 * fmax(1, fabs(numeric)), "%s: %.12g instead of %.12g", parameter[i].name, analytic,
-                               numeric);
-        }
+        cr_assert_leq(n, 64);
+        const double a = gradient_of(az, lm, &batch, token + 1, false, plain), b = gradient_of(az, lm, &batch, token + 1, true, twice);
+        cr_assert_float_eq(a, b, 1e-5);
+        for (int i = 0; i < n; i++)
+            for (int64_t j = 0; j < az_count(plain[i]); j++)
+                cr_assert_float_eq(az_item(plain[i], j), az_item(twice[i], j), 1e-4, "%s %s", families[f].architecture, parameter[i].name);
         az_close(az);
     }
 }

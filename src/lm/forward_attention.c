@@ -1,0 +1,66 @@
+/* forward_attention.c - the attention half of a block: projections, rotation, the cache, and which blocks look how far. */
+#include "lm/forward.h"
+
+#include <math.h>
+
+/* Slopes of ALiBi (Press et al., ICLR 2022): 2^(-8 (h + 1) / n) for a power of two n; otherwise those of the power below, then every second
+ * one of the power above. */
+float *az_alibi_slopes(az_ctx *az, int64_t heads)
+{
+    float *slope = az_alloc_array(az, (size_t)heads, sizeof *slope);
+    int64_t power = 1;
+    while (2 * power <= heads) power *= 2;
+    for (int64_t h = 0; slope && h < heads; h++) {
+        const double exponent = h < power ? 8.0 * (double)(h + 1) / (double)power : 4.0 * (double)(2 * (h - power) + 1) / (double)power;
+        slope[h] = (float)exp2(-exponent);
+    }
+    return slope;
+}
+
+static az_tensor *split_heads(az_ctx *az, const az_pass *pass, az_tensor *x, int64_t heads)
+{
+    return az_reshape(az, x, 3, (const int64_t[]){pass->tokens, heads, pass->lm->config.head_dim});
+}
+
+static az_tensor *rotate(az_ctx *az, const az_pass *pass, int b, az_tensor *x)
+{
+    const az_lm *lm = pass->lm;
+    if (!az_lm_has_rope(lm->arch)) return x;
+    const bool local = lm->rope_frequency_local && az_lm_is_local(&lm->config, b);
+    const az_rope_how how = {.interleaved = lm->arch->position == AZ_POSITION_ROPE_PAIRS, .dims = lm->config.rope_dims};
+    return az_rope(az, x, pass->position, local ? lm->rope_frequency_local : lm->rope_frequency, how);
+}
+
+/* Appends fresh rows to the cache and returns all rows of the layer, old and new. */
+static az_tensor *remember(const az_pass *pass, az_tensor *rows, const az_tensor *fresh)
+{
+    if (!fresh) return NULL;
+    const az_lm_cache *cache = pass->run.cache;
+    for (int s = 0; s < pass->batch->sequences; s++) {
+        const int64_t from = pass->batch->start[s], count = pass->batch->start[s + 1] - from;
+        az_lm_cache_store(rows, s * cache->capacity + cache->length[s], fresh, from, count);
+    }
+    return rows;
+}
+
+az_tensor *az_pass_attend(az_ctx *az, const az_pass *pass, int b, az_tensor *x)
+{
+    const az_lm_config *c = &pass->lm->config;
+    const az_lm_block *block = &pass->lm->block[b];
+    az_tensor *q = split_heads(az, pass, az_pass_linear(az, pass, &block->q, x), c->heads);
+    az_tensor *k = split_heads(az, pass, az_pass_linear(az, pass, &block->k, x), c->kv_heads);
+    az_tensor *v = split_heads(az, pass, az_pass_linear(az, pass, &block->v, x), c->kv_heads);
+    if (block->q_norm.weight) q = az_pass_norm(az, pass, &block->q_norm, q);
+    if (block->k_norm.weight) k = az_pass_norm(az, pass, &block->k_norm, k);
+    q = rotate(az, pass, b, q);
+    k = rotate(az, pass, b, k);
+    if (pass->run.cache) {
+        k = remember(pass, pass->run.cache->k[b], az_contiguous(az, k));
+        v = remember(pass, pass->run.cache->v[b], az_contiguous(az, v));
+    }
+    az_attention_how how = pass->attention;
+    if (!az_lm_is_local(c, b)) how.window = 0;
+    az_tensor *y = az_attention(az, q, k, v, &how);
+    y = az_reshape(az, y, 2, (const int64_t[]){pass->tokens, c->heads * c->head_dim});
+    return az_pass_linear(az, pass, &block->o, y);
+}
