@@ -109,7 +109,8 @@ typedef struct az_lm {
     az_arena *arena;                    /* owns all of the above */
 } az_lm;
 
-/* Reads a GGUF file, or a llama2.c checkpoint (.bin; its tokenizer is looked for beside it: tokenizer.bin or tok<vocabulary>.bin).
+/* Reads a GGUF file, a folder of Hugging Face (config.json, model.safetensors or several with an index, a tokenizer if there is one), or a
+ * llama2.c checkpoint (.bin; its tokenizer is looked for beside it: tokenizer.bin or tok<vocabulary>.bin).
  * Weights stay mapped; they are read when used. */
 az_lm *az_lm_load(az_ctx *az, const char *path);
 /* An initialised model: normal(0, 0.02), residual outputs scaled by 1/sqrt(2 blocks); f32. `architecture` is a name of the table
@@ -124,6 +125,9 @@ void az_lm_free(az_ctx *az, az_lm *lm);
  * f16, q8_0 ...; the embedding and head stay at least q8_0; norms stay f32). A weight whose format has no GGUF type is an error that
  * says how to convert. */
 bool az_lm_save(az_ctx *az, const az_lm *lm, const char *path, const az_format *format);
+/* Writes a folder as Hugging Face lays it out: config.json, model.safetensors, tokenizer.json. format: f32, f16 or bf16 for all matrices; NULL
+ * keeps each as it is (block formats become f32: noted). Fails on models that no model type of Hugging Face can express. */
+bool az_lm_save_folder(az_ctx *az, const az_lm *lm, const char *folder, const az_format *format);
 /* Replaces every weight by its own dense copy (f32 or f64), ready for training. */
 bool az_lm_make_trainable(az_ctx *az, az_lm *lm, az_dtype dtype);
 

@@ -1,6 +1,9 @@
 /* convert.c - adze convert: a model in another format. */
 #include "cli/cli.h"
 
+#include <string.h>
+#include <unistd.h>
+
 typedef struct convert_settings {
     const char *format, *output;
 } convert_settings;
@@ -8,18 +11,27 @@ typedef struct convert_settings {
 static const az_option convert_options[] = {
     {"format", AZ_TEXT, offsetof(convert_settings, format), "", 0, 0, NULL,
      "format of the matrices: f16, q8_0, q4_k ... (`adze --version` lists them); none = as they are"},
-    {"output", AZ_TEXT, offsetof(convert_settings, output), NULL, 0, 0, NULL, "the GGUF file to write"},
+    {"output", AZ_TEXT, offsetof(convert_settings, output), NULL, 0, 0, NULL, "the GGUF file (.gguf) or the folder to write"},
     {0},
 };
 static const cli_group convert_groups[] = {{"options", convert_options, 0}, {0}};
+
+/* A name that ends in .gguf, the standard output and files that exist are written as GGUF; other names are folders. */
+static bool is_folder_name(const char *path)
+{
+    const size_t length = strlen(path);
+    if (length >= 5 && strcmp(path + length - 5, ".gguf") == 0) return false;
+    return az_is_folder(path) || (strcmp(path, "-") != 0 && access(path, F_OK) != 0);
+}
 
 static int convert(cli_job *job, const void *settings)
 {
     const convert_settings *options = settings;
     const az_format *format = cli_format(job->az, options->format);
-    if (!az_ok(job->az) || !cli_check_output(job->az, options->output)) return CLI_BAD;
+    const bool folder = is_folder_name(options->output);
+    if (!az_ok(job->az) || (!folder && !cli_check_output(job->az, options->output))) return CLI_BAD;
     az_lm *lm = cli_load(job, job->word[0]);
-    if (!lm || !az_lm_save(job->az, lm, options->output, format)) return CLI_BAD;
+    if (!lm || !(folder ? az_lm_save_folder : az_lm_save)(job->az, lm, options->output, format)) return CLI_BAD;
     const az_lm *saved = az_lm_load(job->az, options->output);
     if (!saved) return CLI_BAD;
     az_report_row(job->report, "converted");
@@ -35,9 +47,11 @@ static int convert(cli_job *job, const void *settings)
 const cli_verb cli_convert = {
     .name = "convert",
     .summary = "write a model in another format",
-    .usage = "MODEL [--format NAME] -o OUT.gguf",
-    .details = "Reads what adze reads (GGUF, llama2.c checkpoints) and writes GGUF. Norms stay f32; the embedding and the head stay at "
-               "least q8_0. Matrices whose rows are not whole blocks (32 values, 256 for the k formats) become f16.",
+    .usage = "MODEL [--format NAME] -o OUT",
+    .details =
+        "Reads what adze reads (GGUF, Hugging Face folders, llama2.c checkpoints). An output that ends in .gguf is written as GGUF, "
+        "any other as a folder with config.json, model.safetensors and tokenizer.json. Norms stay f32; in GGUF the embedding and the "
+        "head stay at least q8_0.",
     .groups = convert_groups,
     .settings_size = sizeof(convert_settings),
     .min_words = 1,

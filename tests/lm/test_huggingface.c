@@ -6,6 +6,7 @@
 #include <criterion/criterion.h>
 #include <jansson.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 static az_lm *load(az_ctx *az, const char *path)
@@ -103,4 +104,119 @@ Test(huggingface, gguf_keeps_the_logits_of_every_family)
         expect_reference(az, load(az, path), i, "as GGUF");
         az_close(az);
     }
+}
+
+Test(huggingface, written_folders_keep_the_logits_of_every_family)
+{
+    for (int i = 0; i < FAMILIES; i++) {
+        az_ctx *az = az_open(NULL);
+        const char *folder = test_folder(az), *gguf = test_path(az, folder, "a.gguf");
+        const char *first = test_path(az, folder, "first"), *second = test_path(az, folder, "second");
+        az_lm *lm = load(az, family_folder(az, i));
+        cr_assert(az_lm_save_folder(az, lm, first, NULL) && az_lm_save(az, lm, gguf, NULL), "%s: %s", families[i], az_error(az));
+        expect_reference(az, load(az, first), i, "written as a folder");
+        cr_assert(az_lm_save_folder(az, load(az, gguf), second, NULL), "%s: %s", families[i], az_error(az));
+        expect_reference(az, load(az, second), i, "by way of GGUF");
+        az_close(az);
+    }
+}
+
+/* The tensors of two files are the same to the bit. */
+static void expect_same_tensors(az_ctx *az, const char *a, const char *b)
+{
+    const az_safetensors *x = az_safetensors_read(az, a), *y = az_safetensors_read(az, b);
+    cr_assert(x && y && x->count == y->count, "%s", az_error(az));
+    for (int64_t i = 0; i < x->count; i++) {
+        const az_tensor *p = x->by_name[i]->value, *q = az_safetensors_find(y, x->by_name[i]->name);
+        cr_assert(q && p->dtype == q->dtype && az_same_shape(p, q), "%s", x->by_name[i]->name);
+        cr_assert_eq(memcmp(p->data, q->data, (size_t)az_count(p) * az_dtype_size(p->dtype)), 0, "%s", x->by_name[i]->name);
+    }
+}
+
+Test(huggingface, gguf_and_back_is_exact)
+{
+    for (int i = 0; i < FAMILIES; i++) {
+        if (strcmp(families[i], "gemma") == 0) continue; /* its norms are stored less one, which rounds */
+        az_ctx *az = az_open(NULL);
+        const char *folder = test_folder(az), *gguf = test_path(az, folder, "a.gguf"), *back = test_path(az, folder, "back");
+        cr_assert(az_lm_save(az, load(az, family_folder(az, i)), gguf, NULL), "%s", az_error(az));
+        cr_assert(az_lm_save_folder(az, load(az, gguf), back, NULL), "%s", az_error(az));
+        expect_same_tensors(az, az_format_text(az, "%s/model.safetensors", family_folder(az, i)), test_path(az, back, "model.safetensors"));
+        az_close(az);
+    }
+}
+
+Test(huggingface, half_precision_and_refusals)
+{
+    az_ctx *az = az_open(NULL);
+    const char *path = test_path(az, test_folder(az), "half");
+    az_lm *lm = load(az, family_folder(az, 0));
+    cr_assert(az_lm_save_folder(az, lm, path, az_format_by_name("bf16")), "%s", az_error(az));
+    cr_assert_lt(az_lm_bytes(load(az, path)), 0.7 * (double)az_lm_bytes(lm));
+    cr_assert_not(az_lm_save_folder(az, lm, path, az_format_by_name("q8_0")));
+    cr_assert_not_null(strstr(az_error(az), "no type for q8_0"));
+    az_close(az);
+}
+
+/* ---- damage ---- */
+
+static void write_text(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "w");
+    fputs(text, file);
+    fclose(file);
+}
+
+static const char *error_of_config(az_ctx *az, const char *config)
+{
+    const char *folder = test_folder(az);
+    write_text(test_path(az, folder, "config.json"), config);
+    az_safetensors_writer *writer = az_safetensors_create(az, test_path(az, folder, "model.safetensors"));
+    az_safetensors_declare(writer, "model.norm.weight", AZ_F32, 1, (const int64_t[]){8});
+    az_safetensors_declare(writer, "surprise.weight", AZ_F32, 0, NULL);
+    az_safetensors_write(writer, az_zeros(az, AZ_F32, 1, (const int64_t[]){8}));
+    az_safetensors_write(writer, az_scalar(az, AZ_F32, 0));
+    cr_assert(az_safetensors_commit(writer), "%s", az_error(az));
+    cr_assert_null(az_lm_load(az, folder));
+    return az_error(az);
+}
+
+Test(huggingface, folders_that_do_not_fit_are_refused_with_the_reason)
+{
+    static const char *const cases[][2] = {
+        {"[]", "not a JSON object"},
+        {"{}", "no \"model_type\""},
+        {"{\"model_type\":\"mamba\"}", "'mamba' is not known; there are: llama"},
+        {"{\"model_type\":\"llama\",\"vocab_size\":9}", "width = 0"},
+        {"{\"model_type\":\"llama\",\"hidden_size\":\"a\"}", "\"hidden_size\" is not an integer"},
+        {"{\"model_type\":\"llama\",\"hidden_act\":\"relu\"}", "'relu'"},
+        {"{\"model_type\":\"opt\",\"do_layer_norm_before\":false}", "do_layer_norm_before"},
+        {"{\"model_type\":\"llama\",\"vocab_size\":9,\"hidden_size\":8,\"num_hidden_layers\":1,\"num_attention_heads\":2,"
+         "\"intermediate_size\":8,\"max_position_embeddings\":8}",
+         "unexpected surprise.weight"},
+        {"{\"model_type\":\"llama\",\"vocab_size\":9,\"hidden_size\":8,\"num_hidden_layers\":1,\"num_attention_heads\":2,"
+         "\"intermediate_size\":8,\"max_position_embeddings\":8}",
+         "missing model.embed_tokens.weight, model.layers.0.input_layernorm.weight"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        az_ctx *az = az_open(NULL);
+        const char *error = error_of_config(az, cases[i][0]);
+        cr_assert(strstr(error, cases[i][1]), "'%s' does not say '%s'", error, cases[i][1]);
+        az_close(az);
+    }
+}
+
+Test(huggingface, shards_are_found_by_the_index)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az), *source = family_folder(az, 0);
+    const char *command =
+        az_format_text(az, "cd %s && cp %s/config.json . && cp %s/model.safetensors part-1.safetensors", folder, source, source);
+    cr_assert_eq(system(command), 0);
+    write_text(test_path(az, folder, "model.safetensors.index.json"), "{\"weight_map\":{\"lm_head.weight\":\"part-1.safetensors\"}}");
+    expect_reference(az, load(az, folder), 0, "in shards");
+    write_text(test_path(az, folder, "model.safetensors.index.json"), "{\"weight_map\":{\"lm_head.weight\":\"../a\"}}");
+    cr_assert_null(az_lm_load(az, folder));
+    cr_assert_not_null(strstr(az_error(az), "no file of the folder"));
+    az_close(az);
 }
