@@ -1,6 +1,7 @@
 /* format_q4_0.c - blocks of 32 values: a scale d (f16) and 16 bytes, whose lower nibbles q are values 0..15 and upper ones 16..31;
  * x = d (q - 8). 18 bytes, 4.5 bits a weight. */
 #include "tensor/half.h"
+#include "weight/kquant_search.h"
 #include "weight/weight_internal.h"
 
 #include <math.h>
@@ -29,26 +30,13 @@ static int level(float x, float inverse)
     return at < 1 ? 0 : at < 15 ? (int)at : 15;
 }
 
-/* sum importance (x - d (q - 8))^2 is least, for the levels q that belong to a step d, at d = sum importance x (q-8) / sum importance
- * (q-8)^2. Tries steps around the one that covers the block, refits each, and returns the best. */
-static float weighted_step(const float *x, const float *importance, float covering)
+/* The step that is best for the levels it leads to, weighted by importance. */
+static float weighted_step(const float *x, const float *importance)
 {
-    float best = covering;
-    double best_gain = -1; /* the part of sum importance x^2 that is explained */
-    for (int t = -6; t <= 12; t++) {
-        const float step = covering * (1 - 0.025f * (float)t), inverse = 1 / step;
-        double xq = 0, qq = 0;
-        for (int j = 0; j < AZ_BLOCK; j++) {
-            const double q = level(x[j], inverse) - 8;
-            xq += (double)importance[j] * x[j] * q;
-            qq += (double)importance[j] * q * q;
-        }
-        if (qq > 0 && xq * xq > best_gain * qq) {
-            best_gain = xq * xq / qq;
-            best = (float)(xq / qq);
-        }
-    }
-    return best;
+    az_block block;
+    az_block_normalize(&block, x, importance, AZ_BLOCK);
+    const az_levels levels = {.low = -8, .high = 7};
+    return ldexpf(az_fit_scale(block.value, block.weight, AZ_BLOCK, &levels).scale, block.exponent);
 }
 
 /* The entry of largest magnitude becomes -8: d = that / -8, q = min(15, trunc(x / d + 8.5)). With importance d is searched. */
@@ -59,7 +47,7 @@ static bool encode_block(const az_format *format, const float *x, const float *i
     for (int j = 0; j < AZ_BLOCK; j++)
         if (fabsf(x[j]) > fabsf(extreme)) extreme = x[j];
     float d = extreme / -8;
-    if (importance && isfinite(1 / d)) d = weighted_step(x, importance, d);
+    if (importance) d = weighted_step(x, importance);
     float inverse = d != 0 ? 1 / d : 0;
     if (!isfinite(inverse)) inverse = 0; /* a subnormal d, whose f16 is 0 anyway */
     const uint16_t half = az_f16_round(d);
