@@ -1,0 +1,73 @@
+/* config.c - the configuration of a model: what fills its gaps, and what it must be like. */
+#include "lm/lm_internal.h"
+
+#include <math.h>
+
+void az_lm_config_defaults(const az_lm_arch *arch, az_lm_config *config)
+{
+    if (!config->kv_heads) config->kv_heads = config->heads;
+    if (!config->head_dim && config->heads > 0) config->head_dim = config->width / config->heads;
+    if (!config->rope_dims && az_lm_has_rope(arch)) config->rope_dims = config->head_dim;
+    if (config->norm_eps == 0) config->norm_eps = arch->norm_eps;
+    if (config->rope_theta == 0) config->rope_theta = arch->rope_theta;
+    if (config->rope_theta_local == 0) config->rope_theta_local = arch->rope_theta_local;
+    if (config->window == 0) config->window = arch->window;
+    if (config->window_pattern == 0) config->window_pattern = arch->window_pattern;
+    if (config->attention_softcap == 0) config->attention_softcap = arch->attention_softcap;
+    if (config->logit_softcap == 0) config->logit_softcap = arch->logit_softcap;
+    const bool wide = arch->wide_scale_blocks > 0 && config->blocks == arch->wide_scale_blocks && config->heads > 0;
+    if (config->attention_scale == 0)
+        config->attention_scale = 1 / sqrt(wide ? (double)config->width / (double)config->heads : (double)config->head_dim);
+}
+
+bool az_lm_knows_part(const az_lm_arch *arch, az_lm_part part)
+{
+    for (const az_lm_part_names *names = arch->parts; names->gguf; names++)
+        if (names->part == part) return true;
+    return false;
+}
+
+typedef struct az_limit {
+    const char *name;
+    int64_t value, high;
+} az_limit;
+
+bool az_lm_validate(az_ctx *az, const az_lm_arch *arch, const az_lm_config *config)
+{
+    const az_limit limits[] = {
+        {"vocabulary", config->vocabulary, 1 << 24}, {"width", config->width, 1 << 18},       {"blocks", config->blocks, 4096},
+        {"heads", config->heads, 1 << 14},           {"kv_heads", config->kv_heads, 1 << 14}, {"head_dim", config->head_dim, 1 << 14},
+        {"hidden", config->hidden, 1 << 20},         {"context", config->context, 1 << 26},
+    };
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+        const az_limit *l = &limits[i];
+        if (l->value < 1 || l->value > l->high)
+            return az_fail(az, AZ_BAD_INPUT, "%s = %lld: must be from 1 to %lld", l->name, (long long)l->value, (long long)l->high);
+    }
+    if (config->heads % config->kv_heads != 0)
+        return az_fail(az, AZ_BAD_INPUT, "heads = %lld is not a multiple of kv_heads = %lld", (long long)config->heads,
+                       (long long)config->kv_heads);
+    if (az_lm_has_rope(arch) && (config->rope_dims < 2 || config->rope_dims > config->head_dim || config->rope_dims % 2 != 0))
+        return az_fail(az, AZ_BAD_INPUT, "rope_dims = %lld: must be even and from 2 to head_dim = %lld", (long long)config->rope_dims,
+                       (long long)config->head_dim);
+    if (config->experts < 0 || config->experts > 65536 / config->blocks || (config->experts > 0) != (config->experts_used > 0) ||
+        config->experts_used > config->experts)
+        return az_fail(az, AZ_BAD_INPUT,
+                       "%lld of %lld experts are used: at least one must be, and all blocks can have 65536 experts at most",
+                       (long long)config->experts_used, (long long)config->experts);
+    if (config->experts > 0 && !az_lm_knows_part(arch, AZ_PART_ROUTER))
+        return az_fail(az, AZ_BAD_INPUT, "architecture '%s' is not known as a mixture of experts", arch->name);
+    if (config->window < 0 || config->window_pattern < 0)
+        return az_fail(az, AZ_BAD_INPUT, "window = %lld is negative", (long long)config->window);
+    if (!(config->attention_softcap >= 0 && config->attention_softcap < 1e30 && config->logit_softcap >= 0 && config->logit_softcap < 1e30))
+        return az_fail(az, AZ_BAD_INPUT, "soft caps %g (attention) and %g (logits): must not be negative", config->attention_softcap,
+                       config->logit_softcap);
+    if (!isfinite(config->attention_scale)) return az_fail(az, AZ_BAD_INPUT, "attention_scale = %g", config->attention_scale);
+    if (!(config->norm_eps >= 0 && config->norm_eps < 1))
+        return az_fail(az, AZ_BAD_INPUT, "norm_eps = %g: must be in [0, 1)", config->norm_eps);
+    if (az_lm_has_rope(arch) && !(config->rope_theta_local >= 0 && isfinite(config->rope_theta_local)))
+        return az_fail(az, AZ_BAD_INPUT, "rope_theta_local = %g: must be positive", config->rope_theta_local);
+    if (az_lm_has_rope(arch) && !(config->rope_theta > 0 && isfinite(config->rope_theta)))
+        return az_fail(az, AZ_BAD_INPUT, "rope_theta = %g: must be positive", config->rope_theta);
+    return true;
+}
