@@ -85,6 +85,14 @@ az_gguf *az_gguf_parse(az_ctx *az, const unsigned char *data, size_t size);
 /* True if the bytes begin like a GGUF file of any version or byte order. */
 bool az_gguf_is(const unsigned char *data, size_t size);
 
+/* Files of a split model say how many there are; others are 1. */
+int64_t az_gguf_parts(const az_gguf *gguf);
+/* The whole of a split model, whose first file, at `path`, is `first`: maps and parses the others beside it. A file that is not split is
+ * returned as it is. */
+az_gguf *az_gguf_with_parts(az_ctx *az, az_gguf *first, const char *path);
+/* Sorts the names of keys and tensors for finding; fails on one that stands twice. */
+bool az_gguf_index(az_ctx *az, az_gguf *gguf);
+
 const az_gguf_key *az_gguf_find(const az_gguf *gguf, const char *name);
 const az_gguf_tensor *az_gguf_find_tensor(const az_gguf *gguf, const char *name);
 

@@ -162,6 +162,13 @@ static const az_text **sort_names(az_ctx *az, const void *first, int64_t n, size
     return sorted;
 }
 
+bool az_gguf_index(az_ctx *az, az_gguf *gguf)
+{
+    gguf->key_by_name = sort_names(az, gguf->key, gguf->keys, sizeof *gguf->key, "key");
+    gguf->tensor_by_name = sort_names(az, gguf->tensor, gguf->tensors, sizeof *gguf->tensor, "tensor");
+    return gguf->key_by_name && gguf->tensor_by_name;
+}
+
 static bool read_keys(reader *r, az_gguf *gguf)
 {
     gguf->key = az_alloc_array(r->az, (size_t)gguf->keys, sizeof *gguf->key);

@@ -110,6 +110,18 @@ static bool settle(az_ctx *az, az_lm *lm, az_arena *file, const char *path)
     return az_ok(az);
 }
 
+/* A file, with the files beside it that belong to a split model. */
+static az_lm *from_file(az_ctx *az, const char *path)
+{
+    const az_map *map = az_map_file(az, path);
+    if (!map) return NULL;
+    az_lm *lm = az_gguf_is(map->data, map->size)
+                    ? az_lm_from_gguf(az, az_gguf_with_parts(az, az_gguf_parse(az, map->data, map->size), path))
+                    : az_lm_from_bytes(az, map->data, map->size);
+    az_fail_context(az, "reading '%s'", path);
+    return lm;
+}
+
 az_lm *az_lm_load(az_ctx *az, const char *path)
 {
     if (!path || !az_ok(az)) return NULL;
@@ -121,9 +133,7 @@ az_lm *az_lm_load(az_ctx *az, const char *path)
         lm = az_lm_from_folder(az, path);
         az_fail_context(az, "reading the folder '%s'", path);
     } else {
-        const az_map *map = az_map_file(az, path);
-        lm = map ? az_lm_from_bytes(az, map->data, map->size) : NULL;
-        if (map) az_fail_context(az, "reading '%s'", path);
+        lm = from_file(az, path);
     }
     az_arena_leave(az);
     if (lm && settle(az, lm, file, path)) return lm;

@@ -22,9 +22,10 @@ typedef struct config_key {
 
 static bool read_integers(az_ctx *az, const az_gguf *gguf, const az_lm_arch *arch, az_lm_config *config)
 {
-    int64_t value_length = 0, files = 1;
-    if (az_gguf_integer(az_gguf_find(gguf, "split.count"), &files) && files > 1)
-        return az_fail(az, AZ_BAD_INPUT, "the model is split over %lld files; join them with llama-gguf-split --merge", (long long)files);
+    int64_t value_length = 0;
+    if (az_gguf_parts(gguf) != 1)
+        return az_fail(az, AZ_BAD_INPUT, "the model is split over %lld files; only from its files can it be loaded",
+                       (long long)az_gguf_parts(gguf));
     const config_key keys[] = {
         {"context_length", &config->context, true},
         {"embedding_length", &config->width, true},

@@ -399,23 +399,6 @@ Test(gguf, rotary_scaling_divides_the_frequencies)
     az_close(az);
 }
 
-Test(gguf, parts_of_a_split_model_are_refused)
-{
-    az_ctx *az = az_open(NULL);
-    const unsigned char three[4] = {3};
-    const char *path = test_path(az, test_folder(az), "refused.gguf");
-    az_lm *lm = az_lm_load(az, test_data(az, "models/stories260K/stories260K.gguf"));
-    az_gguf_writer *writer = az_gguf_create(az, path);
-    const az_gguf *gguf = lm->metadata->gguf;
-    for (int64_t k = 0; k < gguf->keys; k++) az_gguf_put(writer, &gguf->key[k]);
-    const az_gguf_key key = raw_key("split.count", AZ_GGUF_U32, AZ_GGUF_U32, 1, three, 4);
-    az_gguf_put(writer, &key);
-    cr_assert(az_gguf_commit(writer), "%s", az_error(az));
-    cr_assert_null(az_lm_load(az, path));
-    cr_assert(strstr(az_error(az), "split over 3 files"), "%s", az_error(az));
-    az_close(az);
-}
-
 Test(gguf, rows_without_a_token_are_padded_in_the_file)
 {
     az_ctx *az = az_open(NULL);
