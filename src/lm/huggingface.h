@@ -20,6 +20,7 @@ typedef struct az_lm_family {
     const char *activation; /* what config.json calls the row's activation */
     const char *alias;      /* another name of it, or NULL */
     bool window;            /* sliding_window counts */
+    bool experts;           /* a mixture of num_local_experts */
     bool tied;              /* where tie_word_embeddings is silent */
     bool transposed;        /* matrices of the blocks are [in, out] */
     bool qkv_by_head;       /* rows: q, k and v of the first head, then those of the second ... */
@@ -28,6 +29,8 @@ typedef struct az_lm_family {
 
 /* NULL when there is none. */
 const az_lm_family *az_lm_family_by_type(const char *model_type);
+/* "llama, mistral, ...", for messages. */
+const char *az_lm_family_types(az_ctx *az);
 /* The family to write a model as; NULL with an error when there is none. */
 const az_lm_family *az_lm_family_of(az_ctx *az, const az_lm *lm);
 

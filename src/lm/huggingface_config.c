@@ -74,6 +74,9 @@ bool az_lm_config_from_json(az_ctx *az, const az_lm_family *family, const json_t
                       read_integer(az, json, keys->head_dim, &config->head_dim) && read_integer(az, json, keys->hidden, &config->hidden) &&
                       read_integer(az, json, keys->context, &config->context) && read_window(az, family, json, config);
     if (!read || !refuse_unusual(az, json) || !check_activation(az, family, json)) return false;
+    if (family->experts && !(read_integer(az, json, "num_local_experts", &config->experts) &&
+                             read_integer(az, json, "num_experts_per_tok", &config->experts_used)))
+        return false;
     config->tied = tied ? json_is_true(tied) : family->tied;
     if (config->hidden == 0 && config->width > 0 && config->width <= 1 << 18) config->hidden = 4 * config->width;
     if (config->context == 0 && !keys->rope_theta) config->context = 2048;
@@ -163,6 +166,8 @@ json_t *az_lm_config_to_json(az_ctx *az, const az_lm_family *family, const az_lm
     if (family->window && c->window) put_integer(json, "max_window_layers", 0);
     if (family->window && strncmp(family->model_type, "qwen", 4) == 0)
         json_object_set_new(json, "use_sliding_window", json_boolean(c->window > 0));
+    if (family->experts) put_integer(json, "num_local_experts", c->experts);
+    if (family->experts) put_integer(json, "num_experts_per_tok", c->experts_used);
     const az_tensor *bias = lm->block[0].q.bias;
     if (strcmp(family->arch, "llama") == 0 && bias) json_object_set_new(json, "attention_bias", json_true());
     if (strcmp(family->arch, "llama") == 0 && lm->block[0].up.bias) json_object_set_new(json, "mlp_bias", json_true());

@@ -57,6 +57,7 @@ static const az_lm_config_keys bloom_keys = {
 static const az_lm_family families[] = {
     {"llama", "LlamaForCausalLM", "llama", &llama_keys, "silu", "swish", .window = false},
     {"mistral", "MistralForCausalLM", "llama", &llama_keys, "silu", "swish", .window = true},
+    {"mixtral", "MixtralForCausalLM", "llama", &llama_keys, "silu", "swish", .window = true, .experts = true},
     {"qwen2", "Qwen2ForCausalLM", "qwen2", &llama_keys, "silu", "swish", .window = true},
     {"qwen3", "Qwen3ForCausalLM", "qwen3", &llama_keys, "silu", "swish", .window = true},
     {"phi3", "Phi3ForCausalLM", "phi3", &llama_keys, "silu", "swish", .window = true},
@@ -75,12 +76,20 @@ const az_lm_family *az_lm_family_by_type(const char *model_type)
     return NULL;
 }
 
+const char *az_lm_family_types(az_ctx *az)
+{
+    const char *types = families[0].model_type;
+    for (int i = 1; i < FAMILIES && types; i++) types = az_format_text(az, "%s, %s", types, families[i].model_type);
+    return types;
+}
+
 const az_lm_family *az_lm_family_of(az_ctx *az, const az_lm *lm)
 {
     for (int i = 0; i < FAMILIES; i++) {
         const az_lm_family *family = &families[i];
-        if (strcmp(family->arch, lm->arch->name) == 0 && (lm->config.window == 0 || family->window)) return family;
+        const bool same = strcmp(family->arch, lm->arch->name) == 0 && family->experts == (lm->config.experts > 0);
+        if (same && (lm->config.window == 0 || family->window)) return family;
     }
-    return az_fail(az, AZ_BAD_INPUT, "Hugging Face has no model type for %s%s", lm->arch->name,
+    return az_fail(az, AZ_BAD_INPUT, "Hugging Face has no model type for %s%s%s", lm->arch->name, lm->config.experts ? " with experts" : "",
                    lm->config.window ? " with a sliding window" : "");
 }

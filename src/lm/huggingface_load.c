@@ -197,10 +197,7 @@ static const az_lm_family *find_family(az_ctx *az, const json_t *json)
     if (!type) return az_fail(az, AZ_BAD_INPUT, "config.json has no \"model_type\"");
     const az_lm_family *family = az_lm_family_by_type(type);
     if (family) return family;
-    return az_fail(az, AZ_BAD_INPUT,
-                   "the model type '%.60s' is not known; there are: llama, mistral, qwen2, qwen3, phi3, gemma, gpt2, "
-                   "gpt_neox, opt, bloom",
-                   type);
+    return az_fail(az, AZ_BAD_INPUT, "the model type '%.60s' is not known; there are: %s", type, az_lm_family_types(az));
 }
 
 static az_lm *build(az_ctx *az, const json_t *json, const shards *all)
@@ -212,9 +209,10 @@ static az_lm *build(az_ctx *az, const json_t *json, const shards *all)
     if (!az_lm_config_from_json(az, family, json, &config) || !az_lm_validate(az, arch, &config)) return NULL;
     int64_t tensors = 0;
     for (int i = 0; i < all->n; i++) tensors += all->file[i]->count;
-    if (config.blocks > tensors)
-        return az_fail(az, AZ_BAD_INPUT, "config.json tells of %lld layers, but there are only %lld tensors", (long long)config.blocks,
-                       (long long)tensors);
+    const int64_t least = config.experts > 0 ? 3 * config.experts : 1; /* tensors of a block */
+    if (config.blocks > tensors / least)
+        return az_fail(az, AZ_BAD_INPUT, "config.json tells of %lld layers with %lld experts, but there are only %lld tensors",
+                       (long long)config.blocks, (long long)config.experts, (long long)tensors);
     if (family->qkv_by_head && config.kv_heads != config.heads)
         return az_fail(az, AZ_BAD_INPUT, "%s with fewer key-value heads than heads is not known", family->model_type);
     az_lm *lm = az_lm_empty(az, arch, &config, NULL);

@@ -112,6 +112,22 @@ Test(models, run_streams_the_text_it_reports_as_json)
     az_close(az);
 }
 
+Test(models, a_folder_and_gguf_are_converted_into_each_other)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_models(az);
+    test_run run = test_shell(az, folder, "adze convert tiny.gguf -o folder && adze convert folder -o back.gguf && ls folder");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    cr_assert_not_null(strstr(run.out, "\nconfig.json\nmodel.safetensors\ntokenizer.json\n"), "%s", run.out);
+    run = test_shell(
+        az, folder,
+        "for m in tiny.gguf folder back.gguf; do adze run $m -p 'One day' -n 5 --temperature 0 2>/dev/null; done | uniq | wc -l");
+    cr_assert_str_eq(run.out, "1\n", "%s", run.out);
+    run = test_shell(az, folder, "adze info folder --json");
+    cr_assert_str_eq(json_string_value(json_object_get(test_section(az, run.out, "model"), "architecture")), "llama");
+    az_close(az);
+}
+
 Test(models, each_line_of_the_standard_input_is_a_prompt)
 {
     az_ctx *az = az_open(NULL);

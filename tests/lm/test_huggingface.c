@@ -66,7 +66,8 @@ Test(huggingface, capp_gpt2_gives_its_stored_logits_and_continuations)
 
 /* ---- every family against PyTorch ---- */
 
-static const char *const families[] = {"llama", "llama3", "mistral", "qwen2", "qwen3", "phi3", "gemma", "gpt2", "gpt_neox", "opt", "bloom"};
+static const char *const families[] = {"llama", "llama3", "mistral",  "qwen2", "qwen3", "phi3",
+                                       "gemma", "gpt2",   "gpt_neox", "opt",   "bloom", "mixtral"};
 enum { FAMILIES = sizeof families / sizeof *families };
 
 static const char *family_folder(az_ctx *az, int i)
