@@ -119,20 +119,41 @@ void az_tiles_matmul_t(az_ctx *az, const az_weight *w, const float *g, int64_t n
     az_scope_pop(az);
 }
 
-enum { CHUNK = 16 }; /* rows per unit of work: small enough to balance, large enough to prefetch through */
+/* Rows per unit of work: small enough to balance, large enough to prefetch through. From LARGE bytes on, what threads take shrinks with
+ * what is left, so that one that lost its processor for a moment does not hold up the others; below, that costs more than it saves. */
+enum { CHUNK = 16, LARGE = 1 << 20 };
 
-static void product_rows(az_ctx *az, const az_weight *w, const az_columns *x, az_rows_kernel *kernel, float *y)
+typedef struct rows_job {
+    const az_weight *w;
+    const az_columns *x;
+    az_rows_kernel *kernel;
+    float *y;
+} rows_job;
+
+static void product_chunk(const rows_job *job, int64_t first)
 {
-    const unsigned char *data = w->part[0]->data;
-    const int64_t rows = w->rows, row_bytes = w->cols / w->format->block * w->format->block_bytes;
+    const az_weight *w = job->w;
+    const int64_t count = first + CHUNK <= w->rows ? CHUNK : w->rows - first,
+                  row_bytes = w->cols / w->format->block * w->format->block_bytes;
+    job->kernel((const unsigned char *)w->part[0]->data + first * row_bytes, count, job->x, job->y + first, w->rows);
+}
+
+static void product_rows(az_ctx *az, const rows_job *job)
+{
+    const int64_t rows = job->w->rows, bytes = rows * (job->w->cols / job->w->format->block * job->w->format->block_bytes);
+    if (bytes >= LARGE) {
+#pragma omp parallel for schedule(guided) num_threads(az_threads(az))
+        for (int64_t first = 0; first < rows; first += CHUNK) product_chunk(job, first);
+    } else {
 #pragma omp parallel for schedule(static) num_threads(az_threads(az))
-    for (int64_t first = 0; first < rows; first += CHUNK)
-        kernel(data + first * row_bytes, first + CHUNK <= rows ? CHUNK : rows - first, x, y + first, rows);
+        for (int64_t first = 0; first < rows; first += CHUNK) product_chunk(job, first);
+    }
 }
 
 void az_rows_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y, az_rows_kernel *kernel)
 {
-    product_rows(az, w, &(az_columns){.n = n, .cols = w->cols, .value = x}, kernel, y);
+    const az_columns columns = {.n = n, .cols = w->cols, .value = x};
+    product_rows(az, &(rows_job){.w = w, .x = &columns, .kernel = kernel, .y = y});
 }
 
 /* x rounded to bytes, in the current scope; false without memory. */
@@ -159,7 +180,7 @@ void az_bytes_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, 
 {
     az_columns rounded;
     az_scope_push(az);
-    if (round_columns(az, x, n, w->cols, &rounded)) product_rows(az, w, &rounded, kernel, y);
+    if (round_columns(az, x, n, w->cols, &rounded)) product_rows(az, &(rows_job){.w = w, .x = &rounded, .kernel = kernel, .y = y});
     az_scope_pop(az);
 }
 

@@ -118,6 +118,34 @@ Test(kernels, products_are_those_of_the_decoded_matrix)
     az_close(az);
 }
 
+/* Bit for bit: however many vectors share a pass over a row, and however many rows one over a vector. */
+Test(kernels, a_product_does_not_depend_on_its_company)
+{
+    az_ctx *az = az_open(NULL);
+    enum { R = 5 };
+    for (const az_weight_kernels *const *set = kernel_sets(); *set; set++)
+        for (int f = 0; f < NAMES; f++) {
+            az_rows_kernel *kernel = kernel_of(*set, names[f]);
+            if (!kernel) continue;
+            const int64_t cols = 256 * 3;
+            const az_weight *w = weight(az, names[f], R, cols);
+            const int64_t row_bytes = cols / w->format->block * w->format->block_bytes;
+            const az_tensor *x = normal(az, MOST, cols, "x");
+            const az_columns all = columns(az, *set, x, w->format->block > 1);
+            float together[MOST * R];
+            kernel(w->part[0]->data, R, &all, together, R);
+            for (int64_t j = 0; j < MOST; j++)
+                for (int64_t r = 0; r < R; r++) {
+                    const az_columns one = columns(az, *set, az_slice(az, x, 0, j, 1), w->format->block > 1);
+                    float alone;
+                    kernel((const char *)w->part[0]->data + r * row_bytes, 1, &one, &alone, 1);
+                    cr_assert_eq(alone, together[j * R + r], "%s %s row %d vector %d", (*set)->name, names[f], (int)r, (int)j);
+                }
+        }
+    cr_assert(az_ok(az), "%s", az_error(az));
+    az_close(az);
+}
+
 /* Extreme bytes of q8_0: -128 (which no encoder writes, but a file may hold) times 127, where 16-bit intermediates are tightest. */
 Test(kernels, no_sum_of_pairs_overflows)
 {

@@ -4,6 +4,7 @@
  * with a prefetch that runs across the ends of rows. With more vectors each piece of a row is widened once for up to four of them. */
 #include "tensor/half.h"
 #include "weight/kernels/kernels.h"
+#include "weight/kernels/lanes_avx2.h"
 #include "weight/weight_internal.h"
 
 #include <float.h>
@@ -12,13 +13,6 @@
 #include <string.h>
 
 enum { AHEAD = 2048, GROUP = 4 }; /* bytes of prefetch; vectors of activations that share a pass over a row */
-
-static inline float sum_lanes(__m256 v)
-{
-    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
-}
 
 /* ---- rows of floating-point numbers -------------------------------------------------------------------------------------------- */
 
@@ -49,7 +43,7 @@ static inline __attribute__((always_inline)) void row_float(element type, int n,
     int64_t i = 0;
     for (; i + 16 <= cols; i += 16) {
         const char *at = row + i * size;
-        _mm_prefetch(at + AHEAD, _MM_HINT_T0);
+        if (type != F32) _mm_prefetch(at + AHEAD, _MM_HINT_T0); /* f32 fills the memory's bandwidth without */
         const __m256 w0 = load8(type, at), w1 = load8(type, at + 8 * size);
         for (int j = 0; j < n; j++) {
             even[j] = _mm256_fmadd_ps(w0, _mm256_loadu_ps(x + j * cols + i), even[j]);
@@ -57,7 +51,7 @@ static inline __attribute__((always_inline)) void row_float(element type, int n,
         }
     }
     for (int j = 0; j < n; j++) {
-        float sum = sum_lanes(_mm256_add_ps(even[j], odd[j]));
+        float sum = az_sum_lanes(_mm256_add_ps(even[j], odd[j]));
         for (int64_t k = i; k < cols; k++) sum += load1(type, row + k * size) * x[j * cols + k];
         y[j * y_stride] = sum;
     }
@@ -109,58 +103,44 @@ static inline __m256i block_bytes(blocks type, const unsigned char *block)
     return _mm256_and_si256(_mm256_srlv_epi32(twice, _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4)), _mm256_set1_epi8(15));
 }
 
-/* Sums of products of four consecutive values. The unsigned operand of maddubs is |w| (the sign moves to x) or w + 8 (whose surplus,
- * `eights`, is taken off); pairs stay below 2^15 in both cases. */
-static inline __m256i block_products(blocks type, __m256i w, __m256i x, const int32_t *eights)
+/* Sums of products of four consecutive values of q8_0. The unsigned operand of maddubs is |w|, its sign moves to x; pairs stay below 2^15.
+ */
+static inline __m256i block_products(__m256i w, __m256i x)
 {
-    const __m256i ones = _mm256_set1_epi16(1);
-    if (type == Q8_0) return _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w)), ones);
-    return _mm256_sub_epi32(_mm256_madd_epi16(_mm256_maddubs_epi16(w, x), ones), _mm256_loadu_si256((const __m256i *)eights));
+    return _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w)), _mm256_set1_epi16(1));
 }
 
-static inline __attribute__((always_inline)) void row_blocks(blocks type, int n, const unsigned char *row, const az_columns *x, int64_t j0,
-                                                             float *y, int64_t y_stride)
+static inline __attribute__((always_inline)) void row_q8_0(int n, const unsigned char *row, const az_columns *x, int64_t j0, float *y,
+                                                           int64_t y_stride)
 {
-    const int64_t count = x->cols / AZ_BLOCK, bytes = type == Q8_0 ? AZ_Q8_0_BYTES : AZ_Q4_0_BYTES;
+    const int64_t count = x->cols / AZ_BLOCK;
     const int8_t *q = x->q + j0 * x->cols;
     const float *scale = x->scale + j0 * count;
-    const int32_t *eights = x->eights + j0 * count * 8;
     __m256 sum[GROUP];
     for (int j = 0; j < n; j++) sum[j] = _mm256_setzero_ps();
-    for (int64_t b = 0; b < count; b++, row += bytes) {
+    for (int64_t b = 0; b < count; b++, row += AZ_Q8_0_BYTES) {
         _mm_prefetch((const char *)row + AHEAD, _MM_HINT_T0);
-        const __m256i w = block_bytes(type, row);
+        const __m256i w = block_bytes(Q8_0, row);
         const __m256 d = block_scale(row);
         for (int j = 0; j < n; j++) {
             const __m256i xq = _mm256_loadu_si256((const __m256i *)(q + j * x->cols + b * AZ_BLOCK));
-            const __m256 products = _mm256_cvtepi32_ps(block_products(type, w, xq, eights + (j * count + b) * 8));
+            const __m256 products = _mm256_cvtepi32_ps(block_products(w, xq));
             sum[j] = _mm256_fmadd_ps(_mm256_mul_ps(d, _mm256_broadcast_ss(scale + j * count + b)), products, sum[j]);
         }
     }
-    for (int j = 0; j < n; j++) y[j * y_stride] = sum_lanes(sum[j]);
-}
-
-static inline __attribute__((always_inline)) void rows_blocks(blocks type, const void *rows, int64_t count, const az_columns *x, float *y,
-                                                              int64_t y_stride)
-{
-    const int64_t bytes = x->cols / AZ_BLOCK * (type == Q8_0 ? AZ_Q8_0_BYTES : AZ_Q4_0_BYTES);
-    const unsigned char *row = rows;
-    for (int64_t r = 0; r < count; r++, row += bytes) {
-        int64_t j = 0;
-        for (; j + 4 <= x->n; j += 4) row_blocks(type, 4, row, x, j, y + j * y_stride + r, y_stride);
-        for (; j + 2 <= x->n; j += 2) row_blocks(type, 2, row, x, j, y + j * y_stride + r, y_stride);
-        for (; j < x->n; j++) row_blocks(type, 1, row, x, j, y + j * y_stride + r, y_stride);
-    }
+    for (int j = 0; j < n; j++) y[j * y_stride] = az_sum_lanes(sum[j]);
 }
 
 static void rows_q8_0(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
 {
-    rows_blocks(Q8_0, rows, count, x, y, y_stride);
-}
-
-static void rows_q4_0(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
-{
-    rows_blocks(Q4_0, rows, count, x, y, y_stride);
+    const int64_t bytes = x->cols / AZ_BLOCK * AZ_Q8_0_BYTES;
+    const unsigned char *row = rows;
+    for (int64_t r = 0; r < count; r++, row += bytes) {
+        int64_t j = 0;
+        for (; j + 4 <= x->n; j += 4) row_q8_0(4, row, x, j, y + j * y_stride + r, y_stride);
+        for (; j + 2 <= x->n; j += 2) row_q8_0(2, row, x, j, y + j * y_stride + r, y_stride);
+        for (; j < x->n; j++) row_q8_0(1, row, x, j, y + j * y_stride + r, y_stride);
+    }
 }
 
 /* ---- activations to bytes ---------------------------------------------------------------------------------------------------------- */
@@ -185,7 +165,7 @@ static void round_to_bytes(const float *value, int64_t blocks_count, int8_t *q, 
         __m128 most = _mm_max_ps(_mm256_castps256_ps128(largest), _mm256_extractf128_ps(largest, 1));
         most = _mm_max_ps(most, _mm_movehl_ps(most, most));
         const float top = _mm_cvtss_f32(_mm_max_ss(most, _mm_movehdup_ps(most)));
-        scale[b] = top / 127 + sum_lanes(poison);
+        scale[b] = top / 127 + az_sum_lanes(poison);
         const __m256 inverse = _mm256_set1_ps(top >= FLT_MIN && isfinite(top) ? 127 / top : 0);
         __m256i whole[4];
         for (int i = 0; i < 4; i++) whole[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], inverse));
@@ -239,7 +219,7 @@ const az_weight_kernels az_weight_kernels_avx2 = {
     .f16 = rows_f16,
     .bf16 = rows_bf16,
     .q8_0 = rows_q8_0,
-    .q4_0 = rows_q4_0,
+    .q4_0 = az_rows_q4_0_avx2,
     .q4_1 = az_rows_q4_1_avx2,
     .q5_0 = az_rows_q5_0_avx2,
     .q5_1 = az_rows_q5_1_avx2,
