@@ -16,7 +16,7 @@ typedef struct run_settings {
 
 static const az_option run_options[] = {
     {"prompt", AZ_TEXT, offsetof(run_settings, prompt), "-", 0, 0, NULL,
-     "the text to continue; - = each line of the standard input is one"},
+     "the text to continue; - = each line of the standard input that is not empty is one"},
     {"prompt_file", AZ_TEXT, offsetof(run_settings, prompt_file), "", 0, 0, NULL, "a file with the text to continue"},
     {"tokens", AZ_INT, offsetof(run_settings, tokens), "256", -1, 1e9, NULL,
      "how many tokens to make at most; -1 = as many as the context holds"},
@@ -148,7 +148,7 @@ static void continue_lines(cli_job *job, const az_lm *lm, const run_settings *op
         if (length < 0) break;
         line[strcspn(line, "\r\n")] = '\0';
         az_scope_push(job->az);
-        continue_prompt(job, lm, options, line);
+        if (*line) continue_prompt(job, lm, options, line);
         az_scope_pop(job->az);
     }
     if (asks) fputc('\n', stderr);
