@@ -48,7 +48,7 @@ static void report_scores(cli_job *job, const az_tales *tales, const char *path)
         az_report_number(job->report, "log_probability", isinf(p) ? NAN : p, "nat");
         az_report_count(job->report, "bytes", (int64_t)document->length);
         if (isinf(p)) az_report_count(job->report, "left_at", (int64_t)where);
-        outside += isinf(p);
+        outside += isinf(p) != 0; /* glibc answers -1 for -inf */
         if (isfinite(p)) sum += p, bytes += (int64_t)document->length;
         if (!az_progress(job->az, "scoring", i + 1, documents->count, NULL)) return;
     }

@@ -48,6 +48,7 @@ Test(corpus, a_text_outside_the_grammar_has_no_probability)
     json_t *row = test_section(az, run.out, "documents");
     cr_assert(json_is_null(json_object_get(row, "log_probability")));
     cr_assert_eq(test_json_number(row, "left_at"), 0);
+    cr_assert_eq(test_json_number(test_section(az, run.out, "sum"), "outside"), 1);
     az_close(az);
 }
 
