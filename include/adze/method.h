@@ -45,6 +45,8 @@ typedef struct az_method {
     const az_option *options;
     size_t options_size; /* of the struct that options describes */
     bool needs_data;     /* compress: fails without calibration text */
+    /* Compress: fails, before any work is done, when the options ask for what cannot be done to this model; NULL = nothing can be wrong. */
+    bool (*check)(az_ctx *az, const void *options, az_lm *lm);
     bool (*compress)(az_ctx *az, const void *options, az_compress_job *job);
 } az_method;
 

@@ -66,6 +66,18 @@ static bool read_steps(chain *c)
     return az_ok(job->az);
 }
 
+/* A step that cannot work must not wait for the steps before it to tell. */
+static bool check_steps(const chain *c)
+{
+    az_ctx *az = c->job->az;
+    for (int i = 0; i < c->n && az_ok(az); i++) {
+        const step *s = &c->steps[i];
+        if (s->method->check) s->method->check(az, s->settings, c->lm);
+        az_fail_context(az, "step %d, %s", i + 1, s->word);
+    }
+    return az_ok(az);
+}
+
 /* The text that methods calibrate on, and the text that tells what they cost. */
 static bool read_texts(chain *c)
 {
@@ -172,7 +184,7 @@ static int compress(cli_job *job, const void *settings)
     if (!check_options(job, options) || !read_steps(&c) || !read_texts(&c)) return CLI_BAD;
     const az_lm *given = cli_load(job, job->word[0]);
     c.lm = given ? az_lm_copy(job->az, given) : NULL;
-    if (!c.lm) return CLI_BAD;
+    if (!c.lm || !check_steps(&c)) return CLI_BAD;
     c.original = c.before = measure(&c);
     if (!az_ok(job->az)) return CLI_BAD;
     report_step(&c, 0, "(as given)", c.original, 0);

@@ -42,10 +42,16 @@ static az_weight *prune_layer(az_ctx *az, const az_lm_linear *linear, const az_l
     return az_prune_result(az, linear->weight, az_mask_apply(az, linear->weight, mask));
 }
 
+static bool magnitude_check(az_ctx *az, const void *options, az_lm *lm)
+{
+    const magnitude_options *o = options;
+    return az_prune_check(az, lm, o->sparsity, o->pattern);
+}
+
 static bool magnitude_compress(az_ctx *az, const void *options, az_compress_job *job)
 {
     const magnitude_options *o = options;
-    if (!az_prune_check(az, job->lm, o->sparsity, o->pattern)) return false;
+    if (!magnitude_check(az, o, job->lm)) return false;
     return az_compress_layers(az, job,
                               &(az_layer_walk){.task = "pruning",
                                                .step = prune_layer,
@@ -66,5 +72,6 @@ const az_method az_magnitude = {
                "from 50 % on it loses much more than wanda or sparsegpt.",
     .options = magnitude_table,
     .options_size = sizeof(magnitude_options),
+    .check = magnitude_check,
     .compress = magnitude_compress,
 };

@@ -82,11 +82,17 @@ static bool quantize_outside(az_ctx *az, az_compress_job *job, const char *name,
     return az_ok(az);
 }
 
+static bool quantize_check(az_ctx *az, const void *options, az_lm *lm)
+{
+    (void)lm;
+    return chosen_format(az, ((const quantize_options *)options)->type) != NULL;
+}
+
 static bool quantize_compress(az_ctx *az, const void *options, az_compress_job *job)
 {
     const quantize_options *o = options;
     az_lm *lm = job->lm;
-    if (!chosen_format(az, o->type)) return false;
+    if (!quantize_check(az, o, lm)) return false;
     const bool tied = lm->head.weight == lm->embedding;
     if (o->embedding && !quantize_outside(az, job, "embedding", &lm->embedding, o->type)) return false;
     if (tied) lm->head.weight = lm->embedding;
@@ -113,5 +119,6 @@ const az_method az_quantize = {
                "calibration text, the scales favour the inputs that carry most.",
     .options = quantize_table,
     .options_size = sizeof(quantize_options),
+    .check = quantize_check,
     .compress = quantize_compress,
 };

@@ -233,10 +233,16 @@ static az_weight *prune_layer(az_ctx *az, const az_lm_linear *linear, const az_l
     return pruned ? az_prune_result(az, linear->weight, az_weight_dense(az, pruned)) : NULL;
 }
 
+static bool sparsegpt_check(az_ctx *az, const void *options, az_lm *lm)
+{
+    const sparsegpt_options *o = options;
+    return az_prune_check(az, lm, o->prune.sparsity, o->prune.pattern);
+}
+
 static bool sparsegpt_compress(az_ctx *az, const void *options, az_compress_job *job)
 {
     const sparsegpt_options *o = options;
-    if (!az_prune_check(az, job->lm, o->prune.sparsity, o->prune.pattern)) return false;
+    if (!sparsegpt_check(az, o, job->lm)) return false;
     factor last = {0};
     const sparsegpt_run run = {.options = o, .last = &last};
     const az_layer_walk walk = {.task = "pruning",
@@ -264,5 +270,6 @@ const az_method az_sparsegpt = {
     .options = sparsegpt_table,
     .options_size = sizeof(sparsegpt_options),
     .needs_data = true,
+    .check = sparsegpt_check,
     .compress = sparsegpt_compress,
 };

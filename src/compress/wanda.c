@@ -48,10 +48,16 @@ static az_weight *prune_layer(az_ctx *az, const az_lm_linear *linear, const az_l
     return az_prune_result(az, linear->weight, az_mask_apply(az, linear->weight, mask));
 }
 
+static bool wanda_check(az_ctx *az, const void *options, az_lm *lm)
+{
+    const wanda_options *o = options;
+    return az_prune_check(az, lm, o->sparsity, o->pattern);
+}
+
 static bool wanda_compress(az_ctx *az, const void *options, az_compress_job *job)
 {
     const wanda_options *o = options;
-    if (!az_prune_check(az, job->lm, o->sparsity, o->pattern)) return false;
+    if (!wanda_check(az, o, job->lm)) return false;
     return az_compress_layers(
         az, job,
         &(az_layer_walk){
@@ -70,5 +76,6 @@ const az_method az_wanda = {
     .options = wanda_table,
     .options_size = sizeof(wanda_options),
     .needs_data = true,
+    .check = wanda_check,
     .compress = wanda_compress,
 };

@@ -82,6 +82,9 @@ Test(compress, what_cannot_work_is_refused_before_the_work)
         {"adze compress tiny.gguf magnitude:sparsty=0.5 -d text.txt -o x.gguf", "did you mean 'sparsity'?"},
         {"adze compress tiny.gguf magnitude:sparsity=2 -d text.txt -o x.gguf", "out of range"},
         {"adze compress tiny.gguf wanda -o x.gguf", "needs calibration text"},
+        {"adze compress tiny.gguf wanda quantize:type=q9 -d text.txt -o x.gguf --progress=json",
+         "adze: step 2, quantize:type=q9: no format"},
+        {"adze compress tiny.gguf magnitude wanda:pattern=2:5 -d text.txt -o x.gguf --progress=json", "adze: step 2, wanda:pattern=2:5: "},
         {"adze compress tiny.gguf magnitude -d text.txt -o nowhere/x.gguf", "there is no folder 'nowhere'"},
     };
     az_ctx *az = az_open(NULL);
@@ -90,6 +93,7 @@ Test(compress, what_cannot_work_is_refused_before_the_work)
         test_run run = test_shell(az, folder, cases[i].line);
         cr_assert_eq(run.code, 2, "'%s' ended in %d", cases[i].line, run.code);
         cr_assert_not_null(strstr(run.err, cases[i].says), "'%s' said: %s", cases[i].line, run.err);
+        cr_assert_null(strstr(run.err, "\"task\""), "'%s' began to work: %s", cases[i].line, run.err);
     }
     cr_assert_str_eq(test_shell(az, folder, "ls -A").out, "text.txt\ntiny.gguf\n");
     az_close(az);
