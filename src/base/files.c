@@ -225,6 +225,13 @@ static az_buffer *grow(az_ctx *az, az_buffer *buffer, size_t used)
     return bigger;
 }
 
+/* zlib puts "<fd:3>: " before its reason. */
+static const char *without_source(const char *why)
+{
+    const char *reason = *why == '<' ? strstr(why, ">: ") : NULL;
+    return reason ? reason + 3 : why;
+}
+
 /* Reads to the end of the stream; the result has room for the closing zero. */
 static az_buffer *read_all(az_ctx *az, gzFile file, const char *path, size_t *length)
 {
@@ -249,7 +256,7 @@ static az_buffer *read_all(az_ctx *az, gzFile file, const char *path, size_t *le
         if (code == Z_ERRNO)
             az_fail(az, AZ_IO, "cannot read '%s': %s", path, strerror(errno));
         else
-            az_fail(az, AZ_BAD_INPUT, "cannot read '%s': damaged gzip data (%s)", path, why);
+            az_fail(az, AZ_BAD_INPUT, "cannot read '%s': damaged gzip data (%s)", path, without_source(why));
         break;
     }
     az_buffer_drop(buffer);
