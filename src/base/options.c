@@ -55,11 +55,25 @@ static size_t edit_distance(const char *a, const char *b)
     return back[length];
 }
 
+/* The one word that begins so: "con" is short for "context" rather than misspelt "json". */
+static const char *only_beginning(const char *word, const char *const *words, int n)
+{
+    const char *found = NULL;
+    const size_t length = strlen(word);
+    for (int i = 0; i < n; i++) {
+        if (length < 2 || strncmp(words[i], word, length) != 0) continue;
+        if (found && strcmp(found, words[i]) != 0) return NULL;
+        found = words[i];
+    }
+    return found;
+}
+
 const char *az_nearest(const char *word, const char *const *words, int n)
 {
     size_t length = strlen(word), best = (length + 1) / 2 < 3 ? (length + 1) / 2 : 3;
     const char *nearest = NULL;
     if (length >= MAX_WORD) return NULL;
+    if ((nearest = only_beginning(word, words, n))) return nearest;
     for (int i = 0; i < n; i++) {
         if (strlen(words[i]) >= MAX_WORD) continue;
         size_t distance = edit_distance(word, words[i]);

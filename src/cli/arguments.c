@@ -63,11 +63,20 @@ static bool was_seen(const scope *s, const char *name)
     return false;
 }
 
+/* The name as help writes it, "top-k"; "" when memory is out. */
+static const char *dashed(az_ctx *az, const char *name)
+{
+    char *text = az_strdup(az, name);
+    for (char *c = text; c && *c; c++)
+        if (*c == '_') *c = '-';
+    return text ? text : "";
+}
+
 /* Sets the option in every table that has it: --seed is the verb's and the sampler's. */
 static bool set_option(az_ctx *az, scope *s, const char *name, const char *value)
 {
     if (was_seen(s, name) || s->n_seen == MAX_SEEN) {
-        az_fail(az, AZ_BAD_INPUT, "%s: --%s is given twice", s->verb->name, name);
+        az_fail(az, AZ_BAD_INPUT, "%s: --%s is given twice", s->verb->name, dashed(az, name));
         return false;
     }
     s->seen[s->n_seen++] = name;
@@ -86,9 +95,9 @@ static bool unknown_option(az_ctx *az, const scope *s, const char *name)
         for (const az_option *option = s->table[i]; option->name && n < MAX_SEEN; option++) names[n++] = option->name;
     const char *nearest = az_nearest(name, names, n);
     if (nearest)
-        az_fail(az, AZ_BAD_INPUT, "%s: unknown option '--%s'; did you mean '--%s'?", s->verb->name, name, nearest);
+        az_fail(az, AZ_BAD_INPUT, "%s: unknown option '--%s'; did you mean '--%s'?", s->verb->name, dashed(az, name), dashed(az, nearest));
     else
-        az_fail(az, AZ_BAD_INPUT, "%s: unknown option '--%s'; `adze help %s` lists them", s->verb->name, name, s->verb->name);
+        az_fail(az, AZ_BAD_INPUT, "%s: unknown option '--%s'; `adze help %s` lists them", s->verb->name, dashed(az, name), s->verb->name);
     return false;
 }
 
@@ -116,7 +125,7 @@ static int read_long(az_ctx *az, scope *s, char **argv, int left)
     if (value) return set_option(az, s, option->name, value);
     if (option->type == AZ_BOOL) return set_option(az, s, option->name, "true");
     if (left > 1) return set_option(az, s, option->name, argv[1]) ? 2 : 0;
-    az_fail(az, AZ_BAD_INPUT, "%s: --%s needs a value", s->verb->name, name);
+    az_fail(az, AZ_BAD_INPUT, "%s: --%s needs a value", s->verb->name, dashed(az, name));
     return 0;
 }
 

@@ -145,6 +145,7 @@ Test(options, the_nearest_word_is_near)
     cr_assert_str_eq(az_nearest("corups", words, 5), "corpus");
     cr_assert_str_eq(az_nearest("rn", words, 5), "run");
     cr_assert_str_eq(az_nearest("run", words, 5), "run");
+    cr_assert_str_eq(az_nearest("comp", words, 5), "compress", "a beginning");
     cr_assert_null(az_nearest("xylophone", words, 5));
     cr_assert_null(az_nearest("", words, 5));
     char huge[5000];
