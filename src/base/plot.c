@@ -184,12 +184,22 @@ static bool run_gnuplot(az_ctx *az, FILE *script, FILE *complaints, FILE *pictur
     return az_fail(az, AZ_IO, "gnuplot failed: %s", line);
 }
 
-static bool draw(const az_report *report, const char *path, FILE *script, FILE *complaints)
+static bool ends_in(const char *path, const char *wanted)
 {
     const char *ending = strrchr(path, '.');
-    bool svg = ending && strcasecmp(ending, ".svg") == 0;
-    if (!svg && !(ending && strcasecmp(ending, ".png") == 0))
-        return az_fail(report->az, AZ_BAD_INPUT, "a plot is written to a file ending in .svg or .png, not to '%s'", path);
+    return ending && strcasecmp(ending, wanted) == 0;
+}
+
+bool az_plot_check(az_ctx *az, const char *path)
+{
+    if (ends_in(path, ".svg") || ends_in(path, ".png")) return true;
+    return az_fail(az, AZ_BAD_INPUT, "a plot is written to a file ending in .svg or .png, not to '%s'", path);
+}
+
+static bool draw(const az_report *report, const char *path, FILE *script, FILE *complaints)
+{
+    const bool svg = ends_in(path, ".svg");
+    if (!az_plot_check(report->az, path)) return false;
     if (report->curves)
         put_curves(script, report, svg);
     else if (!put_bars(script, report, svg))

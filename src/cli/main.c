@@ -68,7 +68,9 @@ static int run_verb(const cli_verb *verb, const cli_line *line)
     az_catch_interrupts();
     cli_job job = {.az = az, .verb = verb, .common = &line->common, .word = line->word, .words = line->words};
     job.report = az_report_new(az, NULL);
-    int code = verb->run(&job, line->settings);
+    const char *plot = line->common.plot; /* checked first: a long run must not end at a wrong name */
+    int code = CLI_BAD;
+    if (!*plot || (az_plot_check(az, plot) && cli_check_output(az, plot))) code = verb->run(&job, line->settings);
     code = finish(&job, code);
     az_close(az);
     return code;
