@@ -44,11 +44,11 @@ az_tokens az_lm_generate(az_ctx *az, const az_lm *lm, const az_tokens *prompt, i
 {
     const az_tokens none = {0};
     if (!lm || !az_ok(az)) return none;
-    if (prompt->n < 1 || prompt->n > lm->config.context) {
-        az_fail(az, AZ_BAD_INPUT, "a prompt of %lld tokens; the model's context is 1 to %lld", (long long)prompt->n,
+    if (prompt->n < 1) az_fail(az, AZ_BAD_INPUT, "the prompt has no token to continue");
+    if (prompt->n > lm->config.context)
+        az_fail(az, AZ_BAD_INPUT, "the prompt has %lld tokens, but the model's context holds %lld; shorten it", (long long)prompt->n,
                 (long long)lm->config.context);
-        return none;
-    }
+    if (!az_ok(az)) return none;
     const int64_t left = lm->config.context - prompt->n;
     const int64_t room = prompt->n + (max_tokens >= 0 && max_tokens < left ? max_tokens : left);
     const int32_t eos = lm->tokenizer ? az_token_eos(lm->tokenizer) : -1;
