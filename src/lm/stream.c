@@ -1,6 +1,6 @@
 /* stream.c - documents as one stream of tokens, and the calibration windows cut from it. */
 #include "lm/lm_internal.h"
-#include "lm/tokenizer.h"
+#include "lm/tokenizer/tokenizer.h"
 
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* train_state.c - the state of a training run as one GGUF file: keys adze.training.{identity,step}, tensors "w.<parameter>", the
  * optimizer's own under its names, and "loss" [step]. Written beside its place and renamed, so that a run killed at any time leaves the old
  * state or the new one. */
-#include "lm/gguf.h"
+#include "lm/files/gguf.h"
 #include "lm/train.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
 /* fuzz_gguf.c - GGUF files: an error, or a model that runs and can be written. */
-#include "lm/load.h"
+#include "lm/files/load.h"
 
 #include <stdlib.h>
 #include <string.h>

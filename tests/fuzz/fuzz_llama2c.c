@@ -1,6 +1,6 @@
 /* fuzz_llama2c.c - llama2.c checkpoints (first byte even) and tokenizer files (odd; the next two bytes are the size of the vocabulary). */
-#include "lm/load.h"
-#include "lm/tokenizer.h"
+#include "lm/files/load.h"
+#include "lm/tokenizer/tokenizer.h"
 
 #include <stdlib.h>
 #include <string.h>

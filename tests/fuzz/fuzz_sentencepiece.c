@@ -1,5 +1,5 @@
 /* fuzz_sentencepiece.c - tokenizer.model: u8 length of a text, the text, the message. */
-#include "lm/tokenizer.h"
+#include "lm/tokenizer/tokenizer.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* fuzz_tokenizer.c - vocabularies and texts: u16 length of the text, the text, a GGUF file with a vocabulary.
  *
  * Where each byte has its token, decoding must undo encoding. The text's bytes also serve as token ids. */
-#include "lm/tokenizer.h"
+#include "lm/tokenizer/tokenizer.h"
 
 #include <stdlib.h>
 #include <string.h>

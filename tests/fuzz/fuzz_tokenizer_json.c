@@ -1,7 +1,7 @@
 /* fuzz_tokenizer_json.c - tokenizer.json: u8 length of a text, the text, the file.
  *
  * What can be read must tokenize the text to ids of the vocabulary. */
-#include "lm/tokenizer_json.h"
+#include "lm/tokenizer/json.h"
 
 #include <stdlib.h>
 

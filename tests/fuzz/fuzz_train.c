@@ -1,5 +1,5 @@
 /* fuzz_train.c - the tokenizer's trainer: whatever it learns from a text, decoding that text's tokens gives the text. */
-#include "lm/tokenizer.h"
+#include "lm/tokenizer/tokenizer.h"
 
 #include <stdlib.h>
 #include <string.h>

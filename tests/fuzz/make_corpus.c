@@ -1,6 +1,6 @@
 /* make_corpus.c - writes the seeds of the fuzz targets for binary formats: make_corpus tests/fuzz/corpus */
-#include "lm/load.h"
-#include "lm/tokenizer.h"
+#include "lm/files/load.h"
+#include "lm/tokenizer/tokenizer.h"
 
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /* One small model of each architecture: logits as PyTorch computes them, the cache, and files that lose nothing. */
-#include "lm/load.h"
+#include "lm/files/load.h"
 #include "support/families.h"
 #include "support/folder.h"
 

@@ -1,6 +1,6 @@
 /* Chat templates: the shapes of published ones with prompts written by hand, the language's pieces, and templates that must be refused. */
 #include "adze/lm.h"
-#include "lm/tokenizer_json.h"
+#include "lm/tokenizer/json.h"
 
 #include <criterion/criterion.h>
 #include <string.h>

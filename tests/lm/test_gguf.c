@@ -1,6 +1,6 @@
 /* GGUF files: round trips to the byte, every kind of damage, and models that other programs wrote and read. */
-#include "lm/gguf.h"
-#include "lm/load.h"
+#include "lm/files/gguf.h"
+#include "lm/files/load.h"
 #include "support/data.h"
 #include "support/folder.h"
 #include "support/models.h"

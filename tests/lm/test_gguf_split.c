@@ -1,5 +1,5 @@
 /* Models split over several GGUF files: the whole is what it was, and parts that are missing, swapped or alone are refused. */
-#include "lm/load.h"
+#include "lm/files/load.h"
 #include "support/folder.h"
 #include "support/models.h"
 

@@ -1,6 +1,6 @@
 /* llama2.c checkpoints: the weights of a real one against the GGUF of the same model, sizes that do not fit. */
-#include "lm/load.h"
-#include "lm/tokenizer.h"
+#include "lm/files/load.h"
+#include "lm/tokenizer/tokenizer.h"
 #include "support/data.h"
 
 #include <criterion/criterion.h>

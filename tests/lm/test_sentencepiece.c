@@ -1,5 +1,5 @@
 /* tokenizer.model: messages put together by hand, tokens computed by hand, damaged messages. */
-#include "lm/tokenizer.h"
+#include "lm/tokenizer/tokenizer.h"
 
 #include <criterion/criterion.h>
 #include <string.h>

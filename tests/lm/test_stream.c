@@ -1,5 +1,5 @@
 /* Documents as one stream of tokens, and the calibration windows cut from it. */
-#include "lm/tokenizer.h"
+#include "lm/tokenizer/tokenizer.h"
 #include "support/tiny_lm.h"
 
 #include <criterion/criterion.h>

@@ -1,5 +1,5 @@
 /* Tokens of real vocabularies against the numbers their makers' programs give, laws that hold for every text, and hand-made cases. */
-#include "lm/tokenizer.h"
+#include "lm/tokenizer/tokenizer.h"
 #include "support/data.h"
 
 #include <criterion/criterion.h>

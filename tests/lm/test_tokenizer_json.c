@@ -1,6 +1,6 @@
 /* tokenizer.json: one small hand-made file a model kind with ids computed by hand, real vocabularies through the older files, and files
  * that must be refused. */
-#include "lm/tokenizer_json.h"
+#include "lm/tokenizer/json.h"
 #include "support/data.h"
 #include "support/folder.h"
 

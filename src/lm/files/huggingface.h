@@ -1,0 +1,47 @@
+/* huggingface.h - folders as Hugging Face lays them out: config.json, model.safetensors (or several, with an index), a tokenizer.
+ *
+ * A family is a model_type of config.json: which row of the architecture table it is, and how its files differ from it. */
+#ifndef ADZE_LM_HUGGINGFACE_H
+#define ADZE_LM_HUGGINGFACE_H
+
+#include "lm/files/load.h"
+
+#include <jansson.h>
+
+/* What config.json calls the fields of a configuration; NULL where a family has no such key. */
+typedef struct az_lm_config_keys {
+    const char *width, *blocks, *heads, *kv_heads, *head_dim, *hidden, *context, *norm_eps, *rope_theta, *activation;
+} az_lm_config_keys;
+
+typedef struct az_lm_family {
+    const char *model_type, *class_name; /* "llama", "LlamaForCausalLM" */
+    const char *arch;                    /* name of the row */
+    const az_lm_config_keys *keys;
+    const char *activation; /* what config.json calls the row's activation */
+    const char *alias;      /* another name of it, or NULL */
+    bool window;            /* sliding_window counts */
+    bool experts;           /* a mixture of num_local_experts */
+    bool tied;              /* where tie_word_embeddings is silent */
+    bool transposed;        /* matrices of the blocks are [in, out] */
+    bool qkv_by_head;       /* rows: q, k and v of the first head, then those of the second ... */
+    double norm_shift;      /* norms are stored less this */
+} az_lm_family;
+
+/* NULL when there is none. */
+const az_lm_family *az_lm_family_by_type(const char *model_type);
+/* "llama, mistral, ...", for messages. */
+const char *az_lm_family_types(az_ctx *az);
+/* The family to write a model as; NULL with an error when there is none. */
+const az_lm_family *az_lm_family_of(az_ctx *az, const az_lm *lm);
+
+/* Reads a configuration; fails on settings that the row cannot express. */
+bool az_lm_config_from_json(az_ctx *az, const az_lm_family *family, const json_t *json, az_lm_config *config);
+/* Applies rope_scaling to the model's frequencies. */
+bool az_lm_rope_from_json(az_ctx *az, const json_t *json, az_lm *lm);
+/* config.json of a model, to be freed with json_decref. NULL with an error when its rotary scaling has no name there. dtype: of the
+ * matrices. */
+json_t *az_lm_config_to_json(az_ctx *az, const az_lm_family *family, const az_lm *lm, az_dtype dtype);
+
+az_lm *az_lm_from_folder(az_ctx *az, const char *folder);
+
+#endif

@@ -1,0 +1,177 @@
+/* huggingface_config.c - config.json as a configuration, and back. */
+#include "lm/files/huggingface.h"
+#include "lm/rope_scaling.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---- reading ---- */
+
+static bool read_integer(az_ctx *az, const json_t *json, const char *key, int64_t *value)
+{
+    const json_t *field = key ? json_object_get(json, key) : NULL;
+    if (!field || json_is_null(field)) return true;
+    if (!json_is_integer(field)) return az_fail(az, AZ_BAD_INPUT, "\"%s\" is not an integer", key);
+    *value = json_integer_value(field);
+    return true;
+}
+
+static void read_real(const json_t *json, const char *key, double *value)
+{
+    const json_t *field = key ? json_object_get(json, key) : NULL;
+    if (json_is_number(field)) *value = json_number_value(field);
+}
+
+/* Settings that families have and the architecture table has not, with the only value that is understood (also the usual one). */
+static bool refuse_unusual(az_ctx *az, const json_t *json)
+{
+    static const struct {
+        const char *key;
+        bool value;
+    } usual[] = {
+        {"do_layer_norm_before", true}, {"layer_norm_elementwise_affine", true},    {"use_parallel_residual", true},
+        {"scale_attn_weights", true},   {"scale_attn_by_inverse_layer_idx", false}, {"apply_residual_connection_post_layernorm", false},
+        {"add_cross_attention", false}, {"_remove_final_layer_norm", false},
+    };
+    for (size_t i = 0; i < sizeof usual / sizeof *usual; i++) {
+        const json_t *field = json_object_get(json, usual[i].key);
+        if (json_is_boolean(field) && json_boolean_value(field) != usual[i].value)
+            return az_fail(az, AZ_BAD_INPUT, "models with \"%s\": %s are not known", usual[i].key, usual[i].value ? "false" : "true");
+    }
+    return true;
+}
+
+static bool check_activation(az_ctx *az, const az_lm_family *family, const json_t *json)
+{
+    const char *key = family->keys->activation, *name = key ? json_string_value(json_object_get(json, key)) : NULL;
+    if (!name || strcmp(name, family->activation) == 0 || (family->alias && strcmp(name, family->alias) == 0)) return true;
+    return az_fail(az, AZ_BAD_INPUT, "\"%s\" is '%.40s'; %s is known with '%s' only", key, name, family->model_type, family->activation);
+}
+
+/* sliding_window, unless it is switched off; one that holds for some layers only is not known. */
+static bool read_window(az_ctx *az, const az_lm_family *family, const json_t *json, az_lm_config *config)
+{
+    if (!family->window || json_is_false(json_object_get(json, "use_sliding_window"))) return true;
+    const bool by_layer = strcmp(family->model_type, "qwen2") == 0 || strcmp(family->model_type, "qwen3") == 0;
+    int64_t first = 0;
+    if (by_layer && !json_is_true(json_object_get(json, "use_sliding_window"))) return true;
+    if (!read_integer(az, json, "sliding_window", &config->window) || !read_integer(az, json, "max_window_layers", &first)) return false;
+    if (!by_layer || first == 0) return true;
+    if (first < config->blocks)
+        return az_fail(az, AZ_BAD_INPUT, "a sliding window in the layers from %lld on only (\"max_window_layers\") is not known",
+                       (long long)first);
+    config->window = 0;
+    return true;
+}
+
+bool az_lm_config_from_json(az_ctx *az, const az_lm_family *family, const json_t *json, az_lm_config *config)
+{
+    const az_lm_config_keys *keys = family->keys;
+    const json_t *tied = json_object_get(json, "tie_word_embeddings");
+    const bool read = read_integer(az, json, "vocab_size", &config->vocabulary) && read_integer(az, json, keys->width, &config->width) &&
+                      read_integer(az, json, keys->blocks, &config->blocks) && read_integer(az, json, keys->heads, &config->heads) &&
+                      read_integer(az, json, keys->kv_heads, &config->kv_heads) &&
+                      read_integer(az, json, keys->head_dim, &config->head_dim) && read_integer(az, json, keys->hidden, &config->hidden) &&
+                      read_integer(az, json, keys->context, &config->context) && read_window(az, family, json, config);
+    if (!read || !refuse_unusual(az, json) || !check_activation(az, family, json)) return false;
+    if (family->experts && !(read_integer(az, json, "num_local_experts", &config->experts) &&
+                             read_integer(az, json, "num_experts_per_tok", &config->experts_used)))
+        return false;
+    config->tied = tied ? json_is_true(tied) : family->tied;
+    if (config->hidden == 0 && config->width > 0 && config->width <= 1 << 18) config->hidden = 4 * config->width;
+    if (config->context == 0 && !keys->rope_theta) config->context = 2048;
+    read_real(json, keys->norm_eps, &config->norm_eps);
+    read_real(json, keys->rope_theta, &config->rope_theta);
+    read_real(json_object_get(json, "rope_parameters"), "rope_theta", &config->rope_theta);
+    int64_t projected = config->width;
+    if (!read_integer(az, json, "word_embed_proj_dim", &projected)) return false;
+    if (projected != config->width)
+        return az_fail(az, AZ_BAD_INPUT, "an embedding of another width (\"word_embed_proj_dim\") is not known");
+    double share = 1;
+    read_real(json, "rotary_pct", &share);
+    read_real(json, "partial_rotary_factor", &share);
+    az_lm_config_defaults(az_lm_arch_by_halves(family->arch), config);
+    if (share > 0 && share < 1 && config->rope_dims > 0) config->rope_dims = (int64_t)(share * (double)config->head_dim);
+    return true;
+}
+
+bool az_lm_rope_from_json(az_ctx *az, const json_t *json, az_lm *lm)
+{
+    const json_t *scaling = json_object_get(json, "rope_scaling");
+    if (!json_is_object(scaling)) scaling = json_object_get(json, "rope_parameters");
+    if (!json_is_object(scaling)) return true;
+    const char *type = json_string_value(json_object_get(scaling, "rope_type"));
+    if (!type) type = json_string_value(json_object_get(scaling, "type"));
+    az_rope_scaling how = {.factor = 1, .low = 1, .high = 4, .original = 8192};
+    read_real(scaling, "factor", &how.factor);
+    read_real(scaling, "low_freq_factor", &how.low);
+    read_real(scaling, "high_freq_factor", &how.high);
+    read_real(scaling, "original_max_position_embeddings", &how.original);
+    if (!type || strcmp(type, "default") == 0) return true;
+    if (strcmp(type, "llama3") != 0 && strcmp(type, "linear") != 0)
+        return az_fail(az, AZ_BAD_INPUT, "rotary scaling of the type '%.40s' is not known; linear and llama3 are", type);
+    how.by_wavelength = strcmp(type, "llama3") == 0;
+    return az_rope_scale(az, lm->rope_frequency, &how);
+}
+
+/* ---- writing ---- */
+
+static void put_integer(json_t *json, const char *key, int64_t value)
+{
+    if (key) json_object_set_new(json, key, json_integer(value));
+}
+
+static bool put_rope(az_ctx *az, const az_lm_family *family, const az_lm *lm, json_t *json)
+{
+    const az_lm_config *c = &lm->config;
+    if (!family->keys->rope_theta) return true;
+    json_object_set_new(json, family->keys->rope_theta, json_real(c->rope_theta));
+    const double share = (double)c->rope_dims / (double)c->head_dim;
+    if (strcmp(family->model_type, "gpt_neox") == 0)
+        json_object_set_new(json, "rotary_pct", json_real(share));
+    else if (share != 1)
+        json_object_set_new(json, "partial_rotary_factor", json_real(share));
+    az_rope_scaling how;
+    if (!az_rope_scaling_of(az, lm, &how)) return false;
+    if (how.by_wavelength)
+        json_object_set_new(json, "rope_scaling",
+                            json_pack("{s:s, s:f, s:f, s:f, s:I}", "rope_type", "llama3", "factor", how.factor, "low_freq_factor", how.low,
+                                      "high_freq_factor", how.high, "original_max_position_embeddings", (json_int_t)how.original));
+    else if (how.factor != 1)
+        json_object_set_new(json, "rope_scaling", json_pack("{s:s, s:f}", "rope_type", "linear", "factor", how.factor));
+    return true;
+}
+
+static const char *torch_name(az_dtype dtype)
+{
+    return dtype == AZ_F16 ? "float16" : dtype == AZ_BF16 ? "bfloat16" : dtype == AZ_F64 ? "float64" : "float32";
+}
+
+json_t *az_lm_config_to_json(az_ctx *az, const az_lm_family *family, const az_lm *lm, az_dtype dtype)
+{
+    const az_lm_config *c = &lm->config;
+    const az_lm_config_keys *keys = family->keys;
+    json_t *json = json_pack("{s:[s], s:s, s:s, s:I, s:b}", "architectures", family->class_name, "model_type", family->model_type,
+                             "torch_dtype", torch_name(dtype), "vocab_size", (json_int_t)c->vocabulary, "tie_word_embeddings", c->tied);
+    put_integer(json, keys->width, c->width);
+    put_integer(json, keys->blocks, c->blocks);
+    put_integer(json, keys->heads, c->heads);
+    put_integer(json, keys->kv_heads, c->kv_heads);
+    put_integer(json, keys->head_dim, c->head_dim);
+    put_integer(json, keys->hidden, c->hidden);
+    put_integer(json, keys->context, c->context);
+    if (keys->norm_eps) json_object_set_new(json, keys->norm_eps, json_real(c->norm_eps));
+    if (keys->activation) json_object_set_new(json, keys->activation, json_string(family->activation));
+    if (family->window) json_object_set_new(json, "sliding_window", c->window ? json_integer(c->window) : json_null());
+    if (family->window && c->window) put_integer(json, "max_window_layers", 0);
+    if (family->window && strncmp(family->model_type, "qwen", 4) == 0)
+        json_object_set_new(json, "use_sliding_window", json_boolean(c->window > 0));
+    if (family->experts) put_integer(json, "num_local_experts", c->experts);
+    if (family->experts) put_integer(json, "num_experts_per_tok", c->experts_used);
+    const az_tensor *bias = lm->block[0].q.bias;
+    if (strcmp(family->arch, "llama") == 0 && bias) json_object_set_new(json, "attention_bias", json_true());
+    if (strcmp(family->arch, "llama") == 0 && lm->block[0].up.bias) json_object_set_new(json, "mlp_bias", json_true());
+    if (put_rope(az, family, lm, json)) return json;
+    json_decref(json);
+    return NULL;
+}

@@ -1,0 +1,234 @@
+/* huggingface_load.c - a folder as a model. Matrices stay views of the mapped files, except where a family stores them in another shape. */
+#include "lm/files/huggingface.h"
+
+#include <fnmatch.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_SHARDS = 1000 };
+
+/* The files of tensors of a folder. */
+typedef struct shards {
+    int n;
+    const az_safetensors *file[MAX_SHARDS];
+    const char *name[MAX_SHARDS];
+} shards;
+
+/* ---- files ---- */
+
+static json_t *read_json(az_ctx *az, const char *folder, const char *name)
+{
+    const char *path = az_format_text(az, "%s/%s", folder, name);
+    size_t length = 0;
+    const char *text = path ? az_read_file(az, path, &length) : NULL;
+    json_error_t error;
+    json_t *json = text ? json_loadb(text, length, JSON_REJECT_DUPLICATES, &error) : NULL;
+    if (text && !json_is_object(json)) {
+        az_fail(az, AZ_BAD_INPUT, "'%s' is not a JSON object: %s", path, json ? "another value" : error.text);
+        json_decref(json);
+        return NULL;
+    }
+    return json;
+}
+
+static bool exists(az_ctx *az, const char *folder, const char *name)
+{
+    const char *path = az_format_text(az, "%s/%s", folder, name);
+    FILE *file = path ? fopen(path, "rb") : NULL;
+    if (file) fclose(file);
+    return file != NULL;
+}
+
+static bool add_shard(az_ctx *az, const char *folder, const char *name, shards *all)
+{
+    for (int i = 0; i < all->n; i++)
+        if (strcmp(all->name[i], name) == 0) return true;
+    if (all->n == MAX_SHARDS) return az_fail(az, AZ_BAD_INPUT, "the index names more than %d files", MAX_SHARDS);
+    if (!*name || strchr(name, '/')) return az_fail(az, AZ_BAD_INPUT, "the index names '%.100s', which is no file of the folder", name);
+    all->name[all->n] = az_strdup(az, name);
+    all->file[all->n] = az_safetensors_read(az, az_format_text(az, "%s/%s", folder, name));
+    return all->file[all->n++] != NULL;
+}
+
+static bool add_indexed(az_ctx *az, const char *folder, const json_t *map, shards *all)
+{
+    const char *tensor;
+    json_t *name;
+    if (!json_is_object(map)) return az_fail(az, AZ_BAD_INPUT, "model.safetensors.index.json has no \"weight_map\"");
+    json_object_foreach((json_t *)(uintptr_t)map, tensor, name)
+    {
+        if (!json_is_string(name)) return az_fail(az, AZ_BAD_INPUT, "the index has no file for '%.100s'", tensor);
+        if (!add_shard(az, folder, json_string_value(name), all)) return false;
+    }
+    return true;
+}
+
+static bool open_shards(az_ctx *az, const char *folder, shards *all)
+{
+    if (exists(az, folder, "model.safetensors")) return add_shard(az, folder, "model.safetensors", all);
+    if (!exists(az, folder, "model.safetensors.index.json"))
+        return az_fail(az, AZ_BAD_INPUT, "'%s' has neither model.safetensors nor model.safetensors.index.json%s", folder,
+                       exists(az, folder, "pytorch_model.bin") ? "; PyTorch's .bin files are not read" : "");
+    json_t *index = read_json(az, folder, "model.safetensors.index.json");
+    const bool good = index && add_indexed(az, folder, json_object_get(index, "weight_map"), all);
+    json_decref(index);
+    return good;
+}
+
+/* ---- names ---- */
+
+/* Files of a bare model lack the first word of the names: "h.0.ln_1.weight" for "transformer.h.0.ln_1.weight". */
+static const char *bare_name(const char *name)
+{
+    const char *dot = strchr(name, '.');
+    return dot && strchr(dot + 1, '.') ? dot + 1 : name;
+}
+
+static const az_tensor *find_tensor(const shards *all, const char *name)
+{
+    for (int i = 0; i < all->n; i++) {
+        const az_tensor *tensor = az_safetensors_find(all->file[i], name);
+        if (!tensor) tensor = az_safetensors_find(all->file[i], bare_name(name));
+        if (tensor) return tensor;
+    }
+    return NULL;
+}
+
+/* Tensors that files carry beside the weights: masks and tables that follow from the configuration. */
+static bool is_derived(const char *name)
+{
+    static const char *const derived[] = {"*.attn.bias", "*.attn.masked_bias", "*.attention.bias", "*.attention.masked_bias",
+                                          "*rotary_emb.inv_freq"};
+    for (size_t i = 0; i < sizeof derived / sizeof *derived; i++)
+        if (fnmatch(derived[i], name, 0) == 0) return true;
+    return false;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* ", name", for a list in an error. */
+static const char *append(az_ctx *az, const char *list, const char *name)
+{
+    return list ? az_format_text(az, "%s, %s", list, name) : name;
+}
+
+/* Fails with the names of all tensors that are missing and of all that have no place. */
+static bool check_names(az_ctx *az, const az_lm *lm, const az_lm_slot *slots, int n, const shards *all)
+{
+    const char **known = az_alloc_array(az, 2 * (size_t)n, sizeof(char *));
+    const char *missing = NULL, *unexpected = NULL;
+    if (!known) return false;
+    for (int i = 0; i < n; i++) {
+        known[2 * i] = slots[i].huggingface;
+        known[2 * i + 1] = bare_name(slots[i].huggingface);
+        const bool wanted = slots[i].part == AZ_PART_HEAD && !slots[i].bias ? !lm->config.tied : slots[i].required;
+        if (wanted && slots[i].huggingface_row == 0 && !find_tensor(all, slots[i].huggingface))
+            missing = append(az, missing, slots[i].huggingface);
+    }
+    qsort(known, 2 * (size_t)n, sizeof *known, compare_names);
+    for (int i = 0; i < all->n; i++) {
+        for (int64_t j = 0; j < all->file[i]->count; j++) {
+            const char *name = all->file[i]->item[j].name;
+            if (is_derived(name) || bsearch(&name, known, 2 * (size_t)n, sizeof *known, compare_names)) continue;
+            unexpected = append(az, unexpected, name);
+        }
+    }
+    if (!missing && !unexpected) return true;
+    return az_fail(az, AZ_BAD_INPUT, "the tensors are not those of %s:%s%s%s%s", lm->arch->name, missing ? " missing " : "",
+                   missing ? missing : "", unexpected ? " unexpected " : "", unexpected ? unexpected : "");
+}
+
+/* ---- tensors ---- */
+
+/* The rows [rows, cols] of a place in a tensor of the file; a vector counts as a matrix of one column. */
+static const az_tensor *rows_of(az_ctx *az, const az_lm *lm, const az_lm_family *family, const az_lm_slot *slot, const az_tensor *tensor)
+{
+    const int64_t cols = slot->weight ? slot->cols : 1, rows = slot->huggingface_rows, dim = lm->config.head_dim;
+    const bool turned = family->transposed && slot->weight && slot->block >= 0;
+    const az_tensor *x = slot->weight ? tensor : az_reshape(az, tensor, 2, (const int64_t[]){-1, 1});
+    if (turned && x && x->rank == 2) x = az_transpose(az, x);
+    if (!x || tensor->rank != (slot->weight ? 2 : 1) || x->shape[0] != rows || x->shape[1] != cols)
+        return az_fail(az, AZ_BAD_INPUT, "tensor '%s' has the shape %s; the model wants %s[%lld, %lld]%s", slot->huggingface,
+                       az_shape_text(az, tensor), slot->weight ? "" : "a vector, as ", (long long)rows, (long long)cols,
+                       turned ? ", transposed" : "");
+    if (rows == slot->rows) return az_contiguous(az, x);
+    if (!family->qkv_by_head) return az_contiguous(az, az_slice(az, x, 0, slot->huggingface_row, slot->rows));
+    const int64_t which = slot->huggingface_row / slot->rows;
+    x = az_reshape(az, x, 4, (const int64_t[]){lm->config.heads, 3, dim, cols});
+    x = az_contiguous(az, az_slice(az, x, 1, which, 1));
+    return az_reshape(az, x, 2, (const int64_t[]){slot->rows, cols});
+}
+
+static bool attach(az_ctx *az, az_lm *lm, const az_lm_family *family, const az_lm_slot *slot, const az_tensor *tensor)
+{
+    const az_tensor *x = rows_of(az, lm, family, slot, tensor);
+    if (!x) return false;
+    if (tensor->dtype != AZ_F32 && tensor->dtype != AZ_F16 && tensor->dtype != AZ_BF16 && tensor->dtype != AZ_F64)
+        return az_fail(az, AZ_BAD_INPUT, "tensor '%s' is stored as %s; f32, f16, bf16 and f64 are read", slot->huggingface,
+                       az_dtype_name(tensor->dtype));
+    if (slot->weight) return az_lm_attach_weight(az, lm, slot, az_weight_dense(az, (az_tensor *)(uintptr_t)x));
+    az_tensor *vector = az_reshape(az, x, 1, &slot->rows);
+    if (vector && vector->dtype != AZ_F32) vector = az_cast(az, vector, AZ_F32);
+    if (family->norm_shift != 0 && !slot->bias) vector = az_affine(az, vector, 1, family->norm_shift);
+    return az_lm_attach_vector(az, lm, slot, vector);
+}
+
+static bool attach_all(az_ctx *az, az_lm *lm, const az_lm_family *family, const shards *all)
+{
+    az_lm_slot *slots;
+    const int n = az_lm_slots(az, lm, &slots);
+    if (n == 0 || !check_names(az, lm, slots, n, all)) return false;
+    for (int i = 0; i < n; i++) {
+        if (slots[i].part == AZ_PART_HEAD && lm->config.tied) continue;
+        const az_tensor *tensor = find_tensor(all, slots[i].huggingface);
+        if (tensor && !attach(az, lm, family, &slots[i], tensor)) return false;
+    }
+    return az_lm_complete(az, lm);
+}
+
+/* ---- everything ---- */
+
+static const az_lm_family *find_family(az_ctx *az, const json_t *json)
+{
+    const char *type = json_string_value(json_object_get(json, "model_type"));
+    if (!type) return az_fail(az, AZ_BAD_INPUT, "config.json has no \"model_type\"");
+    const az_lm_family *family = az_lm_family_by_type(type);
+    if (family) return family;
+    return az_fail(az, AZ_BAD_INPUT, "the model type '%.60s' is not known; there are: %s", type, az_lm_family_types(az));
+}
+
+static az_lm *build(az_ctx *az, const json_t *json, const shards *all)
+{
+    const az_lm_family *family = find_family(az, json);
+    if (!family) return NULL;
+    const az_lm_arch *arch = az_lm_arch_by_halves(family->arch);
+    az_lm_config config = {0};
+    if (!az_lm_config_from_json(az, family, json, &config) || !az_lm_validate(az, arch, &config)) return NULL;
+    int64_t tensors = 0;
+    for (int i = 0; i < all->n; i++) tensors += all->file[i]->count;
+    const int64_t least = config.experts > 0 ? 3 * config.experts : 1; /* tensors of a block */
+    if (config.blocks > tensors / least)
+        return az_fail(az, AZ_BAD_INPUT, "config.json tells of %lld layers with %lld experts, but there are only %lld tensors",
+                       (long long)config.blocks, (long long)config.experts, (long long)tensors);
+    if (family->qkv_by_head && config.kv_heads != config.heads)
+        return az_fail(az, AZ_BAD_INPUT, "%s with fewer key-value heads than heads is not known", family->model_type);
+    az_lm *lm = az_lm_empty(az, arch, &config, NULL);
+    az_scope_push(az);
+    const bool good = lm && attach_all(az, lm, family, all) && az_lm_rope_from_json(az, json, lm);
+    az_scope_pop(az);
+    if (good) return lm;
+    az_lm_free(az, lm);
+    return NULL;
+}
+
+az_lm *az_lm_from_folder(az_ctx *az, const char *folder)
+{
+    shards *all = az_alloc(az, sizeof *all);
+    json_t *json = all ? read_json(az, folder, "config.json") : NULL;
+    az_lm *lm = json && open_shards(az, folder, all) ? build(az, json, all) : NULL;
+    json_decref(json);
+    return lm;
+}

@@ -1,0 +1,264 @@
+/* load_gguf.c - a GGUF file as a model: its keys become the configuration, its tensors the weights. */
+#include "lm/files/load.h"
+#include "lm/tokenizer/tokenizer.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---- configuration ---- */
+
+/* "llama.block_count" */
+static const az_gguf_key *arch_key(az_ctx *az, const az_gguf *gguf, const az_lm_arch *arch, const char *name)
+{
+    const char *full = az_format_text(az, "%s.%s", arch->name, name);
+    return full ? az_gguf_find(gguf, full) : NULL;
+}
+
+typedef struct config_key {
+    const char *name;
+    int64_t *value;
+    bool required;
+} config_key;
+
+static bool read_integers(az_ctx *az, const az_gguf *gguf, const az_lm_arch *arch, az_lm_config *config)
+{
+    int64_t value_length = 0;
+    if (az_gguf_parts(gguf) != 1)
+        return az_fail(az, AZ_BAD_INPUT, "the model is split over %lld files; only from its files can it be loaded",
+                       (long long)az_gguf_parts(gguf));
+    const config_key keys[] = {
+        {"context_length", &config->context, true},
+        {"embedding_length", &config->width, true},
+        {"block_count", &config->blocks, true},
+        {"feed_forward_length", &config->hidden, true},
+        {"attention.head_count", &config->heads, true},
+        {"attention.head_count_kv", &config->kv_heads, false},
+        {"attention.key_length", &config->head_dim, false},
+        {"attention.value_length", &value_length, false},
+        {"rope.dimension_count", &config->rope_dims, false},
+        {"attention.sliding_window", &config->window, false},
+        {"expert_count", &config->experts, false},
+        {"expert_used_count", &config->experts_used, false},
+    };
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const az_gguf_key *key = arch_key(az, gguf, arch, keys[i].name);
+        if (key ? !az_gguf_integer(key, keys[i].value) : keys[i].required)
+            return az_fail(az, AZ_BAD_INPUT, "key '%s.%s' is %s", arch->name, keys[i].name, key ? "not an integer" : "missing");
+    }
+    if (value_length != 0 && config->head_dim != 0 && value_length != config->head_dim)
+        return az_fail(az, AZ_BAD_INPUT, "keys have %lld dimensions a head and values %lld; different ones are not read",
+                       (long long)config->head_dim, (long long)value_length);
+    return true;
+}
+
+/* Which blocks have the window: a number n (all but the last of every n), or a flag for each block, which must follow such a rule. */
+static bool read_window_pattern(az_ctx *az, const az_gguf *gguf, const az_lm_arch *arch, az_lm_config *config)
+{
+    const az_gguf_key *key = arch_key(az, gguf, arch, "attention.sliding_window_pattern");
+    if (!key || az_gguf_integer(key, &config->window_pattern)) {
+        if (key && config->window_pattern == 0) config->window_pattern = INT32_MAX; /* no block is without */
+        return true;
+    }
+    if (key->type != AZ_GGUF_ARRAY || az_gguf_scalar_bytes(key->item) == 0)
+        return az_fail(az, AZ_BAD_INPUT, "key '%s.attention.sliding_window_pattern' is neither a number nor a list of them", arch->name);
+    uint64_t period = 1, count = key->count;
+    while (period <= count && az_gguf_item(key, period - 1) != 0) period++;
+    for (uint64_t b = 0; b < count; b++)
+        if ((az_gguf_item(key, b) != 0) != (b % period != period - 1))
+            return az_fail(az, AZ_BAD_INPUT, "%s.attention.sliding_window_pattern is irregular at block %llu, which is not read",
+                           arch->name, (unsigned long long)b);
+    config->window_pattern = period <= INT32_MAX ? (int64_t)period : INT32_MAX;
+    return true;
+}
+
+static void read_reals(az_ctx *az, const az_gguf *gguf, const az_lm_arch *arch, az_lm_config *config)
+{
+    const bool rms = arch->norm == AZ_NORM_RMS;
+    const struct {
+        const char *name;
+        double *value;
+    } keys[] = {
+        {rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon", &config->norm_eps},
+        {"rope.freq_base", &config->rope_theta},
+        {"rope.freq_base_swa", &config->rope_theta_local},
+        {"attention.scale", &config->attention_scale},
+        {"attn_logit_softcapping", &config->attention_softcap},
+        {"final_logit_softcapping", &config->logit_softcap},
+    };
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) az_gguf_real(arch_key(az, gguf, arch, keys[i].name), keys[i].value);
+}
+
+static bool read_config(az_ctx *az, const az_gguf *gguf, const az_lm_arch *arch, az_lm_config *config)
+{
+    if (!read_integers(az, gguf, arch, config)) return false;
+    read_reals(az, gguf, arch, config);
+    if (!read_window_pattern(az, gguf, arch, config)) return false;
+    bool parallel = true;
+    az_gguf_bool(arch_key(az, gguf, arch, "use_parallel_residual"), &parallel);
+    if (arch->parallel && !parallel) return az_fail(az, AZ_BAD_INPUT, "%s without parallel residuals is not known", arch->name);
+    const az_gguf_tensor *embedding = az_gguf_find_tensor(gguf, "token_embd.weight");
+    if (!embedding || embedding->rank != 2)
+        return az_fail(az, AZ_BAD_INPUT, "tensor 'token_embd.weight' is %s",
+                       embedding ? "not a matrix" : "missing; the file has no weights");
+    config->vocabulary = embedding->shape[1] <= INT64_MAX ? (int64_t)embedding->shape[1] : -1;
+    az_lm_config_defaults(arch, config);
+    if (!az_lm_validate(az, arch, config)) return false;
+    if (config->blocks > gguf->tensors)
+        return az_fail(az, AZ_BAD_INPUT, "%s.block_count is %lld, but the file has only %lld tensors", arch->name,
+                       (long long)config->blocks, (long long)gguf->tensors);
+    return true;
+}
+
+/* ---- weights ---- */
+
+static bool dense_type(uint32_t type, az_dtype *dtype)
+{
+    static const struct {
+        uint32_t type;
+        az_dtype dtype;
+    } dense[] = {{0, AZ_F32}, {1, AZ_F16}, {28, AZ_F64}, {30, AZ_BF16}};
+    for (size_t i = 0; i < sizeof dense / sizeof *dense; i++) {
+        if (dense[i].type != type) continue;
+        *dtype = dense[i].dtype;
+        return true;
+    }
+    return false;
+}
+
+static bool unreadable(az_ctx *az, const az_gguf_tensor *tensor, const char *wanted)
+{
+    return az_fail(az, AZ_BAD_INPUT, "tensor '%s' is stored as %s, which is not read %s; convert the model, for example to q8_0",
+                   az_text_show(az, tensor->name), az_ggml_type_of(tensor->type)->name, wanted);
+}
+
+static bool attach_matrix(az_ctx *az, az_lm *lm, const az_lm_slot *slot, const az_gguf_tensor *tensor)
+{
+    const bool stacked = az_lm_part_of_expert(slot->part); /* {cols, rows, experts} */
+    const uint64_t rows = tensor->rank > 1 ? tensor->shape[1] * (stacked ? tensor->shape[2] : 1) : 0;
+    if (tensor->rank != (stacked ? 3 : 2) || tensor->shape[0] != (uint64_t)slot->cols || rows != (uint64_t)slot->gguf_rows ||
+        (stacked && tensor->shape[1] != (uint64_t)slot->rows))
+        return az_fail(az, AZ_BAD_INPUT, "tensor '%s' must have the shape {%lld, %lld}, but has rank %d and begins {%llu, %llu}",
+                       slot->gguf, (long long)slot->cols, (long long)slot->gguf_rows, tensor->rank, (unsigned long long)tensor->shape[0],
+                       (unsigned long long)tensor->shape[1]);
+    const az_format *format = az_format_by_ggml((int)tensor->type);
+    if (!format) return unreadable(az, tensor, "as a matrix");
+    az_dtype dtype = AZ_U8;
+    const bool dense = dense_type(tensor->type, &dtype);
+    const int64_t row = dense ? slot->cols : slot->cols / format->block * format->block_bytes;
+    const char *data = (const char *)tensor->data + (size_t)(slot->gguf_row * row) * az_dtype_size(dtype);
+    az_tensor *part = az_lm_view(az, dtype, 2, (const int64_t[]){slot->rows, row}, data);
+    return part && az_lm_attach_weight(az, lm, slot, az_weight_from_parts(az, format, slot->rows, slot->cols, &part));
+}
+
+static bool attach_vector(az_ctx *az, az_lm *lm, const az_lm_slot *slot, const az_gguf_tensor *tensor)
+{
+    az_dtype dtype;
+    if (tensor->rank != 1 || tensor->shape[0] != (uint64_t)slot->gguf_rows)
+        return az_fail(az, AZ_BAD_INPUT, "tensor '%s' must be a vector of %lld values, but has rank %d and begins {%llu}", slot->gguf,
+                       (long long)slot->gguf_rows, tensor->rank, (unsigned long long)tensor->shape[0]);
+    if (!dense_type(tensor->type, &dtype)) return unreadable(az, tensor, "as a vector");
+    const char *data = (const char *)tensor->data + (size_t)slot->gguf_row * az_dtype_size(dtype);
+    az_tensor *view = az_lm_view(az, dtype, 1, &slot->rows, data);
+    return az_lm_attach_vector(az, lm, slot, dtype == AZ_F32 ? view : az_cast(az, view, AZ_F32));
+}
+
+/* The file's tensors that have no place in the model. */
+static bool refuse_unknown(az_ctx *az, const az_gguf *gguf, const bool *used)
+{
+    const char *names = NULL;
+    int64_t count = 0;
+    for (int64_t i = 0; i < gguf->tensors; i++) {
+        if (used[i] || az_text_equal(gguf->tensor[i].name, az_text_of("rope_freqs.weight"))) continue;
+        const char *name = az_text_show(az, gguf->tensor[i].name);
+        if (count++ < 4) names = names ? az_format_text(az, "%s, %s", names, name) : name;
+    }
+    if (count == 0) return true;
+    return az_fail(az, AZ_BAD_INPUT, "%lld tensor%s no place in this architecture: %s%s", (long long)count, count == 1 ? " has" : "s have",
+                   names, count > 4 ? ", ..." : "");
+}
+
+static bool attach_all(az_ctx *az, az_lm *lm, const az_gguf *gguf)
+{
+    az_lm_slot *slots;
+    const int n = az_lm_slots(az, lm, &slots);
+    bool *used = az_alloc_array(az, (size_t)gguf->tensors, sizeof *used);
+    if (n == 0 || !used) return false;
+    for (int i = 0; i < n; i++) {
+        const az_gguf_tensor *tensor = az_gguf_find_tensor(gguf, slots[i].gguf);
+        if (!tensor) continue;
+        used[tensor - gguf->tensor] = true;
+        if (!(slots[i].weight ? attach_matrix : attach_vector)(az, lm, &slots[i], tensor)) return false;
+    }
+    return az_lm_complete(az, lm) && refuse_unknown(az, gguf, used);
+}
+
+/* ---- rotary embedding ---- */
+
+/* Linear scaling divides every frequency by one factor, rope_freqs.weight each by its own (that is how Llama 3's scaling is stored). */
+static bool scale_rope(az_ctx *az, az_lm *lm, const az_gguf *gguf)
+{
+    az_text type = az_text_of("linear");
+    double factor = 1;
+    const int64_t n = lm->config.rope_dims / 2;
+    float *frequency = az_f32_mut(lm->rope_frequency);
+    az_gguf_string(arch_key(az, gguf, lm->arch, "rope.scaling.type"), &type);
+    az_gguf_real(arch_key(az, gguf, lm->arch, "rope.scaling.factor"), &factor);
+    if (az_text_equal(type, az_text_of("none")))
+        factor = 1;
+    else if (!az_text_equal(type, az_text_of("linear")))
+        return az_fail(az, AZ_BAD_INPUT, "%s.rope.scaling.type is '%s'; none and linear are known", lm->arch->name, az_text_show(az, type));
+    if (!(factor > 0) || !isfinite(factor))
+        return az_fail(az, AZ_BAD_INPUT, "%s.rope.scaling.factor = %g: must be positive", lm->arch->name, factor);
+    const az_gguf_tensor *divisors = az_gguf_find_tensor(gguf, "rope_freqs.weight");
+    if (divisors && (divisors->type != 0 || divisors->rank != 1 || divisors->shape[0] != (uint64_t)n))
+        return az_fail(az, AZ_BAD_INPUT, "tensor 'rope_freqs.weight' must be a vector of %lld F32 values", (long long)n);
+    for (int64_t i = 0; i < n; i++) {
+        const float divisor = divisors ? ((const float *)divisors->data)[i] : 1;
+        if (!(divisor > 0) || !isfinite(divisor))
+            return az_fail(az, AZ_BAD_INPUT, "rope_freqs.weight[%lld] = %g: must be positive", (long long)i, (double)divisor);
+        frequency[i] = (float)((double)frequency[i] / factor / (double)divisor);
+    }
+    return true;
+}
+
+/* ---- everything ---- */
+
+/* What the model owns beside its weights. */
+static bool add_rest(az_ctx *az, az_lm *lm, const az_gguf *gguf)
+{
+    az_arena_enter(az, lm->arena);
+    lm->metadata = az_alloc(az, sizeof *lm->metadata);
+    lm->tokenizer = az_tokenizer_from_gguf(az, gguf);
+    az_arena_leave(az);
+    if (!lm->metadata || !az_ok(az)) return false;
+    lm->metadata->gguf = gguf;
+    if (az_vocabulary(lm->tokenizer) > lm->config.vocabulary)
+        return az_fail(az, AZ_BAD_INPUT, "the tokenizer has %lld tokens, but the embedding only %lld rows",
+                       (long long)az_vocabulary(lm->tokenizer), (long long)lm->config.vocabulary);
+    return true;
+}
+
+static const az_lm_arch *find_arch(az_ctx *az, const az_gguf *gguf)
+{
+    az_text name = {0};
+    if (!az_gguf_string(az_gguf_find(gguf, "general.architecture"), &name))
+        return az_fail(az, AZ_BAD_INPUT, "key 'general.architecture' is missing; this is not a language model");
+    const char *shown = az_text_show(az, name);
+    const az_lm_arch *arch = strlen(shown) == name.length ? az_lm_arch_by_name(shown) : NULL;
+    return arch ? arch : az_fail(az, AZ_BAD_INPUT, "architecture '%s' is not known; there are: %s", shown, az_lm_arch_names(az));
+}
+
+az_lm *az_lm_from_gguf(az_ctx *az, const az_gguf *gguf)
+{
+    if (!gguf || !az_ok(az)) return NULL;
+    az_lm_config config = {0};
+    az_lm *lm = NULL;
+    az_scope_push(az);
+    const az_lm_arch *arch = find_arch(az, gguf);
+    if (arch && read_config(az, gguf, arch, &config)) lm = az_lm_empty(az, arch, &config, NULL);
+    const bool good = lm && attach_all(az, lm, gguf) && (!lm->rope_frequency || scale_rope(az, lm, gguf)) && add_rest(az, lm, gguf);
+    az_scope_pop(az);
+    if (good) return lm;
+    az_lm_free(az, lm);
+    return NULL;
+}

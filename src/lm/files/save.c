@@ -1,0 +1,296 @@
+/* save.c - writes a model as GGUF, tensor by tensor: at no time is more than one of them in memory in encoded form.
+ *
+ * A model that came out of a GGUF file keeps the file's keys, their encoding and the order of keys and tensors; what the model itself knows
+ * better (sizes, vocabulary) replaces what the file said. Saving an unchanged model thus gives the same file again. */
+#include "lm/files/load.h"
+#include "lm/rope_scaling.h"
+#include "lm/tokenizer/tokenizer.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- keys ---- */
+
+/* A key that readers do without when it has the value that they assume. */
+static bool put_assumed(az_gguf_writer *writer, const char *name, int64_t value, int64_t assumed)
+{
+    return (value == assumed && !az_gguf_has(writer, name)) || az_gguf_put_integer(writer, name, value);
+}
+
+static bool put_flag(az_ctx *az, az_gguf_writer *writer, const char *arch, const char *name)
+{
+    const char *key = az_format_text(az, "%s.%s", arch, name);
+    return key && az_gguf_put_bool(writer, key, true);
+}
+
+/* One factor for all rotary frequencies. */
+static bool put_rope_scaling(az_ctx *az, az_gguf_writer *writer, const az_lm *lm)
+{
+    const float *divisor = az_f32(az_rope_divisors(az, lm));
+    if (!divisor || divisor[0] == 1) return az_ok(az);
+    const char *type = az_format_text(az, "%s.rope.scaling.type", lm->arch->name);
+    const char *factor = az_format_text(az, "%s.rope.scaling.factor", lm->arch->name);
+    return factor && type && az_gguf_put_string(writer, type, az_text_of("linear")) && az_gguf_put_real(writer, factor, (double)divisor[0]);
+}
+
+/* A file that has it may say it block by block: that stays. */
+static bool put_window_pattern(az_ctx *az, az_gguf_writer *writer, const az_lm *lm)
+{
+    const char *name = az_format_text(az, "%s.attention.sliding_window_pattern", lm->arch->name);
+    const bool said = !name || az_gguf_has(writer, name) || lm->config.window_pattern == lm->arch->window_pattern;
+    return said || az_gguf_put_integer(writer, name, lm->config.window_pattern);
+}
+
+static bool put_reals(az_ctx *az, az_gguf_writer *writer, const az_lm *lm)
+{
+    enum { ASSUMED_THETA = 10000 };
+    const az_lm_config *c = &lm->config;
+    const bool rms = lm->arch->norm == AZ_NORM_RMS, rope = az_lm_has_rope(lm->arch);
+    az_lm_config usual = *c;
+    usual.attention_scale = 0;
+    az_lm_config_defaults(lm->arch, &usual);
+    const struct {
+        const char *name;
+        double value, assumed;
+    } reals[] = {
+        {rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon", c->norm_eps, -1},
+        {"rope.freq_base", c->rope_theta, rope ? ASSUMED_THETA : c->rope_theta},
+        {"rope.freq_base_swa", c->rope_theta_local, lm->arch->rope_theta_local},
+        {"attention.scale", c->attention_scale, usual.attention_scale},
+        {"attn_logit_softcapping", c->attention_softcap, lm->arch->attention_softcap},
+        {"final_logit_softcapping", c->logit_softcap, lm->arch->logit_softcap},
+    };
+    for (size_t i = 0; i < sizeof reals / sizeof *reals; i++) {
+        const char *name = az_format_text(az, "%s.%s", lm->arch->name, reals[i].name);
+        if (!name) return false;
+        if (reals[i].value == reals[i].assumed && !az_gguf_has(writer, name)) continue;
+        if (!az_gguf_put_real(writer, name, reals[i].value)) return false;
+    }
+    return az_ok(az);
+}
+
+static bool put_config(az_ctx *az, az_gguf_writer *writer, const az_lm *lm)
+{
+    const az_lm_config *c = &lm->config;
+    const char *arch = lm->arch->name;
+    const bool rope = az_lm_has_rope(lm->arch);
+    const int64_t head_dim = c->width / c->heads;
+    const struct {
+        const char *name;
+        int64_t value, assumed;
+    } integers[] = {
+        {"context_length", c->context, 0},
+        {"embedding_length", c->width, 0},
+        {"block_count", c->blocks, 0},
+        {"feed_forward_length", c->hidden, 0},
+        {"attention.head_count", c->heads, 0},
+        {"attention.head_count_kv", c->kv_heads, 0},
+        {"attention.key_length", c->head_dim, head_dim},
+        {"attention.value_length", c->head_dim, head_dim},
+        {"rope.dimension_count", c->rope_dims, rope ? 0 : c->rope_dims},
+        {"attention.sliding_window", c->window, 0},
+        {"expert_count", c->experts, 0},
+        {"expert_used_count", c->experts_used, 0},
+        {"vocab_size", c->vocabulary, lm->tokenizer ? c->vocabulary : 0},
+    };
+    for (size_t i = 0; i < sizeof integers / sizeof *integers; i++) {
+        const char *name = az_format_text(az, "%s.%s", arch, integers[i].name);
+        if (!name || !put_assumed(writer, name, integers[i].value, integers[i].assumed)) return false;
+    }
+    if (lm->arch->parallel && !put_flag(az, writer, arch, "use_parallel_residual")) return false;
+    if (!lm->metadata && !put_rope_scaling(az, writer, lm)) return false;
+    return put_window_pattern(az, writer, lm) && put_reals(az, writer, lm);
+}
+
+/* What llama.cpp calls the file as a whole: its LLAMA_FTYPE numbers. */
+static int64_t file_type(const az_format *format)
+{
+    static const struct {
+        const char *name;
+        int64_t number;
+    } types[] = {{"f32", 0},   {"f16", 1},   {"q4_0", 2},  {"q4_1", 3},  {"q8_0", 7},  {"q5_0", 8},    {"q5_1", 9},
+                 {"q2_k", 10}, {"q3_k", 11}, {"q4_k", 14}, {"q5_k", 16}, {"q6_k", 18}, {"iq4_nl", 25}, {"bf16", 32}};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (strcmp(types[i].name, format->name) == 0) return types[i].number;
+    return -1;
+}
+
+static bool put_keys(az_ctx *az, az_gguf_writer *writer, const az_lm *lm, const az_format *format)
+{
+    const az_gguf *file = lm->metadata ? lm->metadata->gguf : NULL;
+    for (int64_t i = 0; file && i < file->keys; i++)
+        if (!az_gguf_put(writer, &file->key[i])) return false;
+    bool good = az_gguf_put_string(writer, "general.architecture", az_text_of(lm->arch->name));
+    if (!az_gguf_has(writer, "general.name")) good = good && az_gguf_put_string(writer, "general.name", az_text_of(lm->name));
+    const az_format *matrices = format ? format : file ? NULL : lm->block[0].q.weight->format;
+    if (good && matrices && file_type(matrices) >= 0) good = az_gguf_put_integer(writer, "general.file_type", file_type(matrices));
+    if (good && format && format->block > 1) good = az_gguf_put_integer(writer, "general.quantization_version", 2);
+    if (!good || !put_config(az, writer, lm)) return false;
+    if (lm->tokenizer) return az_tokenizer_to_gguf(az, lm->tokenizer, lm->config.vocabulary, writer);
+    return az_gguf_has(writer, "tokenizer.ggml.model") || az_gguf_put_string(writer, "tokenizer.ggml.model", az_text_of("none"));
+}
+
+/* ---- tensors ---- */
+
+/* One tensor to be written: a matrix in a format, a vector, or bytes of the original file. It may hold several places of the model, the
+ * rows of one below those of the other. */
+typedef struct output {
+    const az_lm_slot *slot;         /* the first; NULL for a tensor of the file that the model has no place for */
+    const az_tensor *divisors;      /* of the rotary frequencies, when they are what is written */
+    const az_gguf_tensor *original; /* of the same name in the file, or NULL */
+    const az_format *format;        /* of a matrix */
+    int64_t order;
+} output;
+
+/* The format to write a matrix in. Embedding and head keep at least 8 bits; rows that are no whole blocks stay f16. */
+static const az_format *choose_format(const az_lm_slot *slot, const az_format *wanted)
+{
+    const az_weight *w = *slot->weight;
+    if (!wanted || slot->part == AZ_PART_POSITION || slot->part == AZ_PART_ROUTER) return w->format;
+    const az_format *q8_0 = az_format_by_name("q8_0");
+    const bool outer = slot->part == AZ_PART_EMBEDDING || slot->part == AZ_PART_HEAD;
+    if (outer && wanted->block_bytes > 0 && wanted->block_bytes * q8_0->block < q8_0->block_bytes * wanted->block) wanted = q8_0;
+    return w->cols % wanted->block == 0 ? wanted : az_format_by_name("f16");
+}
+
+static bool is_filled(const az_lm_slot *slot)
+{
+    return slot->weight ? *slot->weight != NULL : *slot->vector != NULL;
+}
+
+/* The place whose rows follow in the same tensor, or NULL. */
+static const az_lm_slot *next_in_tensor(const az_lm_slot *slot)
+{
+    if (slot->gguf_row + slot->rows >= slot->gguf_rows) return NULL;
+    const az_lm_slot *next = slot + 1; /* there is one, since its rows are counted */
+    while (strcmp(next->gguf, slot->gguf) != 0) next++;
+    return next;
+}
+
+/* The format of a tensor with several places: the one they have in common, or f32 where they differ. */
+static const az_format *common_format(az_ctx *az, const az_lm_slot *first, const az_format *wanted)
+{
+    const az_format *format = choose_format(first, wanted);
+    for (const az_lm_slot *slot = first; slot; slot = next_in_tensor(slot)) {
+        if (!is_filled(slot)) return az_fail(az, AZ_BAD_INPUT, "'%s' is missing, which is part of the tensor '%s'", slot->name, slot->gguf);
+        if (choose_format(slot, wanted) != format) format = az_format_by_name("f32");
+    }
+    return format;
+}
+
+static int by_order(const void *a, const void *b)
+{
+    const output *x = a, *y = b;
+    return (x->order > y->order) - (x->order < y->order);
+}
+
+/* The divisors of the rotary frequencies, when they are not all the same (a single one is a key). */
+static const az_tensor *uneven_divisors(az_ctx *az, const az_lm *lm)
+{
+    const az_tensor *divisors = az_rope_divisors(az, lm);
+    for (int64_t i = 1; divisors && i < az_count(divisors); i++)
+        if (fabsf(az_f32(divisors)[i] / az_f32(divisors)[0] - 1) > 1e-5f) return divisors;
+    return NULL;
+}
+
+/* Which tensors are written, in the order of the original file; what is new comes last. Returns their number, -1 on errors. */
+static int list_outputs(az_ctx *az, az_lm *lm, const az_format *format, output **list)
+{
+    const az_gguf *file = lm->metadata ? lm->metadata->gguf : NULL;
+    az_lm_slot *slots;
+    const int n = az_lm_slots(az, lm, &slots);
+    output *outputs = az_alloc_array(az, (size_t)n + 1, sizeof *outputs);
+    if (n == 0 || !outputs) return -1;
+    int count = 0, odd = 0;
+    for (int i = 0; i < n; i++) {
+        const az_lm_slot *slot = &slots[i];
+        if (slot->gguf_row > 0 || !is_filled(slot)) continue; /* a tensor is written with its first place */
+        if (slot->part == AZ_PART_HEAD && slot->weight && *slot->weight == lm->embedding) continue;
+        output *o = &outputs[count++];
+        *o = (output){.slot = slot, .original = file ? az_gguf_find_tensor(file, slot->gguf) : NULL, .order = INT32_MAX + (int64_t)i};
+        if (o->original) o->order = o->original - file->tensor;
+        if (!slot->weight) continue;
+        o->format = common_format(az, slot, format);
+        if (!o->format) return -1;
+        odd += format && format->block > 1 && o->format->block == 1 && slot->part != AZ_PART_POSITION;
+        if (o->format->ggml_type < 0) {
+            az_fail(az, AZ_BAD_INPUT, "'%s' is stored as %s, for which GGUF has no type; choose a format such as f16 or q8_0", slot->name,
+                    o->format->name);
+            return -1;
+        }
+    }
+    const az_gguf_tensor *original = file ? az_gguf_find_tensor(file, "rope_freqs.weight") : NULL;
+    const az_tensor *divisors = file ? NULL : uneven_divisors(az, lm);
+    if (original) outputs[count++] = (output){.original = original, .order = original - file->tensor};
+    if (divisors) outputs[count++] = (output){.divisors = divisors, .order = -1};
+    if (odd > 0) az_note(az, "%d matrices have rows that are no multiple of %lld and stay f16", odd, (long long)format->block);
+    qsort(outputs, (size_t)count, sizeof *outputs, by_order);
+    *list = outputs;
+    return count;
+}
+
+static bool declare(az_gguf_writer *writer, const output *o)
+{
+    const az_lm_slot *slot = o->slot;
+    if (o->divisors) return az_gguf_declare(writer, az_text_of("rope_freqs.weight"), 1, &(uint64_t){(uint64_t)az_count(o->divisors)}, 0);
+    if (!slot) return az_gguf_declare(writer, o->original->name, o->original->rank, o->original->shape, o->original->type);
+    const uint64_t matrix[] = {(uint64_t)slot->cols, (uint64_t)slot->gguf_rows};
+    const uint64_t stack[] = {(uint64_t)slot->cols, (uint64_t)slot->rows, (uint64_t)(slot->gguf_rows / slot->rows)};
+    if (az_lm_part_of_expert(slot->part)) return az_gguf_declare(writer, az_text_of(slot->gguf), 3, stack, (uint32_t)o->format->ggml_type);
+    if (slot->weight) return az_gguf_declare(writer, az_text_of(slot->gguf), 2, matrix, (uint32_t)o->format->ggml_type);
+    return az_gguf_declare(writer, az_text_of(slot->gguf), 1, &matrix[1], 0);
+}
+
+/* The rows of one place as they go into the file: bytes of a matrix in the format, or f32 of a vector. */
+static const az_tensor *encoded_rows(az_ctx *az, const az_lm *lm, const az_lm_slot *slot, const az_format *format)
+{
+    const az_tensor *rows;
+    if (slot->weight) {
+        const az_weight *w = *slot->weight;
+        if (w && w->format != format) w = az_weight_encode(az, w, format, NULL);
+        rows = w ? w->part[0] : NULL;
+    } else {
+        rows = *slot->vector;
+        if (rows && rows->dtype != AZ_F32) rows = az_cast(az, rows, AZ_F32);
+    }
+    if (az_lm_arch_reorders_gguf(lm->arch)) rows = az_lm_reorder_rows(az, lm, slot, rows);
+    return rows ? az_contiguous(az, rows) : NULL;
+}
+
+static bool write_tensor(az_ctx *az, az_gguf_writer *writer, const az_lm *lm, const output *o)
+{
+    if (o->divisors) return az_gguf_write(writer, o->divisors->data, (size_t)az_count(o->divisors) * sizeof(float));
+    if (!o->slot) return az_gguf_write(writer, o->original->data, o->original->bytes);
+    for (const az_lm_slot *slot = o->slot; slot; slot = next_in_tensor(slot)) {
+        az_scope_push(az);
+        const az_tensor *rows = encoded_rows(az, lm, slot, o->format);
+        const bool good = rows && az_gguf_write_part(writer, rows->data, (size_t)az_count(rows) * az_dtype_size(rows->dtype));
+        az_scope_pop(az);
+        if (!good) az_fail_context(az, "writing '%s'", slot->name);
+        if (!good) return false;
+    }
+    return true;
+}
+
+static bool save(az_ctx *az, az_lm *lm, const char *path, const az_format *format)
+{
+    output *list = NULL;
+    const int n = list_outputs(az, lm, format, &list);
+    az_gguf_writer *writer = n > 0 ? az_gguf_create(az, path) : NULL;
+    if (!writer || !put_keys(az, writer, lm, format)) return false;
+    for (int i = 0; i < n; i++)
+        if (!declare(writer, &list[i])) return false;
+    for (int i = 0; i < n; i++)
+        if (!write_tensor(az, writer, lm, &list[i])) return false;
+    return az_gguf_commit(writer);
+}
+
+bool az_lm_save(az_ctx *az, const az_lm *lm, const char *path, const az_format *format)
+{
+    if (!lm || !path || !az_ok(az)) return false;
+    az_scope_push(az);
+    const bool good = save(az, (az_lm *)lm, path, format);
+    az_scope_pop(az);
+    return good;
+}
