@@ -115,7 +115,8 @@ typedef struct az_lm {
 az_lm *az_lm_load(az_ctx *az, const char *path);
 /* An initialised model: normal(0, 0.02), residual outputs scaled by 1/sqrt(2 blocks); f32. `architecture` is a name of the table
  * ("llama"). Zero fields of the configuration take their defaults (kv_heads = heads, head_dim = width / heads, rope_dims = head_dim;
- * norm_eps and rope_theta of the architecture). The tokenizer (may be NULL) is not copied: it must live as long as the model. */
+ * norm_eps, rope_theta, windows and soft caps of the architecture). The tokenizer (may be NULL) is not copied: it must live as long as
+ * the model. */
 az_lm *az_lm_new(az_ctx *az, const char *architecture, const az_lm_config *config, az_tokenizer *tokenizer, uint64_t seed);
 /* A model of its own that shares the weights' data: compression works on a copy and leaves the original whole. Tokenizer and metadata
  * remain the original's, which must live as long as the copy. */
@@ -133,7 +134,7 @@ bool az_lm_make_trainable(az_ctx *az, az_lm *lm, az_dtype dtype);
 
 const char *az_lm_architecture(const az_lm *lm);       /* "llama" */
 bool az_lm_is_architecture(const char *name);
-/* The linear layers inside the blocks, in the order of the forward pass; the head is not among them. */
+/* The linear layers inside the blocks, in the order of the forward pass; the head and the routers of experts are not among them. */
 int az_lm_linears(az_ctx *az, az_lm *lm, az_lm_linear ***linears);
 /* Every tensor of a dense model with its name and the place that holds it: store a watched header there, run, put the old one back. */
 typedef struct az_lm_parameter { const char *name; az_tensor **slot; } az_lm_parameter;

@@ -11,6 +11,7 @@ typedef struct az_lm_cursor {
     int block, expert;
     bool bias;
 } az_lm_cursor;
+
 az_lm_cursor az_lm_cursor_start(const az_lm *lm);
 /* To the next place; behind the last one at->gguf is NULL. */
 void az_lm_cursor_advance(const az_lm *lm, az_lm_cursor *cursor);
