@@ -60,6 +60,13 @@ def bench_inference(build, peers, folder, threads, rounds):
     return rows
 
 
+def bench_batch(build, folder, threads, rounds):
+    """Decoding alone and eight sequences at a time, tokens/s, and the median of their ratios; of the q4_0 model that bench_inference made."""
+    runs = [run_json([build / "bench/bench_lm", "run", folder / "m134-q4_0.gguf", threads, 0, 32, 8]) for _ in range(rounds)]
+    return [max(r["decode_tok_s"] for r in runs), max(r["batch8_tok_s"] for r in runs),
+            statistics.median(r["batch8_tok_s"] / r["decode_tok_s"] for r in runs)]
+
+
 def bench_training(build, threads, rounds):
     rows = []
     for name, shape in TRAINING.items():
@@ -103,6 +110,8 @@ def report(build, peers, folder, rounds):
         head = ["format", "decode tok/s", "llama.cpp", "ratio", "prefill 512 tok/s", "llama.cpp", "ratio", "weights GB/s", "of bandwidth", "load ms", "extra MiB"]
         rows = [r[:8] + [r[7] / limits["read_gb_s"]] + r[8:] for r in rows]
         out.append(table(head, rows, ["{}", "{:.1f}", "{:.1f}", "{:.2f}", "{:.0f}", "{:.0f}", "{:.2f}", "{:.1f}", "{:.2f}", "{:.1f}", "{:.0f}"]))
+        out.append("Decoding of eight sequences together, one token of each per pass (q4_0, the same model), beside one alone:\n")
+        out.append(table(["batch 1 tok/s", "batch 8 tok/s", "ratio"], [bench_batch(build, folder, threads, rounds)], ["{:.1f}", "{:.1f}", "{:.2f}"]))
         out.append("Training step (forward, backward, clipping, AdamW; sequence 256), against PyTorch:\n")
         out.append(table(["parameters", "tok/s", "PyTorch", "ratio", "peak MiB", "PyTorch"], bench_training(build, threads, rounds),
                          ["{}", "{:.0f}", "{:.0f}", "{:.2f}", "{:.0f}", "{:.0f}"]))

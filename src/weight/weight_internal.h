@@ -21,7 +21,7 @@ void az_tiles_matmul_t(az_ctx *az, const az_weight *w, const float *g, int64_t n
 
 /* Products by a kernel of weight/kernels on x itself (worth it up to AZ_FEW vectors), or on x rounded to bytes (AZ_FEW_ROUNDED). The rows
  * of w->part[0] follow each other without gaps. */
-enum { AZ_FEW = 12, AZ_FEW_ROUNDED = 4, AZ_FEW_BLOCKS = 16 };
+enum { AZ_FEW = 12, AZ_FEW_ROUNDED = 10, AZ_FEW_BLOCKS = 16 };
 void az_rows_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y, az_rows_kernel *kernel);
 void az_bytes_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y, az_rows_kernel *kernel);
 /* The latter for up to AZ_FEW_BLOCKS vectors when there is a kernel, else tiles. */

@@ -176,6 +176,29 @@ Test(forward, a_trimmed_and_a_forked_cache_go_on_from_where_they_are)
     az_close(az);
 }
 
+/* Sequences at different positions, each with one new token, decode in one pass as each would by itself. */
+Test(forward, sequences_at_different_positions_decode_together)
+{
+    az_ctx *az = az_open(NULL);
+    az_lm *lm = tiny_llama(az, 1);
+    const int32_t *token = tiny_tokens(az, TOKENS, 40, 6);
+    az_tensor *whole = logits_of(az, lm, token, TOKENS);
+    az_lm_cache *cache = az_lm_cache_new(az, lm, 3, TOKENS);
+    const int64_t before[3] = {3, 7, 12};
+    int32_t prompts[22];
+    for (int s = 0, at = 0; s < 3; at += (int)before[s++]) memcpy(prompts + at, token, (size_t)before[s] * sizeof *prompts);
+    const az_lm_batch prefill = {.sequences = 3, .token = prompts, .start = (int64_t[]){0, 3, 10, 22}};
+    az_lm_forward(az, lm, &prefill, &(az_lm_run){.cache = cache});
+    for (int step = 0; step < 4; step++) {
+        const int32_t next[3] = {token[before[0] + step], token[before[1] + step], token[before[2] + step]};
+        const az_lm_batch batch = {.sequences = 3, .token = next, .start = (int64_t[]){0, 1, 2, 3}};
+        az_tensor *logits = az_lm_forward(az, lm, &batch, &(az_lm_run){.cache = cache, .output = AZ_LOGITS_LAST});
+        for (int s = 0; s < 3; s++) assert_close(az_slice(az, logits, 0, s, 1), az_slice(az, whole, 0, before[s] + step, 1), 2e-5);
+    }
+    cr_assert(az_ok(az), "%s", az_error(az));
+    az_close(az);
+}
+
 Test(forward, what_does_not_fit_is_an_error_that_says_why)
 {
     az_ctx *az = az_open(NULL);
