@@ -1,8 +1,8 @@
 /* tokenizer.h - the inside of a tokenizer: its vocabulary, how text is normalised and cut into words, how words become tokens.
  *
- * A text goes through: special tokens (tokenizer_special.c), normalisation (tokenizer_normal.c), cutting (tokenizer_cut.c), and for each
- * word the model: joins by rank or score (tokenizer_join.c), the most probable pieces (tokenizer_unigram.c), or the longest pieces from
- * the left (tokenizer_pieces.c). SentencePiece's mark of a space, U+2581, is a plain space everywhere inside.
+ * A text goes through: special tokens (special.c), normalisation (normal.c), cutting (cut.c), and for each
+ * word the model: joins by rank or score (join.c), the most probable pieces (unigram.c), or the longest pieces from
+ * the left (pieces.c). SentencePiece's mark of a space, U+2581, is a plain space everywhere inside.
  *
  * Limits: 2^24 tokens, 2^24 merges, 16 steps of each kind, words of 2^29 bytes; a file's regular expression may take 10^7 steps a
  * match. */
