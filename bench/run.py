@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FORMATS = ["f32", "f16", "q8_0", "q4_0"]
+FORMATS = ["f32", "f16", "q8_0", "q4_0", "q4_k", "q6_k"]
 MODEL_134M = ["768", "12", "12", "2048", "32000"]
 TRAINING = {"1.05 M": ["128", "4", "4", "344", "2048", "256", "16"], "15.2 M": ["288", "6", "6", "768", "32000", "256", "8"]}
 
