@@ -11,6 +11,8 @@
 /* What config.json calls the fields of a configuration; NULL where a family has no such key. */
 typedef struct az_lm_config_keys {
     const char *width, *blocks, *heads, *kv_heads, *head_dim, *hidden, *context, *norm_eps, *rope_theta, *activation;
+    const char *rope_theta_local, *window_pattern, *attention_softcap, *logit_softcap;
+    const char *query_scalar; /* scores are divided by its square root */
 } az_lm_config_keys;
 
 typedef struct az_lm_family {

@@ -1,5 +1,6 @@
 /* huggingface_config.c - config.json as a configuration, and back. */
 #include "lm/files/huggingface.h"
+#include "lm/lm_internal.h"
 #include "lm/rope_scaling.h"
 
 #include <math.h>
@@ -31,7 +32,7 @@ static bool refuse_unusual(az_ctx *az, const json_t *json)
     } usual[] = {
         {"do_layer_norm_before", true}, {"layer_norm_elementwise_affine", true},    {"use_parallel_residual", true},
         {"scale_attn_weights", true},   {"scale_attn_by_inverse_layer_idx", false}, {"apply_residual_connection_post_layernorm", false},
-        {"add_cross_attention", false}, {"_remove_final_layer_norm", false},
+        {"add_cross_attention", false}, {"_remove_final_layer_norm", false},        {"use_bidirectional_attention", false},
     };
     for (size_t i = 0; i < sizeof usual / sizeof *usual; i++) {
         const json_t *field = json_object_get(json, usual[i].key);
@@ -64,6 +65,55 @@ static bool read_window(az_ctx *az, const az_lm_family *family, const json_t *js
     return true;
 }
 
+/* What Gemma adds: the scale of the scores, and soft caps, which the row may have to have. */
+static bool read_scores(az_ctx *az, const az_lm_family *family, const json_t *json, az_lm_config *config)
+{
+    const az_lm_config_keys *keys = family->keys;
+    const az_lm_arch *arch = az_lm_arch_by_halves(family->arch);
+    double scalar = 256;
+    if (!keys->query_scalar) return true;
+    read_real(json, keys->query_scalar, &scalar);
+    if (!(scalar > 0)) return az_fail(az, AZ_BAD_INPUT, "\"%s\" is %g: must be positive", keys->query_scalar, scalar);
+    config->attention_scale = 1 / sqrt(scalar);
+    read_real(json, keys->attention_softcap, &config->attention_softcap);
+    read_real(json, keys->logit_softcap, &config->logit_softcap);
+    const bool off = json_object_get(json, keys->attention_softcap) && config->attention_softcap == 0 && arch->attention_softcap > 0;
+    if (off || (json_object_get(json, keys->logit_softcap) && config->logit_softcap == 0 && arch->logit_softcap > 0))
+        return az_fail(az, AZ_BAD_INPUT, "%s is not known without its soft cap (\"%s\")", family->model_type,
+                       off ? keys->attention_softcap : keys->logit_softcap);
+    return true;
+}
+
+static bool is_sliding(const json_t *types, size_t block)
+{
+    const char *type = json_string_value(json_array_get(types, block));
+    return type && strcmp(type, "sliding_attention") == 0;
+}
+
+/* Which layers have the window: all but the last of every so many, said by a number or layer by layer. */
+static bool read_window_pattern(az_ctx *az, const az_lm_family *family, const json_t *json, az_lm_config *config)
+{
+    if (az_lm_arch_by_halves(family->arch)->window_pattern == 0) return true;
+    const json_t *types = json_object_get(json, "layer_types");
+    if (!json_object_get(json, "sliding_window")) config->window = 4096; /* where a file is silent */
+    if (!json_is_array(types)) return read_integer(az, json, family->keys->window_pattern, &config->window_pattern);
+    const size_t count = json_array_size(types);
+    size_t period = 1;
+    while (period <= count && is_sliding(types, period - 1)) period++;
+    for (size_t b = 0; b < count; b++)
+        if (is_sliding(types, b) != (b % period != period - 1))
+            return az_fail(az, AZ_BAD_INPUT, "\"layer_types\" is irregular at layer %zu, which is not read", b);
+    config->window_pattern = period <= count ? (int64_t)period : INT32_MAX;
+    return true;
+}
+
+/* Settings of the rotary embedding, of all layers or of those without a window. */
+static const json_t *rope_parameters(const json_t *json, const char *layers)
+{
+    const json_t *all = json_object_get(json, "rope_parameters"), *some = json_object_get(all, layers);
+    return json_is_object(some) ? some : all;
+}
+
 bool az_lm_config_from_json(az_ctx *az, const az_lm_family *family, const json_t *json, az_lm_config *config)
 {
     const az_lm_config_keys *keys = family->keys;
@@ -72,7 +122,8 @@ bool az_lm_config_from_json(az_ctx *az, const az_lm_family *family, const json_t
                       read_integer(az, json, keys->blocks, &config->blocks) && read_integer(az, json, keys->heads, &config->heads) &&
                       read_integer(az, json, keys->kv_heads, &config->kv_heads) &&
                       read_integer(az, json, keys->head_dim, &config->head_dim) && read_integer(az, json, keys->hidden, &config->hidden) &&
-                      read_integer(az, json, keys->context, &config->context) && read_window(az, family, json, config);
+                      read_integer(az, json, keys->context, &config->context) && read_window(az, family, json, config) &&
+                      read_window_pattern(az, family, json, config) && read_scores(az, family, json, config);
     if (!read || !refuse_unusual(az, json) || !check_activation(az, family, json)) return false;
     if (family->experts && !(read_integer(az, json, "num_local_experts", &config->experts) &&
                              read_integer(az, json, "num_experts_per_tok", &config->experts_used)))
@@ -82,7 +133,9 @@ bool az_lm_config_from_json(az_ctx *az, const az_lm_family *family, const json_t
     if (config->context == 0 && !keys->rope_theta) config->context = 2048;
     read_real(json, keys->norm_eps, &config->norm_eps);
     read_real(json, keys->rope_theta, &config->rope_theta);
-    read_real(json_object_get(json, "rope_parameters"), "rope_theta", &config->rope_theta);
+    read_real(json, keys->rope_theta_local, &config->rope_theta_local);
+    read_real(rope_parameters(json, "full_attention"), "rope_theta", &config->rope_theta);
+    if (keys->rope_theta_local) read_real(rope_parameters(json, "sliding_attention"), "rope_theta", &config->rope_theta_local);
     int64_t projected = config->width;
     if (!read_integer(az, json, "word_embed_proj_dim", &projected)) return false;
     if (projected != config->width)
@@ -98,7 +151,7 @@ bool az_lm_config_from_json(az_ctx *az, const az_lm_family *family, const json_t
 bool az_lm_rope_from_json(az_ctx *az, const json_t *json, az_lm *lm)
 {
     const json_t *scaling = json_object_get(json, "rope_scaling");
-    if (!json_is_object(scaling)) scaling = json_object_get(json, "rope_parameters");
+    if (!json_is_object(scaling)) scaling = rope_parameters(json, "full_attention");
     if (!json_is_object(scaling)) return true;
     const char *type = json_string_value(json_object_get(scaling, "rope_type"));
     if (!type) type = json_string_value(json_object_get(scaling, "type"));
@@ -142,6 +195,27 @@ static bool put_rope(az_ctx *az, const az_lm_family *family, const az_lm *lm, js
     return true;
 }
 
+static void put_softcap(json_t *json, const char *key, double cap)
+{
+    json_object_set_new(json, key, cap > 0 ? json_real(cap) : json_null());
+}
+
+/* What Gemma adds; the window layer by layer, and as a number for readers that know no other form. */
+static void put_scores(json_t *json, const az_lm_config_keys *keys, const az_lm_config *c)
+{
+    const double scalar = 1 / (c->attention_scale * c->attention_scale), whole = round(scalar);
+    const bool is_whole = fabs(scalar - whole) < 1e-6 * scalar;
+    json_object_set_new(json, keys->query_scalar, is_whole ? json_integer((json_int_t)whole) : json_real(scalar));
+    put_softcap(json, keys->attention_softcap, c->attention_softcap);
+    put_softcap(json, keys->logit_softcap, c->logit_softcap);
+    put_integer(json, keys->window_pattern, c->window_pattern);
+    if (keys->rope_theta_local) json_object_set_new(json, keys->rope_theta_local, json_real(c->rope_theta_local));
+    json_t *types = json_array();
+    for (int b = 0; b < c->blocks; b++)
+        json_array_append_new(types, json_string(az_lm_is_local(c, b) ? "sliding_attention" : "full_attention"));
+    json_object_set_new(json, "layer_types", types);
+}
+
 static const char *torch_name(az_dtype dtype)
 {
     return dtype == AZ_F16 ? "float16" : dtype == AZ_BF16 ? "bfloat16" : dtype == AZ_F64 ? "float64" : "float32";
@@ -163,9 +237,12 @@ json_t *az_lm_config_to_json(az_ctx *az, const az_lm_family *family, const az_lm
     if (keys->norm_eps) json_object_set_new(json, keys->norm_eps, json_real(c->norm_eps));
     if (keys->activation) json_object_set_new(json, keys->activation, json_string(family->activation));
     if (family->window) json_object_set_new(json, "sliding_window", c->window ? json_integer(c->window) : json_null());
-    if (family->window && c->window) put_integer(json, "max_window_layers", 0);
     if (family->window && strncmp(family->model_type, "qwen", 4) == 0)
         json_object_set_new(json, "use_sliding_window", json_boolean(c->window > 0));
+    if (keys->query_scalar)
+        put_scores(json, keys, c);
+    else if (family->window && c->window)
+        put_integer(json, "max_window_layers", 0);
     if (family->experts) put_integer(json, "num_local_experts", c->experts);
     if (family->experts) put_integer(json, "num_experts_per_tok", c->experts_used);
     const az_tensor *bias = lm->block[0].q.bias;

@@ -16,6 +16,40 @@ static const az_lm_config_keys llama_keys = {
     .activation = "hidden_act",
 };
 
+static const az_lm_config_keys gemma2_keys = {
+    .width = "hidden_size",
+    .blocks = "num_hidden_layers",
+    .heads = "num_attention_heads",
+    .kv_heads = "num_key_value_heads",
+    .head_dim = "head_dim",
+    .hidden = "intermediate_size",
+    .context = "max_position_embeddings",
+    .norm_eps = "rms_norm_eps",
+    .rope_theta = "rope_theta",
+    .activation = "hidden_activation",
+    .attention_softcap = "attn_logit_softcapping",
+    .logit_softcap = "final_logit_softcapping",
+    .query_scalar = "query_pre_attn_scalar",
+};
+
+static const az_lm_config_keys gemma3_keys = {
+    .width = "hidden_size",
+    .blocks = "num_hidden_layers",
+    .heads = "num_attention_heads",
+    .kv_heads = "num_key_value_heads",
+    .head_dim = "head_dim",
+    .hidden = "intermediate_size",
+    .context = "max_position_embeddings",
+    .norm_eps = "rms_norm_eps",
+    .rope_theta = "rope_theta",
+    .activation = "hidden_activation",
+    .rope_theta_local = "rope_local_base_freq",
+    .window_pattern = "sliding_window_pattern",
+    .attention_softcap = "attn_logit_softcapping",
+    .logit_softcap = "final_logit_softcapping",
+    .query_scalar = "query_pre_attn_scalar",
+};
+
 static const az_lm_config_keys gpt2_keys = {
     .width = "n_embd",
     .blocks = "n_layer",
@@ -62,6 +96,8 @@ static const az_lm_family families[] = {
     {"qwen3", "Qwen3ForCausalLM", "qwen3", &llama_keys, "silu", "swish", .window = true},
     {"phi3", "Phi3ForCausalLM", "phi3", &llama_keys, "silu", "swish", .window = true},
     {"gemma", "GemmaForCausalLM", "gemma", &llama_keys, "gelu_pytorch_tanh", "gelu", .tied = true, .norm_shift = 1},
+    {"gemma2", "Gemma2ForCausalLM", "gemma2", &gemma2_keys, "gelu_pytorch_tanh", NULL, .window = true, .tied = true, .norm_shift = 1},
+    {"gemma3_text", "Gemma3ForCausalLM", "gemma3", &gemma3_keys, "gelu_pytorch_tanh", NULL, .window = true, .tied = true, .norm_shift = 1},
     {"gpt2", "GPT2LMHeadModel", "gpt2", &gpt2_keys, "gelu_new", "gelu_pytorch_tanh", .tied = true, .transposed = true},
     {"gpt_neox", "GPTNeoXForCausalLM", "gptneox", &gpt_neox_keys, "gelu", NULL, .qkv_by_head = true},
     {"opt", "OPTForCausalLM", "opt", &opt_keys, "relu", NULL, .tied = true},
