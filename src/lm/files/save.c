@@ -76,6 +76,7 @@ static bool put_config(az_ctx *az, az_gguf_writer *writer, const az_lm *lm)
     const char *arch = lm->arch->name;
     const bool rope = az_lm_has_rope(lm->arch);
     const int64_t head_dim = c->width / c->heads;
+    const bool counted = lm->tokenizer && lm->tokenizer->kind != AZ_TOKENIZER_WORDS; /* others count the tokens of tokenizers they know */
     const struct {
         const char *name;
         int64_t value, assumed;
@@ -92,7 +93,7 @@ static bool put_config(az_ctx *az, az_gguf_writer *writer, const az_lm *lm)
         {"attention.sliding_window", c->window, 0},
         {"expert_count", c->experts, 0},
         {"expert_used_count", c->experts_used, 0},
-        {"vocab_size", c->vocabulary, lm->tokenizer ? c->vocabulary : 0},
+        {"vocab_size", c->vocabulary, counted ? c->vocabulary : 0},
     };
     for (size_t i = 0; i < sizeof integers / sizeof *integers; i++) {
         const char *name = az_format_text(az, "%s.%s", arch, integers[i].name);
