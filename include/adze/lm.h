@@ -126,7 +126,8 @@ void az_lm_free(az_ctx *az, az_lm *lm);
  * f16, q8_0 ...; the embedding and head stay at least q8_0; norms stay f32). A weight whose format has no GGUF type is an error that
  * says how to convert. */
 bool az_lm_save(az_ctx *az, const az_lm *lm, const char *path, const az_format *format);
-/* Writes a folder as Hugging Face lays it out: config.json, model.safetensors, tokenizer.json. format: f32, f16 or bf16 for all matrices; NULL
+/* Writes a folder as Hugging Face lays it out: config.json, model.safetensors (above 5 GB several with an index) and, with a tokenizer,
+ * tokenizer.json, tokenizer_config.json (with the chat template) and generation_config.json. format: f32, f16 or bf16 for all matrices; NULL
  * keeps each as it is (block formats become f32: noted). Fails on models that no model type of Hugging Face can express. */
 bool az_lm_save_folder(az_ctx *az, const az_lm *lm, const char *folder, const az_format *format);
 /* Replaces every weight by its own dense copy (f32 or f64), ready for training. */

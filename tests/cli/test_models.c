@@ -118,7 +118,8 @@ Test(models, a_folder_and_gguf_are_converted_into_each_other)
     const char *folder = test_models(az);
     test_run run = test_shell(az, folder, "adze convert tiny.gguf -o folder && adze convert folder -o back.gguf && ls folder");
     cr_assert_eq(run.code, 0, "%s", run.err);
-    cr_assert_not_null(strstr(run.out, "\nconfig.json\nmodel.safetensors\ntokenizer.json\n"), "%s", run.out);
+    cr_assert_not_null(strstr(run.out, "config.json\ngeneration_config.json\nmodel.safetensors\ntokenizer.json\ntokenizer_config.json\n"),
+                       "%s", run.out);
     run = test_shell(
         az, folder,
         "for m in tiny.gguf folder back.gguf; do adze run $m -p 'One day' -n 5 --temperature 0 2>/dev/null; done | uniq | wc -l");

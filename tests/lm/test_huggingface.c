@@ -1,5 +1,7 @@
 /* Hugging Face folders: published models, each family against logits that PyTorch computed, conversion to GGUF and back, and damage. */
 #include "adze/lm.h"
+#include "lm/files/huggingface.h"
+#include "lm/tokenizer/json.h"
 #include "support/data.h"
 #include "support/folder.h"
 
@@ -223,5 +225,97 @@ Test(huggingface, shards_are_found_by_the_index)
     write_text(test_path(az, folder, "model.safetensors.index.json"), "{\"weight_map\":{\"lm_head.weight\":\"../a\"}}");
     cr_assert_null(az_lm_load(az, folder));
     cr_assert_not_null(strstr(az_error(az), "no file of the folder"));
+    az_close(az);
+}
+
+/* ---- what else is written ---- */
+
+static bool is_there(az_ctx *az, const char *folder, const char *name)
+{
+    FILE *file = fopen(test_path(az, folder, name), "rb");
+    if (file) fclose(file);
+    return file != NULL;
+}
+
+Test(huggingface, large_models_are_written_in_shards)
+{
+    for (int i = 0; i < FAMILIES; i++) {
+        az_ctx *az = az_open(NULL);
+        const char *folder = test_folder(az);
+        az_lm *lm = load(az, family_folder(az, i));
+        cr_assert(az_lm_save_folder(az, lm, folder, NULL) && is_there(az, folder, "model.safetensors"), "%s", az_error(az));
+        cr_assert(az_lm_save_shards(az, lm, folder, NULL, 3000), "%s", az_error(az));
+        cr_assert_not(is_there(az, folder, "model.safetensors"));
+        json_t *index = json_load_file(test_path(az, folder, "model.safetensors.index.json"), 0, NULL);
+        const json_t *map = json_object_get(index, "weight_map");
+        const az_safetensors *whole = az_safetensors_read(az, az_format_text(az, "%s/model.safetensors", family_folder(az, i)));
+        int64_t total = 0;
+        for (int64_t j = 0; j < whole->count; j++) {
+            const az_named_tensor *item = &whole->item[j];
+            const char *file = json_string_value(json_object_get(map, item->name));
+            const az_safetensors *shard = az_safetensors_read(az, test_path(az, folder, file ? file : "none"));
+            cr_assert(shard && az_safetensors_find(shard, item->name), "%s", item->name);
+            total += az_count(item->value) * (int64_t)sizeof(float);
+            int64_t bytes = 0;
+            for (int64_t k = 0; k < shard->count; k++) bytes += az_count(shard->item[k].value) * (int64_t)sizeof(float);
+            cr_assert(bytes <= 3000 || shard->count == 1);
+        }
+        cr_assert_eq(json_integer_value(json_object_get(json_object_get(index, "metadata"), "total_size")), total);
+        expect_reference(az, load(az, folder), i, "in shards");
+        cr_assert(az_lm_save_folder(az, lm, folder, NULL), "%s", az_error(az));
+        cr_assert_not(is_there(az, folder, "model.safetensors.index.json"));
+        json_decref(index);
+        az_close(az);
+    }
+}
+
+static az_tokenizer *words_tokenizer(az_ctx *az)
+{
+    const char *json = "{\"pre_tokenizer\":{\"type\":\"WhitespaceSplit\"},\"model\":{\"type\":\"WordLevel\",\"unk_token\":\"?\","
+                       "\"vocab\":{\"?\":0,\"hi\":1,\"you\":2}},\"added_tokens\":[{\"id\":3,\"content\":\"<s>\",\"special\":true},"
+                       "{\"id\":4,\"content\":\"</s>\",\"special\":true}]}";
+    az_tokenizer *t = az_tokenizer_from_json(az, json, strlen(json));
+    cr_assert_not_null(t, "%s", az_error(az));
+    return t;
+}
+
+Test(huggingface, tokens_and_chat_template_are_written_too)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    az_lm *lm = load(az, family_folder(az, 0));
+    az_tokenizer *t = words_tokenizer(az);
+    t->bos = 3;
+    t->eos = 4;
+    t->add_bos = true;
+    t->chat_template = "{{ bos_token }} {{ messages[0].content }} \"\xc3\xa4\"";
+    lm->tokenizer = t;
+    write_text(test_path(az, folder, "chat_template.jinja"), "of another model");
+    cr_assert(az_lm_save_folder(az, lm, folder, NULL), "%s", az_error(az));
+    const az_tokenizer *back = load(az, folder)->tokenizer;
+    cr_assert(back && az_token_bos(back) == 3 && az_token_eos(back) == 4 && az_tokenizer_wants_bos(back));
+    cr_assert_str_eq(az_tokenizer_chat_template(back), t->chat_template);
+    json_t *generation = json_load_file(test_path(az, folder, "generation_config.json"), 0, NULL);
+    json_t *settings = json_load_file(test_path(az, folder, "tokenizer_config.json"), 0, NULL);
+    cr_assert_eq(json_integer_value(json_object_get(generation, "bos_token_id")), 3);
+    cr_assert_eq(json_integer_value(json_object_get(generation, "eos_token_id")), 4);
+    cr_assert_str_eq(json_string_value(json_object_get(settings, "eos_token")), "</s>");
+    cr_assert_eq(json_integer_value(json_object_get(settings, "model_max_length")), 32);
+    json_decref(generation);
+    json_decref(settings);
+    az_close(az);
+}
+
+Test(huggingface, gguf_counts_the_rows_of_a_tokenizer_it_does_not_know)
+{
+    az_ctx *az = az_open(NULL);
+    const char *path = test_path(az, test_folder(az), "words.gguf");
+    az_lm *lm = load(az, family_folder(az, 0));
+    lm->tokenizer = words_tokenizer(az);
+    cr_assert(az_lm_save(az, lm, path, NULL), "%s", az_error(az));
+    const az_gguf_key *key = az_gguf_find(load(az, path)->metadata->gguf, "llama.vocab_size");
+    int64_t rows = 0;
+    cr_assert(key && az_gguf_integer(key, &rows));
+    cr_assert_eq(rows, 16);
     az_close(az);
 }

@@ -44,6 +44,9 @@ bool az_lm_rope_from_json(az_ctx *az, const json_t *json, az_lm *lm);
  * matrices. */
 json_t *az_lm_config_to_json(az_ctx *az, const az_lm_family *family, const az_lm *lm, az_dtype dtype);
 
+/* az_lm_save_folder with files of tensors of at most `limit` bytes, as long as no tensor alone has more. */
+bool az_lm_save_shards(az_ctx *az, const az_lm *lm, const char *folder, const az_format *format, int64_t limit);
+
 az_lm *az_lm_from_folder(az_ctx *az, const char *folder);
 
 #endif

@@ -207,3 +207,35 @@ az_tokenizer *az_tokenizer_read_folder(az_ctx *az, const char *folder)
     az_tokenizer *tokenizer = read_vocabulary(az, folder);
     return tokenizer && read_settings(az, tokenizer, folder) ? tokenizer : NULL;
 }
+
+/* ---- writing ---- */
+
+static void put_spelled(json_t *settings, const char *name, const az_tokenizer *t, int32_t id)
+{
+    if (id >= 0) json_object_set_new(settings, name, json_stringn(t->text[id].data, t->text[id].length));
+}
+
+static bool write_settings(az_ctx *az, const az_tokenizer *t, const char *path, int64_t context)
+{
+    json_t *settings =
+        json_pack("{s:s,s:I,s:b,s:b,s:b}", "tokenizer_class", "PreTrainedTokenizerFast", "model_max_length", (json_int_t)context,
+                  "add_bos_token", t->add_bos, "add_eos_token", t->add_eos, "clean_up_tokenization_spaces", 0);
+    put_spelled(settings, "bos_token", t, t->bos);
+    put_spelled(settings, "eos_token", t, t->eos);
+    put_spelled(settings, "unk_token", t, t->unknown);
+    if (t->chat_template && json_object_set_new(settings, "chat_template", json_string(t->chat_template)) != 0)
+        az_fail(az, AZ_BAD_INPUT, "the chat template is not UTF-8");
+    az_out *out = az_ok(az) ? az_create(az, path) : NULL;
+    if (out && json_dumpf(settings, az_out_stream(out), JSON_INDENT(2)) != 0) az_fail(az, AZ_IO, "writing '%s' failed", path);
+    json_decref(settings);
+    return out && az_ok(az) && fputc('\n', az_out_stream(out)) != EOF && az_commit(out);
+}
+
+bool az_tokenizer_write_folder(az_ctx *az, const az_tokenizer *tokenizer, const char *folder, int64_t context)
+{
+    if (!tokenizer || !folder || !az_ok(az)) return false;
+    const char *jinja = inside(az, folder, "chat_template.jinja");
+    if (!az_tokenizer_write_json(az, tokenizer, inside(az, folder, "tokenizer.json"))) return false;
+    if (!write_settings(az, tokenizer, inside(az, folder, "tokenizer_config.json"), context)) return false;
+    return !is_there(jinja) || remove(jinja) == 0 || az_fail(az, AZ_IO, "'%s' cannot be removed", jinja);
+}
