@@ -1,4 +1,4 @@
-/* run.c - adze run: a model continues a prompt; the text appears as it is made. */
+/* run.c - adze run: a model continues a prompt, or answers it (--chat); the text appears as it is made. */
 #include "cli/cli.h"
 
 #include <jansson.h>
@@ -10,7 +10,8 @@
 typedef struct run_settings {
     const char *prompt, *prompt_file;
     int64_t tokens;
-    bool echo;
+    bool echo, chat;
+    const char *template, *system;
     az_sampler sampler;
 } run_settings;
 
@@ -20,6 +21,11 @@ static const az_option run_options[] = {
     {"prompt_file", AZ_TEXT, offsetof(run_settings, prompt_file), "", 0, 0, NULL, "a file with the text to continue"},
     {"tokens", AZ_INT, offsetof(run_settings, tokens), "256", -1, 1e9, NULL,
      "how many tokens to make at most; -1 = as many as the context holds"},
+    {"chat", AZ_BOOL, offsetof(run_settings, chat), "false", 0, 0, NULL,
+     "answer the prompt as a user's message, by the model's chat template"},
+    {"template", AZ_TEXT, offsetof(run_settings, template), "", 0, 0, NULL,
+     "with --chat: chatml, llama2, llama3, mistral, gemma, phi3, zephyr, or a file with a template"},
+    {"system", AZ_TEXT, offsetof(run_settings, system), "", 0, 0, NULL, "with --chat: the system message in front"},
     {"echo", AZ_BOOL, offsetof(run_settings, echo), "true", 0, 0, NULL, "leave the prompt out of the output"},
     {0},
 };
@@ -108,14 +114,44 @@ static void print_json(cli_job *job, const az_lm *lm, const char *prompt, const 
     json_decref(line);
 }
 
+static void add_message(json_t *messages, const char *role, const char *content)
+{
+    json_array_append_new(messages, json_pack("{s:s, s:o}", "role", role, "content", text_json(content, strlen(content))));
+}
+
+/* The prompt as the chat template puts it. */
+static const char *as_chat(cli_job *job, const az_lm *lm, const run_settings *options, const char *prompt)
+{
+    json_t *messages = json_array();
+    if (*options->system) add_message(messages, "system", options->system);
+    add_message(messages, "user", prompt);
+    char *text = json_dumps(messages, JSON_COMPACT);
+    const char *form = *options->template ? options->template : NULL;
+    const char *rendered = az_chat_render(job->az, lm->tokenizer, form, text, true);
+    if (!rendered) az_fail_context(job->az, "run: --chat");
+    free(text);
+    json_decref(messages);
+    return rendered;
+}
+
+static bool begins_with_bos(const az_lm *lm, const char *prompt)
+{
+    const int32_t bos = az_token_bos(lm->tokenizer);
+    const char *text = bos >= 0 ? az_token_text(lm->tokenizer, bos) : "";
+    return *text && strncmp(prompt, text, strlen(text)) == 0;
+}
+
 static void continue_prompt(cli_job *job, const az_lm *lm, const run_settings *options, const char *prompt)
 {
-    const bool bos = az_tokenizer_wants_bos(lm->tokenizer) || !*prompt;
+    if (options->chat) prompt = as_chat(job, lm, options, prompt);
+    if (!prompt) return;
+    const bool wanted = az_tokenizer_wants_bos(lm->tokenizer) || !*prompt;
+    const bool bos = wanted && !(options->chat && begins_with_bos(lm, prompt));
     az_tokens ids = az_tokenize(job->az, lm->tokenizer, prompt, strlen(prompt), (bos ? AZ_ADD_BOS : 0) | AZ_PARSE_SPECIAL);
     if (!az_ok(job->az)) return;
     bool json = job->common->json;
     stream s = {.lm = lm, .previous = ids.n > 0 ? ids.id[ids.n - 1] : -1, .out = json ? NULL : stdout};
-    if (!json && options->echo) fputs(prompt, stdout);
+    if (!json && options->echo && !options->chat) fputs(prompt, stdout);
     double began = az_seconds();
     s.first = began;
     az_tokens all = az_lm_generate(job->az, lm, &ids, options->tokens, &options->sampler, on_token, &s);
@@ -155,9 +191,20 @@ static void continue_lines(cli_job *job, const az_lm *lm, const run_settings *op
     free(line);
 }
 
+/* --template names a form, or a file whose text takes its place. */
+static void read_template(cli_job *job, run_settings *options)
+{
+    if (!options->chat && (*options->template || *options->system))
+        az_fail(job->az, AZ_BAD_INPUT, "run: %s goes with --chat", *options->template ? "--template" : "--system");
+    if (*options->template && access(options->template, R_OK) == 0) options->template = az_read_file(job->az, options->template, NULL);
+}
+
 static int run(cli_job *job, const void *settings)
 {
-    const run_settings *options = settings;
+    run_settings given = *(const run_settings *)settings;
+    const run_settings *options = &given;
+    read_template(job, &given);
+    if (!az_ok(job->az)) return CLI_BAD;
     const az_lm *lm = cli_load(job, job->word[0]);
     if (!lm) return CLI_BAD;
     if (!lm->tokenizer)
@@ -176,9 +223,11 @@ static int run(cli_job *job, const void *settings)
 const cli_verb cli_run = {
     .name = "run",
     .summary = "let a model continue a text",
-    .usage = "MODEL [-p TEXT | --prompt-file FILE] [-n N] [--temperature T] ...",
+    .usage = "MODEL [-p TEXT | --prompt-file FILE] [--chat [--template NAME|FILE] [--system TEXT]] [-n N] [--temperature T] ...",
     .details = "Text goes to the standard output as it is made, the speed to the standard error. Without a prompt each line of the "
                "standard input is one; an empty prompt lets the model begin by itself.\n"
+               "With --chat each prompt is a user's message; only the answer is shown, and the \"prompt\" of --json is the whole text that "
+               "the model read.\n"
                "--temperature=0 takes the most likely token each time. With --json each prompt gives an object with model, prompt, text, "
                "prompt_ids,\n"
                "ids, tokens, seconds and tokens_per_second.",

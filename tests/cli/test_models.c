@@ -141,3 +141,53 @@ Test(models, each_line_of_the_standard_input_is_a_prompt)
     cr_assert_str_eq(json_string_value(json_object_get(test_json(az, run.out, 0), "prompt")), "Two");
     az_close(az);
 }
+
+/* The prompt of the only answer. */
+static const char *prompt_of(az_ctx *az, const char *folder, const char *arguments)
+{
+    test_run run = test_shell(az, folder, az_format_text(az, "adze run %s -n 3 --json", arguments));
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    cr_assert_eq(test_lines(run.out), 1);
+    return json_string_value(json_object_get(test_json(az, run.out, 0), "prompt"));
+}
+
+Test(models, chat_puts_the_prompt_into_a_template)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_models(az);
+    cr_assert_str_eq(prompt_of(az, folder, "tiny.gguf -p 'A \"B\"' --chat --template phi3 --system Brief"),
+                     "<|system|>\nBrief<|end|>\n<|user|>\nA \"B\"<|end|>\n<|assistant|>\n");
+    test_shell(az, folder, "printf 'Q: {{ messages[0].content }} A:' > form.jinja");
+    cr_assert_str_eq(prompt_of(az, folder, "tiny.gguf -p Why --chat --template form.jinja"), "Q: Why A:");
+    test_run run = test_shell(az, folder, "adze run tiny.gguf -p Why --chat");
+    cr_assert_eq(run.code, 2);
+    cr_assert_not_null(strstr(run.err, "brings no chat template; choose a form: chatml"), "%s", run.err);
+    run = test_shell(az, folder, "adze run tiny.gguf -p Why --system Short.");
+    cr_assert_eq(run.code, 2);
+    cr_assert_not_null(strstr(run.err, "--system goes with --chat"), "%s", run.err);
+    az_close(az);
+}
+
+Test(models, chat_takes_the_template_of_the_model_and_one_bos)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_models(az);
+    test_run run = test_shell(az, folder,
+                              "adze convert tiny.gguf -o chat && cat > chat/tokenizer_config.json <<'END'\n"
+                              "{\"bos_token\": \"<|endoftext|>\", \"add_bos_token\": true,\n"
+                              "\"chat_template\": \"{{ bos_token }}{{ messages[-1].content }}!\"}\nEND\n"
+                              "adze convert chat -o chat.gguf && adze convert chat.gguf -o again");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    static const char *const models[] = {"chat", "chat.gguf", "again"};
+    for (int i = 0; i < 3; i++) {
+        run = test_shell(az, folder, az_format_text(az, "adze run %s -p Why --chat -n 2 --json", models[i]));
+        cr_assert_eq(run.code, 0, "%s", run.err);
+        json_t *row = test_json(az, run.out, 0), *ids = json_object_get(row, "prompt_ids");
+        cr_assert_str_eq(json_string_value(json_object_get(row, "prompt")), "<|endoftext|>Why!");
+        cr_assert_neq(json_integer_value(json_array_get(ids, 0)), json_integer_value(json_array_get(ids, 1)), "BOS stands there once");
+    }
+    test_run text = test_shell(az, folder, "adze run chat -p Why --chat -n 5 --quiet --seed 3");
+    cr_assert_eq(text.code, 0, "%s", text.err);
+    cr_assert_null(strstr(text.out, "Why!"), "the question is not repeated");
+    az_close(az);
+}

@@ -35,7 +35,7 @@ Test(usage, the_completion_is_bash_and_completes)
                               "adze help --completion > c.sh && bash -c 'source ./c.sh; COMP_WORDS=(adze eva); COMP_CWORD=1; _adze; echo "
                               "${COMPREPLY[*]}; COMP_WORDS=(adze run --temp); COMP_CWORD=2; _adze 2>/dev/null; echo ${COMPREPLY[*]}'");
     cr_assert_eq(run.code, 0, "%s", run.err);
-    cr_assert_str_eq(run.out, "evaluate\n--temperature=\n");
+    cr_assert_str_eq(run.out, "evaluate\n--template= --temperature=\n");
     az_close(az);
 }
 
