@@ -56,7 +56,7 @@ def bench_inference(build, peers, folder, threads, rounds):
         prefill = best_of_pairs(rounds, lambda: ours_run(model, 512, 0)["prefill_tok_s"], lambda: llama_bench(peers, model, threads, 512, 0))
         facts = ours_run(model, 0, 16)
         extra = facts["decode_peak_bytes"] - model.stat().st_size - facts["cache_bytes"]
-        rows.append([name, *decode, *prefill, decode[0] * facts["weight_bytes"] / 1e9, facts["load_s"] * 1e3, extra / 2**20])
+        rows.append([name, *decode, *prefill, decode[0] * facts["read_bytes"] / 1e9, facts["load_s"] * 1e3, extra / 2**20])
     return rows
 
 
@@ -107,7 +107,7 @@ def report(build, peers, folder, rounds):
         out.append(f"Limits measured here: read bandwidth {limits['read_gb_s']:.1f} GB/s, sgemm {limits['sgemm_gflop_s']:.0f} GFLOP/s.\n")
         rows = bench_inference(build, peers, folder, threads, rounds)
         out.append("Inference, llama with 134 M parameters (random weights), against llama.cpp; memory beyond file and cache while decoding:\n")
-        head = ["format", "decode tok/s", "llama.cpp", "ratio", "prefill 512 tok/s", "llama.cpp", "ratio", "weights GB/s", "of bandwidth", "load ms", "extra MiB"]
+        head = ["format", "decode tok/s", "llama.cpp", "ratio", "prefill 512 tok/s", "llama.cpp", "ratio", "read GB/s", "of bandwidth", "load ms", "extra MiB"]
         rows = [r[:8] + [r[7] / limits["read_gb_s"]] + r[8:] for r in rows]
         out.append(table(head, rows, ["{}", "{:.1f}", "{:.1f}", "{:.2f}", "{:.0f}", "{:.0f}", "{:.2f}", "{:.1f}", "{:.2f}", "{:.1f}", "{:.0f}"]))
         out.append("Decoding of eight sequences together, one token of each per pass (q4_0, the same model), beside one alone:\n")
