@@ -7,18 +7,21 @@ extern const az_method az_magnitude, az_wanda, az_sparsegpt, az_quantize;
 
 static const az_method *const methods[] = {
     &az_magnitude, /* compress */
-    &az_wanda,
-    &az_sparsegpt,
-    &az_quantize,
-    NULL,
+    &az_wanda,     &az_sparsegpt, &az_quantize, NULL,
 };
 
-static const char *const family_names[AZ_FAMILIES] = {"compress", "tune",     "decode",  "prompt",   "study",    "evaluate",
+static const char *const family_names[AZ_FAMILIES] = {"compress", "tune",      "decode",   "prompt",  "study",    "evaluate",
                                                       "federate", "continual", "forecast", "predict", "estimate", "solve"};
 
-const char *az_family_name(az_family family) { return family_names[family]; }
+const char *az_family_name(az_family family)
+{
+    return family_names[family];
+}
 
-const az_method *const *az_methods(void) { return methods; }
+const az_method *const *az_methods(void)
+{
+    return methods;
+}
 
 const az_method *az_method_by_name(const char *name)
 {

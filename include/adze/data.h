@@ -55,8 +55,8 @@ typedef struct az_metadata {
 } az_metadata;
 typedef struct az_safetensors {
     int64_t count, metadata_count;
-    az_named_tensor *item; /* [count] in the order of their bytes in the file */
-    az_metadata *metadata; /* [metadata_count] */
+    az_named_tensor *item;           /* [count] in the order of their bytes in the file */
+    az_metadata *metadata;           /* [metadata_count] */
     const az_named_tensor **by_name; /* [count] sorted */
 } az_safetensors;
 

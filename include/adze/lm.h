@@ -16,10 +16,18 @@ extern "C" {
 
 /* ---- tokens ------------------------------------------------------------------------------------------------------------------ */
 
-typedef struct az_tokens { int32_t *id; int64_t n; } az_tokens;
+typedef struct az_tokens {
+    int32_t *id;
+    int64_t n;
+} az_tokens;
 
 typedef enum az_token_type {
-    AZ_TOKEN_NORMAL = 1, AZ_TOKEN_UNKNOWN, AZ_TOKEN_CONTROL, AZ_TOKEN_USER, AZ_TOKEN_UNUSED, AZ_TOKEN_BYTE
+    AZ_TOKEN_NORMAL = 1,
+    AZ_TOKEN_UNKNOWN,
+    AZ_TOKEN_CONTROL,
+    AZ_TOKEN_USER,
+    AZ_TOKEN_UNUSED,
+    AZ_TOKEN_BYTE
 } az_token_type;
 
 /* Byte-level BPE (merges by rank), or SentencePiece-style BPE (merges by score, byte fallback). */
@@ -34,10 +42,10 @@ char *az_detokenize(az_ctx *az, const az_tokenizer *tokenizer, const int32_t *id
  * tokens and ids outside the vocabulary. */
 const char *az_token_bytes(const az_tokenizer *tokenizer, int32_t id, int32_t previous, size_t *length);
 int64_t az_vocabulary(const az_tokenizer *tokenizer);
-int32_t az_token_bos(const az_tokenizer *tokenizer);   /* -1 when there is none */
+int32_t az_token_bos(const az_tokenizer *tokenizer); /* -1 when there is none */
 int32_t az_token_eos(const az_tokenizer *tokenizer);
-bool az_tokenizer_wants_bos(const az_tokenizer *tokenizer); /* the model's file asks for BOS in front of a prompt */
-const char *az_token_text(const az_tokenizer *tokenizer, int32_t id); /* as the vocabulary spells it */
+bool az_tokenizer_wants_bos(const az_tokenizer *tokenizer);            /* the model's file asks for BOS in front of a prompt */
+const char *az_token_text(const az_tokenizer *tokenizer, int32_t id);  /* as the vocabulary spells it */
 const char *az_tokenizer_chat_template(const az_tokenizer *tokenizer); /* as the model's file states it, NULL = none */
 /* Learns a byte-level BPE of `vocabulary` entries (256 bytes, <|endoftext|>, then merges by frequency, ties to the pair whose bytes sort
  * greater) on words as the GPT-2 pattern splits them. Fewer entries (noted) when the text has no more pairs. */
@@ -57,56 +65,60 @@ char *az_chat_render(az_ctx *az, const az_tokenizer *tokenizer, const char *form
 
 /* ---- the model --------------------------------------------------------------------------------------------------------------- */
 
-typedef struct az_lm_arch az_lm_arch;   /* a row of the architecture table, src/lm/arch.h */
+typedef struct az_lm_arch az_lm_arch; /* a row of the architecture table, src/lm/arch.h */
 
 typedef struct az_lm_config {
     int64_t vocabulary, width, blocks, heads, kv_heads, head_dim, hidden, context;
     double norm_eps, rope_theta;
-    int64_t rope_dims;                  /* turned dimensions of each head */
-    int64_t window;                     /* sliding attention window, 0 = none */
-    int64_t window_pattern;             /* every window_pattern-th block has no window; 0 = all have it */
-    double rope_theta_local;            /* of the blocks with a window; 0 = rope_theta */
-    double attention_scale;             /* of the scores; 0 = 1/sqrt(head_dim) */
+    int64_t rope_dims;                       /* turned dimensions of each head */
+    int64_t window;                          /* sliding attention window, 0 = none */
+    int64_t window_pattern;                  /* every window_pattern-th block has no window; 0 = all have it */
+    double rope_theta_local;                 /* of the blocks with a window; 0 = rope_theta */
+    double attention_scale;                  /* of the scores; 0 = 1/sqrt(head_dim) */
     double attention_softcap, logit_softcap; /* x becomes cap tanh(x / cap); 0 = x stays */
-    int64_t experts, experts_used;      /* mixture of experts; 0 = none */
-    bool tied;                          /* the head is the embedding */
+    int64_t experts, experts_used;           /* mixture of experts; 0 = none */
+    bool tied;                               /* the head is the embedding */
 } az_lm_config;
 
-typedef struct az_lm_norm { az_tensor *weight, *bias; } az_lm_norm;
+typedef struct az_lm_norm {
+    az_tensor *weight, *bias;
+} az_lm_norm;
 
 typedef struct az_lm_linear {
-    const char *name;                   /* "blocks.3.attn.q": its sites are <name>.in and <name>.out */
-    az_weight *weight;                  /* [out, in] */
-    az_tensor *bias;                    /* [out], or NULL */
-    int block;                          /* -1 for the head */
+    const char *name;  /* "blocks.3.attn.q": its sites are <name>.in and <name>.out */
+    az_weight *weight; /* [out, in] */
+    az_tensor *bias;   /* [out], or NULL */
+    int block;         /* -1 for the head */
 } az_lm_linear;
 
-typedef struct az_lm_mlp { az_lm_linear gate, up, down; } az_lm_mlp;
+typedef struct az_lm_mlp {
+    az_lm_linear gate, up, down;
+} az_lm_mlp;
 
 typedef struct az_lm_block {
     az_lm_norm attn_norm, mlp_norm;
     az_lm_norm attn_post_norm, mlp_post_norm; /* of what is added to the residual stream; NULL weights in most architectures */
-    az_lm_norm q_norm, k_norm;          /* [head_dim], of each head before rotation; NULL weights in most architectures */
-    az_lm_linear q, k, v, o, gate, up, down; /* gate, up and down have no weight in a mixture of experts */
-    az_lm_linear router;                /* [experts, width], in a mixture of experts */
-    az_lm_mlp *expert;                  /* [config.experts], or NULL */
+    az_lm_norm q_norm, k_norm;                /* [head_dim], of each head before rotation; NULL weights in most architectures */
+    az_lm_linear q, k, v, o, gate, up, down;  /* gate, up and down have no weight in a mixture of experts */
+    az_lm_linear router;                      /* [experts, width], in a mixture of experts */
+    az_lm_mlp *expert;                        /* [config.experts], or NULL */
 } az_lm_block;
 
 typedef struct az_lm {
     const az_lm_arch *arch;
     az_lm_config config;
-    az_weight *embedding;               /* [vocabulary, width] */
-    az_weight *position;                /* learned positions [context, width], or NULL */
-    az_lm_norm embed_norm;              /* of the embedding; a NULL weight in most architectures */
-    az_lm_block *block;                 /* [config.blocks] */
+    az_weight *embedding;  /* [vocabulary, width] */
+    az_weight *position;   /* learned positions [context, width], or NULL */
+    az_lm_norm embed_norm; /* of the embedding; a NULL weight in most architectures */
+    az_lm_block *block;    /* [config.blocks] */
     az_lm_norm final_norm;
-    az_lm_linear head;                  /* head.weight == embedding when tied */
-    az_tensor *rope_frequency;          /* [rope_dims / 2], f32; NULL without rotary embedding */
-    az_tensor *rope_frequency_local;    /* of the blocks with a window; NULL = the same */
-    az_tokenizer *tokenizer;            /* NULL for a file that brings none */
-    const char *name;                   /* file name without folder and ending */
-    struct az_lm_metadata *metadata;    /* what else the file said, kept for writing it again */
-    az_arena *arena;                    /* owns all of the above */
+    az_lm_linear head;               /* head.weight == embedding when tied */
+    az_tensor *rope_frequency;       /* [rope_dims / 2], f32; NULL without rotary embedding */
+    az_tensor *rope_frequency_local; /* of the blocks with a window; NULL = the same */
+    az_tokenizer *tokenizer;         /* NULL for a file that brings none */
+    const char *name;                /* file name without folder and ending */
+    struct az_lm_metadata *metadata; /* what else the file said, kept for writing it again */
+    az_arena *arena;                 /* owns all of the above */
 } az_lm;
 
 /* Reads a GGUF file, a folder of Hugging Face (config.json, model.safetensors or several with an index, a tokenizer if there is one), or a
@@ -127,18 +139,21 @@ void az_lm_free(az_ctx *az, az_lm *lm);
  * says how to convert. */
 bool az_lm_save(az_ctx *az, const az_lm *lm, const char *path, const az_format *format);
 /* Writes a folder as Hugging Face lays it out: config.json, model.safetensors (above 5 GB several with an index) and, with a tokenizer,
- * tokenizer.json, tokenizer_config.json (with the chat template) and generation_config.json. format: f32, f16 or bf16 for all matrices; NULL
- * keeps each as it is (block formats become f32: noted). Fails on models that no model type of Hugging Face can express. */
+ * tokenizer.json, tokenizer_config.json (with the chat template) and generation_config.json. format: f32, f16 or bf16 for all matrices;
+ * NULL keeps each as it is (block formats become f32: noted). Fails on models that no model type of Hugging Face can express. */
 bool az_lm_save_folder(az_ctx *az, const az_lm *lm, const char *folder, const az_format *format);
 /* Replaces every weight by its own dense copy (f32 or f64), ready for training. */
 bool az_lm_make_trainable(az_ctx *az, az_lm *lm, az_dtype dtype);
 
-const char *az_lm_architecture(const az_lm *lm);       /* "llama" */
+const char *az_lm_architecture(const az_lm *lm); /* "llama" */
 bool az_lm_is_architecture(const char *name);
 /* The linear layers inside the blocks, in the order of the forward pass; the head and the routers of experts are not among them. */
 int az_lm_linears(az_ctx *az, az_lm *lm, az_lm_linear ***linears);
 /* Every tensor of a dense model with its name and the place that holds it: store a watched header there, run, put the old one back. */
-typedef struct az_lm_parameter { const char *name; az_tensor **slot; } az_lm_parameter;
+typedef struct az_lm_parameter {
+    const char *name;
+    az_tensor **slot;
+} az_lm_parameter;
 int az_lm_parameters(az_ctx *az, az_lm *lm, az_lm_parameter **parameters);
 int64_t az_lm_parameter_count(const az_lm *lm);
 size_t az_lm_bytes(const az_lm *lm);
@@ -146,15 +161,19 @@ size_t az_lm_bytes(const az_lm *lm);
 /* ---- forward ----------------------------------------------------------------------------------------------------------------- */
 
 /* Sequences of different lengths, one after the other: sequence s has the tokens start[s] .. start[s+1] - 1. */
-typedef struct az_lm_batch { int sequences; const int32_t *token; const int64_t *start; } az_lm_batch;
+typedef struct az_lm_batch {
+    int sequences;
+    const int32_t *token;
+    const int64_t *start;
+} az_lm_batch;
 
 /* Keys and values of earlier tokens (f32; f64 for an f64 model), for `sequences` sequences of at most `capacity` tokens. */
 typedef struct az_lm_cache az_lm_cache;
 az_lm_cache *az_lm_cache_new(az_ctx *az, const az_lm *lm, int sequences, int64_t capacity);
 int64_t az_lm_cache_length(const az_lm_cache *cache, int sequence);
 int64_t az_lm_cache_capacity(const az_lm_cache *cache);
-void az_lm_cache_trim(az_lm_cache *cache, int sequence, int64_t length);             /* forgets what lies behind */
-bool az_lm_cache_fork(az_ctx *az, az_lm_cache *cache, int from, int to);             /* `to` becomes a copy of `from` */
+void az_lm_cache_trim(az_lm_cache *cache, int sequence, int64_t length); /* forgets what lies behind */
+bool az_lm_cache_fork(az_ctx *az, az_lm_cache *cache, int from, int to); /* `to` becomes a copy of `from` */
 size_t az_lm_cache_bytes(const az_lm_cache *cache);
 
 /* A hook sees the tensor x [tokens, ...] at each site whose name matches its glob ("blocks.*.mlp.down.in", "blocks.3.resid", "*"), and
@@ -174,12 +193,12 @@ typedef struct az_lm_hook {
 typedef enum az_lm_output { AZ_LOGITS_ALL, AZ_LOGITS_LAST /* of each sequence */, AZ_HIDDEN /* the final norm's output */ } az_lm_output;
 
 typedef struct az_lm_run {
-    az_lm_cache *cache;         /* NULL: sequences start at position 0 and nothing is kept */
+    az_lm_cache *cache; /* NULL: sequences start at position 0 and nothing is kept */
     const az_lm_hook *hooks;
     int n_hooks;
     az_lm_output output;
-    bool checkpoint;            /* with a tape: compute each block's inside again in the backward pass; hooks then see it again, and must
-                                 * live as long as the tape */
+    bool checkpoint; /* with a tape: compute each block's inside again in the backward pass; hooks then see it again, and must
+                      * live as long as the tape */
 } az_lm_run;
 
 /* Logits [tokens or sequences, vocabulary]; with AZ_LOGITS_LAST a sequence without new tokens has no row. run NULL = all zeros. Fails on
@@ -194,13 +213,15 @@ az_tensor *az_lm_head_forward(az_ctx *az, const az_lm *lm, az_tensor *x, const a
 /* ---- scoring ----------------------------------------------------------------------------------------------------------------- */
 
 typedef struct az_lm_score {
-    int64_t documents, tokens;  /* scored tokens */
-    double *nll;                /* [documents] sum over the document's scored tokens, nats */
-    double *weight;             /* [documents] number of scored tokens */
-    az_estimate mean;           /* nats per token with its standard error over documents */
+    int64_t documents, tokens; /* scored tokens */
+    double *nll;               /* [documents] sum over the document's scored tokens, nats */
+    double *weight;            /* [documents] number of scored tokens */
+    az_estimate mean;          /* nats per token with its standard error over documents */
 } az_lm_score;
 /* Tokens of a window; by how many it advances; tokens per forward pass; documents. 0 = the model's context; context; automatic; all. */
-typedef struct az_lm_score_options { int64_t context, stride, batch, limit; } az_lm_score_options;
+typedef struct az_lm_score_options {
+    int64_t context, stride, batch, limit;
+} az_lm_score_options;
 /* Every token of every document once, each document for itself, after BOS (without BOS the first token is not scored). Documents longer
  * than the context are cut into windows of `context` tokens that advance by `stride` and score what no earlier window has scored. A
  * single unseparated document counts as the sequence of its windows: each of them is an entry of nll and weight. */
@@ -208,7 +229,10 @@ az_lm_score *az_lm_score_documents(az_ctx *az, const az_lm *lm, const az_documen
 
 /* Calibration sequences: `count` windows of `length` tokens from the documents joined by EOS, chosen by seed (fewer if the text is
  * short: noted). */
-typedef struct az_lm_sequences { int64_t count, length; int32_t *token; } az_lm_sequences;
+typedef struct az_lm_sequences {
+    int64_t count, length;
+    int32_t *token;
+} az_lm_sequences;
 az_lm_sequences *az_lm_sample_sequences(az_ctx *az, const az_lm *lm, const az_documents *documents, int64_t count, int64_t length,
                                         uint64_t seed);
 
@@ -251,13 +275,13 @@ az_tokens az_lm_generate(az_ctx *az, const az_lm *lm, const az_tokens *prompt, i
 /* ---- training ---------------------------------------------------------------------------------------------------------------- */
 
 typedef struct az_lm_train_settings {
-    int64_t steps, batch, accumulate, length;       /* optimizer steps; sequences per pass; passes per step; tokens per sequence */
-    double lr, lr_floor, warmup;                    /* floor as a share of lr, warmup as a share of the steps */
+    int64_t steps, batch, accumulate, length; /* optimizer steps; sequences per pass; passes per step; tokens per sequence */
+    double lr, lr_floor, warmup;              /* floor as a share of lr, warmup as a share of the steps */
     double weight_decay, beta1, beta2, clip;
-    int schedule;                                   /* az_schedule_kind */
-    bool checkpoint;                                /* activation checkpointing */
+    int schedule;    /* az_schedule_kind */
+    bool checkpoint; /* activation checkpointing */
     int64_t save_every, seed;
-    const char *resume;                             /* folder of the training state; NULL or "" = none */
+    const char *resume; /* folder of the training state; NULL or "" = none */
 } az_lm_train_settings;
 extern const az_option az_lm_train_options[];
 /* Trains the model on the documents joined by EOS, in windows drawn by (seed, step); its weights become its own (az_lm_make_trainable).

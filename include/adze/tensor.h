@@ -23,13 +23,13 @@ typedef struct az_node az_node;
 
 typedef struct az_tensor {
     az_dtype dtype;
-    int rank;                       /* 0 (a scalar) .. AZ_MAX_RANK */
+    int rank; /* 0 (a scalar) .. AZ_MAX_RANK */
     int64_t shape[AZ_MAX_RANK];
-    int64_t stride[AZ_MAX_RANK];    /* in elements; 0 on a broadcast axis */
-    void *data;                     /* first element */
-    az_buffer *buffer;              /* what keeps data alive */
-    az_node *node;                  /* how it was computed; NULL = a constant */
-    uint64_t tape;                  /* number of the tape that node is on; once that tape is closed the tensor is a constant */
+    int64_t stride[AZ_MAX_RANK]; /* in elements; 0 on a broadcast axis */
+    void *data;                  /* first element */
+    az_buffer *buffer;           /* what keeps data alive */
+    az_node *node;               /* how it was computed; NULL = a constant */
+    uint64_t tape;               /* number of the tape that node is on; once that tape is closed the tensor is a constant */
 } az_tensor;
 
 /* ---- making and reading ------------------------------------------------------------------------------------------------------ */
@@ -54,13 +54,14 @@ az_tensor *az_wrap(az_ctx *az, az_dtype dtype, int rank, const int64_t *shape, v
 az_tensor *az_randn(az_ctx *az, az_dtype dtype, int rank, const int64_t *shape, double scale, uint64_t seed, uint64_t stream);
 az_tensor *az_rand(az_ctx *az, az_dtype dtype, int rank, const int64_t *shape, double low, double high, uint64_t seed, uint64_t stream);
 
-int64_t az_count(const az_tensor *x);                  /* number of elements */
+int64_t az_count(const az_tensor *x); /* number of elements */
 bool az_is_contiguous(const az_tensor *x);
 bool az_same_shape(const az_tensor *a, const az_tensor *b);
-/* The element at a multi-index, or at a row-major position, converted to double; NaN when x is NULL. For tests and scalars, not for loops. */
+/* The element at a multi-index, or at a row-major position, converted to double; NaN when x is NULL. For tests and scalars, not for loops.
+ */
 double az_item(const az_tensor *x, int64_t position);
 double az_to_double(const az_tensor *scalar);
-const float *az_f32(const az_tensor *x);               /* data of a contiguous f32 tensor, NULL otherwise */
+const float *az_f32(const az_tensor *x); /* data of a contiguous f32 tensor, NULL otherwise */
 const double *az_f64(const az_tensor *x);
 float *az_f32_mut(az_tensor *x);
 double *az_f64_mut(az_tensor *x);
@@ -75,7 +76,7 @@ void az_keep_all(az_ctx *az, az_tensor **tensors, int n);
 az_tensor *az_share(az_ctx *az, const az_tensor *x);
 /* The same values (shared data), cut off from the tape. */
 az_tensor *az_detach(az_ctx *az, const az_tensor *x);
-az_tensor *az_copy(az_ctx *az, const az_tensor *x);    /* contiguous copy, tracked */
+az_tensor *az_copy(az_ctx *az, const az_tensor *x);                /* contiguous copy, tracked */
 void az_copy_into(az_ctx *az, az_tensor *out, const az_tensor *x); /* same shape; converts the type; not tracked */
 /* Between any two types, rounding to nearest even; tracked between f32 and f64. */
 az_tensor *az_cast(az_ctx *az, const az_tensor *x, az_dtype dtype);
@@ -84,10 +85,10 @@ az_tensor *az_cast(az_ctx *az, const az_tensor *x, az_dtype dtype);
 
 az_tensor *az_reshape(az_ctx *az, const az_tensor *x, int rank, const int64_t *shape); /* one extent may be -1; copies if it must */
 az_tensor *az_permute(az_ctx *az, const az_tensor *x, const int *axes);
-az_tensor *az_transpose(az_ctx *az, const az_tensor *x);                               /* swaps the last two axes */
+az_tensor *az_transpose(az_ctx *az, const az_tensor *x); /* swaps the last two axes */
 az_tensor *az_slice(az_ctx *az, const az_tensor *x, int axis, int64_t start, int64_t count);
 az_tensor *az_broadcast(az_ctx *az, const az_tensor *x, int rank, const int64_t *shape);
-az_tensor *az_contiguous(az_ctx *az, const az_tensor *x);                              /* x itself if it is */
+az_tensor *az_contiguous(az_ctx *az, const az_tensor *x); /* x itself if it is */
 az_tensor *az_concat(az_ctx *az, az_tensor *const *parts, int n, int axis);
 /* Zeros added around `axis`: the adjoint of az_slice. */
 az_tensor *az_pad(az_ctx *az, const az_tensor *x, int axis, int64_t before, int64_t after);
@@ -111,18 +112,18 @@ az_tensor *az_exp(az_ctx *az, const az_tensor *x);
 az_tensor *az_log(az_ctx *az, const az_tensor *x);
 az_tensor *az_sqrt(az_ctx *az, const az_tensor *x);
 az_tensor *az_square(az_ctx *az, const az_tensor *x);
-az_tensor *az_abs(az_ctx *az, const az_tensor *x);           /* derivative 0 at 0 */
-az_tensor *az_sign(az_ctx *az, const az_tensor *x);          /* derivative 0 */
+az_tensor *az_abs(az_ctx *az, const az_tensor *x);  /* derivative 0 at 0 */
+az_tensor *az_sign(az_ctx *az, const az_tensor *x); /* derivative 0 */
 az_tensor *az_sin(az_ctx *az, const az_tensor *x);
 az_tensor *az_cos(az_ctx *az, const az_tensor *x);
 az_tensor *az_erf(az_ctx *az, const az_tensor *x);
 az_tensor *az_tanh(az_ctx *az, const az_tensor *x);
 az_tensor *az_sigmoid(az_ctx *az, const az_tensor *x);
-az_tensor *az_softplus(az_ctx *az, const az_tensor *x);      /* log(1 + e^x) */
+az_tensor *az_softplus(az_ctx *az, const az_tensor *x); /* log(1 + e^x) */
 az_tensor *az_relu(az_ctx *az, const az_tensor *x);
-az_tensor *az_silu(az_ctx *az, const az_tensor *x);          /* x sigmoid(x) */
-az_tensor *az_gelu(az_ctx *az, const az_tensor *x);          /* x Phi(x), exact */
-az_tensor *az_gelu_tanh(az_ctx *az, const az_tensor *x);     /* x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
+az_tensor *az_silu(az_ctx *az, const az_tensor *x);      /* x sigmoid(x) */
+az_tensor *az_gelu(az_ctx *az, const az_tensor *x);      /* x Phi(x), exact */
+az_tensor *az_gelu_tanh(az_ctx *az, const az_tensor *x); /* x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
 az_tensor *az_clip(az_ctx *az, const az_tensor *x, double low, double high);
 /* mask != 0 ? a : b ; mask of any type, broadcast */
 az_tensor *az_where(az_ctx *az, const az_tensor *mask, const az_tensor *a, const az_tensor *b);
@@ -136,12 +137,12 @@ enum { AZ_ALL_AXES = -100 };
 /* Over one axis (negative counts from the end) or all of them; keep = the axis stays with extent 1. Sums of f32 are pairwise. */
 az_tensor *az_sum(az_ctx *az, const az_tensor *x, int axis, bool keep);
 az_tensor *az_mean(az_ctx *az, const az_tensor *x, int axis, bool keep);
-az_tensor *az_max(az_ctx *az, const az_tensor *x, int axis, bool keep);   /* the derivative goes to the first maximum */
+az_tensor *az_max(az_ctx *az, const az_tensor *x, int axis, bool keep); /* the derivative goes to the first maximum */
 az_tensor *az_logsumexp(az_ctx *az, const az_tensor *x, int axis, bool keep);
-az_tensor *az_softmax(az_ctx *az, const az_tensor *x);                     /* over the last axis */
+az_tensor *az_softmax(az_ctx *az, const az_tensor *x); /* over the last axis */
 az_tensor *az_log_softmax(az_ctx *az, const az_tensor *x);
 az_tensor *az_cumsum(az_ctx *az, const az_tensor *x, int axis);
-az_tensor *az_argmax(az_ctx *az, const az_tensor *x);                      /* i32, over the last axis; not tracked */
+az_tensor *az_argmax(az_ctx *az, const az_tensor *x); /* i32, over the last axis; not tracked */
 /* Adds over broadcast axes until x has the given shape: the adjoint of az_broadcast. */
 az_tensor *az_sum_to(az_ctx *az, const az_tensor *x, int rank, const int64_t *shape);
 
@@ -151,11 +152,14 @@ az_tensor *az_sum_to(az_ctx *az, const az_tensor *x, int rank, const int64_t *sh
 az_tensor *az_matmul(az_ctx *az, const az_tensor *a, const az_tensor *b);
 /* x [..., in] W [out, in] -> x W^T [..., out]: a linear layer without its bias. */
 az_tensor *az_matmul_nt(az_ctx *az, const az_tensor *x, const az_tensor *w);
-az_tensor *az_dot(az_ctx *az, const az_tensor *a, const az_tensor *b);     /* sum of products of equal shapes: a scalar */
+az_tensor *az_dot(az_ctx *az, const az_tensor *a, const az_tensor *b); /* sum of products of equal shapes: a scalar */
 /* x [batch, in_channels, height, width] * w [out_channels, in_channels, kh, kw]; zero padding. */
-typedef struct az_conv { int stride[2], padding[2]; } az_conv;
+typedef struct az_conv {
+    int stride[2], padding[2];
+} az_conv;
 az_tensor *az_conv2d(az_ctx *az, const az_tensor *x, const az_tensor *w, az_conv how);
-/* Square windows without padding; what does not fill a window at the right and lower edge is left out. At a tie the first maximum counts. */
+/* Square windows without padding; what does not fill a window at the right and lower edge is left out. At a tie the first maximum counts.
+ */
 az_tensor *az_max_pool2d(az_ctx *az, const az_tensor *x, int size, int stride);
 az_tensor *az_mean_pool2d(az_ctx *az, const az_tensor *x, int size, int stride);
 
@@ -173,7 +177,10 @@ az_tensor *az_swiglu(az_ctx *az, const az_tensor *gate, const az_tensor *up);
 
 /* Rotary embedding of x [tokens, heads, head_dim]; position[token] (i32), frequency[dims / 2] in radians per position.
  * Interleaved pairs (2i, 2i+1), or halves (i, i + dims/2). Only the first `dims` of each head turn. */
-typedef struct az_rope_how { bool interleaved; int64_t dims; } az_rope_how;
+typedef struct az_rope_how {
+    bool interleaved;
+    int64_t dims;
+} az_rope_how;
 az_tensor *az_rope(az_ctx *az, const az_tensor *x, const az_tensor *position, const az_tensor *frequency, az_rope_how how);
 
 /* Causal attention over sequences that lie one after the other ("ragged batch").
@@ -186,13 +193,13 @@ az_tensor *az_rope(az_ctx *az, const az_tensor *x, const az_tensor *position, co
  * Result [tokens, heads, head_dim]. */
 typedef struct az_attention_how {
     int sequences;
-    const int64_t *query_start;             /* [sequences + 1] */
-    const int64_t *key_start, *key_count;   /* [sequences] */
-    double scale;                           /* usually 1/sqrt(head_dim) */
-    double softcap;                         /* 0 = none */
-    int64_t window;                         /* 0 = all */
+    const int64_t *query_start;           /* [sequences + 1] */
+    const int64_t *key_start, *key_count; /* [sequences] */
+    double scale;                         /* usually 1/sqrt(head_dim) */
+    double softcap;                       /* 0 = none */
+    int64_t window;                       /* 0 = all */
     const float *slope;
-    bool bidirectional;                     /* no causal mask */
+    bool bidirectional; /* no causal mask */
 } az_attention_how;
 az_tensor *az_attention(az_ctx *az, const az_tensor *q, const az_tensor *k, const az_tensor *v, const az_attention_how *how);
 
@@ -205,29 +212,29 @@ az_tensor *az_cross_entropy(az_ctx *az, const az_tensor *logits, const az_tensor
  * written in tensor operations and thus differentiable itself, unless `compose` says how to express the operation by others, which is
  * then used instead when a derivative is being recorded. */
 enum {                          /* what `gradient` does without, so that the tape need not keep the data (shapes are always kept) */
-    AZ_FORGETS_INPUTS = 1,      /* reads no input: sums, exp, views */
-    AZ_FORGETS_OUTPUT = 2,      /* does not read the output */
-    AZ_FORGETS_OWN_INPUT = 4    /* the gradient of an input reads only the other inputs: products */
+       AZ_FORGETS_INPUTS = 1,   /* reads no input: sums, exp, views */
+       AZ_FORGETS_OUTPUT = 2,   /* does not read the output */
+       AZ_FORGETS_OWN_INPUT = 4 /* the gradient of an input reads only the other inputs: products */
 };
 
 typedef struct az_op {
     const char *name;
     void (*gradient)(az_ctx *az, const az_node *node, const az_tensor *gy, az_tensor **gx);
     az_tensor *(*compose)(az_ctx *az, const az_node *node, az_tensor *const *inputs); /* NULL = gradient is differentiable */
-    unsigned forgets;               /* AZ_FORGETS_...; 0 keeps everything */
+    unsigned forgets;                                                                 /* AZ_FORGETS_...; 0 keeps everything */
 } az_op;
 
 struct az_node {
-    const az_op *op;           /* NULL for a watched tensor (a variable) */
-    int64_t order;             /* position on the tape */
+    const az_op *op; /* NULL for a watched tensor (a variable) */
+    int64_t order;   /* position on the tape */
     int inputs;
-    const az_tensor **input;   /* [inputs] */
+    const az_tensor **input; /* [inputs] */
     const az_tensor *output;
-    const void *saved;         /* what the operation needs again: its own struct */
+    const void *saved; /* what the operation needs again: its own struct */
     /* private to the tape and az_grad */
-    bool wanted;               /* leads to a tensor whose gradient is being asked for */
-    bool released;             /* its data were given back by AZ_GRAD_FREE */
-    az_tensor *gradient;       /* collected so far */
+    bool wanted;         /* leads to a tensor whose gradient is being asked for */
+    bool released;       /* its data were given back by AZ_GRAD_FREE */
+    az_tensor *gradient; /* collected so far */
     struct az_save_list *saves;
 };
 
@@ -250,7 +257,8 @@ bool az_recording(const az_ctx *az);
 /* True while a tape is open and at least one of the inputs is tracked: worth calling az_record. */
 bool az_tracked(az_ctx *az, const az_tensor *const *inputs, int n);
 /* Puts an operation on the tape and returns y, now tracked; y is a header of its own, of the current scope (not an input itself). saved
- * (size bytes) is copied; tensors in it must be shared by az_save first so that they outlive the scope. No effect when nothing is tracked. */
+ * (size bytes) is copied; tensors in it must be shared by az_save first so that they outlive the scope. No effect when nothing is tracked.
+ */
 az_tensor *az_record(az_ctx *az, const az_op *op, az_tensor *y, const az_tensor *const *inputs, int n, const void *saved, size_t size);
 /* A header of x that lives as long as the tape, for the operation that is recorded next. */
 const az_tensor *az_save(az_ctx *az, const az_tensor *x);

@@ -18,25 +18,25 @@ typedef struct az_format az_format;
 
 typedef struct az_weight {
     const az_format *format;
-    int64_t rows, cols;                   /* outputs, inputs */
-    az_tensor *part[AZ_WEIGHT_PARTS];     /* as format->part_name says */
+    int64_t rows, cols;               /* outputs, inputs */
+    az_tensor *part[AZ_WEIGHT_PARTS]; /* as format->part_name says */
 } az_weight;
 
 /* What a format must know. Only `decode` is required: products that are NULL are done on decoded tiles through BLAS. */
 struct az_format {
-    const char *name;                     /* "f32", "q8_0": also on command lines and in files */
+    const char *name; /* "f32", "q8_0": also on command lines and in files */
     const char *summary;
     const char *part_name[AZ_WEIGHT_PARTS]; /* NULL after the last */
-    int ggml_type;                        /* number of the GGUF tensor type, -1 when there is none (then parts are saved) */
-    int64_t block;                        /* values per block along a row: cols must be a multiple; 1 = any */
-    int64_t block_bytes;                  /* bytes of such a block; 0 when storage is not a byte matrix of blocks */
+    int ggml_type;                          /* number of the GGUF tensor type, -1 when there is none (then parts are saved) */
+    int64_t block;                          /* values per block along a row: cols must be a multiple; 1 = any */
+    int64_t block_bytes;                    /* bytes of such a block; 0 when storage is not a byte matrix of blocks */
     /* Rows first .. first + n - 1 as f32 into out [n, cols]. */
     void (*decode)(const az_weight *w, int64_t first, int64_t n, float *out);
     /* y [n, rows] = x [n, cols] W^T ; and its adjoint gx [n, cols] = g [n, rows] W. Contiguous f32; threaded inside. */
     void (*matmul)(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y);
     void (*matmul_t)(az_ctx *az, const az_weight *w, const float *g, int64_t n, float *gx);
-    /* A weight of this format nearest to a dense f32 matrix [rows, cols] in the format's own sense; NULL = made only by a method. importance[cols]: weight of
-     * each input's squared error, or NULL. */
+    /* A weight of this format nearest to a dense f32 matrix [rows, cols] in the format's own sense; NULL = made only by a method.
+     * importance[cols]: weight of each input's squared error, or NULL. */
     az_weight *(*encode)(az_ctx *az, const az_tensor *dense, const float *importance);
     /* Parts have the types and shapes that the format needs; az_fail otherwise. */
     bool (*check)(az_ctx *az, const az_weight *w);
@@ -60,7 +60,7 @@ az_weight *az_weight_share(az_ctx *az, const az_weight *w);
 bool az_weight_is_dense(const az_weight *w);
 /* True for f32 and f64: gradients with respect to the matrix exist. */
 bool az_weight_is_trainable(const az_weight *w);
-size_t az_weight_bytes(const az_weight *w);           /* of all parts */
+size_t az_weight_bytes(const az_weight *w);                /* of all parts */
 double az_weight_sparsity(az_ctx *az, const az_weight *w); /* share of exact zeros */
 
 /* x [..., cols] -> x W^T [..., rows]. Recorded: gradients flow to x for every format, and to the matrix when it is trainable. */
@@ -76,9 +76,9 @@ az_tensor *az_weight_gather(az_ctx *az, const az_weight *w, const az_tensor *ind
 
 typedef enum az_mask_scope { AZ_PER_ROW, AZ_PER_MATRIX } az_mask_scope;
 typedef struct az_mask_how {
-    double share;          /* of the weights to drop, 0 .. 1; unused with a pattern */
-    az_pattern pattern;    /* {n, m}: exactly n of every m consecutive inputs are kept (2:4 keeps 2 of 4); {0, 0} = none */
-    az_mask_scope scope;   /* where the scores compete; unused with a pattern */
+    double share;        /* of the weights to drop, 0 .. 1; unused with a pattern */
+    az_pattern pattern;  /* {n, m}: exactly n of every m consecutive inputs are kept (2:4 keeps 2 of 4); {0, 0} = none */
+    az_mask_scope scope; /* where the scores compete; unused with a pattern */
 } az_mask_how;
 
 /* The mask that drops the lowest scores [rows, cols] (f32, no NaN). Among equal scores the ones of lower index go first.
