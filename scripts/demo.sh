@@ -7,9 +7,11 @@ adze=${1:-build/adze}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-say() { printf '\n\033[1m$ adze %s\033[0m\n' "$*"; }
+bold= plain=
+[ ! -t 1 ] || { bold=$(printf '\033[1m') plain=$(printf '\033[0m'); }
+
 run() {
-    say "$@"
+    printf '\n%s$ adze %s%s\n' "$bold" "$*" "$plain"
     "$adze" "$@"
 }
 
