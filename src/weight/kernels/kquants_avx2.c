@@ -3,19 +3,13 @@
  * As for q4_0, rows are one stream with a prefetch, and up to four vectors share a pass over a row. Products of bytes are added up exactly
  * in integers within 32 columns, where the activations share a scale; two sums a block and vector keep the chain of additions short. */
 #include "weight/kernels/kernels.h"
+#include "weight/kernels/lanes_avx2.h"
 #include "weight/weight_internal.h"
 
 #include <immintrin.h>
 #include <string.h>
 
 enum { AHEAD = 2048, GROUP = 4, VALUES = 256, SUBS = VALUES / AZ_BLOCK, LINE = 64 };
-
-static inline __attribute__((always_inline)) float sum_lanes(__m256 v)
-{
-    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
-}
 
 static inline __attribute__((always_inline)) __m256i load(const void *from)
 {
@@ -213,7 +207,7 @@ static inline __attribute__((always_inline)) void row_blocks(kquant type, int n,
             fine_block(type, n, row, &columns, sum);
         columns.q += VALUES, columns.scale += SUBS, columns.total += SUBS, columns.halves += 2 * SUBS;
     }
-    for (int j = 0; j < n; j++) y[(first + j) * y_stride] = sum_lanes(sum[j]);
+    for (int j = 0; j < n; j++) y[(first + j) * y_stride] = az_sum_lanes(sum[j]);
 }
 
 static inline __attribute__((always_inline)) void rows_blocks(kquant type, const void *rows, int64_t count, const az_columns *x, float *y,

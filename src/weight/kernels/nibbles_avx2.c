@@ -1,6 +1,7 @@
 /* nibbles_avx2.c - products with rows of q4_1, q5_0, q5_1 and iq4_nl for AVX2; the layouts are those of format_legacy.c and
  * format_iq4_nl.c. A block of 32 values is d q + lower with unsigned levels q, or d times a signed entry of the table. */
 #include "weight/kernels/kernels.h"
+#include "weight/kernels/lanes_avx2.h"
 #include "weight/weight_internal.h"
 
 #include <immintrin.h>
@@ -43,13 +44,6 @@ static inline __attribute__((always_inline)) __m256 products_of(nibbles type, __
     return _mm256_cvtepi32_ps(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
-static inline __attribute__((always_inline)) float sum_lanes(__m256 v)
-{
-    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
-}
-
 static inline __attribute__((always_inline)) void row_blocks(nibbles type, int n, const unsigned char *row, const az_columns *x,
                                                              int64_t first, float *y, int64_t y_stride)
 {
@@ -70,7 +64,7 @@ static inline __attribute__((always_inline)) void row_blocks(nibbles type, int n
             if (type != IQ4_NL) rest[j] = _mm_fmadd_ss(lower, _mm_load_ss(x->total + at), rest[j]);
         }
     }
-    for (int j = 0; j < n; j++) y[(first + j) * y_stride] = sum_lanes(sum[j]) + _mm_cvtss_f32(rest[j]);
+    for (int j = 0; j < n; j++) y[(first + j) * y_stride] = az_sum_lanes(sum[j]) + _mm_cvtss_f32(rest[j]);
 }
 
 static inline __attribute__((always_inline)) void rows_blocks(nibbles type, const void *rows, int64_t count, const az_columns *x, float *y,
