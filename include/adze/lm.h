@@ -242,6 +242,7 @@ az_lm_sequences *az_lm_sample_sequences(az_ctx *az, const az_lm *lm, const az_do
 typedef struct az_lm_statistics {
     int64_t sequences, tokens;
     const double *sum, *square; /* [in] sums over the tokens of x_j and of x_j^2 */
+    const double *sum_square;   /* [in] sum over the sequences of (the sequence's own sum of x_j)^2 */
     az_tensor *gram;            /* [in, in] f64, sum of x x^T; NULL unless asked for */
 } az_lm_statistics;
 enum { AZ_CALIBRATE_GRAM = 1 };

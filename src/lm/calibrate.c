@@ -10,9 +10,9 @@ enum { PASS_TOKENS = 2048, GRAM_ROWS = 1024, COLUMNS = 64 };
 typedef enum az_input { INPUT_ATTENTION, INPUT_HEADS, INPUT_MLP, INPUT_HIDDEN, INPUTS } az_input;
 
 typedef struct az_gathered {
-    int64_t in;           /* features */
-    double *sum, *square; /* [in] */
-    az_tensor *gram;      /* [in, in] f64, or NULL */
+    int64_t in, length;                /* features; tokens of a sequence */
+    double *sum, *square, *sum_square; /* [in] */
+    az_tensor *gram;                   /* [in, in] f64, or NULL */
 } az_gathered;
 
 typedef struct az_drive {
@@ -33,22 +33,30 @@ static az_input input_of(const az_lm_block *block, const az_lm_linear *linear)
 
 /* ---- statistics ---- */
 
-static void add_moments(const az_tensor *x, az_gathered *to)
+/* Adds the rows first .. first + length - 1, one sequence, to the moments of n features from j on. */
+static void add_sequence(const az_tensor *x, int64_t first, int64_t j, int64_t n, az_gathered *to)
 {
     const float *f = az_f32(x);
     const double *d = az_f64(x);
-    const int64_t rows = x->shape[0], in = to->in;
-#pragma omp parallel for schedule(static)
-    for (int64_t first = 0; first < in; first += COLUMNS) {
-        const int64_t last = first + COLUMNS < in ? first + COLUMNS : in;
-        for (int64_t r = 0; r < rows; r++) {
-            for (int64_t j = first; j < last; j++) {
-                const double value = f ? (double)f[r * in + j] : d[r * in + j];
-                to->sum[j] += value;
-                to->square[j] += value * value;
-            }
+    double own[COLUMNS] = {0};
+    for (int64_t r = first; r < first + to->length; r++) {
+        for (int64_t i = 0; i < n; i++) {
+            const double value = f ? (double)f[r * to->in + j + i] : d[r * to->in + j + i];
+            own[i] += value;
+            to->square[j + i] += value * value;
         }
     }
+    for (int64_t i = 0; i < n; i++) {
+        to->sum[j + i] += own[i];
+        to->sum_square[j + i] += own[i] * own[i];
+    }
+}
+
+static void add_moments(const az_tensor *x, az_gathered *to)
+{
+#pragma omp parallel for schedule(static)
+    for (int64_t j = 0; j < to->in; j += COLUMNS)
+        for (int64_t r = 0; r < x->shape[0]; r += to->length) add_sequence(x, r, j, to->in - j < COLUMNS ? to->in - j : COLUMNS, to);
 }
 
 /* X^T X of some rows at a time, each product added up in double precision. */
@@ -78,11 +86,13 @@ static az_tensor *gather_input(az_ctx *az, const char *site, az_tensor *x, void 
     return x;
 }
 
-static bool gathered_new(az_ctx *az, int64_t in, bool gram, az_gathered *out)
+static bool gathered_new(az_ctx *az, int64_t in, int64_t length, bool gram, az_gathered *out)
 {
     *out = (az_gathered){.in = in,
+                         .length = length,
                          .sum = az_alloc_array(az, (size_t)in, sizeof *out->sum),
                          .square = az_alloc_array(az, (size_t)in, sizeof *out->square),
+                         .sum_square = az_alloc_array(az, (size_t)in, sizeof *out->sum_square),
                          .gram = gram ? az_zeros(az, AZ_F64, 2, (const int64_t[]){in, in}) : NULL};
     return az_ok(az);
 }
@@ -140,6 +150,7 @@ static bool visit_block(az_ctx *az, az_drive *drive, int b, const az_gathered *g
                                              .tokens = drive->sequences->count * drive->sequences->length,
                                              .sum = g->sum,
                                              .square = g->square,
+                                             .sum_square = g->sum_square,
                                              .gram = g->gram};
         if (!check_finite(az, linears[i], g)) return false;
         if (!visit(az, linears[i], &statistics, user)) return false;
@@ -155,7 +166,7 @@ static bool drive_block(az_ctx *az, az_drive *drive, int b, int flags, az_lm_vis
     az_gathered gathered[INPUTS];
     az_lm_hook hooks[INPUTS];
     for (int i = 0; i < INPUTS; i++) {
-        if (!gathered_new(az, reader[i]->weight->cols, flags & AZ_CALIBRATE_GRAM, &gathered[i])) return false;
+        if (!gathered_new(az, reader[i]->weight->cols, drive->sequences->length, flags & AZ_CALIBRATE_GRAM, &gathered[i])) return false;
         hooks[i] = (az_lm_hook){.site = az_format_text(az, "%s.in", reader[i]->name), .see = gather_input, .user = &gathered[i]};
     }
     const az_lm_run run = {.hooks = hooks, .n_hooks = INPUTS};

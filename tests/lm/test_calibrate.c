@@ -16,7 +16,7 @@ static az_lm_sequences sequences_of(az_ctx *az)
 /* What the whole model, as it is now, feeds to a layer. */
 typedef struct az_seen {
     const char *site;
-    double sum[64], square[64], gram[64][64];
+    double sum[64], square[64], sum_square[64], gram[64][64];
     int64_t tokens, in;
 } az_seen;
 
@@ -24,15 +24,18 @@ static az_tensor *add_up(az_ctx *az, const char *site, az_tensor *x, void *user)
 {
     (void)az, (void)site;
     az_seen *seen = user;
+    double own[64] = {0}; /* x is one sequence */
     seen->in = x->shape[1];
     for (int64_t r = 0; r < x->shape[0]; r++, seen->tokens++) {
         for (int64_t i = 0; i < seen->in; i++) {
             const double value = az_item(x, r * seen->in + i);
             seen->sum[i] += value;
+            own[i] += value;
             seen->square[i] += value * value;
             for (int64_t j = 0; j < seen->in; j++) seen->gram[i][j] += value * az_item(x, r * seen->in + j);
         }
     }
+    for (int64_t i = 0; i < seen->in; i++) seen->sum_square[i] += own[i] * own[i];
     return x;
 }
 
@@ -66,6 +69,7 @@ static bool compare_then_halve(az_ctx *az, az_lm_linear *linear, const az_lm_sta
     for (int64_t i = 0; i < seen.in; i++) {
         cr_assert_float_eq(s->sum[i], seen.sum[i], 1e-3, "%s", linear->name);
         cr_assert_float_eq(s->square[i], seen.square[i], 1e-4 * (1 + seen.square[i]), "%s", linear->name);
+        cr_assert_float_eq(s->sum_square[i], seen.sum_square[i], 1e-4 * (1 + seen.sum_square[i]), "%s", linear->name);
         for (int64_t j = 0; check->gram && j < seen.in; j++)
             cr_assert_float_eq(az_item(s->gram, i * seen.in + j), seen.gram[i][j], 1e-3, "%s", linear->name);
     }
