@@ -29,9 +29,12 @@ typedef enum az_family {
 const char *az_family_name(az_family family);
 
 /* Compress: changes lm's weights in place; documents (may be NULL unless the method needs them) are the calibration text. The method adds
- * rows to the section "layers" of report. lm is the caller's own copy. */
+ * rows to the section "layers" of report. lm is the caller's own copy. original is the model before the first method of the chain, whose
+ * layers have the same names and shapes: a method that takes a mask over from the methods before it finds there what they dropped. NULL
+ * means lm as it comes. */
 typedef struct az_compress_job {
     az_lm *lm;
+    const az_lm *original;
     const az_documents *calibration;
     az_report *report;
 } az_compress_job;

@@ -42,6 +42,7 @@ typedef struct chain {
     step *steps;
     int n;
     const az_documents *calibration, *eval; /* either may be NULL */
+    const az_lm *given;                     /* as it was before the first step */
     az_lm *lm;
     az_report *layers;
     const az_lm_score *original, *before; /* the scores of the given model, and before the present step */
@@ -139,7 +140,7 @@ static bool run_step(chain *c, int i)
     cli_job *job = c->job;
     const step *s = &c->steps[i];
     double began = az_seconds();
-    az_compress_job work = {.lm = c->lm, .calibration = c->calibration, .report = c->layers};
+    az_compress_job work = {.lm = c->lm, .original = c->given, .calibration = c->calibration, .report = c->layers};
     bool ok = s->method->compress(job->az, s->settings, &work);
     double seconds = az_seconds() - began;
     if (az_interrupted(job->az))
@@ -182,8 +183,8 @@ static int compress(cli_job *job, const void *settings)
     const compress_settings *options = settings;
     chain c = {.job = job, .options = options, .layers = az_report_new(job->az, NULL)};
     if (!check_options(job, options) || !read_steps(&c) || !read_texts(&c)) return CLI_BAD;
-    const az_lm *given = cli_load(job, job->word[0]);
-    c.lm = given ? az_lm_copy(job->az, given) : NULL;
+    c.given = cli_load(job, job->word[0]);
+    c.lm = c.given ? az_lm_copy(job->az, c.given) : NULL;
     if (!c.lm || !check_steps(&c)) return CLI_BAD;
     c.original = c.before = measure(&c);
     if (!az_ok(job->az)) return CLI_BAD;
