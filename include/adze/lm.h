@@ -236,6 +236,30 @@ typedef struct az_lm_sequences {
 az_lm_sequences *az_lm_sample_sequences(az_ctx *az, const az_lm *lm, const az_documents *documents, int64_t count, int64_t length,
                                         uint64_t seed);
 
+/* ---- loss -------------------------------------------------------------------------------------------------------------------- */
+
+/* A batch with what should follow each of its tokens: target [tokens]; a negative one does not count. */
+typedef struct az_lm_lesson {
+    az_lm_batch batch;
+    const int32_t *target;
+} az_lm_lesson;
+/* Sequences first .. first + count - 1 of calibration text, each token but the first to be predicted from those before it. In the
+ * current scope; without tokens when there is an error or sequences are shorter than two tokens. */
+az_lm_lesson az_lm_lesson_of(az_ctx *az, const az_lm_sequences *sequences, int64_t first, int64_t count);
+
+/* Sum over the tokens of -log p(target): a scalar, recorded when a tape is open. Logits of a large vocabulary exist a part at a time; for
+ * the gradient they are made again. run (may be NULL): hooks and checkpointing; its output is ignored. */
+az_tensor *az_lm_loss(az_ctx *az, const az_lm *lm, const az_lm_lesson *lesson, const az_lm_run *run);
+/* scale * loss, and its gradient with respect to n parameters of the model, dense f32 or f64 tensors in the slots of az_lm_parameters or of
+ * weights' parts: gradient[i] has the shape of *parameter[i].slot and lives in the current scope. loss may be NULL. */
+typedef struct az_lm_objective {
+    const az_lm *lm;
+    az_lm_lesson lesson;
+    double scale;
+    az_lm_run run;
+} az_lm_objective;
+bool az_lm_gradient(az_ctx *az, const az_lm_objective *objective, const az_lm_parameter *parameter, int n, az_tensor **gradient, double *loss);
+
 /* ---- calibration ------------------------------------------------------------------------------------------------------------- */
 
 /* What a linear layer reads, over all tokens of the calibration text. */

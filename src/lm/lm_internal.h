@@ -78,6 +78,10 @@ void az_lm_cache_store(az_tensor *rows, int64_t first, const az_tensor *fresh, i
 /* Logits of rows [n, width] that come from AZ_HIDDEN: the head alone. */
 az_tensor *az_lm_head_logits(az_ctx *az, const az_lm *lm, az_tensor *hidden);
 
+/* Sum of the losses of hidden [tokens, width] (AZ_HIDDEN). With a tape, more than `rows` rows are done in pieces whose logits are not kept
+ * but made again for the gradient. */
+az_tensor *az_lm_hidden_loss(az_ctx *az, const az_lm *lm, az_tensor *hidden, const int32_t *target, int64_t rows);
+
 /* az_lm_score_documents for sequences of tokens, whose first tokens are not scored. */
 az_lm_score *az_lm_score_sequences(az_ctx *az, const az_lm *lm, const az_tokens *sequence, int64_t n, bool separated,
                                    const az_lm_score_options *options);

@@ -5,7 +5,6 @@
  * their own: a document is read as it will be when it stands alone, and no attention is spent on its neighbours. */
 #include "lm/train.h"
 
-#include "adze/grad.h"
 
 #include <math.h>
 #include <string.h>
@@ -35,14 +34,7 @@ const az_option az_lm_train_options[] = {
     {.name = NULL},
 };
 
-static const int64_t LOGITS_AT_ONCE = (int64_t)32 << 20; /* entries held by the loss at a time */
-
 /* ---- windows ---- */
-
-typedef struct az_train_batch {
-    az_lm_batch batch;
-    int32_t *target; /* [tokens] */
-} az_train_batch;
 
 /* The first document that starts behind position `at`. */
 static int64_t next_document(const az_lm_stream *stream, int64_t at)
@@ -67,75 +59,33 @@ static int add_window(const az_lm_stream *stream, int64_t first, int64_t length,
     return n;
 }
 
-static bool draw_batch(az_ctx *az, const az_training *t, int64_t first_window, az_train_batch *out)
+static bool draw_batch(az_ctx *az, const az_training *t, int64_t first_window, az_lm_lesson *out)
 {
     const int64_t length = t->settings.length, tokens = t->settings.batch * length;
     int32_t *token = az_alloc_array(az, (size_t)tokens, sizeof *token);
     int64_t *start = az_alloc_array(az, (size_t)tokens + 1, sizeof *start);
-    out->target = az_alloc_array(az, (size_t)tokens, sizeof *out->target);
-    if (!token || !start || !out->target) return false;
+    int32_t *target = az_alloc_array(az, (size_t)tokens, sizeof *target);
+    if (!token || !start || !target) return false;
     int sequences = 0;
     for (int64_t b = 0; b < t->settings.batch; b++) {
         az_rng rng = az_rng_at((uint64_t)t->settings.seed, az_stream("training window", (uint64_t)(first_window + b)));
         const int64_t first = (int64_t)az_below(&rng, (uint64_t)(t->stream->n - length));
         memcpy(token + b * length, t->stream->token + first, (size_t)length * sizeof *token);
-        memcpy(out->target + b * length, t->stream->token + first + 1, (size_t)length * sizeof *token);
+        memcpy(target + b * length, t->stream->token + first + 1, (size_t)length * sizeof *token);
         sequences += add_window(t->stream, first, length, b * length, start + sequences);
     }
     start[sequences] = tokens;
-    out->batch = (az_lm_batch){.sequences = sequences, .token = token, .start = start};
+    *out = (az_lm_lesson){.batch = {.sequences = sequences, .token = token, .start = start}, .target = target};
     return true;
 }
 
 /* ---- loss and gradient ---- */
 
-/* inputs: hidden rows, the head's matrix, its bias if there is one; user: their targets. Result: the sum of the rows' losses. */
-static az_tensor *segment_loss(az_ctx *az, az_tensor *const *inputs, int n, void *user)
+/* Loss of a lesson times `scale`, and its gradient with respect to every parameter, in the current scope. */
+static bool differentiate(az_ctx *az, const az_training *t, const az_lm_lesson *lesson, double scale, az_tensor **gradient, double *loss)
 {
-    az_tensor *logits = az_matmul_nt(az, inputs[0], inputs[1]);
-    if (n > 2) logits = az_add(az, logits, inputs[2]);
-    return az_sum(az, az_cross_entropy(az, logits, user), AZ_ALL_AXES, false);
-}
-
-az_tensor *az_training_loss(az_ctx *az, const az_lm *lm, az_tensor *hidden, const int32_t *target, int64_t rows)
-{
-    if (!hidden) return NULL;
-    const int64_t tokens = hidden->shape[0];
-    az_tensor *total = NULL;
-    for (int64_t first = 0; first < tokens && az_ok(az); first += rows) {
-        const int64_t n = tokens - first < rows ? tokens - first : rows;
-        az_tensor *inputs[] = {az_slice(az, hidden, 0, first, n), lm->head.weight->part[0], lm->head.bias};
-        const int count = lm->head.bias ? 3 : 2;
-        void *targets = (void *)az_save(az, az_from(az, AZ_I32, 1, &n, target + first));
-        if (!targets) return NULL;
-        az_tensor *sum =
-            rows >= tokens ? segment_loss(az, inputs, count, targets) : az_checkpoint(az, segment_loss, inputs, count, targets);
-        total = total ? az_add(az, total, sum) : sum;
-    }
-    return total;
-}
-
-/* Loss of a batch times `scale`, and its gradient with respect to every parameter, in the current scope. */
-static bool differentiate(az_ctx *az, az_training *t, const az_train_batch *batch, double scale, az_tensor **gradient, double *loss)
-{
-    const az_tensor **watched = az_alloc_array(az, (size_t)t->n, sizeof *watched);
-    if (!watched) return false;
-    az_tape_open(az);
-    for (int i = 0; i < t->n; i++) {
-        az_tensor *header = az_watch(az, t->tensor[i]);
-        if (header) *t->parameter[i].slot = header;
-        watched[i] = header;
-    }
-    const az_lm_run run = {.output = AZ_HIDDEN, .checkpoint = t->settings.checkpoint};
-    az_tensor *hidden = az_lm_forward(az, t->lm, &batch->batch, &run);
-    const int64_t rows = LOGITS_AT_ONCE / t->lm->config.vocabulary;
-    az_tensor *sum = az_training_loss(az, t->lm, hidden, batch->target, rows > 16 ? rows : 16);
-    az_tensor *mean = az_affine(az, sum, scale, 0);
-    *loss = mean ? az_to_double(mean) : NAN;
-    const bool good = mean && az_grad(az, mean, NULL, watched, t->n, gradient, AZ_GRAD_FREE);
-    az_tape_close(az);
-    for (int i = 0; i < t->n; i++) *t->parameter[i].slot = t->tensor[i];
-    return good;
+    const az_lm_objective objective = {.lm = t->lm, .lesson = *lesson, .scale = scale, .run = {.checkpoint = t->settings.checkpoint}};
+    return az_lm_gradient(az, &objective, t->parameter, t->n, gradient, loss);
 }
 
 static void add_to(az_tensor *sum, const az_tensor *x)
@@ -163,9 +113,10 @@ static bool step_gradient(az_ctx *az, az_training *t, az_tensor **gradient, doub
     *loss = 0;
     for (int64_t pass = 0; fresh && pass < s->accumulate; pass++) {
         double part = 0;
-        az_train_batch batch;
+        az_lm_lesson lesson;
         az_scope_push(az);
-        if (!draw_batch(az, t, (t->step * s->accumulate + pass) * s->batch, &batch) || !differentiate(az, t, &batch, scale, fresh, &part)) {
+        if (!draw_batch(az, t, (t->step * s->accumulate + pass) * s->batch, &lesson) ||
+            !differentiate(az, t, &lesson, scale, fresh, &part)) {
             az_scope_pop(az);
             return false;
         }

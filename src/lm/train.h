@@ -22,8 +22,4 @@ bool az_training_save(az_ctx *az, az_training *training);
 /* Takes up such a state if there is one; fails when it belongs to another run or is damaged. */
 bool az_training_load(az_ctx *az, az_training *training);
 
-/* Sum of the losses of hidden [tokens, width]. More than `rows` rows are done in pieces whose logits are not kept but made again for the
- * gradient. */
-az_tensor *az_training_loss(az_ctx *az, const az_lm *lm, az_tensor *hidden, const int32_t *target, int64_t rows);
-
 #endif

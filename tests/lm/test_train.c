@@ -1,5 +1,4 @@
 /* Training: it learns, it goes on from its state bit for bit, and no number depends on the threads. */
-#include "adze/grad.h"
 #include "lm/train.h"
 #include "support/folder.h"
 #include "support/tiny_lm.h"
@@ -119,33 +118,6 @@ Test(train, a_copy_of_the_model_stays_as_it_was)
     const az_lm_train_settings settings = settings_of(az, plan);
     cr_assert(az_lm_train(az, lm, rhymes(), &settings, NULL));
     assert_same_bits(az, copy, az, fresh);
-    az_close(az);
-}
-
-/* The loss in pieces of 7 rows of 20, and in one: same sum, same gradients of hidden states and head. */
-Test(train, the_loss_in_pieces_is_the_loss)
-{
-    az_ctx *az = az_open(NULL);
-    az_lm *lm = small(az);
-    az_lm_make_trainable(az, lm, AZ_F64);
-    az_tensor **head = &lm->head.weight->part[0], *kept = *head;
-    const az_tensor *hidden = az_randn(az, AZ_F64, 2, (int64_t[]){20, 32}, 1, 3, 0);
-    const int32_t *target = tiny_tokens(az, 20, lm->config.vocabulary, 1);
-    az_tensor *gradient[2][2];
-    double loss[2];
-    for (int i = 0; i < 2; i++) {
-        az_tape_open(az);
-        az_tensor *x = az_watch(az, hidden), *w = *head = az_watch(az, kept);
-        const az_tensor *sum = az_training_loss(az, lm, x, target, i ? 7 : 20);
-        loss[i] = az_to_double(sum);
-        cr_assert(az_grad(az, sum, NULL, (const az_tensor *[]){x, w}, 2, gradient[i], AZ_GRAD_FREE), "%s", az_error(az));
-        az_tape_close(az);
-        *head = kept;
-    }
-    cr_assert_float_eq(loss[0], loss[1], 1e-10);
-    for (int k = 0; k < 2; k++)
-        for (int64_t j = 0; j < az_count(gradient[0][k]); j++)
-            cr_assert_float_eq(az_item(gradient[0][k], j), az_item(gradient[1][k], j), 1e-12);
     az_close(az);
 }
 
