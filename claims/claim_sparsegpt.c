@@ -1,11 +1,12 @@
 /* claim_sparsegpt.c - the headline of SparseGPT (Frantar & Alistarh 2023, tables 1 and 2): better than magnitude pruning, at 50 % and at
  * 2:4. */
 #include "claims/claims.h"
-#include "claims/pruning.h"
+#include "claims/comparisons.h"
 
 static bool run(az_ctx *az, az_report *report)
 {
-    return claim_beats_magnitude(az, report, "sparsegpt");
+    static const char *const settings[] = {"sparsity=0.5", "pattern=2:4", NULL};
+    return claim_beats(az, report, "sparsegpt", "magnitude", settings);
 }
 
 const az_claim az_claim_sparsegpt = {

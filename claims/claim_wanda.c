@@ -1,10 +1,11 @@
 /* claim_wanda.c - the headline of Wanda (Sun et al. 2024, tables 2 and 3): better than magnitude pruning, at 50 % and at 2:4. */
 #include "claims/claims.h"
-#include "claims/pruning.h"
+#include "claims/comparisons.h"
 
 static bool run(az_ctx *az, az_report *report)
 {
-    return claim_beats_magnitude(az, report, "wanda");
+    static const char *const settings[] = {"sparsity=0.5", "pattern=2:4", NULL};
+    return claim_beats(az, report, "wanda", "magnitude", settings);
 }
 
 const az_claim az_claim_wanda = {
