@@ -40,6 +40,9 @@ struct az_format {
     az_weight *(*encode)(az_ctx *az, const az_tensor *dense, const float *importance);
     /* Parts have the types and shapes that the format needs; az_fail otherwise. */
     bool (*check)(az_ctx *az, const az_weight *w);
+    /* The same matrix with its parts in another format where its structure stays (low rank stays low rank); NULL = none to keep. */
+    az_weight *(*recode)(az_ctx *az, const az_weight *w, const az_format *format, const float *importance);
+    bool keeps_zeros; /* an exact zero is encoded as an exact zero: pruned matrices stay pruned */
 };
 
 /* Every format, NULL-terminated; by name; by GGUF type (NULL when unknown). */
@@ -53,6 +56,8 @@ az_weight *az_weight_dense(az_ctx *az, az_tensor *matrix);
 az_weight *az_weight_from_parts(az_ctx *az, const az_format *format, int64_t rows, int64_t cols, az_tensor *const *parts);
 /* Re-encodes in another format (through f32). */
 az_weight *az_weight_encode(az_ctx *az, const az_weight *w, const az_format *format, const float *importance);
+/* The same, but a structure that the weight has is kept where its format can: its parts are re-encoded. */
+az_weight *az_weight_recode(az_ctx *az, const az_weight *w, const az_format *format, const float *importance);
 /* The matrix as f32 [rows, cols], contiguous, a copy; the dense f32 part itself is never returned. */
 az_tensor *az_weight_decode(az_ctx *az, const az_weight *w);
 /* A weight with its own header and parts in the current scope or arena, sharing their data. */
@@ -87,6 +92,8 @@ typedef struct az_mask_how {
  *     entries equal to the threshold only the first in row-major order go, so that exactly min(numel, floor(numel share) + 1) are dropped;
  *   pattern n:m: the m - n lowest of each group. cols must be a multiple of m. */
 az_tensor *az_mask_lowest(az_ctx *az, const az_tensor *scores, az_mask_how how);
+/* The mask that drops what is exactly zero: what earlier methods left of the matrix. */
+az_tensor *az_mask_of(az_ctx *az, const az_weight *w);
 /* The weight as a dense f32 matrix with zeros where the mask drops. */
 az_weight *az_mask_apply(az_ctx *az, const az_weight *w, const az_tensor *mask);
 /* True when no group of m keeps more than n; otherwise fails with the first row and group that do. */

@@ -10,6 +10,18 @@ typedef struct az_calibration {
     int64_t samples, length, seed;
 } az_calibration;
 
+/* What becomes of the exact zeros that an earlier method left in a matrix (docs/compose.md). */
+typedef enum az_zero_rule {
+    AZ_KEEP_ZEROS, /* they stay zero */
+    AZ_LOSE_ZEROS, /* the user said that they need not stay */
+    AZ_MOVE_ZEROS  /* the method moves a mask: it may give a dropped weight its value back */
+} az_zero_rule;
+/* For an option "zeros" of methods whose results may be unable to hold a zero: keep (the default), lose. */
+extern const char *const az_zero_choices[];
+/* `after`, made from `before`, with exact zeros wherever `before` has them. A dense matrix is masked. Another one is accepted as it is
+ * unless `before` was pruned (a quarter or more of it is zero) and loses a zero: that is an error. */
+az_weight *az_compress_keep_zeros(az_ctx *az, const az_weight *before, az_weight *after);
+
 /* Makes the new weight of one layer, in the current scope. statistics is NULL when no calibration text was run. */
 typedef az_weight *(*az_layer_step)(az_ctx *az, const az_lm_linear *linear, const az_lm_statistics *statistics, const void *options);
 typedef struct az_layer_walk {
@@ -19,11 +31,14 @@ typedef struct az_layer_walk {
     bool calibrated;     /* run the calibration text, block by block */
     bool gram;           /* the step needs Gram matrices */
     bool error;          /* measure each layer's output error; gathers Gram matrices too */
+    az_zero_rule zeros;
     az_calibration calibration;
 } az_layer_walk;
 /* Replaces every linear layer inside the blocks and adds a row per layer to the section "layers" of the report: layer, format, sparsity,
  * error = |(W - W') X|^2 / |W X|^2 (NaN when not measured), seconds. Errors name the layer. */
 bool az_compress_layers(az_ctx *az, az_compress_job *job, const az_layer_walk *walk);
+/* The weight that a layer of job->lm had before the first step of the chain. */
+const az_weight *az_compress_original(az_ctx *az, const az_compress_job *job, const az_lm_linear *linear);
 /* One such row, for a weight outside the blocks. */
 void az_compress_row(az_ctx *az, az_report *report, const char *layer, const az_weight *weight, double error, double seconds);
 
@@ -40,7 +55,7 @@ typedef struct az_sparsegpt_settings {
     az_pattern pattern;
     int64_t blocksize; /* columns whose updates are gathered before they reach the rest */
 } az_sparsegpt_settings;
-/* W [rows, cols] (f32) pruned for inputs with the Gram matrix sum x x^T [cols, cols] (f64). */
+/* W [rows, cols] (f32, its zeros are dropped already) pruned for inputs with the Gram matrix sum x x^T [cols, cols] (f64). */
 az_tensor *az_sparsegpt_prune(az_ctx *az, const az_tensor *w, const az_tensor *gram, const az_sparsegpt_settings *settings);
 
 #endif

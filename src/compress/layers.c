@@ -51,7 +51,8 @@ static bool change_layer(az_ctx *az, az_lm_linear *linear, const az_lm_statistic
     az_lm *lm = v->job->lm;
     const double start = az_seconds();
     az_scope_push(az);
-    const az_weight *changed = v->walk->step(az, linear, statistics, v->walk->options);
+    az_weight *changed = v->walk->step(az, linear, statistics, v->walk->options);
+    if (v->walk->zeros == AZ_KEEP_ZEROS) changed = az_compress_keep_zeros(az, linear->weight, changed);
     if (changed) {
         const double seconds = az_seconds() - start;
         const double error = measures_error(v) ? output_error(az, linear->weight, changed, statistics->gram) : NAN;
@@ -97,6 +98,19 @@ bool az_compress_layers(az_ctx *az, az_compress_job *job, const az_layer_walk *w
     const bool done = walk->calibrated ? change_calibrated(az, &v) : change_plain(az, &v);
     az_scope_pop(az);
     return done;
+}
+
+const az_weight *az_compress_original(az_ctx *az, const az_compress_job *job, const az_lm_linear *linear)
+{
+    const az_weight *found = linear->weight;
+    az_lm_linear **now, **then;
+    az_scope_push(az);
+    const int n = az_lm_linears(az, job->lm, &now);
+    if (job->original && az_lm_linears(az, (az_lm *)(uintptr_t)job->original, &then) == n)
+        for (int i = 0; i < n; i++)
+            if (now[i] == linear) found = then[i]->weight;
+    az_scope_pop(az);
+    return found;
 }
 
 bool az_prune_check(az_ctx *az, az_lm *lm, double sparsity, az_pattern pattern)

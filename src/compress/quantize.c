@@ -16,6 +16,7 @@
 typedef struct quantize_options {
     const char *type;
     bool embedding, head, importance, error;
+    int zeros; /* az_zero_rule */
     az_calibration calibration;
 } quantize_options;
 
@@ -26,6 +27,8 @@ static const az_option quantize_table[] = {
     {"head", AZ_BOOL, offsetof(quantize_options, head), "false", 0, 0, NULL, "the head too, where it is not the embedding"},
     {"importance", AZ_BOOL, offsetof(quantize_options, importance), "false", 0, 0, NULL,
      "weigh rounding errors by the squares of the inputs; needs calibration text"},
+    {"zeros", AZ_CHOICE, offsetof(quantize_options, zeros), "keep", 0, 0, az_zero_choices,
+     "of pruned matrices: keep refuses formats that have no exact zero, lose takes them"},
     {"error", AZ_BOOL, offsetof(quantize_options, error), "false", 0, 0, NULL, "measure each layer's output error on the calibration text"},
     {"nsamples", AZ_INT, offsetof(quantize_options, calibration.samples), "128", 1, 1e6, NULL,
      "calibration sequences (for importance and error)"},
@@ -57,7 +60,7 @@ static az_weight *encode(az_ctx *az, const char *layer, const az_weight *w, cons
         format = az_format_by_name("f16");
         importance = NULL;
     }
-    return az_weight_encode(az, w, format, importance);
+    return az_weight_recode(az, w, format, importance);
 }
 
 static az_weight *quantize_layer(az_ctx *az, const az_lm_linear *linear, const az_lm_statistics *statistics, const void *user)
@@ -103,6 +106,7 @@ static bool quantize_compress(az_ctx *az, const void *options, az_compress_job *
                                                .options = o,
                                                .calibrated = o->importance || o->error,
                                                .error = o->error,
+                                               .zeros = (az_zero_rule)o->zeros,
                                                .calibration = o->calibration});
 }
 
@@ -116,7 +120,9 @@ const az_method az_quantize = {
                "quantized too), iq4_nl (4 bits in uneven steps), q5_1, q5_0, q4_1, q4_0, f16 or bf16. The embedding\n"
                "and the head stay as they are unless asked for. Formats of blocks need rows that are multiples of\n"
                "32, the k formats of 256; other matrices become f16, which the report shows. With importance and\n"
-               "calibration text, the scales favour the inputs that carry most.",
+               "calibration text, the scales favour the inputs that carry most. Matrices that were pruned keep their\n"
+               "zeros; q2_k, q4_k, q5_k, iq4_nl, q4_1 and q5_1 have no exact zero and want zeros=lose. A matrix of low\n"
+               "rank stays one: its factors are rounded.",
     .options = quantize_table,
     .options_size = sizeof(quantize_options),
     .check = quantize_check,

@@ -89,6 +89,7 @@ typedef struct block {
     float *w;                  /* [rows, cols], the whole matrix */
     const float *u;            /* [cols, cols] */
     const unsigned char *keep; /* [rows, count]; NULL with a pattern */
+    const unsigned char *gone; /* [rows, cols]: dropped before; they take part in the compensation until it is their turn to go again */
     float *error;              /* [rows, count]: e of each column */
 } block;
 
@@ -103,14 +104,14 @@ static const unsigned char *choose_mask(az_ctx *az, const block *b)
         for (int64_t j = 0; j < b->count; j++) {
             const int64_t column = b->first + j;
             const float ratio = b->w[r * b->cols + column] / b->u[column * b->cols + column];
-            s[r * b->count + j] = ratio * ratio;
+            s[r * b->count + j] = b->gone[r * b->cols + column] ? -1 : ratio * ratio;
         }
     const az_tensor *mask = az_mask_lowest(az, score, (az_mask_how){.share = b->how->sparsity, .scope = AZ_PER_MATRIX});
     return mask ? mask->data : NULL;
 }
 
 /* Marks the m - n lowest scores of the group that starts at column j of the block; the first of equal ones goes first. */
-static void choose_group(const block *b, const float *w, int64_t j, unsigned char *keep)
+static void choose_group(const block *b, const float *w, const unsigned char *gone, int64_t j, unsigned char *keep)
 {
     const int m = b->how->pattern.m;
     memset(keep, 1, (size_t)m);
@@ -119,7 +120,7 @@ static void choose_group(const block *b, const float *w, int64_t j, unsigned cha
         float least = 0;
         for (int i = 0; i < m; i++) {
             const int64_t column = b->first + j + i;
-            const float ratio = w[j + i] / b->u[column * b->cols + column], score = ratio * ratio;
+            const float ratio = w[j + i] / b->u[column * b->cols + column], score = gone[j + i] ? -1 : ratio * ratio;
             if (keep[i] && (lowest < 0 || score < least)) {
                 lowest = i;
                 least = score;
@@ -133,12 +134,13 @@ static void choose_group(const block *b, const float *w, int64_t j, unsigned cha
 static void prune_row(const block *b, int64_t r, unsigned char *group)
 {
     float *w = b->w + r * b->cols + b->first, *error = b->error + r * b->count;
+    const unsigned char *gone = b->gone + r * b->cols + b->first;
     const int m = b->how->pattern.m;
     for (int64_t j = 0; j < b->count; j++) {
-        if (m && j % m == 0) choose_group(b, w, j, group);
+        if (m && j % m == 0) choose_group(b, w, gone, j, group);
         const unsigned char keep = m ? group[j % m] : b->keep[r * b->count + j];
         error[j] = 0;
-        if (keep) continue;
+        if (keep && !gone[j]) continue;
         const float *u = b->u + (b->first + j) * b->cols + b->first; /* row j of the block's triangle */
         const float e = w[j] / u[j];
         error[j] = e;
@@ -162,6 +164,15 @@ static void prune_block(const block *b, unsigned char *scratch)
     }
 }
 
+/* [rows, cols]: 1 where W is zero already. */
+static const unsigned char *dropped_before(az_ctx *az, const az_tensor *w)
+{
+    const int64_t n = az_count(w);
+    unsigned char *gone = az_alloc_array(az, (size_t)n, 1);
+    for (int64_t i = 0; gone && i < n; i++) gone[i] = az_f32(w)[i] == 0;
+    return gone;
+}
+
 /* Weights of inputs that never fire may go. */
 static void drop_dead_inputs(const az_tensor *gram, az_tensor *w)
 {
@@ -182,7 +193,13 @@ static az_tensor *prune_columns(az_ctx *az, const az_tensor *w, const az_tensor 
     az_tensor *pruned = az_copy(az, w), *error = az_new2(az, AZ_F32, rows, width < cols ? width : cols);
     unsigned char *scratch = az_alloc_array(az, (size_t)rows, (size_t)m);
     if (pruned) drop_dead_inputs(gram, pruned);
-    block b = {.how = how, .rows = rows, .cols = cols, .w = az_f32_mut(pruned), .u = az_f32(u), .error = az_f32_mut(error)};
+    block b = {.how = how,
+               .rows = rows,
+               .cols = cols,
+               .w = az_f32_mut(pruned),
+               .u = az_f32(u),
+               .gone = dropped_before(az, w),
+               .error = az_f32_mut(error)};
     for (; b.first < cols && az_ok(az); b.first += width) {
         az_scope_push(az);
         b.count = cols - b.first < width ? cols - b.first : width;

@@ -137,6 +137,7 @@ const az_format az_format_f32 = {
     .matmul = matmul_f32,
     .encode = encode_f32,
     .check = check_f32,
+    .keeps_zeros = true,
 };
 
 const az_format az_format_f64 = {
@@ -149,6 +150,7 @@ const az_format az_format_f64 = {
     .decode = decode_f64,
     .encode = encode_f64,
     .check = check_f64,
+    .keeps_zeros = true,
 };
 
 const az_format az_format_f16 = {
@@ -162,6 +164,7 @@ const az_format az_format_f16 = {
     .matmul = matmul_f16,
     .encode = encode_f16,
     .check = check_f16,
+    .keeps_zeros = true,
 };
 
 const az_format az_format_bf16 = {
@@ -175,6 +178,7 @@ const az_format az_format_bf16 = {
     .matmul = matmul_bf16,
     .encode = encode_bf16,
     .check = check_bf16,
+    .keeps_zeros = true,
 };
 
 float az_half_to_float(uint16_t half)

@@ -285,6 +285,7 @@ const az_format az_format_q3_k = {
     .matmul = matmul_k,
     .encode = encode_q3_k,
     .check = az_check_blocks,
+    .keeps_zeros = true,
 };
 
 const az_format az_format_q4_k = {
@@ -324,4 +325,5 @@ const az_format az_format_q6_k = {
     .matmul = matmul_k,
     .encode = encode_q6_k,
     .check = az_check_blocks,
+    .keeps_zeros = true,
 };

@@ -120,6 +120,7 @@ const az_format az_format_q5_0 = {
     .matmul = matmul_legacy,
     .encode = encode_q5_0,
     .check = az_check_blocks,
+    .keeps_zeros = true,
 };
 
 const az_format az_format_q5_1 = {

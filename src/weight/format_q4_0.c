@@ -72,4 +72,5 @@ const az_format az_format_q4_0 = {
     .matmul = matmul_q4_0,
     .encode = encode_q4_0,
     .check = az_check_blocks,
+    .keeps_zeros = true,
 };

@@ -53,4 +53,5 @@ const az_format az_format_q8_0 = {
     .matmul = matmul_q8_0,
     .encode = encode_q8_0,
     .check = az_check_blocks,
+    .keeps_zeros = true,
 };

@@ -52,4 +52,5 @@ const az_format az_format_q8_k = {
     .decode = decode_q8_k,
     .encode = encode_q8_k,
     .check = az_check_blocks,
+    .keeps_zeros = true,
 };

@@ -114,6 +114,18 @@ static bool mask_fits(az_ctx *az, const az_tensor *mask, int64_t rows, int64_t c
     return fits;
 }
 
+az_tensor *az_mask_of(az_ctx *az, const az_weight *w)
+{
+    az_tensor *mask = w ? az_new2(az, AZ_U8, w->rows, w->cols) : NULL;
+    if (!mask) return NULL;
+    az_scope_push(az);
+    const float *value = az_f32(az_weight_decode(az, w));
+    unsigned char *keep = mask->data;
+    for (int64_t i = 0; value && i < w->rows * w->cols; i++) keep[i] = value[i] != 0;
+    az_scope_pop(az);
+    return value ? mask : NULL;
+}
+
 az_weight *az_mask_apply(az_ctx *az, const az_weight *w, const az_tensor *mask)
 {
     if (!w || !mask || !mask_fits(az, mask, w->rows, w->cols)) return NULL;

@@ -115,6 +115,12 @@ az_weight *az_weight_encode(az_ctx *az, const az_weight *w, const az_format *for
     return format->encode(az, dense, importance);
 }
 
+az_weight *az_weight_recode(az_ctx *az, const az_weight *w, const az_format *format, const float *importance)
+{
+    if (w && format && w->format->recode) return w->format->recode(az, w, format, importance);
+    return az_weight_encode(az, w, format, importance);
+}
+
 az_tensor *az_weight_decode(az_ctx *az, const az_weight *w)
 {
     az_tensor *dense = w ? az_new2(az, AZ_F32, w->rows, w->cols) : NULL;

@@ -234,6 +234,23 @@ Test(formats, tiny_and_zero_blocks_decode_to_zero)
     az_close(az);
 }
 
+Test(formats, exact_zeros_stay_where_a_format_says_so)
+{
+    az_ctx *az = az_open(NULL);
+    az_tensor *x = matrix(az, 4, 512);
+    for (int64_t i = 0; i < az_count(x); i++)
+        if (i % 3) az_f32_mut(x)[i] = 0;
+    for (const az_format *const *f = az_formats(); *f; f++) {
+        if (!(*f)->encode) continue;
+        const az_tensor *mask = az_mask_of(az, az_weight_encode(az, az_weight_dense(az, x), *f, NULL));
+        cr_assert_not_null(mask, "%s: %s", (*f)->name, az_error(az));
+        bool kept = true;
+        for (int64_t i = 0; i < az_count(x); i++) kept = kept && (i % 3 == 0 || az_item(mask, i) == 0);
+        cr_assert_eq(kept, (*f)->keeps_zeros, "%s", (*f)->name);
+    }
+    az_close(az);
+}
+
 Test(formats, names_and_numbers_find_each_other)
 {
     for (const az_format *const *f = az_formats(); *f; f++) {
