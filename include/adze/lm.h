@@ -142,14 +142,15 @@ bool az_lm_save(az_ctx *az, const az_lm *lm, const char *path, const az_format *
  * tokenizer.json, tokenizer_config.json (with the chat template) and generation_config.json. format: f32, f16 or bf16 for all matrices;
  * NULL keeps each as it is (block formats become f32: noted). Fails on models that no model type of Hugging Face can express. */
 bool az_lm_save_folder(az_ctx *az, const az_lm *lm, const char *folder, const az_format *format);
-/* Replaces every weight by its own dense copy (f32 or f64), ready for training. */
+/* Replaces every weight by its own dense copy (f32 or f64), ready for training; a low-rank one by a low-rank one with such factors. */
 bool az_lm_make_trainable(az_ctx *az, az_lm *lm, az_dtype dtype);
 
 const char *az_lm_architecture(const az_lm *lm); /* "llama" */
 bool az_lm_is_architecture(const char *name);
 /* The linear layers inside the blocks, in the order of the forward pass; the head and the routers of experts are not among them. */
 int az_lm_linears(az_ctx *az, az_lm *lm, az_lm_linear ***linears);
-/* Every tensor of a dense model with its name and the place that holds it: store a watched header there, run, put the old one back. */
+/* Every tensor of a model of dense matrices and dense factors with its name ("blocks.0.attn.q.weight", a factor of it "...weight.u") and
+ * the place that holds it: store a watched header there, run, put the old one back. */
 typedef struct az_lm_parameter {
     const char *name;
     az_tensor **slot;

@@ -35,6 +35,9 @@ struct az_format {
     /* y [n, rows] = x [n, cols] W^T ; and its adjoint gx [n, cols] = g [n, rows] W. Contiguous f32; threaded inside. */
     void (*matmul)(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y);
     void (*matmul_t)(az_ctx *az, const az_weight *w, const float *g, int64_t n, float *gx);
+    /* The same as recorded operations on the parts, instead of the two above, where parts receive gradients of their own; or NULL. */
+    az_tensor *(*apply)(az_ctx *az, const az_weight *w, const az_tensor *x);
+    az_tensor *(*apply_t)(az_ctx *az, const az_weight *w, const az_tensor *g);
     /* A weight of this format nearest to a dense f32 matrix [rows, cols] in the format's own sense; NULL = made only by a method.
      * importance[cols]: weight of each input's squared error, or NULL. */
     az_weight *(*encode)(az_ctx *az, const az_tensor *dense, const float *importance);
@@ -65,6 +68,8 @@ az_weight *az_weight_share(az_ctx *az, const az_weight *w);
 bool az_weight_is_dense(const az_weight *w);
 /* True for f32 and f64: gradients with respect to the matrix exist. */
 bool az_weight_is_trainable(const az_weight *w);
+/* How many of its first parts are plain matrices, a model's parameters: 1 of a dense weight, 2 of a low-rank one with dense factors. */
+int az_weight_plain_parts(const az_weight *w);
 size_t az_weight_bytes(const az_weight *w);                /* of all parts */
 double az_weight_sparsity(az_ctx *az, const az_weight *w); /* share of exact zeros */
 
@@ -74,6 +79,14 @@ az_tensor *az_weight_apply(az_ctx *az, const az_weight *w, const az_tensor *x);
 az_tensor *az_weight_apply_t(az_ctx *az, const az_weight *w, const az_tensor *g);
 /* Rows of the matrix named by index (i32 [n]): [n, cols], f32 (f64 for an f64 matrix). An embedding table. */
 az_tensor *az_weight_gather(az_ctx *az, const az_weight *w, const az_tensor *index);
+
+/* ---- low rank ---------------------------------------------------------------------------------------------------------------- */
+
+/* W = U V of U [rows, rank] and V [rank, cols], both in formats that GGUF has (dense ones, or blocks): parts u, v and types. */
+az_weight *az_weight_lowrank(az_ctx *az, const az_weight *u, const az_weight *v);
+/* The factors of such a weight, around its own parts; false for other weights. */
+bool az_weight_factors(const az_weight *w, az_weight *u, az_weight *v);
+int64_t az_weight_rank(const az_weight *w); /* 0 for other weights */
 
 /* ---- masks ------------------------------------------------------------------------------------------------------------------- */
 

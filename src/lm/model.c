@@ -177,6 +177,8 @@ static bool make_slot_trainable(az_ctx *az, az_lm *lm, const az_lm_slot *slot, a
         return az_lm_attach_vector(az, lm, slot, old->dtype == dtype ? az_copy(az, old) : az_cast(az, old, dtype));
     }
     const az_weight *old = *slot->weight;
+    if (old->format->recode)
+        return az_lm_attach_weight(az, lm, slot, az_weight_recode(az, old, az_format_by_name(az_dtype_name(dtype)), NULL));
     const bool exact = az_weight_is_dense(old) && old->part[0]->dtype == dtype; /* no way through f32 */
     az_tensor *dense = exact ? az_copy(az, old->part[0]) : az_weight_decode(az, old);
     if (dense && dense->dtype != dtype) dense = az_cast(az, dense, dtype);
@@ -219,40 +221,60 @@ int az_lm_linears(az_ctx *az, az_lm *lm, az_lm_linear ***linears)
     return n;
 }
 
+/* The parameters of one slot: a vector, or the plain parts of a weight. Returns their number, 0 for a weight without. */
+static int slot_parameters(az_ctx *az, const az_lm_slot *slot, az_lm_parameter *out)
+{
+    if (!slot->weight) {
+        out[0] = (az_lm_parameter){.name = slot->name, .slot = slot->vector};
+        return 1;
+    }
+    az_weight *w = *slot->weight;
+    const int n = az_weight_plain_parts(w);
+    for (int i = 0; i < n; i++) {
+        const char *name = n == 1 ? slot->name : az_format_text(az, "%s.%s", slot->name, w->format->part_name[i]);
+        out[i] = (az_lm_parameter){.name = name, .slot = &w->part[i]};
+    }
+    return n;
+}
+
 int az_lm_parameters(az_ctx *az, az_lm *lm, az_lm_parameter **parameters)
 {
     *parameters = NULL;
     az_lm_slot *slots;
     const int n = az_lm_slots(az, lm, &slots);
-    az_lm_parameter *list = az_alloc_array(az, (size_t)n, sizeof *list);
+    az_lm_parameter *list = az_alloc_array(az, (size_t)n, AZ_WEIGHT_PARTS * sizeof *list);
     if (!list) return 0;
     int count = 0;
     for (int i = 0; i < n; i++) {
         const az_lm_slot *slot = &slots[i];
         if (!az_lm_slot_is_filled(slot) || az_lm_slot_is_tied_head(lm, slot)) continue;
-        if (slot->weight && !az_weight_is_dense(*slot->weight)) {
+        const int found = slot_parameters(az, slot, list + count);
+        if (found == 0) {
             az_fail(az, AZ_BAD_CALL, "'%s' is stored as %s and has no plain parameters; make the model trainable first", slot->name,
                     (*slot->weight)->format->name);
             return 0;
         }
-        list[count++] = (az_lm_parameter){.name = slot->name, .slot = slot->weight ? &(*slot->weight)->part[0] : slot->vector};
+        count += found;
     }
-    *parameters = list;
-    return count;
+    *parameters = az_ok(az) ? list : NULL;
+    return az_ok(az) ? count : 0;
 }
 
 int az_lm_block_tracked(az_ctx *az, const az_lm *lm, int block, az_tensor ****slots)
 {
     int most = 0, n = 0;
     for (az_lm_cursor c = az_lm_cursor_start(lm); c.at->gguf; az_lm_cursor_advance(lm, &c))
-        most += az_lm_part_in_block(c.at->part) && c.block == block;
+        most += az_lm_part_in_block(c.at->part) && c.block == block ? AZ_WEIGHT_PARTS : 0;
     *slots = az_alloc_array(az, (size_t)most, sizeof **slots);
     for (az_lm_cursor c = az_lm_cursor_start(lm); *slots && c.at->gguf; az_lm_cursor_advance(lm, &c)) {
         if (!az_lm_part_in_block(c.at->part) || c.block != block) continue;
         const az_lm_slot slot = az_lm_slot_at((az_lm *)lm, &c);
-        if (!az_lm_slot_is_filled(&slot) || (slot.weight && !az_weight_is_dense(*slot.weight))) continue;
-        az_tensor **place = slot.weight ? &(*slot.weight)->part[0] : slot.vector;
-        if ((*place)->node) (*slots)[n++] = place;
+        if (!az_lm_slot_is_filled(&slot)) continue;
+        const int parts = slot.weight ? az_weight_plain_parts(*slot.weight) : 1;
+        for (int i = 0; i < parts; i++) {
+            az_tensor **place = slot.weight ? &(*slot.weight)->part[i] : slot.vector;
+            if ((*place)->node) (*slots)[n++] = place;
+        }
     }
     return n;
 }

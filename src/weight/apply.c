@@ -34,10 +34,10 @@ static az_tensor *record_product(az_ctx *az, const az_op *op, az_tensor *y, cons
     return az_record(az, op, y, inputs, 1, &saved, sizeof saved);
 }
 
-/* The operand must end in `width` and be f32 (f64 for an f64 matrix). */
+/* The operand must end in `width` and be f32 (f64 for a matrix in f64). */
 static bool operand_fits(az_ctx *az, const char *what, const az_weight *w, const az_tensor *x, int64_t width)
 {
-    const az_dtype needed = w->format == &az_format_f64 ? AZ_F64 : AZ_F32;
+    const az_dtype needed = w->part[0]->dtype == AZ_F64 ? AZ_F64 : AZ_F32;
     if (x->rank < 1 || x->shape[x->rank - 1] != width) {
         az_fail(az, AZ_BAD_CALL, "%s with a weight [%lld, %lld]: the last extent of the operand must be %lld, its shape is %s", what,
                 (long long)w->rows, (long long)w->cols, (long long)width, az_shape_text(az, x));
@@ -69,6 +69,7 @@ static bool needs_tape(az_ctx *az, const az_weight *w, const az_tensor *x)
 az_tensor *az_weight_apply(az_ctx *az, const az_weight *w, const az_tensor *x)
 {
     if (!w || !x || !operand_fits(az, "product", w, x, w->cols)) return NULL;
+    if (w->format->apply) return w->format->apply(az, w, x);
     if (needs_tape(az, w, x)) return az_matmul_nt(az, x, w->part[0]);
     const az_tensor *flat = az_contiguous(az, x);
     az_tensor *y = like_with_width(az, x, w->rows);
@@ -90,6 +91,7 @@ static az_tensor *apply_t_tensor(az_ctx *az, const az_weight *w, const az_tensor
 az_tensor *az_weight_apply_t(az_ctx *az, const az_weight *w, const az_tensor *g)
 {
     if (!w || !g || !operand_fits(az, "transposed product", w, g, w->rows)) return NULL;
+    if (w->format->apply_t) return w->format->apply_t(az, w, g);
     if (needs_tape(az, w, g)) return apply_t_tensor(az, w, g);
     const az_tensor *flat = az_contiguous(az, g);
     az_tensor *gx = like_with_width(az, g, w->cols);

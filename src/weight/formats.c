@@ -20,6 +20,7 @@ static const az_format *const catalogue[] = {
     &az_format_q2_k,
     &az_format_q8_k,
     &az_format_f64,
+    &az_format_lowrank,
     NULL,
 };
 

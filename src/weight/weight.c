@@ -2,6 +2,7 @@
 #include "weight/weight_internal.h"
 
 #include <math.h>
+#include <omp.h>
 #include <string.h>
 
 az_weight *az_weight_around(az_ctx *az, const az_format *format, int64_t rows, int64_t cols, az_tensor *part)
@@ -127,7 +128,8 @@ az_tensor *az_weight_decode(az_ctx *az, const az_weight *w)
     if (!dense) return NULL;
     float *out = az_f32_mut(dense);
 #pragma omp parallel for schedule(static) num_threads(az_threads(az))
-    for (int64_t r = 0; r < w->rows; r++) w->format->decode(w, r, 1, out + r * w->cols);
+    for (int64_t r = 0; r < w->rows; r += AZ_DECODE_ROWS)
+        w->format->decode(w, r, r + AZ_DECODE_ROWS <= w->rows ? AZ_DECODE_ROWS : w->rows - r, out + r * w->cols);
     return dense;
 }
 
@@ -151,6 +153,13 @@ bool az_weight_is_dense(const az_weight *w)
     return az_weight_is_trainable(w) || (w && (w->format == &az_format_f16 || w->format == &az_format_bf16));
 }
 
+int az_weight_plain_parts(const az_weight *w)
+{
+    az_weight u, v;
+    if (az_weight_factors(w, &u, &v)) return az_weight_is_dense(&u) && az_weight_is_dense(&v) ? 2 : 0;
+    return az_weight_is_dense(w) ? 1 : 0;
+}
+
 size_t az_weight_bytes(const az_weight *w)
 {
     size_t bytes = 0;
@@ -164,17 +173,15 @@ double az_weight_sparsity(az_ctx *az, const az_weight *w)
     if (!w) return 0;
     const int threads = az_threads(az);
     az_scope_push(az);
-    float *row = az_alloc_array(az, (size_t)w->cols, sizeof *row * (size_t)threads);
+    float *rows = az_alloc_array(az, (size_t)w->cols, sizeof *rows * (size_t)threads * AZ_DECODE_ROWS);
     int64_t zeros = 0;
-    if (row) {
-        const int64_t share = (w->rows + threads - 1) / threads;
+    if (rows) {
 #pragma omp parallel for schedule(static) num_threads(threads) reduction(+ : zeros)
-        for (int t = 0; t < threads; t++) {
-            float *mine = row + t * w->cols;
-            for (int64_t r = t * share; r < (t + 1) * share && r < w->rows; r++) {
-                w->format->decode(w, r, 1, mine);
-                for (int64_t j = 0; j < w->cols; j++) zeros += mine[j] == 0;
-            }
+        for (int64_t r = 0; r < w->rows; r += AZ_DECODE_ROWS) {
+            float *mine = rows + omp_get_thread_num() * AZ_DECODE_ROWS * w->cols;
+            const int64_t n = r + AZ_DECODE_ROWS <= w->rows ? AZ_DECODE_ROWS : w->rows - r;
+            w->format->decode(w, r, n, mine);
+            for (int64_t j = 0; j < n * w->cols; j++) zeros += mine[j] == 0;
         }
     }
     az_scope_pop(az);
