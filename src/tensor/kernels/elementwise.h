@@ -1,6 +1,6 @@
 /* elementwise.h - row kernels of elementwise operations on real numbers, per type (f32, f64) and per instruction set.
  *
- * The loops are written once, in elementwise_rows.h, with REAL for the type; elementwise_portable.c and elementwise_avx2.c compile them. */
+ * The loops are written once, in elementwise_rows.h, with REAL for the type; elementwise_portable.c and its likes compile them. */
 #ifndef ADZE_TENSOR_ELEMENTWISE_H
 #define ADZE_TENSOR_ELEMENTWISE_H
 
@@ -55,6 +55,7 @@ typedef struct az_elementwise {
 /* [0] f32, [1] f64 */
 const az_elementwise *az_elementwise_portable(void);
 const az_elementwise *az_elementwise_avx2(void); /* only built for x86-64; call it only where the processor has AVX2 and FMA */
+const az_elementwise *az_elementwise_neon(void); /* only built for aarch64 */
 /* For f32 or f64, the fastest that this processor runs. */
 const az_elementwise *az_elementwise_for(az_dtype dtype);
 

@@ -12,6 +12,8 @@ const az_elementwise *az_elementwise_for(az_dtype dtype)
 #if defined(__x86_64__)
     const az_cpu *cpu = az_cpu_features();
     if (cpu->avx2 && cpu->fma) best = az_elementwise_avx2();
+#elif defined(__aarch64__)
+    if (az_cpu_features()->neon) best = az_elementwise_neon();
 #endif
     return best + (dtype == AZ_F64);
 }

@@ -19,5 +19,6 @@ typedef struct az_kernels {
 const az_kernels *az_kernels_best(void); /* the fastest that this processor runs */
 const az_kernels *az_kernels_portable(void);
 const az_kernels *az_kernels_avx2(void); /* only built for x86-64; call it only where the processor has AVX2 and FMA */
+const az_kernels *az_kernels_neon(void); /* only built for aarch64 */
 
 #endif

@@ -57,6 +57,8 @@ extern const az_weight_kernels az_weight_kernels_avx2;
 extern const az_panel_kernel az_panel_q8_0_avx2, az_panel_q4_0_avx2;
 az_rows_kernel az_rows_q4_0_avx2, az_rows_q4_1_avx2, az_rows_q5_0_avx2, az_rows_q5_1_avx2, az_rows_iq4_nl_avx2;
 az_rows_kernel az_rows_q2_k_avx2, az_rows_q3_k_avx2, az_rows_q4_k_avx2, az_rows_q5_k_avx2, az_rows_q6_k_avx2;
+#elif defined(__aarch64__)
+extern const az_weight_kernels az_weight_kernels_neon;
 #endif
 
 /* total and halves from scale and eights, for a number of blocks. */
