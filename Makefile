@@ -2,12 +2,13 @@
 #
 #   make demo     run the main job on the bundled model        make bench    compare with peers -> docs/benchmarks.md
 #   make check    build and pass the tests                     make claims   run every claim -> docs/claims.md
-#   make install  PREFIX=/usr/local                            make lint, fuzz, asan, tsan, clean
+#   make install  PREFIX=/usr/local                            make check-arm    build for aarch64, tests in an emulator
+#   make lint, fuzz, asan, tsan, clean
 
 PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 60
 
-.PHONY: all deps build demo check asan tsan bench claims lint fuzz install clean
+.PHONY: all deps build demo check check-arm asan tsan bench claims lint fuzz install clean
 
 all: build
 
@@ -26,6 +27,13 @@ check: deps
 	@cmake --preset release -DADZE_TESTS=ON -G Ninja >/dev/null
 	@cmake --build build
 	@ctest --test-dir build --output-on-failure
+
+check-arm:
+	@scripts/install-deps.sh build arm
+	@scripts/arm-sysroot.sh build-arm-sysroot
+	@cmake --preset arm -DADZE_TESTS=ON -G Ninja >/dev/null
+	@cmake --build build-arm
+	@ctest --test-dir build-arm --output-on-failure
 
 asan: deps
 	@cmake --preset asan -G Ninja >/dev/null

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what a part of adze needs from Debian, and nothing when it is there already.
-#   scripts/install-deps.sh [build] [test] [lint] [fuzz] [bench]
+#   scripts/install-deps.sh [--print] [build] [test] [lint] [fuzz] [bench] [arm]        --print: only names them
 set -eu
 
 packages_for() {
@@ -10,13 +10,20 @@ packages_for() {
     test) echo "libcriterion-dev" ;;
     lint) echo "clang-format clang-tidy cppcheck" ;;
     fuzz) echo "clang libclang-rt-dev libomp-dev" ;;
+    arm) echo "gcc-aarch64-linux-gnu qemu-user mmdebstrap" ;;
     bench) echo "python3-numpy python3-torch g++ git npm" ;;
     *)
-        echo "install-deps: unknown part '$1' (build, test, lint, fuzz, bench)" >&2
+        echo "install-deps: unknown part '$1' (build, test, lint, fuzz, bench, arm)" >&2
         exit 2
         ;;
     esac
 }
+
+if [ "${1:-}" = --print ]; then
+    shift
+    for part in "$@"; do echo $(packages_for "$part"); done
+    exit 0
+fi
 
 missing=
 for part in "${@:-build}"; do
