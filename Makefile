@@ -3,10 +3,11 @@
 #   make demo     run the main job on the bundled model        make bench    compare with peers -> docs/benchmarks.md
 #   make check    build and pass the tests                     make claims   run every claim -> docs/claims.md
 #   make install  PREFIX=/usr/local                            make check-arm    build for aarch64, tests in an emulator
-#   make lint, fuzz, asan, tsan, clean
+#   make lint, asan, tsan, clean
+#   make fuzz     every parser for 60 s; FUZZ=300 for longer, FUZZ=runs=1000000 for so many inputs each
 
 PREFIX ?= /usr/local
-FUZZ_SECONDS ?= 60
+FUZZ ?= 60
 
 .PHONY: all deps build demo check check-arm asan tsan bench claims lint fuzz install clean
 
@@ -57,7 +58,7 @@ lint:
 
 fuzz:
 	@scripts/install-deps.sh build fuzz
-	@scripts/fuzz.sh $(FUZZ_SECONDS)
+	@scripts/fuzz.sh $(FUZZ)
 
 install: build
 	@cmake --install build

@@ -1,13 +1,14 @@
 /* make_corpus.c - writes the seeds of the fuzz targets for binary formats: make_corpus tests/fuzz/corpus */
 #include "lm/files/load.h"
 #include "lm/tokenizer/tokenizer.h"
+#include "make_corpus.h"
 
 #include <string.h>
 
 static const az_lm_config tiny = {.vocabulary = 12, .width = 8, .blocks = 1, .heads = 2, .kv_heads = 1, .hidden = 8, .context = 16};
 
 /* SentencePiece-style: three control tokens, a few bytes, a few pieces. */
-static az_tokenizer *scores(az_ctx *az)
+az_tokenizer *corpus_scores(az_ctx *az)
 {
     static const char *const spelling[] = {"<unk>", "<s>", "</s>", "<0x0A>", "<0x41>", "\u2581", "a", "b", "ab", "\u2581ab", "<user>", "c"};
     static const int32_t type[] = {2, 3, 3, 6, 6, 1, 1, 1, 1, 1, 4, 1};
@@ -27,7 +28,7 @@ static az_tokenizer *scores(az_ctx *az)
 }
 
 /* Byte-level: letters and two merges. */
-static az_tokenizer *ranks(az_ctx *az)
+az_tokenizer *corpus_ranks(az_ctx *az)
 {
     static const char *const spelling[] = {"a", "b", "c", "\u0120", "ab", "\u0120ab", "<|end|>", "<user>", "1", "'", "s", "\u010a"};
     static const int32_t type[] = {1, 1, 1, 1, 1, 1, 3, 4, 1, 1, 1, 1};
@@ -46,7 +47,7 @@ static az_tokenizer *ranks(az_ctx *az)
                                                         .unknown = -1});
 }
 
-static void put(az_ctx *az, const char *path, const void *head, size_t head_bytes, const void *data, size_t bytes)
+void corpus_put(az_ctx *az, const char *path, const void *head, size_t head_bytes, const void *data, size_t bytes)
 {
     az_out *out = az_create(az, path);
     if (!out) return;
@@ -64,7 +65,7 @@ static void put_vocabulary(az_ctx *az, const char *folder, const char *name, con
     const az_map *map = az_map_file(az, path);
     unsigned char head[64] = {(unsigned char)strlen(text), 0};
     memcpy(head + 2, text, strlen(text));
-    if (map) put(az, path, head, 2 + strlen(text), map->data, map->size);
+    if (map) corpus_put(az, path, head, 2 + strlen(text), map->data, map->size);
 }
 
 static void put_llama2c(az_ctx *az, const char *folder)
@@ -76,7 +77,8 @@ static void put_llama2c(az_ctx *az, const char *folder)
         unsigned char head[3 + 28] = {0};
         memcpy(head + 3, field[k], 28);
         const int kv = 2 * field[k][4], values = 5 * 4 + (4 + 16 + 2 * 4 * kv + 16 + 4 + 3 * 16) + 4 + 4 * 2 + (k ? 5 * 4 : 0);
-        put(az, az_format_text(az, "%s/fuzz_llama2c/%s", folder, k ? "untied" : "tied"), head, sizeof head, value, (size_t)values * 4);
+        corpus_put(az, az_format_text(az, "%s/fuzz_llama2c/%s", folder, k ? "untied" : "tied"), head, sizeof head, value,
+                   (size_t)values * 4);
     }
     unsigned char vocabulary[4096] = {0};
     size_t n = 4;
@@ -89,7 +91,7 @@ static void put_llama2c(az_ctx *az, const char *folder)
         memcpy(vocabulary + n + 8, token, (size_t)length);
         n += 8 + (size_t)length;
     }
-    put(az, az_format_text(az, "%s/fuzz_llama2c/tokenizer", folder), "\1\6\1", 3, vocabulary, n);
+    corpus_put(az, az_format_text(az, "%s/fuzz_llama2c/tokenizer", folder), "\1\6\1", 3, vocabulary, n);
 }
 
 static void put_safetensors(az_ctx *az, const char *folder)
@@ -114,15 +116,17 @@ int main(int count, char **arguments)
     az_lm_config untied = tiny;
     az_lm_config tied = tiny;
     tied.tied = true;
-    const az_lm *with_scores = az_lm_new(az, "llama", &tied, scores(az), 1), *with_ranks = az_lm_new(az, "llama", &untied, ranks(az), 2);
+    const az_lm *with_scores = az_lm_new(az, "llama", &tied, corpus_scores(az), 1),
+                *with_ranks = az_lm_new(az, "llama", &untied, corpus_ranks(az), 2);
     az_lm_save(az, with_scores, az_format_text(az, "%s/fuzz_gguf/scores", folder), NULL);
     az_lm_save(az, with_ranks, az_format_text(az, "%s/fuzz_gguf/ranks", folder), az_format_by_name("f16"));
-    put_vocabulary(az, folder, "scores", scores(az), "ab <user>a\nA b");
-    put_vocabulary(az, folder, "ranks", ranks(az), "ab ab's<|end|> 1\n");
+    put_vocabulary(az, folder, "scores", corpus_scores(az), "ab <user>a\nA b");
+    put_vocabulary(az, folder, "ranks", corpus_ranks(az), "ab ab's<|end|> 1\n");
     put_llama2c(az, folder);
     put_safetensors(az, folder);
     const char text[] = "\xffhow much wood would a woodchuck chuck, if a woodchuck could chuck wood? 12345  \n\n\xc3\xa9t\xc3\xa9";
-    put(az, az_format_text(az, "%s/fuzz_train/wood", folder), text, sizeof text - 1, "", 0);
+    corpus_put(az, az_format_text(az, "%s/fuzz_train/wood", folder), text, sizeof text - 1, "", 0);
+    make_folders(az, folder);
     if (!az_ok(az)) fprintf(stderr, "make_corpus: %s\n", az_error(az));
     const bool good = az_ok(az);
     az_close(az);
