@@ -109,6 +109,9 @@ az_tensor *az_mask_lowest(az_ctx *az, const az_tensor *scores, az_mask_how how);
 az_tensor *az_mask_of(az_ctx *az, const az_weight *w);
 /* The weight as a dense f32 matrix with zeros where the mask drops. */
 az_weight *az_mask_apply(az_ctx *az, const az_weight *w, const az_tensor *mask);
+/* The n:m with the least m among 2, 4, 8 and 16 that the mask holds to, n/m being the share of weights that it keeps up to 0.02;
+ * {0, 0} = none. */
+az_pattern az_mask_pattern(const az_tensor *mask);
 /* True when no group of m keeps more than n; otherwise fails with the first row and group that do. */
 bool az_mask_check(az_ctx *az, const az_tensor *mask, az_pattern pattern);
 

@@ -39,6 +39,8 @@ typedef struct az_layer_walk {
 bool az_compress_layers(az_ctx *az, az_compress_job *job, const az_layer_walk *walk);
 /* The weight that a layer of job->lm had before the first step of the chain. */
 const az_weight *az_compress_original(az_ctx *az, const az_compress_job *job, const az_lm_linear *linear);
+/* |(W - W') X|^2 / |W X|^2 for inputs with the Gram matrix X X^T; NaN when gram is NULL. */
+double az_compress_error(az_ctx *az, const az_weight *before, const az_weight *after, const az_tensor *gram);
 /* One such row, for a weight outside the blocks. */
 void az_compress_row(az_ctx *az, az_report *report, const char *layer, const az_weight *weight, double error, double seconds);
 
@@ -47,8 +49,26 @@ bool az_prune_check(az_ctx *az, az_lm *lm, double sparsity, az_pattern pattern);
 /* A pruned matrix (f32) in the format of the weight it comes from where that is dense; otherwise as f32. */
 az_weight *az_prune_result(az_ctx *az, const az_weight *from, az_weight *pruned);
 
-/* Wanda's scores |w_rj| sqrt(square[j]): [rows, cols]. */
+/* Layers by name: a regular expression (PCRE) that matches anywhere in it. */
+typedef struct az_layer_filter az_layer_filter;
+az_layer_filter *az_layer_filter_new(az_ctx *az, const char *expression); /* lives in the current scope */
+bool az_layer_matches(const az_layer_filter *filter, const char *layer);
+
+/* ---- scores: what dropping a weight costs ---- */
+
+/* Wanda: |w_rj| sqrt(square[j]): [rows, cols]. */
 az_tensor *az_wanda_scores(az_ctx *az, const az_tensor *w, const double *square);
+/* SparseGPT: w_rj^2 / U_jj^2, with U from az_inverse_factor. */
+az_tensor *az_sparsegpt_scores(az_ctx *az, const az_tensor *w, const az_tensor *u);
+/* Upper triangular U (f32) with U^T U = H^-1, H = gram + damp * mean(diagonal) on the diagonal; inputs that never fire count as 1. */
+az_tensor *az_inverse_factor(az_ctx *az, const az_tensor *gram, double damp);
+/* U of the inputs seen last: q, k and v read the same ones, and so do gate and up. Starts as zeros; the arena is its user's to free. */
+typedef struct az_factor_memo {
+    int block;
+    const az_tensor *gram, *u;
+    az_arena *arena;
+} az_factor_memo;
+const az_tensor *az_factor_of(az_ctx *az, az_factor_memo *memo, const az_lm_linear *linear, const az_tensor *gram, double damp);
 
 typedef struct az_sparsegpt_settings {
     double sparsity, damp; /* share to drop; added to the diagonal of H, in units of its mean */

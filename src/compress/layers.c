@@ -13,9 +13,9 @@ static double energy(az_ctx *az, const az_tensor *m, const az_tensor *gram)
     return value > 0 ? value : 0;
 }
 
-/* |(W - W') X|^2 / |W X|^2 */
-static double output_error(az_ctx *az, const az_weight *before, const az_weight *after, const az_tensor *gram)
+double az_compress_error(az_ctx *az, const az_weight *before, const az_weight *after, const az_tensor *gram)
 {
+    if (!before || !after || !gram) return NAN;
     az_scope_push(az);
     const az_tensor *w = az_weight_decode(az, before);
     const double changed = energy(az, az_sub(az, w, az_weight_decode(az, after)), gram), whole = energy(az, w, gram);
@@ -55,7 +55,7 @@ static bool change_layer(az_ctx *az, az_lm_linear *linear, const az_lm_statistic
     if (v->walk->zeros == AZ_KEEP_ZEROS) changed = az_compress_keep_zeros(az, linear->weight, changed);
     if (changed) {
         const double seconds = az_seconds() - start;
-        const double error = measures_error(v) ? output_error(az, linear->weight, changed, statistics->gram) : NAN;
+        const double error = measures_error(v) ? az_compress_error(az, linear->weight, changed, statistics->gram) : NAN;
         az_compress_row(az, v->job->report, linear->name, changed, error, seconds);
         az_arena_enter(az, lm->arena);
         az_weight *kept = az_weight_share(az, changed);

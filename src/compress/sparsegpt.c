@@ -12,8 +12,6 @@
  * (arXiv 2301.00774), algorithm 1. */
 #include "compress/compress_internal.h"
 
-#include "adze/linalg.h"
-
 #include <cblas.h>
 #include <string.h>
 
@@ -39,48 +37,6 @@ static const az_option sparsegpt_table[] = {
     {"seed", AZ_INT, offsetof(sparsegpt_options, calibration.seed), "0", 0, 0, NULL, "of the choice of calibration sequences"},
     {0},
 };
-
-/* The Hessian: a damped copy of the Gram matrix. Inputs that never fire get a 1 on the diagonal, which keeps it regular. */
-static az_tensor *damped_hessian(az_ctx *az, const az_tensor *gram, double damp)
-{
-    az_tensor *h = az_copy(az, gram);
-    if (!h) return NULL;
-    const int64_t n = h->shape[0];
-    double *value = az_f64_mut(h), mean = 0;
-    for (int64_t j = 0; j < n; j++) {
-        if (value[j * n + j] == 0) value[j * n + j] = 1;
-        mean += value[j * n + j] / (double)n;
-    }
-    for (int64_t j = 0; j < n; j++) value[j * n + j] += damp * mean;
-    return h;
-}
-
-/* The matrix with rows and columns in the opposite order. */
-static az_tensor *reversed(az_ctx *az, const az_tensor *a)
-{
-    if (!a) return NULL;
-    const int64_t n = a->shape[0];
-    az_tensor *b = az_new2(az, AZ_F64, n, n);
-    const double *from = az_f64(a);
-    double *to = az_f64_mut(b);
-    for (int64_t i = 0; b && i < n * n; i++) to[i] = from[n * n - 1 - i];
-    return b;
-}
-
-/* U with U^T U = H^-1, as f32. In reversed order H's Cholesky factor is an upper R with R R^T = H, and U = R^-1: H is never inverted. */
-static az_tensor *inverse_factor(az_ctx *az, const az_tensor *gram, double damp)
-{
-    az_scope_push(az);
-    const az_tensor *l = az_cholesky(az, reversed(az, damped_hessian(az, gram, damp)));
-    az_tensor *u = NULL;
-    if (l) {
-        const az_tensor *identity = az_identity(az, AZ_F64, l->shape[0]);
-        u = az_cast(az, az_solve_triangular(az, reversed(az, l), identity, (az_triangle){.upper = true}), AZ_F32);
-    } else {
-        az_fail_context(az, "the inputs' Hessian needs a larger damp");
-    }
-    return az_keep(az, u);
-}
 
 /* A block of columns first .. first + count - 1 while it is being pruned. */
 typedef struct block {
@@ -213,39 +169,18 @@ static az_tensor *prune_columns(az_ctx *az, const az_tensor *w, const az_tensor 
 az_tensor *az_sparsegpt_prune(az_ctx *az, const az_tensor *w, const az_tensor *gram, const az_sparsegpt_settings *settings)
 {
     if (!w || !gram) return NULL;
-    return prune_columns(az, w, gram, inverse_factor(az, gram, settings->damp), settings);
+    return prune_columns(az, w, gram, az_inverse_factor(az, gram, settings->damp), settings);
 }
 
-/* U of the inputs seen last: q, k and v read the same ones, and so do gate and up. */
-typedef struct factor {
-    int block;
-    const az_tensor *gram, *u;
-    az_arena *arena;
-} factor;
-
-typedef struct run {
+typedef struct sparsegpt_run {
     const sparsegpt_options *options;
-    factor *last;
+    az_factor_memo *memo;
 } sparsegpt_run;
-
-static const az_tensor *factor_of(az_ctx *az, const sparsegpt_run *run, const az_lm_linear *linear, const az_tensor *gram)
-{
-    factor *last = run->last;
-    if (last->u && last->block == linear->block && last->gram == gram) return last->u;
-    az_arena_free(az, last->arena);
-    *last = (factor){.block = linear->block, .gram = gram, .arena = az_arena_new(az)};
-    const az_tensor *u = inverse_factor(az, gram, run->options->prune.damp);
-    if (!u || !last->arena) return NULL;
-    az_arena_enter(az, last->arena);
-    last->u = az_share(az, u);
-    az_arena_leave(az);
-    return last->u;
-}
 
 static az_weight *prune_layer(az_ctx *az, const az_lm_linear *linear, const az_lm_statistics *statistics, const void *user)
 {
     const sparsegpt_run *run = user;
-    const az_tensor *u = factor_of(az, run, linear, statistics->gram);
+    const az_tensor *u = az_factor_of(az, run->memo, linear, statistics->gram, run->options->prune.damp);
     az_tensor *pruned = prune_columns(az, az_weight_decode(az, linear->weight), statistics->gram, u, &run->options->prune);
     return pruned ? az_prune_result(az, linear->weight, az_weight_dense(az, pruned)) : NULL;
 }
@@ -260,8 +195,8 @@ static bool sparsegpt_compress(az_ctx *az, const void *options, az_compress_job 
 {
     const sparsegpt_options *o = options;
     if (!sparsegpt_check(az, o, job->lm)) return false;
-    factor last = {0};
-    const sparsegpt_run run = {.options = o, .last = &last};
+    az_factor_memo memo = {0};
+    const sparsegpt_run run = {.options = o, .memo = &memo};
     const az_layer_walk walk = {.task = "pruning",
                                 .step = prune_layer,
                                 .options = &run,
@@ -270,7 +205,7 @@ static bool sparsegpt_compress(az_ctx *az, const void *options, az_compress_job 
                                 .error = o->error,
                                 .calibration = o->calibration};
     const bool done = az_compress_layers(az, job, &walk);
-    az_arena_free(az, last.arena);
+    az_arena_free(az, memo.arena);
     return done;
 }
 

@@ -10,8 +10,6 @@
  * (arXiv 2306.11695), section 3. */
 #include "compress/compress_internal.h"
 
-#include <math.h>
-
 typedef struct wanda_options {
     double sparsity;
     az_pattern pattern;
@@ -31,14 +29,6 @@ static const az_option wanda_table[] = {
     {"seed", AZ_INT, offsetof(wanda_options, calibration.seed), "0", 0, 0, NULL, "of the choice of calibration sequences"},
     {0},
 };
-
-az_tensor *az_wanda_scores(az_ctx *az, const az_tensor *w, const double *square)
-{
-    if (!w) return NULL;
-    az_tensor *norm = az_new1(az, AZ_F32, w->shape[1]);
-    for (int64_t j = 0; norm && j < w->shape[1]; j++) az_f32_mut(norm)[j] = (float)sqrt(square[j]);
-    return az_mul(az, az_abs(az, w), norm);
-}
 
 static az_weight *prune_layer(az_ctx *az, const az_lm_linear *linear, const az_lm_statistics *statistics, const void *user)
 {

@@ -139,6 +139,37 @@ az_weight *az_mask_apply(az_ctx *az, const az_weight *w, const az_tensor *mask)
     return az_weight_dense(az, dense);
 }
 
+/* The most weights that a group of m keeps. */
+static int most_kept(const az_tensor *mask, int m)
+{
+    const unsigned char *keep = mask->data;
+    int most = 0;
+    for (int64_t i = 0; i < az_count(mask); i += m) {
+        int kept = 0;
+        for (int j = 0; j < m; j++) kept += keep[i + j] != 0;
+        if (kept > most) most = kept;
+    }
+    return most;
+}
+
+static const double SLACK = 0.02; /* share of the weights that may be zero without having been dropped */
+
+az_pattern az_mask_pattern(const az_tensor *mask)
+{
+    const az_pattern none = {0, 0};
+    if (!mask || mask->dtype != AZ_U8 || mask->rank != 2 || !az_is_contiguous(mask) || az_count(mask) == 0) return none;
+    const unsigned char *keep = mask->data;
+    int64_t kept = 0;
+    for (int64_t i = 0; i < az_count(mask); i++) kept += keep[i] != 0;
+    const double share = (double)kept / (double)az_count(mask);
+    for (int m = 2; m <= 16; m *= 2) {
+        const int n = (int)ceil(share * m - 1e-9);
+        const bool fits = mask->shape[1] % m == 0 && n > 0 && n < m && n - share * m < SLACK * m;
+        if (fits && most_kept(mask, m) <= n) return (az_pattern){n, m};
+    }
+    return none;
+}
+
 bool az_mask_check(az_ctx *az, const az_tensor *mask, az_pattern pattern)
 {
     if (!mask || !az_ok(az)) return false;

@@ -162,3 +162,18 @@ Test(mask, a_masked_weight_has_zeros_where_the_mask_has)
     cr_assert_not_null(strstr(az_error(az), "[4, 64]"), "%s", az_error(az));
     az_close(az);
 }
+
+Test(mask, a_pattern_is_found_in_a_mask_that_holds_to_it)
+{
+    az_ctx *az = az_open(NULL);
+    const az_tensor *score = az_rand(az, AZ_F32, 2, (int64_t[]){40, 48}, 0, 1, 3, 0);
+    const az_pattern patterns[] = {{1, 2}, {2, 4}, {1, 4}, {3, 4}, {4, 8}, {8, 16}};
+    for (int i = 0; i < 6; i++) {
+        const az_pattern found = az_mask_pattern(az_mask_lowest(az, score, (az_mask_how){.pattern = patterns[i]}));
+        cr_assert(found.n == patterns[i].n && found.m == patterns[i].m, "%d:%d", found.n, found.m);
+    }
+    const az_mask_how plain = {.share = 0.5, .scope = AZ_PER_ROW}, none = {.share = 0, .scope = AZ_PER_ROW};
+    cr_assert_eq(az_mask_pattern(az_mask_lowest(az, score, plain)).m, 0);
+    cr_assert_eq(az_mask_pattern(az_mask_lowest(az, score, none)).m, 0);
+    az_close(az);
+}
