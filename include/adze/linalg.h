@@ -13,7 +13,7 @@ extern "C" {
 #endif
 
 /* Thin SVD A = U diag(s) V^T of A [m, n], k = min(m, n): U [m, k], s [k] descending, Vt [k, n]. Any result pointer
- * may be NULL. */
+ * may be NULL; without U and Vt it takes a fraction of the time. */
 bool az_svd(az_ctx *az, const az_tensor *a, az_tensor **u, az_tensor **s, az_tensor **vt);
 /* Leading `rank` <= min(m, n) triples by a Gaussian range finder with `power` iterations and 10 extra columns (Halko,
  * Martinsson, Tropp 2011). */

@@ -156,6 +156,9 @@ typedef struct az_lm_parameter {
     az_tensor **slot;
 } az_lm_parameter;
 int az_lm_parameters(az_ctx *az, az_lm *lm, az_lm_parameter **parameters);
+/* Makes trainable only the parameters whose names match one of the globs, separated by commas ("*.u,*.v,*norm*"; "" = all), and lists
+ * them. Everything else stays as it is, in any format. Fails when nothing matches. */
+int az_lm_choose_parameters(az_ctx *az, az_lm *lm, az_dtype dtype, const char *globs, az_lm_parameter **parameters);
 int64_t az_lm_parameter_count(const az_lm *lm);
 size_t az_lm_bytes(const az_lm *lm);
 
@@ -259,7 +262,8 @@ typedef struct az_lm_objective {
     double scale;
     az_lm_run run;
 } az_lm_objective;
-bool az_lm_gradient(az_ctx *az, const az_lm_objective *objective, const az_lm_parameter *parameter, int n, az_tensor **gradient, double *loss);
+bool az_lm_gradient(az_ctx *az, const az_lm_objective *objective, const az_lm_parameter *parameter, int n, az_tensor **gradient,
+                    double *loss);
 
 /* ---- calibration ------------------------------------------------------------------------------------------------------------- */
 
@@ -308,9 +312,11 @@ typedef struct az_lm_train_settings {
     bool checkpoint; /* activation checkpointing */
     int64_t save_every, seed;
     const char *resume; /* folder of the training state; NULL or "" = none */
+    const char *only;   /* globs of the parameters to train (az_lm_choose_parameters); NULL or "" = all */
 } az_lm_train_settings;
 extern const az_option az_lm_train_options[];
-/* Trains the model on the documents joined by EOS, in windows drawn by (seed, step); its weights become its own (az_lm_make_trainable).
+/* Trains the model on the documents joined by EOS, in windows drawn by (seed, step); its weights become its own (az_lm_make_trainable), or
+ * those that `only` chooses, and the others are neither changed nor given a gradient or moments.
  * Inside a window documents do not see each other. With `resume`, the state is written there every save_every steps (atomically) and a
  * run that finds one goes on from it, bit for bit as if it had not stopped; a state of other settings or another text is refused. An
  * interrupted run fails with AZ_INTERRUPTED; the model then holds the last whole step. report receives the section "training" and the

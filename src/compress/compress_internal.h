@@ -78,4 +78,22 @@ typedef struct az_sparsegpt_settings {
 /* W [rows, cols] (f32, its zeros are dropped already) pruned for inputs with the Gram matrix sum x x^T [cols, cols] (f64). */
 az_tensor *az_sparsegpt_prune(az_ctx *az, const az_tensor *w, const az_tensor *gram, const az_sparsegpt_settings *settings);
 
+/* ---- welore ---- */
+
+/* What a singular value sigma_i of a descending spectrum counts for, beside those of other matrices: (sigma_i - sigma_r) / (sigma_1 -
+ * sigma_r), 1 everywhere when they are all alike; sigma_i / sigma_1; or sigma_i itself. */
+typedef enum az_spectrum_scale { AZ_SCALE_MINMAX, AZ_SCALE_MAX, AZ_SCALE_NONE } az_spectrum_scale;
+void az_scale_spectrum(double *sigma, int64_t r, az_spectrum_scale scale);
+typedef struct az_spectrum {
+    int64_t r;
+    const double *value; /* [r] scaled, descending */
+} az_spectrum;
+/* How many values stay at a threshold: those not below it, the first one always. */
+int64_t az_spectrum_rank(const az_spectrum *spectrum, double threshold);
+/* The threshold below which lies the share `reduction` of all values of n spectra: just above the (reduction * total)-th smallest of them.
+ * Values that are equal to that one go with it. */
+double az_spectrum_threshold(az_ctx *az, const az_spectrum *spectra, int n, double reduction);
+/* W as U_k sqrt(S_k) times sqrt(S_k) V_k^T, both f32. randomized: by the range finder of az_svd_randomized. */
+bool az_truncate(az_ctx *az, const az_tensor *w, int64_t rank, bool randomized, az_tensor **u, az_tensor **v);
+
 #endif

@@ -12,6 +12,14 @@ static lapack_int divide_and_conquer(az_tensor *a, az_tensor *u, az_tensor *s, a
     return LAPACKE_dgesdd(LAPACK_COL_MAJOR, 'S', n, m, a->data, n, s->data, vt->data, n, u->data, k);
 }
 
+/* Singular values alone: the vectors' buffers stay as they are. */
+static lapack_int values_only(az_tensor *a, az_tensor *s)
+{
+    const lapack_int m = (lapack_int)a->shape[0], n = (lapack_int)a->shape[1];
+    if (a->dtype == AZ_F32) return LAPACKE_sgesdd(LAPACK_COL_MAJOR, 'N', n, m, a->data, n, s->data, NULL, 1, NULL, 1);
+    return LAPACKE_dgesdd(LAPACK_COL_MAJOR, 'N', n, m, a->data, n, s->data, NULL, 1, NULL, 1);
+}
+
 /* The QR iteration: slower, and it converges where divide and conquer does not. */
 static lapack_int qr_iteration(az_ctx *az, az_tensor *a, az_tensor *u, az_tensor *s, az_tensor *vt)
 {
@@ -23,12 +31,12 @@ static lapack_int qr_iteration(az_ctx *az, az_tensor *a, az_tensor *u, az_tensor
     return LAPACKE_dgesvd(LAPACK_COL_MAJOR, 'S', 'S', n, m, a->data, n, s->data, vt->data, n, u->data, k, superdiagonal);
 }
 
-static bool svd_into(az_ctx *az, const az_tensor *a, az_tensor *u, az_tensor *s, az_tensor *vt)
+static bool svd_into(az_ctx *az, const az_tensor *a, bool vectors, az_tensor *u, az_tensor *s, az_tensor *vt)
 {
     az_tensor *work = az_linalg_matrix(az, "svd", a);
     if (!work || !u || !s || !vt) return false;
     if (az_count(s) == 0) return true;
-    lapack_int info = divide_and_conquer(work, u, s, vt);
+    lapack_int info = vectors ? divide_and_conquer(work, u, s, vt) : values_only(work, s);
     if (info > 0) {
         az_copy_into(az, work, a);
         info = qr_iteration(az, work, u, s, vt);
@@ -63,7 +71,7 @@ bool az_svd(az_ctx *az, const az_tensor *a, az_tensor **u, az_tensor **s, az_ten
         result[1] = az_new1(az, a->dtype, k);
         result[2] = az_new2(az, a->dtype, k, n);
     }
-    const bool done = svd_into(az, a, result[0], result[1], result[2]);
+    const bool done = svd_into(az, a, u || vt, result[0], result[1], result[2]);
     return deliver(az, result, (az_tensor * *[]){u, s, vt}, 3) && done;
 }
 

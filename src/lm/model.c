@@ -1,6 +1,7 @@
 /* model.c - making a model out of its parts: putting it together, copying, freeing, training it, and counting what it has. */
 #include "lm/slots.h"
 
+#include <fnmatch.h>
 #include <math.h>
 #include <string.h>
 
@@ -256,6 +257,51 @@ int az_lm_parameters(az_ctx *az, az_lm *lm, az_lm_parameter **parameters)
         }
         count += found;
     }
+    *parameters = az_ok(az) ? list : NULL;
+    return az_ok(az) ? count : 0;
+}
+
+/* The globs are separated by commas. */
+static bool matches(az_ctx *az, const char *globs, const char *name)
+{
+    char *rest = az_strdup(az, globs);
+    for (const char *glob; rest && (glob = strsep(&rest, ","));)
+        if (fnmatch(glob, name, 0) == 0) return true;
+    return false;
+}
+
+/* The matching parameters of one slot, which becomes trainable if there are any. */
+static int choose_in_slot(az_ctx *az, az_lm *lm, const az_lm_slot *slot, az_dtype dtype, const char *globs, az_lm_parameter *out)
+{
+    const az_weight *w = slot->weight ? *slot->weight : NULL;
+    const int parts = az_weight_rank(w) > 0 ? 2 : 1;
+    bool any = parts == 1 && matches(az, globs, slot->name);
+    for (int i = 0; i < parts && parts > 1; i++)
+        any = any || matches(az, globs, az_format_text(az, "%s.%s", slot->name, w->format->part_name[i]));
+    if (!any || !make_slot_trainable(az, lm, slot, dtype)) return 0;
+    const int n = slot_parameters(az, slot, out);
+    int chosen = 0;
+    for (int i = 0; i < n; i++)
+        if (matches(az, globs, out[i].name)) out[chosen++] = out[i];
+    return chosen;
+}
+
+int az_lm_choose_parameters(az_ctx *az, az_lm *lm, az_dtype dtype, const char *globs, az_lm_parameter **parameters)
+{
+    *parameters = NULL;
+    if (!lm) return 0;
+    if (!globs || !*globs) return az_lm_make_trainable(az, lm, dtype) ? az_lm_parameters(az, lm, parameters) : 0;
+    az_lm_slot *slots;
+    const int n = az_lm_slots(az, lm, &slots);
+    az_lm_parameter *list = az_alloc_array(az, (size_t)n, AZ_WEIGHT_PARTS * sizeof *list);
+    int count = 0;
+    const bool tied = lm->config.tied;
+    for (int i = 0; list && i < n; i++)
+        if (az_lm_slot_is_filled(&slots[i]) && !(tied && slots[i].part == AZ_PART_HEAD && slots[i].weight))
+            count += choose_in_slot(az, lm, &slots[i], dtype, globs, list + count);
+    if (tied) lm->head.weight = lm->embedding;
+    if (count == 0 && az_ok(az))
+        az_fail(az, AZ_BAD_INPUT, "no parameter's name matches '%s'; names look like '%s'", globs, n > 1 ? slots[1].name : "");
     *parameters = az_ok(az) ? list : NULL;
     return az_ok(az) ? count : 0;
 }

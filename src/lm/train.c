@@ -5,7 +5,6 @@
  * their own: a document is read as it will be when it stands alone, and no attention is spent on its neighbours. */
 #include "lm/train.h"
 
-
 #include <math.h>
 #include <string.h>
 #include <zlib.h>
@@ -31,6 +30,8 @@ const az_option az_lm_train_options[] = {
     {"seed", AZ_INT, offsetof(az_lm_train_settings, seed), "0", 0, 0, NULL, "key of the choice of windows"},
     {"resume", AZ_TEXT, offsetof(az_lm_train_settings, resume), "", 0, 0, NULL,
      "folder of the run's state: written, and taken up when it is there"},
+    {"only", AZ_TEXT, offsetof(az_lm_train_settings, only), "", 0, 0, NULL,
+     "train the parameters whose names match one of these globs, such as '*.weight.u,*.weight.v'; without it all"},
     {.name = NULL},
 };
 
@@ -215,8 +216,8 @@ static bool training_begin(az_ctx *az, az_training *t, const az_documents *docum
     const az_lm_train_settings *s = &t->settings;
     const bool f64 = az_weight_is_dense(t->lm->embedding) && t->lm->embedding->part[0]->dtype == AZ_F64;
     t->stream = az_lm_stream_of(az, t->lm, documents);
-    if (!t->stream || !fit_length(az, t) || !az_lm_make_trainable(az, t->lm, f64 ? AZ_F64 : AZ_F32)) return false;
-    t->n = az_lm_parameters(az, t->lm, &t->parameter);
+    if (!t->stream || !fit_length(az, t)) return false;
+    t->n = az_lm_choose_parameters(az, t->lm, f64 ? AZ_F64 : AZ_F32, s->only, &t->parameter);
     t->tensor = az_alloc_array(az, (size_t)t->n, sizeof *t->tensor);
     t->loss = az_alloc_array(az, (size_t)s->steps, sizeof *t->loss);
     t->identity = identity_of(az, t);
@@ -233,6 +234,8 @@ static void report_training(az_ctx *az, const az_training *t, double seconds, in
     const az_lm_train_settings *s = &t->settings;
     double *x = az_alloc_array(az, (size_t)t->step, sizeof *x), recent = 0;
     if (!x) return;
+    int64_t trained = 0;
+    for (int i = 0; i < t->n; i++) trained += az_count(t->tensor[i]);
     const int64_t tail = (t->step + 9) / 10, step_tokens = s->accumulate * s->batch * s->length;
     for (int64_t i = 0; i < t->step; i++) x[i] = (double)i + 1;
     for (int64_t i = t->step - tail; i < t->step; i++) recent += t->loss[i] / (double)tail;
@@ -240,6 +243,7 @@ static void report_training(az_ctx *az, const az_training *t, double seconds, in
     az_report_count(report, "steps", t->step);
     az_report_count(report, "tokens", t->step * step_tokens);
     az_report_count(report, "parameters", az_lm_parameter_count(t->lm));
+    az_report_count(report, "trained", trained);
     az_report_number(report, "loss", recent, "nat");
     az_report_number(report, "seconds", seconds, "s");
     az_report_number(report, "tokens_per_second", (double)((t->step - first) * step_tokens) / fmax(seconds, 1e-9), "1/s");
