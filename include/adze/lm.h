@@ -147,6 +147,8 @@ bool az_lm_make_trainable(az_ctx *az, az_lm *lm, az_dtype dtype);
 
 const char *az_lm_architecture(const az_lm *lm); /* "llama" */
 bool az_lm_is_architecture(const char *name);
+/* The names of all architectures, at most `most`; how many were given. */
+int az_lm_architectures(const char **names, int most);
 /* The linear layers inside the blocks, in the order of the forward pass; the head and the routers of experts are not among them. */
 int az_lm_linears(az_ctx *az, az_lm *lm, az_lm_linear ***linears);
 /* Every tensor of a model of dense matrices and dense factors with its name ("blocks.0.attn.q.weight", a factor of it "...weight.u") and

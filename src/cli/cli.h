@@ -37,7 +37,8 @@ typedef struct cli_job {
     const char *const *word; /* what stands on the line besides options */
     int words;
     az_report *report;
-    bool plotted; /* --plot is served already */
+    bool plotted;     /* --plot is served already */
+    bool streams_out; /* the result itself goes to the standard output, so the report goes to the standard error */
 } cli_job;
 
 struct cli_verb {
@@ -89,6 +90,10 @@ const char *cli_model_path(az_ctx *az, const char *name);
 az_lm *cli_load(cli_job *job, const char *name);
 /* Fails early when a result could not be written there. */
 bool cli_check_output(az_ctx *az, const char *path);
+/* Whether the path is the standard output, "-". */
+bool cli_is_stdout(const char *path);
+/* Where the report of the job goes. */
+FILE *cli_report_stream(const cli_job *job);
 /* A format by name; fails and proposes the nearest. NULL without failing for "" (keep as it is). */
 const az_format *cli_format(az_ctx *az, const char *name);
 
@@ -107,7 +112,7 @@ bool cli_score_difference(az_ctx *az, const az_documents *documents, const az_lm
 /* difference, se, low, high */
 void cli_report_difference(az_report *report, const cli_difference *difference);
 
-/* ---- help.c, manual.c ---- */
+/* ---- help.c, help_json.c, manual.c ---- */
 
 void cli_print_usage(FILE *out);
 void cli_print_verb(const cli_verb *verb, FILE *out);
@@ -115,6 +120,12 @@ void cli_print_verb(const cli_verb *verb, FILE *out);
 void cli_option_text(const az_option *option, char *out, size_t size);
 /* Whether more is to be said than its help: a range, choices, a default. */
 bool cli_has_limits(const az_option *option);
+/* Whether every verb has an option of that name; such a one is told of once, behind those of the verb. */
+bool cli_is_common(const az_option *option);
+/* One object with name, summary, usage, details, options and inside (those written inside a word); of a method with name, family, summary,
+ * paper, needs_data and options. An option has name, type, default, range, choices and help. */
+void cli_verb_json(az_ctx *az, const cli_verb *verb, FILE *out);
+void cli_method_json(az_ctx *az, const az_method *method, FILE *out);
 void cli_print_manual(FILE *out);
 void cli_print_completion(FILE *out);
 void cli_print_version(FILE *out);

@@ -100,7 +100,9 @@ static bool read_texts(chain *c)
 
 static const az_lm_score *measure(const chain *c)
 {
-    return c->eval ? az_lm_score_documents(c->job->az, c->lm, c->eval, &c->options->score) : NULL;
+    const az_lm_score *score = c->eval ? az_lm_score_documents(c->job->az, c->lm, c->eval, &c->options->score) : NULL;
+    if (c->eval && !score) az_fail_context(c->job->az, "measuring the perplexity of '%s'", c->lm->name);
+    return score;
 }
 
 /* Share of zeros in the linear layers inside the blocks. */
@@ -173,6 +175,7 @@ static void report_result(const chain *c)
 static bool check_options(cli_job *job, const compress_settings *options)
 {
     if (options->dry_run) return true;
+    job->streams_out = cli_is_stdout(options->output);
     if (*options->output) return cli_check_output(job->az, options->output);
     az_fail(job->az, AZ_BAD_INPUT, "compress: where does the result go? -o OUT.gguf, or --dry-run to measure only");
     return false;
@@ -194,9 +197,9 @@ static int compress(cli_job *job, const void *settings)
     if (!options->dry_run && !az_lm_save(job->az, c.lm, options->output, NULL)) return CLI_BAD;
     report_result(&c);
     if (job->common->json)
-        az_report_json(c.layers, stdout);
+        az_report_json(c.layers, cli_report_stream(job));
     else if (options->layers)
-        az_report_print(c.layers, stdout);
+        az_report_print(c.layers, cli_report_stream(job));
     return CLI_OK;
 }
 

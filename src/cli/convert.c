@@ -1,7 +1,9 @@
 /* convert.c - adze convert: a model in another format. */
 #include "cli/cli.h"
 
+#include <math.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 typedef struct convert_settings {
@@ -21,7 +23,43 @@ static bool is_folder_name(const char *path)
 {
     const size_t length = strlen(path);
     if (length >= 5 && strcmp(path + length - 5, ".gguf") == 0) return false;
-    return az_is_folder(path) || (strcmp(path, "-") != 0 && access(path, F_OK) != 0);
+    return az_is_folder(path) || (!cli_is_stdout(path) && access(path, F_OK) != 0);
+}
+
+/* Folders are not called like files of other programs. */
+static bool check_folder_name(az_ctx *az, const char *path)
+{
+    static const char *const endings[] = {".safetensors", ".bin", ".pt", ".pth", ".json", ".ggml", ".model", ".txt"};
+    const size_t length = strlen(path);
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+        const size_t tail = strlen(endings[i]);
+        if (length > tail && strcmp(path + length - tail, endings[i]) == 0 && !az_is_folder(path))
+            return az_fail(az, AZ_BAD_INPUT, "convert: '%s' would become a folder; name the output NAME.gguf, or a folder without '%s'",
+                           path, endings[i]);
+    }
+    return true;
+}
+
+/* Pipes and devices cannot be read again, so nothing is said of what came out. */
+static bool is_kept(const char *path)
+{
+    struct stat info;
+    return !cli_is_stdout(path) && stat(path, &info) == 0 && (S_ISREG(info.st_mode) || S_ISDIR(info.st_mode));
+}
+
+static int report_result(cli_job *job, const convert_settings *options, const az_lm *lm, const az_format *format)
+{
+    const bool kept = is_kept(options->output);
+    const az_lm *saved = kept ? az_lm_load(job->az, options->output) : NULL;
+    if (!az_ok(job->az)) return CLI_BAD;
+    az_report_row(job->report, "converted");
+    az_report_text(job->report, "model", lm->name);
+    az_report_text(job->report, "output", options->output);
+    az_report_text(job->report, "format", format ? format->name : "unchanged");
+    az_report_count(job->report, "parameters", az_lm_parameter_count(lm));
+    az_report_number(job->report, "bytes_before", (double)az_lm_bytes(lm), "B");
+    az_report_number(job->report, "bytes_after", saved ? (double)az_lm_bytes(saved) : NAN, "B");
+    return CLI_OK;
 }
 
 static int convert(cli_job *job, const void *settings)
@@ -29,19 +67,11 @@ static int convert(cli_job *job, const void *settings)
     const convert_settings *options = settings;
     const az_format *format = cli_format(job->az, options->format);
     const bool folder = is_folder_name(options->output);
-    if (!az_ok(job->az) || (!folder && !cli_check_output(job->az, options->output))) return CLI_BAD;
+    job->streams_out = cli_is_stdout(options->output);
+    if (!az_ok(job->az) || !(folder ? check_folder_name : cli_check_output)(job->az, options->output)) return CLI_BAD;
     az_lm *lm = cli_load(job, job->word[0]);
     if (!lm || !(folder ? az_lm_save_folder : az_lm_save)(job->az, lm, options->output, format)) return CLI_BAD;
-    const az_lm *saved = az_lm_load(job->az, options->output);
-    if (!saved) return CLI_BAD;
-    az_report_row(job->report, "converted");
-    az_report_text(job->report, "model", lm->name);
-    az_report_text(job->report, "output", options->output);
-    az_report_text(job->report, "format", format ? format->name : "unchanged");
-    az_report_count(job->report, "parameters", az_lm_parameter_count(lm));
-    az_report_number(job->report, "bytes_before", (double)az_lm_bytes(lm), "B");
-    az_report_number(job->report, "bytes_after", (double)az_lm_bytes(saved), "B");
-    return CLI_OK;
+    return report_result(job, options, lm, format);
 }
 
 const cli_verb cli_convert = {

@@ -35,11 +35,19 @@ bool cli_has_limits(const az_option *option)
     return option->type != AZ_BOOL && !empty;
 }
 
+bool cli_is_common(const az_option *option)
+{
+    for (const az_option *common = cli_common_options; common->name; common++)
+        if (strcmp(common->name, option->name) == 0) return true;
+    return false;
+}
+
 static void print_group(const char *title, const az_option *table, FILE *out)
 {
     fprintf(out, "\n%s\n", title);
     for (const az_option *option = table; option->name; option++) {
         char text[80];
+        if (table != cli_common_options && cli_is_common(option)) continue;
         cli_option_text(option, text, sizeof text);
         fprintf(out, "%-28s  %s%s", text, option->help, cli_has_limits(option) ? " " : "");
         if (cli_has_limits(option)) az_option_print_limits(option, out);
@@ -112,6 +120,23 @@ static void unknown_topic(az_ctx *az, const char *name)
         az_fail(az, AZ_BAD_INPUT, "help: no verb and no method is called '%s'", name);
 }
 
+static void print_topic(cli_job *job, const char *name)
+{
+    const bool json = job->common->json;
+    const cli_verb *verb = cli_verb_by_name(name);
+    const az_method *method = az_method_by_name(name);
+    if (verb && json)
+        cli_verb_json(job->az, verb, stdout);
+    else if (verb)
+        cli_print_verb(verb, stdout);
+    else if (method && json)
+        cli_method_json(job->az, method, stdout);
+    else if (method)
+        print_method(method, stdout);
+    else
+        unknown_topic(job->az, name);
+}
+
 static int help(cli_job *job, const void *settings)
 {
     const help_settings *options = settings;
@@ -119,17 +144,12 @@ static int help(cli_job *job, const void *settings)
         cli_print_manual(stdout);
     else if (options->completion)
         cli_print_completion(stdout);
-    else if (job->words == 0)
-        cli_print_usage(stdout);
-    if (job->words == 0) return CLI_OK;
-    const cli_verb *verb = cli_verb_by_name(job->word[0]);
-    const az_method *method = az_method_by_name(job->word[0]);
-    if (verb)
-        cli_print_verb(verb, stdout);
-    else if (method)
-        print_method(method, stdout);
+    else if (job->words > 0)
+        print_topic(job, job->word[0]);
+    else if (job->common->json)
+        for (const cli_verb *const *verb = cli_verbs; *verb; verb++) cli_verb_json(job->az, *verb, stdout);
     else
-        unknown_topic(job->az, job->word[0]);
+        cli_print_usage(stdout);
     return CLI_OK;
 }
 
@@ -137,6 +157,8 @@ const cli_verb cli_help = {
     .name = "help",
     .summary = "tell about a verb or a method",
     .usage = "[VERB | METHOD]",
+    .details = "With --json a verb or a method is an object with its options (name, type, default, range, choices, help); without a word\n"
+               "each verb is one.",
     .groups = help_groups,
     .settings_size = sizeof(help_settings),
     .max_words = 1,

@@ -30,20 +30,37 @@ static int unknown_verb(const char *name)
     return CLI_BAD;
 }
 
-/* What the verb found goes to the standard output, and its curves to --plot. */
+/* What the verb found is printed, and its curves go to --plot. */
 static void publish(const cli_job *job)
 {
     if (job->common->json)
-        az_report_json(job->report, stdout);
+        az_report_json(job->report, cli_report_stream(job));
     else
-        az_report_print(job->report, stdout);
+        az_report_print(job->report, cli_report_stream(job));
     if (*job->common->plot && !job->plotted) az_report_plot(job->report, job->common->plot);
+}
+
+/* Fails when something that was printed did not arrive, be it long ago. */
+static void check_output(az_ctx *az)
+{
+    if (fflush(stdout) != 0)
+        az_fail(az, AZ_IO, "cannot write to the standard output: %s", strerror(errno));
+    else if (ferror(stdout))
+        az_fail(az, AZ_IO, "cannot write to the standard output");
+}
+
+/* Whose limit it was. */
+static void explain_memory(const cli_job *job)
+{
+    if (az_status_of(job->az) == AZ_NO_MEMORY && job->common->memory > 0)
+        az_fail_context(job->az, "--memory=%g GiB is too little", job->common->memory);
 }
 
 static int finish(const cli_job *job, int code)
 {
     if (az_ok(job->az)) publish(job);
-    if (fflush(stdout) != 0) az_fail(job->az, AZ_IO, "cannot write to the standard output: %s", strerror(errno));
+    check_output(job->az);
+    explain_memory(job);
     if (az_status_of(job->az) == AZ_INTERRUPTED)
         cli_complain("interrupted");
     else if (!az_ok(job->az))
@@ -76,12 +93,20 @@ static int run_verb(const cli_verb *verb, const cli_line *line)
     return code;
 }
 
+/* What is printed without running a verb. */
+static int printed(az_ctx *az)
+{
+    check_output(az);
+    if (!az_ok(az)) cli_complain("%s", az_error(az));
+    return az_ok(az) ? CLI_OK : CLI_BAD;
+}
+
 static int dispatch(az_ctx *az, int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "";
     if (strcmp(name, "--version") == 0) {
         cli_print_version(stdout);
-        return CLI_OK;
+        return printed(az);
     }
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) name = "help";
     if (!*name) {
@@ -96,8 +121,11 @@ static int dispatch(az_ctx *az, int argc, char **argv)
         return CLI_BAD;
     }
     if (line.common.help) {
-        cli_print_verb(verb, stdout);
-        return CLI_OK;
+        if (line.common.json)
+            cli_verb_json(az, verb, stdout);
+        else
+            cli_print_verb(verb, stdout);
+        return printed(az);
     }
     return run_verb(verb, &line);
 }

@@ -51,7 +51,8 @@ static void put_verb(const cli_verb *verb, FILE *out)
         fputc('\n', out);
     }
     for (const cli_group *group = verb->groups; group && group->table; group++)
-        for (const az_option *option = group->table; option->name; option++) put_option(option, false, out);
+        for (const az_option *option = group->table; option->name; option++)
+            if (!cli_is_common(option)) put_option(option, false, out);
     if (!verb->inside.table) return;
     fputs(".PP\n", out);
     put_roff(verb->inside.title, out);
@@ -98,6 +99,7 @@ static void put_option_words(const az_option *table, FILE *out)
 {
     for (const az_option *option = table; option->name; option++) {
         char text[80];
+        if (table != cli_common_options && cli_is_common(option)) continue;
         cli_option_text(option, text, sizeof text);
         const char *word = strstr(text, "--");
         fprintf(out, " %.*s", (int)strcspn(word, "="), word);

@@ -49,11 +49,21 @@ az_lm *cli_load(cli_job *job, const char *name)
     return path ? az_lm_load(job->az, path) : NULL;
 }
 
+bool cli_is_stdout(const char *path)
+{
+    return strcmp(path, "-") == 0;
+}
+
+FILE *cli_report_stream(const cli_job *job)
+{
+    return job->streams_out ? stderr : stdout;
+}
+
 bool cli_check_output(az_ctx *az, const char *path)
 {
     char *folder = az_strdup(az, path), *slash = folder ? strrchr(folder, '/') : NULL;
     if (!folder) return false;
-    if (strcmp(path, "-") == 0) return true;
+    if (cli_is_stdout(path)) return true;
     if (slash) slash[slash == folder] = '\0'; /* "/x" lies in "/" */
     const char *where = slash ? folder : ".";
     if (!*path)

@@ -1,6 +1,7 @@
 /* run.c - adze run: a model continues a prompt, or answers it (--chat); the text appears as it is made. */
 #include "cli/cli.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -187,6 +188,7 @@ static void continue_lines(cli_job *job, const az_lm *lm, const run_settings *op
         if (*line) continue_prompt(job, lm, options, line);
         az_scope_pop(job->az);
     }
+    if (ferror(stdin)) az_fail(job->az, AZ_IO, "run: cannot read the standard input: %s", strerror(errno));
     if (asks) fputc('\n', stderr);
     free(line);
 }

@@ -3,6 +3,7 @@
 
 #include <jansson.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct tokenize_settings {
     const char *prompt, *data;
@@ -10,7 +11,7 @@ typedef struct tokenize_settings {
 } tokenize_settings;
 
 static const az_option tokenize_options[] = {
-    {"prompt", AZ_TEXT, offsetof(tokenize_settings, prompt), "", 0, 0, NULL, "the text"},
+    {"prompt", AZ_TEXT, offsetof(tokenize_settings, prompt), "-", 0, 0, NULL, "the text; - = documents from the standard input"},
     {"data", AZ_TEXT, offsetof(tokenize_settings, data), "", 0, 0, NULL,
      "a file of documents (text, or JSON lines); - = the standard input"},
     {"bos", AZ_BOOL, offsetof(tokenize_settings, bos), "false", 0, 0, NULL, "begin with the token that begins a text"},
@@ -95,13 +96,17 @@ static int tokenize(cli_job *job, const void *settings)
 {
     const tokenize_settings *options = settings;
     int flags = (options->bos ? AZ_ADD_BOS : 0) | (options->eos ? AZ_ADD_EOS : 0) | (options->special ? AZ_PARSE_SPECIAL : 0);
-    if (!*options->prompt == !*options->data) az_fail(job->az, AZ_BAD_INPUT, "tokenize: give either --prompt TEXT or --data FILE");
+    const bool prompted = strcmp(options->prompt, "-") != 0;
+    const char *data = *options->data ? options->data : "-";
+    if (prompted && *options->data) az_fail(job->az, AZ_BAD_INPUT, "tokenize: give --prompt TEXT or --data FILE, not both");
+    if (!prompted && strcmp(data, "-") == 0 && isatty(STDIN_FILENO))
+        az_fail(job->az, AZ_BAD_INPUT, "tokenize: give --prompt TEXT or --data FILE, or a text by the standard input");
     const az_lm *lm = az_ok(job->az) ? cli_load(job, job->word[0]) : NULL;
     if (!lm) return CLI_BAD;
     if (!lm->tokenizer) az_fail(job->az, AZ_BAD_INPUT, "tokenize: '%s' brings no tokenizer", job->word[0]);
     az_document prompt = {.text = options->prompt, .length = strlen(options->prompt)};
     const az_documents one = {.count = 1, .item = &prompt};
-    const az_documents *documents = *options->data ? az_documents_read(job->az, options->data) : &one;
+    const az_documents *documents = prompted ? &one : az_documents_read(job->az, data);
     bool same = true;
     for (int64_t i = 0; documents && i < documents->count && az_ok(job->az) && !az_interrupted(job->az); i++)
         same &= tokenize_text(job, lm, &documents->item[i], flags);
@@ -111,7 +116,7 @@ static int tokenize(cli_job *job, const void *settings)
 const cli_verb cli_tokenize = {
     .name = "tokenize",
     .summary = "show the tokens of a text",
-    .usage = "MODEL -p TEXT | -d FILE",
+    .usage = "MODEL [-p TEXT | -d FILE]",
     .details = "Prints each token with the place of its first byte, and whether the tokens give the text back byte for byte; the exit "
                "status is 1 when\n"
                "they do not. With --json each document is an object with tokens, bytes, ids, pieces, offsets and round_trip.",

@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct train_settings {
     const char *data, *valid, *output, *save_as, *tokenizer;
@@ -30,14 +31,14 @@ static const cli_group train_groups[] = {
 };
 
 static const az_option shape_options[] = {
-    {"width", AZ_INT, offsetof(az_lm_config, width), "128", 1, 1 << 20, NULL, "width of the residual stream"},
+    {"width", AZ_INT, offsetof(az_lm_config, width), "128", 1, 1 << 18, NULL, "width of the residual stream"},
     {"blocks", AZ_INT, offsetof(az_lm_config, blocks), "4", 1, 4096, NULL, "number of blocks"},
-    {"heads", AZ_INT, offsetof(az_lm_config, heads), "4", 1, 1 << 16, NULL, "attention heads"},
-    {"kv_heads", AZ_INT, offsetof(az_lm_config, kv_heads), "0", 0, 1 << 16, NULL, "heads of keys and values; 0 = as many as heads"},
-    {"head_dim", AZ_INT, offsetof(az_lm_config, head_dim), "0", 0, 1 << 16, NULL, "width of a head; 0 = width / heads"},
-    {"hidden", AZ_INT, offsetof(az_lm_config, hidden), "0", 0, 1 << 22, NULL,
+    {"heads", AZ_INT, offsetof(az_lm_config, heads), "4", 1, 1 << 14, NULL, "attention heads"},
+    {"kv_heads", AZ_INT, offsetof(az_lm_config, kv_heads), "0", 0, 1 << 14, NULL, "heads of keys and values; 0 = as many as heads"},
+    {"head_dim", AZ_INT, offsetof(az_lm_config, head_dim), "0", 0, 1 << 14, NULL, "width of a head; 0 = width / heads"},
+    {"hidden", AZ_INT, offsetof(az_lm_config, hidden), "0", 0, 1 << 20, NULL,
      "width inside the MLP; 0 = 8/3 of the width, rounded up to 32"},
-    {"context", AZ_INT, offsetof(az_lm_config, context), "256", 1, 1 << 24, NULL, "longest sequence in tokens"},
+    {"context", AZ_INT, offsetof(az_lm_config, context), "256", 1, 1 << 26, NULL, "longest sequence in tokens"},
     {"vocabulary", AZ_INT, offsetof(az_lm_config, vocabulary), "1024", 257, 1 << 24, NULL, "entries of the tokenizer that is learnt"},
     {"tied", AZ_BOOL, offsetof(az_lm_config, tied), "true", 0, 0, NULL, "the head is the embedding"},
     {"rope_theta", AZ_REAL, offsetof(az_lm_config, rope_theta), "10000", 0, 1e12, NULL, "base of the rotary frequencies"},
@@ -76,11 +77,27 @@ static az_lm *new_model(cli_job *job, const train_settings *options, const char 
 {
     az_lm_config config = {0};
     if (!az_options_parse(job->az, shape_options, architecture, shape, &config)) return NULL;
+    if (config.head_dim == 0 && config.width % config.heads != 0)
+        return az_fail(job->az, AZ_BAD_INPUT, "train: width = %lld is no multiple of heads = %lld; change one of them, or give head_dim",
+                       (long long)config.width, (long long)config.heads);
     if (config.hidden == 0) config.hidden = (config.width * 8 / 3 + 31) / 32 * 32;
     az_tokenizer *tokenizer = new_tokenizer(job, options, documents, config.vocabulary);
     if (!tokenizer) return NULL;
     config.vocabulary = az_vocabulary(tokenizer);
     return az_lm_new(job->az, architecture, &config, tokenizer, az_seed(job->az));
+}
+
+/* Fails with the nearest name, or with all. */
+static void unknown_architecture(az_ctx *az, const char *name)
+{
+    const char *names[64];
+    const int n = az_lm_architectures(names, 64);
+    const char *nearest = az_nearest(name, names, n), *list = names[0];
+    for (int i = 1; i < n; i++) list = az_format_text(az, "%s, %s", list, names[i]);
+    if (nearest)
+        az_fail(az, AZ_BAD_INPUT, "train: there is no architecture '%s'; did you mean '%s'?", name, nearest);
+    else
+        az_fail(az, AZ_BAD_INPUT, "train: there is no architecture '%s'; there are: %s", name, list);
 }
 
 /* A word is a new model when it begins with the name of an architecture; anything else is a file or a bundled model. */
@@ -89,6 +106,10 @@ static az_lm *start_model(cli_job *job, const train_settings *options, const az_
     const char *word = job->word[0], *colon = strchr(word, ':');
     const char *name = colon ? az_format_text(job->az, "%.*s", (int)(colon - word), word) : word;
     if (name && az_lm_is_architecture(name)) return new_model(job, options, name, colon ? colon + 1 : "", documents);
+    if (name && colon && access(word, F_OK) != 0) unknown_architecture(job->az, name);
+    if (!az_ok(job->az)) return NULL;
+    if (*options->tokenizer)
+        return az_fail(job->az, AZ_BAD_INPUT, "train: --tokenizer goes with a new model; '%s' has its own already", word);
     az_lm *lm = cli_load(job, word);
     if (lm && !lm->tokenizer) az_fail(job->az, AZ_BAD_INPUT, "train: '%s' brings no tokenizer", word);
     return az_ok(job->az) ? lm : NULL;
@@ -110,6 +131,7 @@ static int train(cli_job *job, const void *settings)
     const train_settings *options = settings;
     const az_format *format = cli_format(job->az, options->save_as);
     az_documents *documents = NULL, *valid = NULL;
+    job->streams_out = cli_is_stdout(options->output);
     if (!az_ok(job->az) || !cli_check_output(job->az, options->output) || !read_documents(job, options, &documents, &valid)) return CLI_BAD;
     az_lm *lm = start_model(job, options, documents);
     if (!lm) return CLI_BAD;

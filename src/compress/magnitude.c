@@ -19,7 +19,7 @@ typedef struct magnitude_options {
 static const char *const scopes[] = {[AZ_PER_ROW] = "row", [AZ_PER_MATRIX] = "layer", NULL};
 
 static const az_option magnitude_table[] = {
-    {"sparsity", AZ_REAL, offsetof(magnitude_options, sparsity), "0.5", 0, 1, NULL, "share of the weights to drop, below 1"},
+    {"sparsity", AZ_REAL, offsetof(magnitude_options, sparsity), "0.5", 0, 0.9999, NULL, "share of the weights to drop"},
     {"pattern", AZ_PATTERN, offsetof(magnitude_options, pattern), "none", 0, 0, NULL,
      "n:m keeps n of every m consecutive inputs, instead of a share"},
     {"scope", AZ_CHOICE, offsetof(magnitude_options, scope), "layer", 0, 0, scopes,

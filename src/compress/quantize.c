@@ -50,13 +50,11 @@ static const az_format *chosen_format(az_ctx *az, const char *name)
 }
 
 /* The weight in the format, or in f16 when its rows are not whole blocks. */
-static az_weight *encode(az_ctx *az, const char *layer, const az_weight *w, const char *type, const float *importance)
+static az_weight *encode(az_ctx *az, const az_weight *w, const char *type, const float *importance)
 {
     const az_format *format = chosen_format(az, type);
     if (!format) return NULL;
     if (w->cols % format->block != 0) {
-        az_note(az, "%s has rows of %lld values, not whole blocks of %lld: it becomes f16 instead of %s", layer, (long long)w->cols,
-                (long long)format->block, format->name);
         format = az_format_by_name("f16");
         importance = NULL;
     }
@@ -69,7 +67,7 @@ static az_weight *quantize_layer(az_ctx *az, const az_lm_linear *linear, const a
     const int64_t cols = linear->weight->cols;
     float *importance = o->importance ? az_alloc_array(az, (size_t)cols, sizeof *importance) : NULL;
     for (int64_t j = 0; importance && j < cols; j++) importance[j] = (float)(statistics->square[j] / (double)statistics->tokens);
-    return encode(az, linear->name, linear->weight, o->type, importance);
+    return encode(az, linear->weight, o->type, importance);
 }
 
 /* A weight outside the blocks, with its row in the report. */
@@ -77,7 +75,7 @@ static bool quantize_outside(az_ctx *az, az_compress_job *job, const char *name,
 {
     const double start = az_seconds();
     az_arena_enter(az, job->lm->arena);
-    az_weight *encoded = encode(az, name, *weight, type, NULL);
+    az_weight *encoded = encode(az, *weight, type, NULL);
     az_arena_leave(az);
     if (!encoded) return false;
     *weight = encoded;
@@ -91,12 +89,33 @@ static bool quantize_check(az_ctx *az, const void *options, az_lm *lm)
     return chosen_format(az, ((const quantize_options *)options)->type) != NULL;
 }
 
+/* One remark on the matrices that the format does not fit. */
+static void note_odd(az_ctx *az, az_lm *lm, const quantize_options *o)
+{
+    const az_format *format = chosen_format(az, o->type);
+    const bool tied = lm->head.weight == lm->embedding;
+    az_lm_linear **linear;
+    const char *first = NULL;
+    int odd = 0;
+    const int n = az_lm_linears(az, lm, &linear);
+    for (int i = 0; format && i < n; i++) {
+        if (linear[i]->weight->cols % format->block == 0) continue;
+        if (odd++ == 0) first = linear[i]->name;
+    }
+    if (format && o->embedding && lm->embedding->cols % format->block != 0 && odd++ == 0) first = "embedding";
+    if (format && o->head && !tied && lm->head.weight->cols % format->block != 0 && odd++ == 0) first = "head";
+    if (odd > 0)
+        az_note(az, "%d matri%s (%s%s) ha%s rows that are no multiple of %lld: f16 instead of %s", odd, odd == 1 ? "x" : "ces", first,
+                odd == 1 ? "" : ", ...", odd == 1 ? "s" : "ve", (long long)format->block, format->name);
+}
+
 static bool quantize_compress(az_ctx *az, const void *options, az_compress_job *job)
 {
     const quantize_options *o = options;
     az_lm *lm = job->lm;
     if (!quantize_check(az, o, lm)) return false;
     const bool tied = lm->head.weight == lm->embedding;
+    note_odd(az, lm, o);
     if (o->embedding && !quantize_outside(az, job, "embedding", &lm->embedding, o->type)) return false;
     if (tied) lm->head.weight = lm->embedding;
     if (o->head && !tied && !quantize_outside(az, job, "head", &lm->head.weight, o->type)) return false;

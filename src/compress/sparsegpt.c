@@ -24,7 +24,7 @@ typedef struct sparsegpt_options {
 } sparsegpt_options;
 
 static const az_option sparsegpt_table[] = {
-    {"sparsity", AZ_REAL, offsetof(sparsegpt_options, prune.sparsity), "0.5", 0, 1, NULL, "share of the weights to drop, below 1"},
+    {"sparsity", AZ_REAL, offsetof(sparsegpt_options, prune.sparsity), "0.5", 0, 0.9999, NULL, "share of the weights to drop"},
     {"pattern", AZ_PATTERN, offsetof(sparsegpt_options, prune.pattern), "none", 0, 0, NULL,
      "n:m keeps n of every m consecutive inputs, instead of a share"},
     {"damp", AZ_REAL, offsetof(sparsegpt_options, prune.damp), "0.01", 0, 1e6, NULL,

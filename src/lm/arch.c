@@ -343,12 +343,19 @@ bool az_lm_arch_reorders_huggingface(const az_lm_arch *arch)
     return arch->position == AZ_POSITION_ROPE_PAIRS;
 }
 
+int az_lm_architectures(const char **names, int most)
+{
+    int n = 0;
+    for (int i = 0; i < ARCHITECTURES && n < most; i++)
+        if (i == 0 || strcmp(architectures[i].name, architectures[i - 1].name) != 0) names[n++] = architectures[i].name;
+    return n;
+}
+
 const char *az_lm_arch_names(az_ctx *az)
 {
-    const char *names = architectures[0].name;
-    for (int i = 1; i < ARCHITECTURES && names; i++)
-        if (strcmp(architectures[i].name, architectures[i - 1].name) != 0)
-            names = az_format_text(az, "%s, %s", names, architectures[i].name);
+    const char *name[ARCHITECTURES], *names = NULL;
+    const int n = az_lm_architectures(name, ARCHITECTURES);
+    for (int i = 0; i < n; i++) names = names ? az_format_text(az, "%s, %s", names, name[i]) : name[i];
     return names;
 }
 

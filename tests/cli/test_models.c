@@ -112,6 +112,18 @@ Test(models, run_streams_the_text_it_reports_as_json)
     az_close(az);
 }
 
+Test(models, a_model_on_the_standard_output_is_nothing_but_the_model)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_models(az);
+    test_run run = test_shell(az, folder,
+                              "adze convert tiny.gguf --format f16 -o - > a 2>log && adze convert tiny.gguf --format f16 -o b.gguf -q && "
+                              "cmp a b.gguf && adze compress tiny.gguf magnitude -o - > c 2>>log && adze compress tiny.gguf magnitude -o "
+                              "d.gguf -q && cmp c d.gguf && grep -c 'n/a' log");
+    cr_assert_eq(run.code, 0, "%s%s", run.out, run.err);
+    az_close(az);
+}
+
 Test(models, a_folder_and_gguf_are_converted_into_each_other)
 {
     az_ctx *az = az_open(NULL);

@@ -67,9 +67,20 @@ Test(usage, mistakes_end_in_2_with_what_to_do)
         {"adze convert tales", "--output=text must be given"},
         {"adze evaluate tales", "--data=text must be given"},
         {"adze corpus sagas", "there is: tales"},
+        {"adze tokenize tales -p a -d b", "not both"},
+        {"adze run tales < .", "cannot read the standard input"},
+        {"adze convert tales -o m.safetensors", "would become a folder"},
+        {": > none; adze info none; c=$?; rm none; exit $c", "the file is empty"},
+        {"adze run tales -p a --memory=0.00001", "--memory=1e-05 GiB is too little"},
+        {"adze compress tales wanda:sparsity=1 -d x -o y", "it must be 0 to 0.9999"},
+        {"adze train lama:width=8 -d text -q -o y", "did you mean 'llama'?"},
+        {"adze train xyzzy:width=8 -d text -q -o y", "there are: llama, qwen2,"},
+        {"adze train llama:width=15,heads=2 -d text -q -o y", "no multiple of heads = 2"},
+        {"adze train tales --tokenizer tales -d text -q -o y", "--tokenizer goes with a new model"},
     };
     az_ctx *az = az_open(NULL);
     const char *folder = test_folder(az);
+    test_shell(az, folder, "adze corpus tales --stories 3 -o text");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         test_run run = test_shell(az, folder, cases[i].line);
         cr_assert_eq(run.code, 2, "'%s' ended in %d", cases[i].line, run.code);
@@ -154,6 +165,66 @@ Test(usage, methods_as_json_tell_all_about_their_options)
             cr_assert_gt(json_string_length(json_object_get(option, "help")), 0);
         }
     }
+    az_close(az);
+}
+
+Test(usage, help_as_json_tells_all_about_options)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    test_run all = test_shell(az, folder, "adze help --json"), one = test_shell(az, folder, "adze run --help --json");
+    cr_assert_eq(test_lines(all.out), sizeof verbs / sizeof *verbs);
+    cr_assert_eq(test_lines(one.out), 1);
+    cr_assert_not_null(strstr(all.out, one.out));
+    const json_t *options = json_object_get(test_json(az, one.out, 0), "options");
+    const json_t *option;
+    size_t n;
+    int seeds = 0;
+    json_array_foreach((json_t *)(uintptr_t)options, n, option)
+    {
+        const char *name = json_string_value(json_object_get(option, "name"));
+        seeds += strcmp(name, "seed") == 0;
+        if (strcmp(name, "temperature") == 0) cr_assert_str_eq(json_string_value(json_object_get(option, "range")), "0 to 100");
+        cr_assert_gt(json_string_length(json_object_get(option, "help")), 0, "%s", name);
+    }
+    cr_assert_eq(seeds, 1, "an option that the verb shares with all stands once");
+    test_run method = test_shell(
+        az, folder, "adze help wanda --json; adze methods --json | grep '^{.name.:.wanda.' > m; adze help wanda --json | cmp - m");
+    cr_assert_eq(method.code, 0, "%s", method.err);
+    cr_assert_null(strstr(strstr(test_shell(az, folder, "adze help train").out, "--seed") + 1, "--seed"));
+    az_close(az);
+}
+
+Test(usage, output_that_does_not_arrive_is_an_error)
+{
+    static const char *const lines[] = {"adze --version > /dev/full",
+                                        "adze run --help > /dev/full",
+                                        "adze help > /dev/full",
+                                        "adze run tales -p Once -n 3 > /dev/full",
+                                        "adze run tales -p Once -n 3 >&-",
+                                        "adze info tales > /dev/full",
+                                        "adze tokenize tales -p Once > /dev/full",
+                                        "adze convert tales -o /dev/full"};
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        test_run run = test_shell(az, folder, lines[i]);
+        cr_assert_eq(run.code, 2, "'%s' ended in %d: %s", lines[i], run.code, run.err);
+        cr_assert_not_null(strstr(run.err, "cannot write"), "'%s' said: %s", lines[i], run.err);
+    }
+    az_close(az);
+}
+
+Test(usage, an_empty_text_has_no_tokens)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    test_run run = test_shell(az, folder, "adze tokenize tales -p '' --json; adze tokenize tales -p '' --bos --json");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    cr_assert_eq(test_json_number(test_json(az, run.out, 0), "tokens"), 0);
+    cr_assert_eq(test_json_number(test_json(az, run.out, 1), "tokens"), 1);
+    run = test_shell(az, folder, "printf 'Once' | adze tokenize tales --json");
+    cr_assert_eq(test_json_number(test_json(az, run.out, 0), "bytes"), 4, "%s", run.err);
     az_close(az);
 }
 

@@ -34,6 +34,7 @@ static bool refuse_other_kinds(az_ctx *az, const unsigned char *data, size_t siz
 az_lm *az_lm_from_bytes(az_ctx *az, const unsigned char *data, size_t size)
 {
     if (!data || !az_ok(az)) return NULL;
+    if (size == 0) return az_fail(az, AZ_BAD_INPUT, "the file is empty");
     if (az_gguf_is(data, size)) return az_lm_from_gguf(az, az_gguf_parse(az, data, size));
     if (!refuse_other_kinds(az, data, size)) return NULL;
     az_lm *lm = az_lm_from_llama2c(az, data, size);

@@ -1,0 +1,60 @@
+/* help_json.c - what help tells, as JSON lines. */
+#include "cli/cli.h"
+
+#include <jansson.h>
+
+static json_t *option_json(az_ctx *az, const az_option *option)
+{
+    json_t *object = json_object(), *choices = json_array();
+    json_object_set_new(object, "name", json_string(option->name));
+    json_object_set_new(object, "type", json_string(az_option_type_name(option)));
+    json_object_set_new(object, "default", option->fallback ? json_string(option->fallback) : json_null());
+    json_object_set_new(object, "range", json_string(az_option_range(az, option)));
+    for (const char *const *choice = option->choices; choice && *choice; choice++) json_array_append_new(choices, json_string(*choice));
+    json_object_set_new(object, "choices", choices);
+    json_object_set_new(object, "help", json_string(option->help));
+    return object;
+}
+
+static void add_options(az_ctx *az, json_t *list, const az_option *table)
+{
+    for (const az_option *option = table; option && option->name; option++) json_array_append_new(list, option_json(az, option));
+}
+
+/* Prints and drops the object. */
+static void put_line(json_t *object, FILE *out)
+{
+    json_dumpf(object, out, JSON_COMPACT | JSON_PRESERVE_ORDER);
+    fputc('\n', out);
+    json_decref(object);
+}
+
+void cli_method_json(az_ctx *az, const az_method *method, FILE *out)
+{
+    json_t *object = json_object(), *options = json_array();
+    json_object_set_new(object, "name", json_string(method->name));
+    json_object_set_new(object, "family", json_string(az_family_name(method->family)));
+    json_object_set_new(object, "summary", json_string(method->summary));
+    json_object_set_new(object, "paper", json_string(method->paper));
+    json_object_set_new(object, "needs_data", json_boolean(method->needs_data));
+    add_options(az, options, method->options);
+    json_object_set_new(object, "options", options);
+    put_line(object, out);
+}
+
+void cli_verb_json(az_ctx *az, const cli_verb *verb, FILE *out)
+{
+    json_t *object = json_object(), *options = json_array(), *inside = json_array();
+    for (const cli_group *group = verb->groups; group && group->table; group++)
+        for (const az_option *option = group->table; option->name; option++)
+            if (!cli_is_common(option)) json_array_append_new(options, option_json(az, option));
+    add_options(az, options, cli_common_options);
+    add_options(az, inside, verb->inside.table);
+    json_object_set_new(object, "name", json_string(verb->name));
+    json_object_set_new(object, "summary", json_string(verb->summary));
+    json_object_set_new(object, "usage", json_string(verb->usage));
+    json_object_set_new(object, "details", verb->details ? json_string(verb->details) : json_null());
+    json_object_set_new(object, "options", options);
+    json_object_set_new(object, "inside", inside);
+    put_line(object, out);
+}
