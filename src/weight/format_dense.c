@@ -109,15 +109,20 @@ static az_weight *encode_f64(az_ctx *az, const az_tensor *dense, const float *im
     return encode_as(az, &az_format_f64, dense, AZ_F64);
 }
 
-static az_weight *encode_f16(az_ctx *az, const az_tensor *dense, const float *importance)
+bool az_f16_holds(az_ctx *az, const az_tensor *dense)
 {
-    (void)importance;
     const float *x = az_f32(dense);
     for (int64_t i = 0, n = az_count(dense); x && i < n; i++)
         if (fabsf(x[i]) >= 65520 && isfinite(x[i]))
             return az_fail(az, AZ_NUMERIC, "weight %s cannot be stored as f16: the value %g at row %lld, column %lld is beyond 65504",
                            az_shape_text(az, dense), (double)x[i], (long long)(i / dense->shape[1]), (long long)(i % dense->shape[1]));
-    return encode_as(az, &az_format_f16, dense, AZ_F16);
+    return x != NULL;
+}
+
+static az_weight *encode_f16(az_ctx *az, const az_tensor *dense, const float *importance)
+{
+    (void)importance;
+    return az_f16_holds(az, dense) ? encode_as(az, &az_format_f16, dense, AZ_F16) : NULL;
 }
 
 static az_weight *encode_bf16(az_ctx *az, const az_tensor *dense, const float *importance)

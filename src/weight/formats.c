@@ -21,6 +21,8 @@ static const az_format *const catalogue[] = {
     &az_format_q8_k,
     &az_format_f64,
     &az_format_lowrank,
+    &az_format_nm_f16,
+    &az_format_nm_bf16,
     NULL,
 };
 

@@ -15,6 +15,7 @@ extern const az_format az_format_lowrank;
 
 /* Rows that are decoded together where a format has work in common for them. */
 enum { AZ_DECODE_ROWS = 8 };
+extern const az_format az_format_nm_f16, az_format_nm_bf16;
 
 /* what the indices of iq4_nl stand for */
 extern const int8_t az_iq4_nl_levels[16];
@@ -36,6 +37,8 @@ void az_panels_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n,
 
 /* A weight of a format around one part [rows, ...], unchecked. */
 az_weight *az_weight_around(az_ctx *az, const az_format *format, int64_t rows, int64_t cols, az_tensor *part);
+/* True when f16 can hold every value; otherwise fails with the first that is too large. */
+bool az_f16_holds(az_ctx *az, const az_tensor *dense);
 /* The check of formats whose rows are blocks in a byte matrix [rows, cols / block * block_bytes]. */
 bool az_check_blocks(az_ctx *az, const az_weight *w);
 /* Encodes block after block. encode_block turns format->block values into format->block_bytes bytes; it returns false when a value is too

@@ -117,7 +117,7 @@ Test(formats, encoding_what_was_decoded_changes_nothing)
     az_ctx *az = az_open(NULL);
     for (const az_format *const *f = az_formats(); *f; f++) {
         const bool searched = (*f)->block > 1 && strcmp((*f)->name, "q8_0") != 0 && strcmp((*f)->name, "q4_0") != 0;
-        if (searched || !(*f)->encode) continue;
+        if (searched || (*f)->ggml_type < 0) continue; /* adze's own have tests of their own */
         az_weight *once = encoded(az, matrix(az, 5, 128), (*f)->name);
         az_weight *twice = encoded(az, az_weight_decode(az, once), (*f)->name);
         cr_assert(az_ok(az), "%s", az_error(az));

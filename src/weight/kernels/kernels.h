@@ -35,11 +35,23 @@ typedef struct az_panel_kernel {
     void (*multiply)(int64_t blocks, const void *panel, const float *row_scale, const void *packed, const float *scale, float *y);
 } az_panel_kernel;
 
+/* Rows of a pattern n:m: their kept values, one row after the other, and a bit for each column (bit c % 8 of byte c / 8 of a row's mask).
+ */
+typedef struct az_kept_rows {
+    const uint16_t *value, *end; /* f16 or bf16; end of the whole matrix */
+    const uint8_t *mask;         /* [count, (cols + 7) / 8] */
+    int64_t count, per_row;      /* rows; values of a row */
+    int per_byte;                /* values of every byte of the mask, at most 4; 0 = it varies */
+    bool bf16;
+} az_kept_rows;
+typedef void az_kept_kernel(const az_kept_rows *rows, const az_columns *x, float *y, int64_t y_stride);
+
 typedef struct az_weight_kernels {
     const char *name;
     az_rows_kernel *f32, *f16, *bf16, *q8_0, *q4_0;
-    az_rows_kernel *q4_1, *q5_0, *q5_1, *iq4_nl;    /* NULL: rows are decoded instead */
-    az_rows_kernel *k[5];                           /* q2_k .. q6_k, or NULL */
+    az_rows_kernel *q4_1, *q5_0, *q5_1, *iq4_nl; /* NULL: rows are decoded instead */
+    az_rows_kernel *k[5];                        /* q2_k .. q6_k, or NULL */
+    az_kept_kernel *kept;
     const az_panel_kernel *panel_q8_0, *panel_q4_0; /* NULL: many vectors are left to f32 tiles and BLAS */
     /* Rounds blocks * 32 values to q, scale and eights. */
     void (*round_to_bytes)(const float *value, int64_t blocks, int8_t *q, float *scale, int32_t *eights);
@@ -52,8 +64,10 @@ typedef struct az_weight_kernels {
 
 extern const az_weight_kernels az_weight_kernels_portable;
 az_rows_kernel az_rows_q4_k_portable, az_rows_q6_k_portable;
+az_kept_kernel az_kept_portable;
 #if defined(__x86_64__)
 extern const az_weight_kernels az_weight_kernels_avx2;
+az_kept_kernel az_kept_avx2;
 extern const az_panel_kernel az_panel_q8_0_avx2, az_panel_q4_0_avx2;
 az_rows_kernel az_rows_q4_0_avx2, az_rows_q4_1_avx2, az_rows_q5_0_avx2, az_rows_q5_1_avx2, az_rows_iq4_nl_avx2;
 az_rows_kernel az_rows_q2_k_avx2, az_rows_q3_k_avx2, az_rows_q4_k_avx2, az_rows_q5_k_avx2, az_rows_q6_k_avx2;

@@ -225,6 +225,7 @@ const az_weight_kernels az_weight_kernels_avx2 = {
     .q5_1 = az_rows_q5_1_avx2,
     .iq4_nl = az_rows_iq4_nl_avx2,
     .k = {az_rows_q2_k_avx2, az_rows_q3_k_avx2, az_rows_q4_k_avx2, az_rows_q5_k_avx2, az_rows_q6_k_avx2},
+    .kept = az_kept_avx2,
     .panel_q8_0 = &az_panel_q8_0_avx2,
     .panel_q4_0 = &az_panel_q4_0_avx2,
     .round_to_bytes = round_to_bytes,

@@ -142,8 +142,26 @@ static void rows_q4_0(const void *rows, int64_t count, const az_columns *x, floa
         }
 }
 
+void az_kept_portable(const az_kept_rows *rows, const az_columns *x, float *y, int64_t y_stride)
+{
+    const int64_t mask_bytes = (x->cols + 7) / 8;
+    for (int64_t r = 0; r < rows->count; r++)
+        for (int64_t j = 0; j < x->n; j++) {
+            const uint16_t *value = rows->value + r * rows->per_row;
+            const uint8_t *mask = rows->mask + r * mask_bytes;
+            float sum = 0;
+            for (int64_t c = 0; c < x->cols; c++) {
+                if (!(mask[c / 8] >> c % 8 & 1)) continue;
+                sum += (rows->bf16 ? az_bf16_widen(*value) : az_f16_widen(*value)) * x->value[j * x->cols + c];
+                value++;
+            }
+            y[j * y_stride + r] = sum;
+        }
+}
+
 const az_weight_kernels az_weight_kernels_portable = {
     .name = "portable",
+    .kept = az_kept_portable,
     .f32 = rows_f32,
     .f16 = rows_f16,
     .bf16 = rows_bf16,
