@@ -135,8 +135,8 @@ az_lm *az_lm_new(az_ctx *az, const char *architecture, const az_lm_config *confi
 az_lm *az_lm_copy(az_ctx *az, const az_lm *lm);
 void az_lm_free(az_ctx *az, az_lm *lm);
 /* Writes GGUF v3. format: NULL keeps each matrix as it is; otherwise the matrices inside the blocks and the embedding are encoded (f32,
- * f16, q8_0 ...; the embedding and head stay at least q8_0; norms stay f32). A weight whose format has no GGUF type is an error that
- * says how to convert. */
+ * f16, q8_0 ...; the embedding and head stay at least q8_0; norms stay f32). Kept weights whose format has no GGUF type are written by
+ * their parts, as tensors of adze's own. */
 bool az_lm_save(az_ctx *az, const az_lm *lm, const char *path, const az_format *format);
 /* Writes a folder as Hugging Face lays it out: config.json, model.safetensors (above 5 GB several with an index) and, with a tokenizer,
  * tokenizer.json, tokenizer_config.json (with the chat template) and generation_config.json. format: f32, f16 or bf16 for all matrices;

@@ -1,5 +1,6 @@
 /* load_gguf.c - a GGUF file as a model: its keys become the configuration, its tensors the weights. */
 #include "lm/files/load.h"
+#include "lm/files/own.h"
 #include "lm/tokenizer/tokenizer.h"
 
 #include <math.h>
@@ -88,6 +89,19 @@ static void read_reals(az_ctx *az, const az_gguf *gguf, const az_lm_arch *arch, 
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) az_gguf_real(arch_key(az, gguf, arch, keys[i].name), keys[i].value);
 }
 
+/* The rows of the embedding, or what the key says of an embedding that is stored by its parts. */
+static bool read_vocabulary(az_ctx *az, const az_gguf *gguf, const az_lm_arch *arch, az_lm_config *config)
+{
+    const az_gguf_tensor *embedding = az_gguf_find_tensor(gguf, "token_embd.weight");
+    const az_gguf_key *own = az_gguf_find(gguf, "adze.weights");
+    if (!embedding && own && az_gguf_integer(arch_key(az, gguf, arch, "vocab_size"), &config->vocabulary)) return true;
+    if (!embedding || embedding->rank != 2)
+        return az_fail(az, AZ_BAD_INPUT, "tensor 'token_embd.weight' is %s",
+                       embedding ? "not a matrix" : "missing; the file has no weights");
+    config->vocabulary = embedding->shape[1] <= INT64_MAX ? (int64_t)embedding->shape[1] : -1;
+    return true;
+}
+
 static bool read_config(az_ctx *az, const az_gguf *gguf, const az_lm_arch *arch, az_lm_config *config)
 {
     if (!read_integers(az, gguf, arch, config)) return false;
@@ -96,11 +110,7 @@ static bool read_config(az_ctx *az, const az_gguf *gguf, const az_lm_arch *arch,
     bool parallel = true;
     az_gguf_bool(arch_key(az, gguf, arch, "use_parallel_residual"), &parallel);
     if (arch->parallel && !parallel) return az_fail(az, AZ_BAD_INPUT, "%s without parallel residuals is not known", arch->name);
-    const az_gguf_tensor *embedding = az_gguf_find_tensor(gguf, "token_embd.weight");
-    if (!embedding || embedding->rank != 2)
-        return az_fail(az, AZ_BAD_INPUT, "tensor 'token_embd.weight' is %s",
-                       embedding ? "not a matrix" : "missing; the file has no weights");
-    config->vocabulary = embedding->shape[1] <= INT64_MAX ? (int64_t)embedding->shape[1] : -1;
+    if (!read_vocabulary(az, gguf, arch, config)) return false;
     az_lm_config_defaults(arch, config);
     if (!az_lm_validate(az, arch, config)) return false;
     if (config->blocks > gguf->tensors)
@@ -162,14 +172,61 @@ static bool attach_vector(az_ctx *az, az_lm *lm, const az_lm_slot *slot, const a
     return az_lm_attach_vector(az, lm, slot, dtype == AZ_F32 ? view : az_cast(az, view, AZ_F32));
 }
 
+/* ---- weights of adze's own ---- */
+
+static bool read_own_list(az_ctx *az, const az_gguf *gguf, az_own_weights *out)
+{
+    const az_gguf_key *key = az_gguf_find(gguf, "adze.weights");
+    *out = (az_own_weights){0};
+    if (!key) return true;
+    if (key->type != AZ_GGUF_ARRAY || key->item != AZ_GGUF_STRING || key->count > (uint64_t)gguf->tensors)
+        return az_fail(az, AZ_BAD_INPUT, "key 'adze.weights' is not a list of weights whose tensors are in the file");
+    out->item = az_alloc_array(az, (size_t)key->count, sizeof *out->item);
+    const unsigned char *at = key->data;
+    for (uint64_t i = 0; out->item && i < key->count; i++)
+        if (!az_own_parse(az, az_gguf_next_string(&at), &out->item[out->n++])) return false;
+    return out->item && az_own_sort(az, out);
+}
+
+/* ggml has no unsigned bytes: they lie in its signed ones. */
+static bool holds(const az_gguf_tensor *tensor, az_dtype dtype)
+{
+    static const struct {
+        uint32_t type;
+        az_dtype dtype;
+    } types[] = {{24, AZ_I8}, {24, AZ_U8}, {25, AZ_I16}, {26, AZ_I32}, {27, AZ_I64}};
+    az_dtype dense;
+    if (dense_type(tensor->type, &dense)) return dense == dtype;
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (types[i].type == tensor->type && types[i].dtype == dtype) return true;
+    return false;
+}
+
+static const az_tensor *find_own(az_ctx *az, const char *name, az_dtype dtype, const void *container)
+{
+    const az_gguf_tensor *tensor = az_gguf_find_tensor(container, name);
+    if (!tensor) return NULL;
+    if (!holds(tensor, dtype))
+        return az_fail(az, AZ_BAD_INPUT, "tensor '%s' is stored as %s and should hold %s", name, az_ggml_type_of(tensor->type)->name,
+                       az_dtype_name(dtype));
+    int64_t shape[AZ_GGUF_MAX_RANK];
+    for (int i = 0; i < tensor->rank; i++) {
+        shape[i] = (int64_t)tensor->shape[tensor->rank - 1 - i];
+        if (shape[i] < 1) return az_fail(az, AZ_BAD_INPUT, "tensor '%s' is empty", name);
+    }
+    return az_lm_view(az, dtype, tensor->rank, shape, tensor->data);
+}
+
 /* The file's tensors that have no place in the model. */
-static bool refuse_unknown(az_ctx *az, const az_gguf *gguf, const bool *used)
+static bool refuse_unknown(az_ctx *az, const az_gguf *gguf, const az_own_weights *own, const bool *used)
 {
     const char *names = NULL;
     int64_t count = 0;
     for (int64_t i = 0; i < gguf->tensors; i++) {
         if (used[i] || az_text_equal(gguf->tensor[i].name, az_text_of("rope_freqs.weight"))) continue;
-        const char *name = az_text_show(az, gguf->tensor[i].name);
+        const az_text full = gguf->tensor[i].name;
+        if (own->n > 0 && az_own_has_part(az, own, az_format_text(az, "%.*s", (int)full.length, full.data))) continue;
+        const char *name = az_text_show(az, full);
         if (count++ < 4) names = names ? az_format_text(az, "%s, %s", names, name) : name;
     }
     if (count == 0) return true;
@@ -182,14 +239,18 @@ static bool attach_all(az_ctx *az, az_lm *lm, const az_gguf *gguf)
     az_lm_slot *slots;
     const int n = az_lm_slots(az, lm, &slots);
     bool *used = az_alloc_array(az, (size_t)gguf->tensors, sizeof *used);
-    if (n == 0 || !used) return false;
+    az_own_weights own_weights;
+    if (n == 0 || !used || !read_own_list(az, gguf, &own_weights)) return false;
     for (int i = 0; i < n; i++) {
+        az_own_weight *own = az_own_find(&own_weights, slots[i].name);
+        if (own && !az_own_attach(az, lm, &slots[i], own, find_own, gguf)) return false;
+        if (own) continue;
         const az_gguf_tensor *tensor = az_gguf_find_tensor(gguf, slots[i].gguf);
         if (!tensor) continue;
         used[tensor - gguf->tensor] = true;
         if (!(slots[i].weight ? attach_matrix : attach_vector)(az, lm, &slots[i], tensor)) return false;
     }
-    return az_lm_complete(az, lm) && refuse_unknown(az, gguf, used);
+    return az_own_complete(az, &own_weights) && az_lm_complete(az, lm) && refuse_unknown(az, gguf, &own_weights, used);
 }
 
 /* ---- rotary embedding ---- */
@@ -245,6 +306,9 @@ static const az_lm_arch *find_arch(az_ctx *az, const az_gguf *gguf)
         return az_fail(az, AZ_BAD_INPUT, "key 'general.architecture' is missing; this is not a language model");
     const char *shown = az_text_show(az, name);
     const az_lm_arch *arch = strlen(shown) == name.length ? az_lm_arch_by_name(shown) : NULL;
+    az_text order = {0};
+    if (arch && az_gguf_string(az_gguf_find(gguf, "adze.rope_order"), &order) && az_text_equal(order, az_text_of("halves")))
+        arch = az_lm_arch_by_halves(arch->name); /* the parts of a weight could not change places */
     return arch ? arch : az_fail(az, AZ_BAD_INPUT, "architecture '%s' is not known; there are: %s", shown, az_lm_arch_names(az));
 }
 

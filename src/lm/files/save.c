@@ -3,12 +3,34 @@
  * A model that came out of a GGUF file keeps the file's keys, their encoding and the order of keys and tensors; what the model itself knows
  * better (sizes, vocabulary) replaces what the file said. Saving an unchanged model thus gives the same file again. */
 #include "lm/files/load.h"
+#include "lm/files/own.h"
 #include "lm/rope_scaling.h"
 #include "lm/tokenizer/tokenizer.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* One tensor to be written: a matrix in a format, a vector, a part of a weight that GGUF has no type for, or bytes of the original file. A
+ * matrix may hold several places of the model, the rows of one below those of the other. */
+typedef struct output {
+    const az_lm_slot *slot;         /* the first; NULL for a tensor of the file that the model has no place for */
+    const az_tensor *divisors;      /* of the rotary frequencies, when they are what is written */
+    const az_gguf_tensor *original; /* of the same name in the file, or NULL */
+    const az_format *format;        /* of a matrix */
+    const az_tensor *part;          /* of slot's weight, and its number and name */
+    int number;
+    const char *name;
+    int64_t order;
+} output;
+
+typedef struct saving {
+    az_lm *lm;
+    const az_format *format; /* wanted; NULL = as they are */
+    output *list;
+    int n, own;      /* outputs; weights among them that are written by their parts */
+    bool keep_order; /* q and k stay in the order of halves, since the parts of some cannot change places */
+} saving;
 
 /* ---- keys ---- */
 
@@ -70,13 +92,14 @@ static bool put_reals(az_ctx *az, az_gguf_writer *writer, const az_lm *lm)
     return az_ok(az);
 }
 
-static bool put_config(az_ctx *az, az_gguf_writer *writer, const az_lm *lm)
+static bool put_config(az_ctx *az, az_gguf_writer *writer, const az_lm *lm, bool own)
 {
     const az_lm_config *c = &lm->config;
     const char *arch = lm->arch->name;
     const bool rope = az_lm_has_rope(lm->arch);
     const int64_t head_dim = c->width / c->heads;
-    const bool counted = lm->tokenizer && lm->tokenizer->kind != AZ_TOKENIZER_WORDS; /* others count the tokens of tokenizers they know */
+    const bool counted =
+        !own && lm->tokenizer && lm->tokenizer->kind != AZ_TOKENIZER_WORDS; /* others count the tokens of tokenizers they know */
     const struct {
         const char *name;
         int64_t value, assumed;
@@ -117,32 +140,46 @@ static int64_t file_type(const az_format *format)
     return -1;
 }
 
-static bool put_keys(az_ctx *az, az_gguf_writer *writer, const az_lm *lm, const az_format *format)
+/* The list of the weights that are written by their parts. */
+static bool put_own_list(az_ctx *az, az_gguf_writer *writer, const saving *save)
 {
+    az_text *lines = az_alloc_array(az, (size_t)save->own, sizeof *lines);
+    int64_t n = 0;
+    for (int i = 0; lines && i < save->n; i++) {
+        const output *o = &save->list[i];
+        const char *line = o->part && o->number == 0 ? az_own_line(az, o->slot->name, *o->slot->weight) : NULL;
+        if (line) lines[n++] = az_text_of(line);
+    }
+    if (!az_ok(az) || !az_gguf_put_strings(writer, "adze.weights", lines, n)) return false;
+    return !save->keep_order || az_gguf_put_string(writer, "adze.rope_order", az_text_of("halves"));
+}
+
+/* Whether a key of the original file has nothing to say of the new one. */
+static bool is_over(const saving *save, const az_gguf_key *key)
+{
+    if (az_text_equal(key->name, az_text_of("adze.weights"))) return save->own == 0;
+    return az_text_equal(key->name, az_text_of("adze.rope_order")) && !save->keep_order;
+}
+
+static bool put_keys(az_ctx *az, az_gguf_writer *writer, const saving *save)
+{
+    const az_lm *lm = save->lm;
+    const az_format *format = save->format;
     const az_gguf *file = lm->metadata ? lm->metadata->gguf : NULL;
     for (int64_t i = 0; file && i < file->keys; i++)
-        if (!az_gguf_put(writer, &file->key[i])) return false;
+        if (!is_over(save, &file->key[i]) && !az_gguf_put(writer, &file->key[i])) return false;
     bool good = az_gguf_put_string(writer, "general.architecture", az_text_of(lm->arch->name));
     if (!az_gguf_has(writer, "general.name")) good = good && az_gguf_put_string(writer, "general.name", az_text_of(lm->name));
     const az_format *matrices = format ? format : file ? NULL : lm->block[0].q.weight->format;
     if (good && matrices && file_type(matrices) >= 0) good = az_gguf_put_integer(writer, "general.file_type", file_type(matrices));
     if (good && format && format->block > 1) good = az_gguf_put_integer(writer, "general.quantization_version", 2);
-    if (!good || !put_config(az, writer, lm)) return false;
+    if (!good || !put_config(az, writer, lm, save->own > 0)) return false;
+    if (save->own > 0 && !put_own_list(az, writer, save)) return false;
     if (lm->tokenizer) return az_tokenizer_to_gguf(az, lm->tokenizer, lm->config.vocabulary, writer);
     return az_gguf_has(writer, "tokenizer.ggml.model") || az_gguf_put_string(writer, "tokenizer.ggml.model", az_text_of("none"));
 }
 
 /* ---- tensors ---- */
-
-/* One tensor to be written: a matrix in a format, a vector, or bytes of the original file. It may hold several places of the model, the
- * rows of one below those of the other. */
-typedef struct output {
-    const az_lm_slot *slot;         /* the first; NULL for a tensor of the file that the model has no place for */
-    const az_tensor *divisors;      /* of the rotary frequencies, when they are what is written */
-    const az_gguf_tensor *original; /* of the same name in the file, or NULL */
-    const az_format *format;        /* of a matrix */
-    int64_t order;
-} output;
 
 /* The format to write a matrix in. Embedding and head keep at least 8 bits; rows that are no whole blocks stay f16. */
 static const az_format *choose_format(const az_lm_slot *slot, const az_format *wanted)
@@ -183,7 +220,9 @@ static const az_format *common_format(az_ctx *az, const az_lm_slot *first, const
 static int by_order(const void *a, const void *b)
 {
     const output *x = a, *y = b;
-    return (x->order > y->order) - (x->order < y->order);
+    if (x->order != y->order) return x->order > y->order ? 1 : -1;
+    if (x->slot != y->slot) return x->slot > y->slot ? 1 : -1;
+    return x->number - y->number;
 }
 
 /* The divisors of the rotary frequencies, when they are not all the same (a single one is a key). */
@@ -195,45 +234,95 @@ static const az_tensor *uneven_divisors(az_ctx *az, const az_lm *lm)
     return NULL;
 }
 
-/* Which tensors are written, in the order of the original file; what is new comes last. Returns their number, -1 on errors. */
-static int list_outputs(az_ctx *az, az_lm *lm, const az_format *format, output **list)
+/* Whether a tensor holds a weight that GGUF has no type for. */
+static bool has_own(const az_lm_slot *first, const az_format *wanted)
 {
+    for (const az_lm_slot *slot = first; slot; slot = next_in_tensor(slot))
+        if (slot->weight && *slot->weight && choose_format(slot, wanted)->ggml_type < 0) return true;
+    return false;
+}
+
+/* All the places of such a tensor, by their parts. */
+static void add_own(az_ctx *az, saving *save, const az_lm_slot *first, int64_t order)
+{
+    const az_gguf *file = save->lm->metadata ? save->lm->metadata->gguf : NULL;
+    for (const az_lm_slot *slot = first; slot; slot = next_in_tensor(slot)) {
+        const az_weight *w = *slot->weight;
+        if (!w) continue;
+        for (int p = 0; p < az_own_part_count(w->format); p++) {
+            const char *name = az_own_part_name(az, slot->name, w->format, p);
+            const az_gguf_tensor *original = file && name ? az_gguf_find_tensor(file, name) : NULL;
+            const int64_t place = original ? original - file->tensor : order;
+            save->list[save->n++] = (output){.slot = slot, .part = w->part[p], .number = p, .name = name, .order = place};
+        }
+        save->own++;
+        if (slot->part == AZ_PART_Q || slot->part == AZ_PART_K) save->keep_order = az_lm_arch_reorders_gguf(save->lm->arch);
+    }
+}
+
+/* The tensor that begins with a place. */
+static bool add_tensor(az_ctx *az, saving *save, const az_lm_slot *slot, int64_t number)
+{
+    const az_gguf *file = save->lm->metadata ? save->lm->metadata->gguf : NULL;
+    const az_gguf_tensor *original = file ? az_gguf_find_tensor(file, slot->gguf) : NULL;
+    const int64_t order = original ? original - file->tensor : INT32_MAX + number;
+    if (has_own(slot, save->format)) {
+        add_own(az, save, slot, order);
+        return az_ok(az);
+    }
+    output *o = &save->list[save->n++];
+    *o = (output){.slot = slot, .original = original, .order = order};
+    o->format = slot->weight ? common_format(az, slot, save->format) : NULL;
+    return az_ok(az);
+}
+
+/* Which tensors are written, in the order of the original file; what is new comes last. */
+static bool list_outputs(az_ctx *az, saving *save)
+{
+    const az_lm *lm = save->lm;
+    const az_format *format = save->format;
     const az_gguf *file = lm->metadata ? lm->metadata->gguf : NULL;
     az_lm_slot *slots;
-    const int n = az_lm_slots(az, lm, &slots);
-    output *outputs = az_alloc_array(az, (size_t)n + 1, sizeof *outputs);
-    if (n == 0 || !outputs) return -1;
-    int count = 0, odd = 0;
+    const int n = az_lm_slots(az, save->lm, &slots);
+    save->list = az_alloc_array(az, (size_t)n + 1, AZ_WEIGHT_PARTS * sizeof *save->list);
+    if (n == 0 || !save->list) return false;
+    int odd = 0;
     for (int i = 0; i < n; i++) {
         const az_lm_slot *slot = &slots[i];
         if (slot->gguf_row > 0 || !is_filled(slot)) continue; /* a tensor is written with its first place */
         if (slot->part == AZ_PART_HEAD && slot->weight && *slot->weight == lm->embedding) continue;
-        output *o = &outputs[count++];
-        *o = (output){.slot = slot, .original = file ? az_gguf_find_tensor(file, slot->gguf) : NULL, .order = INT32_MAX + (int64_t)i};
-        if (o->original) o->order = o->original - file->tensor;
-        if (!slot->weight) continue;
-        o->format = common_format(az, slot, format);
-        if (!o->format) return -1;
-        odd += format && format->block > 1 && o->format->block == 1 && slot->part != AZ_PART_POSITION;
-        if (o->format->ggml_type < 0) {
-            az_fail(az, AZ_BAD_INPUT, "'%s' is stored as %s, for which GGUF has no type; choose a format such as f16 or q8_0", slot->name,
-                    o->format->name);
-            return -1;
-        }
+        if (!add_tensor(az, save, slot, i)) return false;
+        const az_format *chosen = save->list[save->n - 1].format;
+        odd += format && format->block > 1 && chosen && chosen->block == 1 && slot->part != AZ_PART_POSITION;
     }
     const az_gguf_tensor *original = file ? az_gguf_find_tensor(file, "rope_freqs.weight") : NULL;
     const az_tensor *divisors = file ? NULL : uneven_divisors(az, lm);
-    if (original) outputs[count++] = (output){.original = original, .order = original - file->tensor};
-    if (divisors) outputs[count++] = (output){.divisors = divisors, .order = -1};
+    if (original) save->list[save->n++] = (output){.original = original, .order = original - file->tensor};
+    if (divisors) save->list[save->n++] = (output){.divisors = divisors, .order = -1};
     if (odd > 0) az_note(az, "%d matrices have rows that are no multiple of %lld and stay f16", odd, (long long)format->block);
-    qsort(outputs, (size_t)count, sizeof *outputs, by_order);
-    *list = outputs;
-    return count;
+    qsort(save->list, (size_t)save->n, sizeof *save->list, by_order);
+    return az_ok(az);
+}
+
+/* ggml's number of a type; it has no unsigned bytes, which lie in its signed ones. */
+static uint32_t ggml_type_of(az_dtype dtype)
+{
+    static const uint32_t types[AZ_DTYPES] = {
+        [AZ_F32] = 0, [AZ_F64] = 28, [AZ_F16] = 1, [AZ_BF16] = 30, [AZ_I8] = 24, [AZ_U8] = 24, [AZ_I16] = 25, [AZ_I32] = 26, [AZ_I64] = 27};
+    return types[dtype];
+}
+
+static bool declare_part(az_gguf_writer *writer, const output *o)
+{
+    uint64_t shape[AZ_MAX_RANK];
+    for (int i = 0; i < o->part->rank; i++) shape[i] = (uint64_t)o->part->shape[o->part->rank - 1 - i];
+    return az_gguf_declare(writer, az_text_of(o->name), o->part->rank, shape, ggml_type_of(o->part->dtype));
 }
 
 static bool declare(az_gguf_writer *writer, const output *o)
 {
     const az_lm_slot *slot = o->slot;
+    if (o->part) return declare_part(writer, o);
     if (o->divisors) return az_gguf_declare(writer, az_text_of("rope_freqs.weight"), 1, &(uint64_t){(uint64_t)az_count(o->divisors)}, 0);
     if (!slot) return az_gguf_declare(writer, o->original->name, o->original->rank, o->original->shape, o->original->type);
     const uint64_t matrix[] = {(uint64_t)slot->cols, (uint64_t)slot->gguf_rows};
@@ -244,7 +333,7 @@ static bool declare(az_gguf_writer *writer, const output *o)
 }
 
 /* The rows of one place as they go into the file: bytes of a matrix in the format, or f32 of a vector. */
-static const az_tensor *encoded_rows(az_ctx *az, const az_lm *lm, const az_lm_slot *slot, const az_format *format)
+static const az_tensor *encoded_rows(az_ctx *az, const saving *save, const az_lm_slot *slot, const az_format *format)
 {
     const az_tensor *rows;
     if (slot->weight) {
@@ -255,17 +344,27 @@ static const az_tensor *encoded_rows(az_ctx *az, const az_lm *lm, const az_lm_sl
         rows = *slot->vector;
         if (rows && rows->dtype != AZ_F32) rows = az_cast(az, rows, AZ_F32);
     }
-    if (az_lm_arch_reorders_gguf(lm->arch)) rows = az_lm_reorder_rows(az, lm, slot, rows);
+    if (az_lm_arch_reorders_gguf(save->lm->arch) && !save->keep_order) rows = az_lm_reorder_rows(az, save->lm, slot, rows);
     return rows ? az_contiguous(az, rows) : NULL;
 }
 
-static bool write_tensor(az_ctx *az, az_gguf_writer *writer, const az_lm *lm, const output *o)
+static bool write_part(az_ctx *az, az_gguf_writer *writer, const az_tensor *part)
 {
+    az_scope_push(az);
+    const az_tensor *x = az_contiguous(az, part);
+    const bool good = x && az_gguf_write(writer, x->data, (size_t)az_count(x) * az_dtype_size(x->dtype));
+    az_scope_pop(az);
+    return good;
+}
+
+static bool write_tensor(az_ctx *az, az_gguf_writer *writer, const saving *save, const output *o)
+{
+    if (o->part) return write_part(az, writer, o->part);
     if (o->divisors) return az_gguf_write(writer, o->divisors->data, (size_t)az_count(o->divisors) * sizeof(float));
     if (!o->slot) return az_gguf_write(writer, o->original->data, o->original->bytes);
     for (const az_lm_slot *slot = o->slot; slot; slot = next_in_tensor(slot)) {
         az_scope_push(az);
-        const az_tensor *rows = encoded_rows(az, lm, slot, o->format);
+        const az_tensor *rows = encoded_rows(az, save, slot, o->format);
         const bool good = rows && az_gguf_write_part(writer, rows->data, (size_t)az_count(rows) * az_dtype_size(rows->dtype));
         az_scope_pop(az);
         if (!good) az_fail_context(az, "writing '%s'", slot->name);
@@ -274,16 +373,17 @@ static bool write_tensor(az_ctx *az, az_gguf_writer *writer, const az_lm *lm, co
     return true;
 }
 
-static bool save(az_ctx *az, az_lm *lm, const char *path, const az_format *format)
+static bool save_file(az_ctx *az, saving *save, const char *path)
 {
-    output *list = NULL;
-    const int n = list_outputs(az, lm, format, &list);
-    az_gguf_writer *writer = n > 0 ? az_gguf_create(az, path) : NULL;
-    if (!writer || !put_keys(az, writer, lm, format)) return false;
-    for (int i = 0; i < n; i++)
-        if (!declare(writer, &list[i])) return false;
-    for (int i = 0; i < n; i++)
-        if (!write_tensor(az, writer, lm, &list[i])) return false;
+    if (save->format && save->format->ggml_type < 0)
+        return az_fail(az, AZ_BAD_INPUT, "GGUF has no type for %s; `adze compress MODEL quantize:type=%s` makes such weights",
+                       save->format->name, save->format->name);
+    az_gguf_writer *writer = list_outputs(az, save) ? az_gguf_create(az, path) : NULL;
+    if (!writer || !put_keys(az, writer, save)) return false;
+    for (int i = 0; i < save->n; i++)
+        if (!declare(writer, &save->list[i])) return false;
+    for (int i = 0; i < save->n; i++)
+        if (!write_tensor(az, writer, save, &save->list[i])) return false;
     return az_gguf_commit(writer);
 }
 
@@ -291,7 +391,7 @@ bool az_lm_save(az_ctx *az, const az_lm *lm, const char *path, const az_format *
 {
     if (!lm || !path || !az_ok(az)) return false;
     az_scope_push(az);
-    const bool good = save(az, (az_lm *)lm, path, format);
+    const bool good = save_file(az, &(saving){.lm = (az_lm *)(uintptr_t)lm, .format = format}, path);
     az_scope_pop(az);
     return good;
 }
