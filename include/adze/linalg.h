@@ -57,6 +57,32 @@ typedef struct az_cg_result {
 az_cg_result az_conjugate_gradient(az_ctx *az, az_operator a, void *user, int64_t n, const double *b, double *x, double tolerance,
                                    int max_iterations);
 
+/* The empirical Fisher matrix of m gradients g_i [d], F = damp I + (1/m) sum_i g_i g_i^T, and products with its inverse without a d x d
+ * matrix (Frantar, Kurtic, Alistarh 2021). damp > 0; m = 0 leaves damp I.
+ *
+ * Static: gradients [m, d] of type f32, f64, f16 or bf16, shared and not copied; with block > 0 F keeps its diagonal blocks of that many
+ * entries only (the last may be smaller). Each block is factored in double, m x m or block x block, whichever is smaller: O(d min(m, block)
+ * max(m, block)) time in all, or O(d m^2) for the whole matrix; factors that would need more memory than the gradients are not kept but
+ * made again by each call. AZ_NUMERIC on gradients that are not finite. */
+typedef struct az_fisher az_fisher;
+az_fisher *az_fisher_new(az_ctx *az, const az_tensor *gradients, double damp, int64_t block);
+/* F^-1 x for x [d] (f32 or f64; the result has its type): O(d m) with kept factors. */
+az_tensor *az_fisher_solve(az_ctx *az, const az_fisher *fisher, const az_tensor *x);
+/* The diagonal of F^-1: [d] f64, positive. */
+az_tensor *az_fisher_inverse_diagonal(az_ctx *az, const az_fisher *fisher);
+
+/* Dynamic: F over a window of the last m gradients pushed; it starts with zeros, which count among the m. O(d m + m^3) a push. */
+typedef struct az_fisher_window az_fisher_window;
+az_fisher_window *az_fisher_window_new(az_ctx *az, int64_t m, int64_t d, double damp);
+/* Overwrites the oldest gradient by g [d], f32. A g that is not finite is refused (AZ_NUMERIC) and leaves the window as it is. */
+bool az_fisher_window_push(az_ctx *az, az_fisher_window *window, const az_tensor *g);
+az_tensor *az_fisher_window_solve(az_ctx *az, az_fisher_window *window, const az_tensor *x); /* x [d] f32 -> F^-1 x */
+/* Both for the same vector, in one pass less: F^-1 g with g in the window. */
+az_tensor *az_fisher_window_push_solve(az_ctx *az, az_fisher_window *window, const az_tensor *g);
+/* The window as tensors that may be saved and written back: gradients [m, d] f32, their products [m, m] f64, and the number of pushes so
+ * far [1] f64. */
+void az_fisher_window_state(az_fisher_window *window, az_tensor *state[3]);
+
 /* Real DFT over the last axis (FFTW, in f64 whatever the type of x): x [..., n] -> [..., n/2 + 1, 2] (real,
  * imaginary), unnormalised; and its inverse with factor 1/n. Results have the type of x. */
 az_tensor *az_rfft(az_ctx *az, const az_tensor *x);
