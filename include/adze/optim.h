@@ -8,13 +8,17 @@
 extern "C" {
 #endif
 
-typedef enum az_optimizer_kind { AZ_SGD, AZ_ADAMW } az_optimizer_kind;
+typedef enum az_optimizer_kind { AZ_SGD, AZ_ADAMW, AZ_MFAC } az_optimizer_kind;
 
 typedef struct az_optimizer_options {
     az_optimizer_kind kind;
-    double beta1, beta2, eps; /* AdamW; beta1 is also SGD's momentum */
-    double weight_decay;      /* decoupled: w -= lr * decay * w (AdamW); SGD adds decay * w to the gradient */
-    bool nesterov;
+    double beta1, beta2, eps; /* AdamW; beta1 is also the momentum of SGD and M-FAC */
+    double weight_decay;      /* decoupled: w -= lr * decay * w (AdamW); SGD and M-FAC add decay * w to the gradient */
+    bool nesterov;            /* SGD */
+    int64_t window;           /* M-FAC: gradients of the Fisher matrix; it holds window x parameters floats */
+    double damp;              /* M-FAC: added to its diagonal */
+    int64_t plain_steps;      /* M-FAC: first steps that are along the gradient */
+    bool keep_zeros;          /* M-FAC: entries that are zero at the start stay zero */
 } az_optimizer_options;
 
 typedef struct az_optimizer az_optimizer;
@@ -23,7 +27,8 @@ typedef struct az_optimizer az_optimizer;
  * arena. */
 az_optimizer *az_optimizer_new(az_ctx *az, const az_optimizer_options *options, az_tensor *const *parameters, int n, const bool *decay);
 /* One step with learning rate lr. AdamW: m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; w -= lr (mhat / (sqrt(vhat) +
- * eps) + decay w). One fused pass. */
+ * eps) + decay w). One fused pass. M-FAC (f32 parameters only): w -= lr F^-1 g, with F over the last `window` gradients of all parameters
+ * together (az_fisher_window); O(window x parameters) time. A gradient that is not finite is refused there and changes nothing. */
 bool az_optimizer_step(az_ctx *az, az_optimizer *optimizer, az_tensor *const *gradients, double lr);
 int64_t az_optimizer_steps(const az_optimizer *optimizer);
 /* The state as named tensors ("adamw.m.0", "adamw.v.0", "sgd.velocity.0" ...; returns their number), for saving and

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <zlib.h>
 
+static const char *const optimizers[] = {[AZ_SGD] = "sgd", [AZ_ADAMW] = "adamw", [AZ_MFAC] = "m-fac", NULL};
 static const char *const schedules[] = {"constant", "linear", "cosine", NULL};
 
 const az_option az_lm_train_options[] = {
@@ -22,6 +23,15 @@ const az_option az_lm_train_options[] = {
     {"weight_decay", AZ_REAL, offsetof(az_lm_train_settings, weight_decay), "0.1", 0, 100, NULL, "decoupled decay of the matrices"},
     {"beta1", AZ_REAL, offsetof(az_lm_train_settings, beta1), "0.9", 0, 0.999999, NULL, "AdamW: memory of the gradient"},
     {"beta2", AZ_REAL, offsetof(az_lm_train_settings, beta2), "0.95", 0, 0.999999, NULL, "AdamW: memory of its square"},
+    {"optimizer", AZ_CHOICE, offsetof(az_lm_train_settings, optimizer), "adamw", 0, 0, optimizers,
+     "m-fac steps along the inverse Fisher matrix of the last gradients; with sgd and m-fac, decay is part of the gradient"},
+    {"momentum", AZ_REAL, offsetof(az_lm_train_settings, momentum), "0", 0, 0.999999, NULL, "sgd, m-fac: memory of the step"},
+    {"grads", AZ_INT, offsetof(az_lm_train_settings, grads), "1024", 1, 1e6, NULL,
+     "m-fac: gradients in the window, each of all parameters"},
+    {"damp", AZ_REAL, offsetof(az_lm_train_settings, damp), "1e-5", 0, 1e6, NULL,
+     "m-fac: added to the diagonal of the Fisher matrix, above 0"},
+    {"plain_steps", AZ_INT, offsetof(az_lm_train_settings, plain_steps), "0", 0, 1e7, NULL,
+     "m-fac: first steps along the gradient itself, while the window fills"},
     {"clip", AZ_REAL, offsetof(az_lm_train_settings, clip), "1", 0, 1e9, NULL, "largest norm of the gradient; 0 = any"},
     {"schedule", AZ_CHOICE, offsetof(az_lm_train_settings, schedule), "cosine", 0, 0, schedules, "how lr falls after the warm-up"},
     {"checkpoint", AZ_BOOL, offsetof(az_lm_train_settings, checkpoint), "false", 0, 0, NULL,
@@ -223,9 +233,17 @@ static bool training_begin(az_ctx *az, az_training *t, const az_documents *docum
     t->identity = identity_of(az, t);
     if (!t->n || !t->tensor || !t->loss || !t->identity) return false;
     for (int i = 0; i < t->n; i++) t->tensor[i] = *t->parameter[i].slot;
-    const az_optimizer_options adamw = {
-        .kind = AZ_ADAMW, .beta1 = s->beta1, .beta2 = s->beta2, .eps = 1e-8, .weight_decay = s->weight_decay};
-    t->optimizer = az_optimizer_new(az, &adamw, t->tensor, t->n, NULL);
+    const az_optimizer_options optimizer = {
+        .kind = (az_optimizer_kind)s->optimizer,
+        .beta1 = s->optimizer == AZ_ADAMW ? s->beta1 : s->momentum,
+        .beta2 = s->beta2,
+        .eps = 1e-8,
+        .weight_decay = s->weight_decay,
+        .window = s->grads,
+        .damp = s->damp,
+        .plain_steps = s->plain_steps,
+    };
+    t->optimizer = az_optimizer_new(az, &optimizer, t->tensor, t->n, NULL);
     return t->optimizer && (!s->resume || !*s->resume || az_training_load(az, t));
 }
 

@@ -1,6 +1,6 @@
 /* optimizer.c - AdamW and SGD: every parameter moves in one fused, threaded pass over fixed-size blocks, so that no result depends on the
  * number of threads. */
-#include "adze/optim.h"
+#include "optim/m_fac.h"
 
 #include <math.h>
 #include <string.h>
@@ -52,7 +52,8 @@ struct az_optimizer {
     int n;
     slot *slot; /* [n] */
     int64_t n_blocks;
-    block *block; /* [n_blocks] */
+    block *block;    /* [n_blocks] */
+    az_m_fac *m_fac; /* of that kind */
 };
 
 static bool check_options(az_ctx *az, const az_optimizer_options *options)
@@ -63,6 +64,8 @@ static bool check_options(az_ctx *az, const az_optimizer_options *options)
     if (adam && !(options->beta2 >= 0 && options->beta2 < 1))
         return az_fail(az, AZ_BAD_INPUT, "optimizer: beta2 is %g, not in [0, 1)", options->beta2);
     if (adam && !(options->eps > 0)) return az_fail(az, AZ_BAD_INPUT, "optimizer: eps is %g, not above 0", options->eps);
+    if (options->kind == AZ_MFAC && options->window < 1)
+        return az_fail(az, AZ_BAD_INPUT, "optimizer: a window of %lld gradients", (long long)options->window);
     if (!(options->weight_decay >= 0)) return az_fail(az, AZ_BAD_INPUT, "optimizer: weight decay is %g, below 0", options->weight_decay);
     return true;
 }
@@ -74,7 +77,8 @@ static bool fill_slot(az_ctx *az, const az_optimizer_options *options, const az_
         return az_fail(az, AZ_BAD_CALL, "optimizer: a parameter %s of type %s is not contiguous f32 or f64", az_shape_text(az, parameter),
                        az_dtype_name(parameter->dtype));
     out->parameter = az_share(az, parameter);
-    if (options->kind == AZ_ADAMW || options->beta1 > 0) out->first = az_zeros(az, parameter->dtype, parameter->rank, parameter->shape);
+    if (options->kind == AZ_ADAMW || (options->kind == AZ_SGD && options->beta1 > 0))
+        out->first = az_zeros(az, parameter->dtype, parameter->rank, parameter->shape);
     if (options->kind == AZ_ADAMW) out->second = az_zeros(az, parameter->dtype, parameter->rank, parameter->shape);
     return az_ok(az);
 }
@@ -104,7 +108,11 @@ az_optimizer *az_optimizer_new(az_ctx *az, const az_optimizer_options *options, 
         if (!fill_slot(az, options, parameters[i], &slots[i])) return NULL;
         slots[i].decay = decay ? decay[i] : parameters[i]->rank >= 2;
     }
-    return make_blocks(az, optimizer) ? optimizer : NULL;
+    if (options->kind != AZ_MFAC) return make_blocks(az, optimizer) ? optimizer : NULL;
+    bool *decays = az_alloc_array(az, (size_t)n, sizeof *decays);
+    for (int i = 0; decays && i < n; i++) decays[i] = slots[i].decay;
+    optimizer->m_fac = decays ? az_m_fac_new(az, options, parameters, n, decays) : NULL;
+    return optimizer->m_fac ? optimizer : NULL;
 }
 
 /* The data of each gradient, contiguous and of its parameter's type and shape; NULL and an error when one does not fit. */
@@ -186,15 +194,17 @@ bool az_optimizer_step(az_ctx *az, az_optimizer *optimizer, az_tensor *const *gr
     if (!optimizer || !gradients || !az_ok(az)) return false;
     az_scope_push(az);
     const void **gradient = gradient_data(az, optimizer, gradients);
-    if (gradient) {
+    bool good = gradient != NULL;
+    if (good && optimizer->m_fac) good = az_m_fac_step(az, optimizer->m_fac, gradient, lr, optimizer->steps);
+    if (good) {
         optimizer->steps++;
         if (optimizer->options.kind == AZ_ADAMW)
             adamw_step(optimizer, gradient, lr);
-        else
+        else if (optimizer->options.kind == AZ_SGD)
             sgd_step(optimizer, gradient, lr);
     }
     az_scope_pop(az);
-    return gradient != NULL;
+    return good;
 }
 
 int64_t az_optimizer_steps(const az_optimizer *optimizer)
@@ -211,9 +221,11 @@ int az_optimizer_state(az_ctx *az, az_optimizer *optimizer, az_tensor ***tensors
 {
     if (!optimizer) return 0;
     const bool adam = optimizer->options.kind == AZ_ADAMW;
-    *tensors = az_alloc_array(az, 2 * (size_t)optimizer->n, sizeof(void *));
-    *names = az_alloc_array(az, 2 * (size_t)optimizer->n, sizeof **names);
+    const size_t most = 2 * (size_t)optimizer->n + AZ_M_FAC_TENSORS;
+    *tensors = az_alloc_array(az, most, sizeof(void *));
+    *names = az_alloc_array(az, most, sizeof **names);
     if (!*tensors || !*names) return 0;
+    if (optimizer->m_fac) return az_m_fac_tensors(optimizer->m_fac, *tensors, *names);
     int count = 0;
     for (int i = 0; i < optimizer->n; i++) {
         az_tensor *const part[2] = {optimizer->slot[i].first, optimizer->slot[i].second};

@@ -1,5 +1,6 @@
 /* The fused steps against PyTorch 1.13's numbers and against the update rules written out in double, for both types and any number of
  * threads. */
+#include "adze/linalg.h"
 #include "adze/optim.h"
 
 #include <criterion/criterion.h>
@@ -156,5 +157,86 @@ Test(optimizer, what_does_not_fit_is_refused)
     az_tensor *integers = az_zeros(az, AZ_I32, 1, (int64_t[]){3});
     cr_assert_null(az_optimizer_new(az, &adamw, &integers, 1, NULL));
     cr_assert_eq(az_status_of(az), AZ_BAD_CALL);
+    az_close(az);
+}
+
+/* ---- M-FAC ---- */
+
+static const az_optimizer_options m_fac = {.kind = AZ_MFAC, .window = 3, .damp = 0.1};
+
+/* Two parameters, five steps against w -= lr (damp I + G^T G / m)^-1 g with dense matrices; the window holds the last three gradients,
+ * zeros at first, decay is part of the gradient of the matrix, and velocity averages the steps. */
+Test(optimizer, m_fac_matches_dense_solves)
+{
+    enum { D = 10 };
+    az_ctx *az = az_open(NULL);
+    az_tensor *w[] = {az_randn(az, AZ_F32, 2, (int64_t[]){2, 3}, 1, 1, 0), az_randn(az, AZ_F32, 1, (int64_t[]){4}, 1, 2, 0)};
+    az_optimizer_options how = m_fac;
+    how.weight_decay = 0.2, how.beta1 = 0.4;
+    az_optimizer *optimizer = az_optimizer_new(az, &how, w, 2, NULL);
+    cr_assert(optimizer, "%s", az_error(az));
+    double expected[D], velocity[D] = {0};
+    for (int j = 0; j < D; j++) expected[j] = az_item(w[j / 6], j % 6);
+    az_tensor *window = az_zeros(az, AZ_F64, 2, (int64_t[]){3, D});
+    for (int step = 0; step < 5; step++) {
+        az_tensor *g[] = {az_randn(az, AZ_F32, 2, (int64_t[]){2, 3}, 1, 3, (uint64_t)step),
+                          az_randn(az, AZ_F32, 1, (int64_t[]){4}, 1, 4, (uint64_t)step)};
+        double *row = az_f64_mut(window) + step % 3 * D;
+        for (int j = 0; j < D; j++) row[j] = az_item(g[j / 6], j % 6) + (j < 6 ? 0.2 * expected[j] : 0);
+        const az_tensor *f = az_add(az, az_affine(az, az_matmul(az, az_transpose(az, window), window), 1.0 / 3, 0),
+                                    az_affine(az, az_identity(az, AZ_F64, D), 0.1, 0));
+        const az_tensor *u = az_solve(az, f, az_from(az, AZ_F64, 1, (int64_t[]){D}, row));
+        for (int j = 0; j < D; j++) {
+            velocity[j] = 0.4 * velocity[j] + 0.6 * az_item(u, j);
+            expected[j] -= 0.05 * velocity[j];
+        }
+        cr_assert(az_optimizer_step(az, optimizer, g, 0.05), "%s", az_error(az));
+    }
+    for (int j = 0; j < D; j++) cr_assert_float_eq(az_item(w[j / 6], j % 6), expected[j], 1e-5);
+    az_close(az);
+}
+
+Test(optimizer, m_fac_goes_on_from_its_state_and_refuses_bad_gradients)
+{
+    az_ctx *az = az_open(NULL);
+    az_tensor *w[2], *g = az_zeros(az, AZ_F32, 1, (int64_t[]){6});
+    az_optimizer *optimizer[2];
+    for (int i = 0; i < 2; i++) {
+        w[i] = az_randn(az, AZ_F32, 1, (int64_t[]){6}, 1, 1, 0);
+        optimizer[i] = az_optimizer_new(az, &m_fac, &w[i], 1, NULL);
+    }
+    for (int step = 0; step < 4; step++) {
+        g = az_randn(az, AZ_F32, 1, (int64_t[]){6}, 1, 3, (uint64_t)step);
+        az_optimizer_step(az, optimizer[0], &g, 0.1);
+    }
+    az_tensor **from, **to;
+    const char **names;
+    const int n = az_optimizer_state(az, optimizer[0], &from, &names);
+    cr_assert_eq(az_optimizer_state(az, optimizer[1], &to, &names), n);
+    for (int i = 0; i < n; i++) az_copy_into(az, to[i], from[i]);
+    az_optimizer_set_steps(optimizer[1], 4);
+    az_copy_into(az, w[1], w[0]);
+    for (int i = 0; i < 2; i++) az_optimizer_step(az, optimizer[i], &g, 0.1);
+    for (int j = 0; j < 6; j++) cr_assert_eq(az_item(w[0], j), az_item(w[1], j));
+    az_f32_mut(g)[2] = NAN;
+    cr_assert_not(az_optimizer_step(az, optimizer[0], &g, 0.1));
+    cr_assert_eq(az_status_of(az), AZ_NUMERIC);
+    for (int j = 0; j < 6; j++) cr_assert_eq(az_item(w[0], j), az_item(w[1], j));
+    cr_assert_eq(az_optimizer_steps(optimizer[0]), 5);
+    az_close(az);
+}
+
+Test(optimizer, m_fac_keeps_zeros_and_starts_plainly_where_asked)
+{
+    az_ctx *az = az_open(NULL);
+    az_tensor *w = az_from(az, AZ_F32, 1, (int64_t[]){4}, (float[]){1, 0, -1, 0}), *g = az_full(az, AZ_F32, 1, (int64_t[]){4}, 0.5);
+    az_optimizer_options how = m_fac;
+    how.keep_zeros = true, how.plain_steps = 1;
+    az_optimizer *optimizer = az_optimizer_new(az, &how, &w, 1, NULL);
+    cr_assert(az_optimizer_step(az, optimizer, &g, 0.1));
+    cr_assert_float_eq(az_item(w, 0), 0.95, 1e-6);
+    cr_assert_float_eq(az_item(w, 2), -1.05, 1e-6);
+    for (int step = 0; step < 3; step++) az_optimizer_step(az, optimizer, &g, 0.1);
+    cr_assert(az_item(w, 1) == 0 && az_item(w, 3) == 0 && az_item(w, 0) < 0.95);
     az_close(az);
 }
