@@ -246,6 +246,9 @@ typedef struct az_map {
     const char *path;
 } az_map;
 az_map *az_map_file(az_ctx *az, const char *path);
+/* Zeroed memory that lies in a file without a name in `folder` and goes with the last reference: for arrays larger than the machine's
+ * memory. It does not count as held memory. */
+az_buffer *az_buffer_scratch(az_ctx *az, const char *folder, size_t bytes);
 /* The whole file as zero-terminated text (gzip is undone, at most 4 GiB of it; "-" is the standard input); its length goes to *length
  * when that is not NULL. */
 char *az_read_file(az_ctx *az, const char *path, size_t *length);

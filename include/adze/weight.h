@@ -105,6 +105,8 @@ typedef struct az_mask_how {
  *     entries equal to the threshold only the first in row-major order go, so that exactly min(numel, floor(numel share) + 1) are dropped;
  *   pattern n:m: the m - n lowest of each group. cols must be a multiple of m. */
 az_tensor *az_mask_lowest(az_ctx *az, const az_tensor *scores, az_mask_how how);
+/* The mask that drops exactly `count` of all scores, the lowest, by the same rule of ties. */
+az_tensor *az_mask_lowest_count(az_ctx *az, const az_tensor *scores, int64_t count);
 /* The mask that drops what is exactly zero: what earlier methods left of the matrix. */
 az_tensor *az_mask_of(az_ctx *az, const az_weight *w);
 /* The weight as a dense f32 matrix with zeros where the mask drops. */

@@ -211,6 +211,37 @@ az_map *az_map_file(az_ctx *az, const char *path)
     return az_on_leave(az, unmap, m) ? &m->map : NULL;
 }
 
+static void unmap_scratch(az_buffer *buffer)
+{
+    munmap(buffer->data, buffer->bytes);
+}
+
+/* A new file of that folder that has no name, or at once loses it. */
+static int open_nameless(az_ctx *az, const char *folder)
+{
+    int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    char *name = fd < 0 ? az_format_text(az, "%s/scratch-XXXXXX", folder) : NULL;
+    if (name) fd = mkstemp(name);
+    if (name && fd >= 0) unlink(name);
+    return fd;
+}
+
+az_buffer *az_buffer_scratch(az_ctx *az, const char *folder, size_t bytes)
+{
+    if (!az_ok(az)) return NULL;
+    const int fd = open_nameless(az, folder);
+    /* space is reserved here and now: a full disk is an error, not a signal later */
+    const int why = fd < 0 ? errno : bytes > 0 ? posix_fallocate(fd, 0, (off_t)bytes) : 0;
+    void *address = why == 0 ? mmap(NULL, bytes ? bytes : 1, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
+    if (fd >= 0) close(fd);
+    if (address == MAP_FAILED)
+        return az_fail(az, AZ_IO, "cannot make a scratch file of %.1f MiB in '%s': %s", (double)bytes / (1 << 20), folder,
+                       strerror(why ? why : errno));
+    az_buffer *buffer = az_buffer_wrap(az, address, bytes, unmap_scratch, NULL);
+    if (!buffer) munmap(address, bytes ? bytes : 1);
+    return buffer;
+}
+
 static void drop_buffer(void *object)
 {
     az_buffer_drop(object);

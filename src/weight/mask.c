@@ -105,6 +105,19 @@ az_tensor *az_mask_lowest(az_ctx *az, const az_tensor *scores, az_mask_how how)
     return mask;
 }
 
+az_tensor *az_mask_lowest_count(az_ctx *az, const az_tensor *scores, int64_t count)
+{
+    if (!scores || !how_is_sound(az, scores, (az_mask_how){0})) return NULL;
+    const int64_t rows = scores->shape[0], cols = scores->shape[1];
+    if (count < 0 || count > rows * cols)
+        return az_fail(az, AZ_BAD_CALL, "mask: %lld of %lld entries cannot be dropped", (long long)count, (long long)(rows * cols));
+    az_tensor *mask = no_nan(az, az_f32(scores), rows, cols) ? az_new2(az, AZ_U8, rows, cols) : NULL;
+    if (!mask) return NULL;
+    memset(mask->data, 1, (size_t)(rows * cols));
+    drop_lowest(az_f32(scores), rows * cols, count, mask->data);
+    return mask;
+}
+
 static bool mask_fits(az_ctx *az, const az_tensor *mask, int64_t rows, int64_t cols)
 {
     const bool fits = mask->dtype == AZ_U8 && mask->rank == 2 && mask->shape[0] == rows && mask->shape[1] == cols && az_is_contiguous(mask);
