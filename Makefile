@@ -50,7 +50,7 @@ claims: build
 
 bench: build
 	@scripts/install-deps.sh bench
-	@/usr/bin/python3 bench/run.py build docs/benchmarks.md
+	@/usr/bin/python3 bench/run.py build docs/benchmarks.md $(BENCH_OPTIONS)
 
 lint:
 	@scripts/install-deps.sh build test lint

@@ -1,7 +1,7 @@
 /* lm.c - speed and memory of inference.
- *   bench_lm make WIDTH BLOCKS HEADS HIDDEN VOCABULARY FORMAT OUT    writes a model with random weights
- *   bench_lm run MODEL THREADS PREFILL DECODE [BATCH]                measures loading, a prompt of PREFILL tokens, DECODE single tokens,
- * and BATCH sequences (1 .. 64) decoding DECODE tokens each together `run` prints one JSON object; rates are the best of three rounds. */
+ *   bench_lm make width=N,blocks=N,... FORMAT OUT [FORMAT OUT ...]      writes a llama with random weights
+ *   bench_lm run MODEL THREADS PREFILL DECODE [BATCH]      measures loading, a prompt of PREFILL tokens, DECODE single tokens, and BATCH
+ * sequences (1 .. 64) decoding DECODE tokens each together. Prints one JSON object; rates are the best of three rounds. */
 #include "adze/adze.h"
 
 #include <stdlib.h>
@@ -17,23 +17,38 @@ static int fail(az_ctx *az)
     return 2;
 }
 
-static int make(char **argv)
+typedef struct shape {
+    int64_t width, blocks, heads, kv_heads, hidden, vocabulary;
+} shape;
+
+static const az_option shape_options[] = {
+    {"width", AZ_INT, offsetof(shape, width), "768", 1, 1 << 16, NULL, "width of the residual stream"},
+    {"blocks", AZ_INT, offsetof(shape, blocks), "12", 1, 1024, NULL, "number of blocks"},
+    {"heads", AZ_INT, offsetof(shape, heads), "12", 1, 1024, NULL, "attention heads"},
+    {"kv_heads", AZ_INT, offsetof(shape, kv_heads), "0", 0, 1024, NULL, "heads of keys and values; 0 = as many as heads"},
+    {"hidden", AZ_INT, offsetof(shape, hidden), "2048", 1, 1 << 18, NULL, "width inside the MLP"},
+    {"vocabulary", AZ_INT, offsetof(shape, vocabulary), "32000", 2, 1 << 20, NULL, "tokens"},
+    {0},
+};
+
+/* `pairs` holds n pairs of a format and the file to write. */
+static int make(const char *text, char **pairs, int n)
 {
     az_ctx *az = az_open(NULL);
-    int64_t width = atoll(argv[0]), heads = atoll(argv[2]);
-    az_lm_config config = {.width = width,
-                           .blocks = atoll(argv[1]),
-                           .heads = heads,
-                           .kv_heads = heads,
-                           .head_dim = width / heads,
-                           .hidden = atoll(argv[3]),
-                           .vocabulary = atoll(argv[4]),
-                           .context = 2048,
-                           .norm_eps = 1e-5,
-                           .rope_theta = 10000,
-                           .rope_dims = width / heads};
+    shape s;
+    if (!az_options_parse(az, shape_options, "bench_lm", text, &s)) return fail(az);
+    const az_lm_config config = {.width = s.width,
+                                 .blocks = s.blocks,
+                                 .heads = s.heads,
+                                 .kv_heads = s.kv_heads,
+                                 .hidden = s.hidden,
+                                 .vocabulary = s.vocabulary,
+                                 .context = 2048,
+                                 .norm_eps = 1e-5,
+                                 .rope_theta = 10000};
     az_lm *lm = az_lm_new(az, "llama", &config, NULL, 1);
-    if (!az_lm_save(az, lm, argv[6], az_format_by_name(argv[5]))) return fail(az);
+    for (int i = 0; i < n; i++)
+        if (!az_lm_save(az, lm, pairs[2 * i + 1], az_format_by_name(pairs[2 * i]))) return fail(az);
     az_close(az);
     return 0;
 }
@@ -98,6 +113,12 @@ static size_t bytes_read(const az_lm *lm)
     return az_lm_bytes(lm) - (lm->config.tied ? 0 : az_weight_bytes(lm->embedding));
 }
 
+/* Weights that meet every token: all but an embedding of its own. */
+static int64_t weights(const az_lm *lm)
+{
+    return az_lm_parameter_count(lm) - (lm->config.tied ? 0 : lm->config.vocabulary * lm->config.width);
+}
+
 static int run(char **argv, int batch)
 {
     az_ctx *az = az_open(&(az_settings){.threads = atoi(argv[1])});
@@ -114,8 +135,8 @@ static int run(char **argv, int batch)
     double batch_rate = batch > 0 && decode > 0 ? best_batch_rate(az, lm, batch, decode) : 0;
     if (!az_ok(az)) return fail(az);
     printf("{\"model\": \"%s\", \"threads\": %d, \"load_s\": %.6f, \"decode_tok_s\": %.2f, \"prefill_tok_s\": %.2f, "
-           "\"read_bytes\": %zu, \"cache_bytes\": %zu, \"decode_peak_bytes\": %lld, \"batch%d_tok_s\": %.2f}\n",
-           lm->name, az_threads(az), load, decode_rate, prefill_rate, bytes_read(lm), az_lm_cache_bytes(cache),
+           "\"weights\": %lld, \"read_bytes\": %zu, \"cache_bytes\": %zu, \"decode_peak_bytes\": %lld, \"batch%d_tok_s\": %.2f}\n",
+           lm->name, az_threads(az), load, decode_rate, prefill_rate, (long long)weights(lm), bytes_read(lm), az_lm_cache_bytes(cache),
            (long long)decoding.ru_maxrss * 1024, batch, batch_rate);
     az_close(az);
     return 0;
@@ -123,11 +144,11 @@ static int run(char **argv, int batch)
 
 int main(int argc, char **argv)
 {
-    if (argc == 9 && strcmp(argv[1], "make") == 0) return make(argv + 2);
+    if (argc >= 5 && argc % 2 == 1 && strcmp(argv[1], "make") == 0) return make(argv[2], argv + 3, (argc - 3) / 2);
     if ((argc == 6 || argc == 7) && strcmp(argv[1], "run") == 0) {
         const int batch = argc == 7 ? atoi(argv[6]) : 0;
         if (batch >= 0 && batch <= MOST_SEQUENCES) return run(argv + 2, batch);
     }
-    fprintf(stderr, "usage: bench_lm make WIDTH BLOCKS HEADS HIDDEN VOCABULARY FORMAT OUT | run MODEL THREADS PREFILL DECODE [BATCH]\n");
+    fprintf(stderr, "usage: bench_lm make width=N,... FORMAT OUT [FORMAT OUT ...] | run MODEL THREADS PREFILL DECODE [BATCH]\n");
     return 2;
 }

@@ -1,36 +1,15 @@
-/* machine.c - the limits of this machine: read bandwidth and sgemm rate, for the threads given as argument.
- * Prints one JSON object. */
-#include "adze/base.h"
+/* machine.c - the limits of this machine for the threads given as argument: read bandwidth, multiply-adds of f32 and of bytes, and the rate
+ * of OpenBLAS's sgemm. Prints one JSON object. */
+#include "limits.h"
 
 #include <cblas.h>
-#include <omp.h>
 #include <stdlib.h>
 
-/* Best of `rounds` sums over a buffer that no cache holds, GB/s. */
-static double read_bandwidth(az_ctx *az, int rounds)
-{
-    const int64_t n = (int64_t)64 << 20; /* 64 Mi 32-bit words = 256 MiB */
-    uint32_t *data = az_alloc_array(az, (size_t)n, sizeof *data);
-    if (!data) return 0;
-    double best = 0;
-    volatile uint32_t sink = 0;
-    for (int r = 0; r < rounds; r++) {
-        double start = az_seconds();
-        uint32_t sum = 0;
-#pragma omp parallel for reduction(+ : sum) schedule(static)
-        for (int64_t i = 0; i < n; i++) sum += data[i];
-        sink += sum;
-        double rate = (double)n * 4 / (az_seconds() - start) / 1e9;
-        if (rate > best) best = rate;
-    }
-    return best;
-}
-
-/* Best of `rounds` square products, GFLOP/s. */
+/* Best of `rounds` square products, operations/s. */
 static double sgemm_rate(az_ctx *az, int rounds)
 {
     const int n = 1536;
-    size_t size = (size_t)n * (size_t)n;
+    const size_t size = (size_t)n * (size_t)n;
     float *a = az_alloc_array(az, size, sizeof *a), *b = az_alloc_array(az, size, sizeof *b), *c = az_alloc_array(az, size, sizeof *c);
     if (!c) return 0;
     az_fill_normal(az, 1, 1, 0, (int64_t)size, a);
@@ -39,7 +18,7 @@ static double sgemm_rate(az_ctx *az, int rounds)
     for (int r = 0; r < rounds; r++) {
         double start = az_seconds();
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, n, n, n, 1, a, n, b, n, 0, c, n);
-        double rate = 2.0 * n * n * n / (az_seconds() - start) / 1e9;
+        double rate = 2.0 * n * n * n / (az_seconds() - start);
         if (rate > best) best = rate;
     }
     return best;
@@ -49,10 +28,16 @@ int main(int argc, char **argv)
 {
     az_ctx *az = az_open(&(az_settings){.threads = argc > 1 ? atoi(argv[1]) : 0});
     if (!az) return 2;
-    double bandwidth = read_bandwidth(az, 7), rate = sgemm_rate(az, 7);
-    printf("{\"threads\": %d, \"read_gb_s\": %.2f, \"sgemm_gflop_s\": %.1f}\n", az_threads(az), bandwidth, rate);
-    bool ok = az_ok(az);
-    if (!ok) fprintf(stderr, "bench_machine: %s\n", az_error(az));
+    const bench_limits limits = bench_measure_limits(az, 4);
+    const double sgemm = sgemm_rate(az, 7);
+    printf("{\"threads\": %d, \"instructions\": \"%s\", \"read_gb_s\": %.2f, \"read_small_pages_gb_s\": %.2f, \"streams\": %d, "
+           "\"ahead_bytes\": %lld, \"f32_gflop_s\": %.1f, \"int8_gop_s\": %.1f, \"sgemm_gflop_s\": %.1f, \"cache_bytes\": [%lld, %lld, "
+           "%lld]}\n",
+           limits.threads, limits.instructions, limits.read / 1e9, limits.read_small_pages / 1e9, limits.pattern.streams,
+           (long long)limits.pattern.ahead, limits.f32 / 1e9, limits.int8 / 1e9, sgemm / 1e9, (long long)limits.cache[0],
+           (long long)limits.cache[1], (long long)limits.cache[2]);
+    bool ok = az_ok(az) && limits.read > 0;
+    if (!ok) fprintf(stderr, "bench_machine: %s\n", az_ok(az) ? "no memory for the buffers" : az_error(az));
     az_close(az);
     return ok ? 0 : 2;
 }

@@ -1,136 +1,168 @@
 #!/usr/bin/env python3
-"""Sets adze beside its peers on this machine and writes the result as Markdown.
+"""Sets adze beside its peers and beside the limits of this machine, and writes the result as Markdown.
 
-    bench/run.py BUILD OUT [--quick]
+    bench/run.py BUILD OUT [--quick] [--peers FOLDER] [--llmc FOLDER]
 
-Peers run in turn with adze, on the same files and shapes, so that a drift of the machine's speed meets both. Every figure is the best of its
-rounds; ratios are adze / peer, above 1 = adze faster.
+Peers run in turn with adze, on the same files and shapes, so that a drift of the machine's speed meets both.
 """
 import argparse
-import json
-import os
-import platform
 import statistics
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+import page
+import targets
+from programs import ROOT, Programs
+
 FORMATS = ["f32", "f16", "q8_0", "q4_0", "q4_k", "q6_k"]
-MODEL_134M = ["768", "12", "12", "2048", "32000"]
-TRAINING = {"1.05 M": ["128", "4", "4", "344", "2048", "256", "16"], "15.2 M": ["288", "6", "6", "768", "32000", "256", "8"]}
+MODEL_134M = {"width": 768, "blocks": 12, "heads": 12, "hidden": 2048, "vocabulary": 32000}
+MODEL_1100M = {"width": 2048, "blocks": 22, "heads": 32, "kv_heads": 4, "hidden": 5632, "vocabulary": 32000}
+TRAINING = {
+    "1.05 M llama": {"width": 128, "blocks": 4, "heads": 4, "hidden": 344, "vocabulary": 2048, "length": 256, "batch": 16},
+    "15.2 M llama": {"width": 288, "blocks": 6, "heads": 6, "hidden": 768, "vocabulary": 32000, "length": 256, "batch": 8},
+}
+GPT2 = {"width": 768, "blocks": 12, "heads": 12, "hidden": 3072, "vocabulary": 50257, "length": 64, "batch": 4}
+DEEP = {"width": 256, "blocks": 16, "heads": 4, "hidden": 688, "vocabulary": 2048, "length": 256, "batch": 8}
 
 
-def run_json(command, **environment):
-    """Runs a program and reads the JSON it prints; its failure ends the benchmark."""
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env={**os.environ, **environment})
-    if done.returncode != 0:
-        sys.exit(f"bench: {' '.join(map(str, command))} failed:\n{done.stderr}")
-    return json.loads(done.stdout)
+class Bench:
+    def __init__(self, programs, quick):
+        self.p, self.quick, self.rounds = programs, quick, 1 if quick else 3
+        self.checks = []
 
+    def pairs(self, ours, theirs):
+        """Runs two measurements alternately: the best of each, and the median of the ratios pair by pair."""
+        pairs = [(ours(), theirs()) for _ in range(self.rounds)]
+        return max(p[0] for p in pairs), max(p[1] for p in pairs), statistics.median(p[0] / p[1] for p in pairs)
 
-def best_of_pairs(rounds, ours, theirs):
-    """Runs two measurements alternately: the best of each, and the median of the ratios pair by pair."""
-    pairs = [(ours(), theirs()) for _ in range(rounds)]
-    return [max(p[0] for p in pairs), max(p[1] for p in pairs), statistics.median(p[0] / p[1] for p in pairs)]
+    # ---- inference ----
 
+    def decode_row(self, name, model, threads, limits, tokens):
+        row = {"format": name, "decode_command": self.p.ours_command(model, threads, 0, tokens)}
+        row["decode"], row["decode_peer"], row["decode_ratio"] = self.pairs(
+            lambda: self.p.ours(model, threads, 0, tokens)["decode_tok_s"], lambda: self.p.llama_bench(model, threads, 0, tokens))
+        facts = self.p.ours(model, threads, 0, 8)
+        row["decode_gb_s"] = row["decode"] * facts["read_bytes"] / 1e9
+        row["decode_of_read"] = row["decode_gb_s"] / limits["read_gb_s"]
+        row["load_ms"] = facts["load_s"] * 1e3
+        row["extra_mib"] = (facts["decode_peak_bytes"] - model.stat().st_size - facts["cache_bytes"]) / 2**20
+        row["weights"] = facts["weights"]
+        return row
 
-def machine_limits(build, threads):
-    return run_json([build / "bench/bench_machine", threads])
+    def add_prefill(self, row, model, threads, limits):
+        row["prefill_command"] = self.p.ours_command(model, threads, 512, 0)
+        row["prefill"], row["prefill_peer"], row["prefill_ratio"] = self.pairs(
+            lambda: self.p.ours(model, threads, 512, 0)["prefill_tok_s"], lambda: self.p.llama_bench(model, threads, 512, 0))
+        row["prefill_gflop_s"] = 2 * row["weights"] * row["prefill"] / 1e9
+        row["prefill_of_f32"] = row["prefill_gflop_s"] / limits["f32_gflop_s"]
 
+    def inference(self, files, threads, limits):
+        rows = []
+        for name, model in files.items():
+            rows.append(self.decode_row(name, model, threads, limits, 48))
+            self.add_prefill(rows[-1], model, threads, limits)
+        self.checks += [*targets.decoding("134 M", rows), *targets.prefill("134 M", rows)]
+        return page.inference("Inference with a llama of 134 M parameters", rows)
 
-def llama_bench(peers, model, threads, prefill, decode):
-    rows = run_json([peers / "bin/llama-bench", "-m", model, "-t", threads, "-p", prefill, "-n", decode, "-r", 3, "-o", "json"])
-    return max(rows[0]["samples_ts"])
+    def large(self, threads, limits):
+        """The 1.1 B model; its files go as soon as they are measured."""
+        formats = ["f16", "q8_0", "q4_0"] if self.quick else ["f16", "q8_0", "q4_0", "q4_k", "q6_k"]
+        files = self.p.make_models("m1100", MODEL_1100M, formats)
+        rows = [self.decode_row(name, model, threads, limits, 12) for name, model in files.items()]
+        self.checks += targets.decoding("1.1 B", rows)
+        return files, page.inference("Decoding with a llama of 1.1 B parameters", rows)
 
+    def batch(self, model, threads, limits):
+        runs = [self.p.ours(model, threads, 0, 32, 8) for _ in range(self.rounds)]
+        row = {"one": max(r["decode_tok_s"] for r in runs), "eight": max(r["batch8_tok_s"] for r in runs),
+               "ratio": statistics.median(r["batch8_tok_s"] / r["decode_tok_s"] for r in runs),
+               "command": self.p.ours_command(model, threads, 0, 32, 8)}
+        read = 8e9 * limits["read_gb_s"] / runs[0]["read_bytes"]
+        row["of_limit"] = row["eight"] / min(read, 1e9 * limits["f32_gflop_s"] / (2 * runs[0]["weights"]))
+        self.checks += targets.batch(row)
+        return page.batch(row)
 
-def bench_inference(build, peers, folder, threads, rounds):
-    """Rows: format, decode (ours, peer, ratio), prefill (ours, peer, ratio), GB/s of weights while decoding."""
-    rows, ours_run = [], lambda model, p, n: run_json([build / "bench/bench_lm", "run", model, threads, p, n])
-    for name in FORMATS:
-        model = folder / f"m134-{name}.gguf"
-        if not model.exists():
-            subprocess.run([build / "bench/bench_lm", "make", *MODEL_134M, name, model], check=True)
-        decode = best_of_pairs(rounds, lambda: ours_run(model, 0, 48)["decode_tok_s"], lambda: llama_bench(peers, model, threads, 0, 48))
-        prefill = best_of_pairs(rounds, lambda: ours_run(model, 512, 0)["prefill_tok_s"], lambda: llama_bench(peers, model, threads, 512, 0))
-        facts = ours_run(model, 0, 16)
-        extra = facts["decode_peak_bytes"] - model.stat().st_size - facts["cache_bytes"]
-        rows.append([name, *decode, *prefill, decode[0] * facts["read_bytes"] / 1e9, facts["load_s"] * 1e3, extra / 2**20])
-    return rows
+    # ---- training ----
 
+    def training_row(self, name, architecture, shape, threads, limits, peer):
+        steps = 1 if self.quick else 3
+        runs = [(self.p.train(architecture, shape, threads, steps), peer(shape, threads, steps)) for _ in range(self.rounds)]
+        row = {"name": name, "rate": max(a["tokens_s"] for a, _ in runs), "peer_rate": max(b["tokens_s"] for _, b in runs),
+               "ratio": statistics.median(a["tokens_s"] / b["tokens_s"] for a, b in runs),
+               "peak": runs[0][0]["peak_bytes"] / 2**20, "peer_peak": runs[0][1]["peak_bytes"] / 2**20,
+               "command": self.p.train_command(architecture, shape, threads, steps)}
+        row["gflop_s"] = 6 * runs[0][0]["parameters"] * row["rate"] / 1e9
+        row["of_f32"] = row["gflop_s"] / limits["f32_gflop_s"]
+        return row
 
-def bench_batch(build, folder, threads, rounds):
-    """Decoding alone and eight sequences at a time, tokens/s, and the median of their ratios; of the q4_0 model that bench_inference made."""
-    runs = [run_json([build / "bench/bench_lm", "run", folder / "m134-q4_0.gguf", threads, 0, 32, 8]) for _ in range(rounds)]
-    return [max(r["decode_tok_s"] for r in runs), max(r["batch8_tok_s"] for r in runs),
-            statistics.median(r["batch8_tok_s"] / r["decode_tok_s"] for r in runs)]
+    def training(self, threads, limits):
+        rows = [self.training_row(name, "llama", shape, threads, limits, self.p.torch_train) for name, shape in TRAINING.items()]
+        self.checks += targets.training(rows)
+        out = page.training(rows, "PyTorch")
+        if self.p.llmc:
+            out += page.training([self.training_row("124 M GPT-2, 4 x 64", "gpt2", GPT2, threads, limits, self.p.llmc_train)], "llm.c")
+        return out
 
+    def checkpointing(self, threads):
+        kept, again = (self.p.train("llama", DEEP, threads, 2, checkpoint) for checkpoint in (False, True))
+        return page.checkpointing({"name": f"llama of {DEEP['blocks']} blocks, {kept['parameters'] / 1e6:.1f} M parameters, 8 x 256 tokens",
+                                   "kept_rate": kept["tokens_s"], "kept_peak": kept["peak_bytes"] / 2**20,
+                                   "again_rate": again["tokens_s"], "again_peak": again["peak_bytes"] / 2**20})
 
-def bench_training(build, threads, rounds):
-    rows = []
-    for name, shape in TRAINING.items():
-        steps = "3"
-        ours, theirs = [], []
-        for _ in range(rounds):
-            ours.append(run_json([build / "bench/bench_train", *shape, steps, threads]))
-            theirs.append(run_json(["/usr/bin/python3", ROOT / "bench/peers/torch_train.py", *shape, steps, threads]))
-        ratio = statistics.median(a["tokens_s"] / b["tokens_s"] for a, b in zip(ours, theirs))
-        rows.append([name, max(a["tokens_s"] for a in ours), max(b["tokens_s"] for b in theirs), ratio,
-                     ours[0]["peak_bytes"] / 2**20, theirs[0]["peak_bytes"] / 2**20])
-    return rows
+    # ---- the whole ----
 
+    def section(self, files, threads):
+        limits = self.p.limits(threads)
+        out = [f"## {threads} thread{'s' if threads > 1 else ''}\n", page.limits(limits)]
+        out += self.inference(files, threads, limits)
+        out += self.batch(files["q4_0"], threads, limits)
+        if threads > 1 or not self.quick:
+            large, text = self.large(threads, limits)
+            out += text
+            self.profile_missed()
+            for file in large.values():
+                file.unlink()
+        out += self.training(threads, limits)
+        out += self.checkpointing(threads)
+        out += page.kernels(*self.p.kernels(threads))
+        self.profile_missed()
+        return out
 
-def table(head, rows, formats):
-    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    lines += ["| " + " | ".join(f.format(v) for f, v in zip(formats, row)) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
+    def profile_missed(self):
+        """Profiles what was missed since the last call, while its files are there; commands that several targets share only once."""
+        seen = {}
+        for check in (c for c in self.checks if c.missed and not c.profile):
+            key = " ".join(map(str, check.command))
+            seen[key] = seen[key] if key in seen else self.p.profile(check.command)
+            check.profile = seen[key]
 
-
-def processor():
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.machine()
-
-
-def report(build, peers, folder, rounds):
-    version = subprocess.run([build / "adze", "--version"], capture_output=True, text=True).stdout.splitlines()[0]
-    torch = subprocess.run(["/usr/bin/python3", "-c", "import torch; print(torch.__version__)"], capture_output=True, text=True).stdout.strip()
-    out = ["# Benchmarks\n", "Written by `make bench`. Ratios are adze / peer in the same run (median of pairs), above 1 = adze is faster; rates are "
-           "the best of each program's rounds.\n",
-           f"Machine: {processor()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}. {version}; "
-           f"llama.cpp from node-llama-cpp 3.22.1; PyTorch {torch}.\n"]
-    for threads in (2, 1):
-        limits = machine_limits(build, threads)
-        out.append(f"## {threads} thread{'s' if threads > 1 else ''}\n")
-        out.append(f"Limits measured here: read bandwidth {limits['read_gb_s']:.1f} GB/s, sgemm {limits['sgemm_gflop_s']:.0f} GFLOP/s.\n")
-        rows = bench_inference(build, peers, folder, threads, rounds)
-        out.append("Inference, llama with 134 M parameters (random weights), against llama.cpp; memory beyond file and cache while decoding:\n")
-        head = ["format", "decode tok/s", "llama.cpp", "ratio", "prefill 512 tok/s", "llama.cpp", "ratio", "read GB/s", "of bandwidth", "load ms", "extra MiB"]
-        rows = [r[:8] + [r[7] / limits["read_gb_s"]] + r[8:] for r in rows]
-        out.append(table(head, rows, ["{}", "{:.1f}", "{:.1f}", "{:.2f}", "{:.0f}", "{:.0f}", "{:.2f}", "{:.1f}", "{:.2f}", "{:.1f}", "{:.0f}"]))
-        out.append("Decoding of eight sequences together, one token of each per pass (q4_0, the same model), beside one alone:\n")
-        out.append(table(["batch 1 tok/s", "batch 8 tok/s", "ratio"], [bench_batch(build, folder, threads, rounds)], ["{:.1f}", "{:.1f}", "{:.2f}"]))
-        out.append("Training step (forward, backward, clipping, AdamW; sequence 256), against PyTorch:\n")
-        out.append(table(["parameters", "tok/s", "PyTorch", "ratio", "peak MiB", "PyTorch"], bench_training(build, threads, rounds),
-                         ["{}", "{:.0f}", "{:.0f}", "{:.2f}", "{:.0f}", "{:.0f}"]))
-    return "\n".join(out)
+    def report(self):
+        files = self.p.make_models("m134", MODEL_134M, FORMATS)
+        out = page.head(self.p.versions(), self.rounds)
+        for threads in (2, 1):
+            first = len(self.checks)
+            out += self.section(files, threads)
+            for check in self.checks[first:]:
+                check.what += f" ({threads} thread{'s' if threads > 1 else ''})"
+        missed = [c for c in self.checks if c.missed]
+        return "\n".join(out + page.missed(missed))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("build", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--quick", action="store_true", help="one round instead of three")
+    parser.add_argument("--quick", action="store_true", help="one round instead of three, and fewer large models: about five minutes")
     parser.add_argument("--peers", type=Path, default=None, help="folder with bin/llama-bench (default: BUILD/peers, built when missing)")
+    parser.add_argument("--llmc", type=Path, default=None, help="a checkout of llm.c, whose trainer is then a peer on a GPT-2 shape")
     options = parser.parse_args()
     build = options.build.resolve()
     peers = (options.peers or build / "peers").resolve()
     subprocess.run(["cmake", "--build", build, "--target", "bench_programs"], check=True, stdout=subprocess.DEVNULL)
     subprocess.run([ROOT / "bench/peers/build.sh", peers], check=True)
     with tempfile.TemporaryDirectory() as folder:
-        text = report(build, peers, Path(folder), 1 if options.quick else 3)
+        text = Bench(Programs(build, peers, options.llmc, Path(folder)), options.quick).report()
     options.out.write_text(text)
     print(text)
 

@@ -1,0 +1,109 @@
+/* subjects.c - matrices for the formats.
+ *
+ * Each format is asked to encode a random matrix, one pruned 2:4 and one with 80 % zeros, so that a new format takes part unnamed. A kind
+ * of matrix that takes as many bytes as an earlier one says nothing new and is left out. Low rank is made from its factors. */
+#include "subjects.h"
+
+#include <string.h>
+
+/* ---- kinds of matrices ------------------------------------------------------------------------------------------------------------ */
+
+static az_tensor *pruned(az_ctx *az, const az_tensor *normal, az_mask_how how)
+{
+    const az_weight *w = az_weight_dense(az, az_copy(az, normal));
+    return az_weight_decode(az, az_mask_apply(az, w, az_mask_lowest(az, az_abs(az, normal), how)));
+}
+
+static az_tensor *two_of_four(az_ctx *az, const az_tensor *normal)
+{
+    return pruned(az, normal, (az_mask_how){.pattern = {2, 4}});
+}
+
+static az_tensor *sparse(az_ctx *az, const az_tensor *normal)
+{
+    return pruned(az, normal, (az_mask_how){.share = 0.8, .scope = AZ_PER_ROW});
+}
+
+static az_tensor *plain(az_ctx *az, const az_tensor *normal)
+{
+    return az_copy(az, normal);
+}
+
+typedef struct matrix_kind {
+    const char *name;
+    az_tensor *(*make)(az_ctx *az, const az_tensor *normal);
+} matrix_kind;
+
+static const matrix_kind kinds[] = {{"normal", plain}, {"2:4", two_of_four}, {"80% zeros", sparse}};
+enum { KINDS = sizeof kinds / sizeof *kinds };
+
+/* ---- weights ------------------------------------------------------------------------------------------------------------------------ */
+
+/* A weight with parts of its own. */
+static az_weight *duplicate(az_ctx *az, const az_weight *w)
+{
+    az_tensor *part[AZ_WEIGHT_PARTS] = {NULL};
+    for (int i = 0; i < AZ_WEIGHT_PARTS && w->part[i]; i++) part[i] = az_copy(az, w->part[i]);
+    return az_weight_from_parts(az, w->format, w->rows, w->cols, part);
+}
+
+/* NULL, without an error, where the format cannot hold the matrix. f64 is left out: it serves derivatives. */
+static az_weight *encoded(az_ctx *az, const az_format *format, az_tensor *matrix)
+{
+    if (!format->encode || matrix->shape[1] % format->block != 0 || strcmp(format->name, "f64") == 0) return NULL;
+    az_weight *w = az_weight_encode(az, az_weight_dense(az, matrix), format, NULL);
+    if (!az_ok(az)) az_clear(az);
+    return w;
+}
+
+/* Whether the first rows of a matrix of this kind take other room than those of all earlier kinds. */
+static bool is_new(az_ctx *az, const az_format *format, az_tensor *const *matrix, int kind)
+{
+    enum { ROWS = 16 };
+    size_t bytes[KINDS] = {0};
+    az_scope_push(az);
+    for (int k = 0; k <= kind; k++) {
+        const az_weight *w = encoded(az, format, az_copy(az, az_slice(az, matrix[k], 0, 0, ROWS)));
+        if (w) bytes[k] = az_weight_bytes(w);
+    }
+    az_scope_pop(az);
+    for (int k = 0; k < kind; k++)
+        if (bytes[k] == bytes[kind]) return false;
+    return bytes[kind] > 0;
+}
+
+static void add(az_ctx *az, bench_subject *to, az_weight *w, const char *matrix, size_t working_set)
+{
+    *to = (bench_subject){.format = w->format, .matrix = matrix, .bytes = az_weight_bytes(w)};
+    const size_t wanted = (working_set + to->bytes - 1) / to->bytes;
+    to->copies = wanted < 1 ? 1 : wanted > MOST_COPIES ? MOST_COPIES : (int)wanted;
+    to->copy[0] = w;
+    for (int i = 1; i < to->copies; i++) to->copy[i] = duplicate(az, w);
+}
+
+/* rank = the smaller side / 8, factors in f16 */
+static az_weight *low_rank(az_ctx *az, int64_t rows, int64_t cols)
+{
+    const int64_t rank = (rows < cols ? rows : cols) / 8;
+    const az_format *f16 = az_format_by_name("f16");
+    az_tensor *u = az_randn(az, AZ_F32, 2, (const int64_t[]){rows, rank}, 0.1, 1, 2);
+    az_tensor *v = az_randn(az, AZ_F32, 2, (const int64_t[]){rank, cols}, 0.1, 1, 3);
+    return az_weight_lowrank(az, az_weight_encode(az, az_weight_dense(az, u), f16, NULL),
+                             az_weight_encode(az, az_weight_dense(az, v), f16, NULL));
+}
+
+int bench_subjects(az_ctx *az, int64_t rows, int64_t cols, size_t working_set, bench_subject *subject)
+{
+    int n = 0;
+    const az_tensor *normal = az_randn(az, AZ_F32, 2, (const int64_t[]){rows, cols}, 0.02, 1, 1);
+    az_tensor *matrix[KINDS];
+    for (int k = 0; k < KINDS; k++) matrix[k] = kinds[k].make(az, normal);
+    for (const az_format *const *format = az_formats(); *format && az_ok(az); format++)
+        for (int k = 0; k < KINDS && n < MOST_SUBJECTS; k++) {
+            az_weight *w = is_new(az, *format, matrix, k) ? encoded(az, *format, matrix[k]) : NULL;
+            if (w) add(az, &subject[n++], w, kinds[k].name, working_set);
+        }
+    az_weight *w = low_rank(az, rows, cols);
+    if (w && n < MOST_SUBJECTS) add(az, &subject[n++], w, "rank 1/8", working_set);
+    return az_ok(az) ? n : 0;
+}

@@ -1,0 +1,42 @@
+"""What must hold, and which of it does not."""
+from dataclasses import dataclass
+
+
+@dataclass
+class Check:
+    what: str
+    value: float
+    target: float
+    command: list  # what to look at with a profiler when it does not hold
+    profile: list = None  # [(share of the time, function)] once that was done
+
+    @property
+    def missed(self):
+        return self.value < self.target
+
+
+def decoding(model, rows):
+    """At least 0.85 of the read bandwidth for f16 and q8_0, and 1.15 of llama.cpp's speed."""
+    for r in rows:
+        if r["format"] in ("f16", "q8_0"):
+            yield Check(f"decoding, {model}, {r['format']}: share of the read bandwidth", r["decode_of_read"], 0.85, r["decode_command"])
+        if r["format"] != "f32":
+            yield Check(f"decoding, {model}, {r['format']}: llama.cpp's speed times", r["decode_ratio"], 1.15, r["decode_command"])
+
+
+def prefill(model, rows):
+    """At least llama.cpp's speed for f32 and f16, and 1.2 times it for the others."""
+    for r in rows:
+        target = 1.0 if r["format"] in ("f32", "f16") else 1.2
+        yield Check(f"prefill of 512 tokens, {model}, {r['format']}: llama.cpp's speed times", r["prefill_ratio"], target, r["prefill_command"])
+
+
+def batch(row):
+    yield Check("eight sequences together, q4_0: speed of one alone times", row["ratio"], 4.0, row["command"])
+
+
+def training(rows):
+    """At least 1.5 times PyTorch's speed, in no more memory."""
+    for r in rows:
+        yield Check(f"training, {r['name']}: PyTorch's speed times", r["ratio"], 1.5, r["command"])
+        yield Check(f"training, {r['name']}: PyTorch's memory over adze's", r["peer_peak"] / r["peak"], 1.0, r["command"])
