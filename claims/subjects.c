@@ -87,19 +87,12 @@ static bool storybook_subject(az_ctx *az, const char *folder, claim_subject *out
     return true;
 }
 
-static bool is_bundled(az_ctx *az, const char *name)
-{
-    if (cli_model_path(az, name)) return true;
-    az_clear(az);
-    return false;
-}
-
 int claim_subjects(az_ctx *az, claim_subject subjects[CLAIM_MOST_SUBJECTS])
 {
     const char *folder = getenv("ADZE_DATA");
     int n = 0;
     if (!tales_subject(az, &subjects[n++])) return 0;
     if (folder && !stories260k_subject(az, folder, &subjects[n++])) return 0;
-    if (folder && is_bundled(az, "storybook") && !storybook_subject(az, folder, &subjects[n++])) return 0;
+    if (folder && !storybook_subject(az, folder, &subjects[n++])) return 0;
     return n;
 }

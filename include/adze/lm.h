@@ -139,8 +139,10 @@ void az_lm_free(az_ctx *az, az_lm *lm);
  * their parts, as tensors of adze's own. */
 bool az_lm_save(az_ctx *az, const az_lm *lm, const char *path, const az_format *format);
 /* Writes a folder as Hugging Face lays it out: config.json, model.safetensors (above 5 GB several with an index) and, with a tokenizer,
- * tokenizer.json, tokenizer_config.json (with the chat template) and generation_config.json. format: f32, f16 or bf16 for all matrices;
- * NULL keeps each as it is (block formats become f32: noted). Fails on models that no model type of Hugging Face can express. */
+ * tokenizer.json, tokenizer_config.json (with the chat template) and generation_config.json. format: f32, f16 or bf16 for all matrices, or
+ * q8_0, q5_0 or q4_0 for those inside the blocks; NULL keeps each as it is. Those three and patterns 2:4 are written as compressed tensors,
+ * weights of adze's own formats by their parts, other block formats become f32 (noted). Fails on models that no model type of Hugging Face
+ * can express. */
 bool az_lm_save_folder(az_ctx *az, const az_lm *lm, const char *folder, const az_format *format);
 /* Replaces every weight by its own dense copy (f32 or f64), ready for training; a low-rank one by a low-rank one with such factors. */
 bool az_lm_make_trainable(az_ctx *az, az_lm *lm, az_dtype dtype);

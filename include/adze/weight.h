@@ -73,6 +73,12 @@ int az_weight_plain_parts(const az_weight *w);
 size_t az_weight_bytes(const az_weight *w);                /* of all parts */
 double az_weight_sparsity(az_ctx *az, const az_weight *w); /* share of exact zeros */
 
+/* Formats whose values are a scale times a whole number of so many bits: 8, 5 or 4 for q8_0, q5_0 and q4_0; 0 for the others. */
+int az_format_level_bits(const az_format *format);
+/* The numbers, i8 [rows, cols], and the scales, f16 [rows, cols / 32], of such a weight; and the weight that they make: no rounding. */
+bool az_weight_levels(az_ctx *az, const az_weight *w, az_tensor **level, az_tensor **scale);
+az_weight *az_weight_from_levels(az_ctx *az, const az_format *format, const az_tensor *level, const az_tensor *scale);
+
 /* x [..., cols] -> x W^T [..., rows]. Recorded: gradients flow to x for every format, and to the matrix when it is trainable. */
 az_tensor *az_weight_apply(az_ctx *az, const az_weight *w, const az_tensor *x);
 /* g [..., rows] -> g W [..., cols]: the adjoint. */

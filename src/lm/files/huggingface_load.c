@@ -1,5 +1,7 @@
 /* huggingface_load.c - a folder as a model. Matrices stay views of the mapped files, except where a family stores them in another shape. */
+#include "lm/files/compressed.h"
 #include "lm/files/huggingface.h"
+#include "lm/files/own.h"
 
 #include <fnmatch.h>
 #include <stdlib.h>
@@ -94,6 +96,34 @@ static const az_tensor *find_tensor(const shards *all, const char *name)
     return NULL;
 }
 
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static const az_tensor *find_for_compressed(const void *folder, const char *name)
+{
+    return find_tensor(folder, name);
+}
+
+/* The tensors of the matrix "x.weight" when it is compressed. */
+static bool find_compressed(az_ctx *az, const shards *all, const az_lm_slot *slot, az_compressed_tensors *out)
+{
+    const char *ending = strrchr(slot->huggingface, '.');
+    if (!slot->weight || !ending || strcmp(ending, ".weight") != 0) return false;
+    const char *module = az_format_text(az, "%.*s", (int)(ending - slot->huggingface), slot->huggingface);
+    return module && az_compressed_find(az, module, find_for_compressed, all, out);
+}
+
+/* Whether a tensor is a part of a compressed matrix "x.weight" of a known name. */
+static bool is_compressed_part(az_ctx *az, const char *name, const char *const *known, size_t n)
+{
+    const char *dot = strrchr(name, '.');
+    if (!dot || !az_compressed_is_part(dot + 1)) return false;
+    const char *matrix = az_format_text(az, "%.*s.weight", (int)(dot - name), name);
+    return matrix && bsearch(&matrix, known, n, sizeof *known, compare_names);
+}
+
 /* Tensors that files carry beside the weights: masks and tables that follow from the configuration. */
 static bool is_derived(const char *name)
 {
@@ -104,11 +134,6 @@ static bool is_derived(const char *name)
     return false;
 }
 
-static int compare_names(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
 /* ", name", for a list in an error. */
 static const char *append(az_ctx *az, const char *list, const char *name)
 {
@@ -116,8 +141,9 @@ static const char *append(az_ctx *az, const char *list, const char *name)
 }
 
 /* Fails with the names of all tensors that are missing and of all that have no place. */
-static bool check_names(az_ctx *az, const az_lm *lm, const az_lm_slot *slots, int n, const shards *all)
+static bool check_names(az_ctx *az, const az_lm *lm, const az_lm_slot *slots, int n, const shards *all, const az_own_weights *own)
 {
+    az_compressed_tensors compressed;
     const char **known = az_alloc_array(az, 2 * (size_t)n, sizeof(char *));
     const char *missing = NULL, *unexpected = NULL;
     if (!known) return false;
@@ -125,7 +151,8 @@ static bool check_names(az_ctx *az, const az_lm *lm, const az_lm_slot *slots, in
         known[2 * i] = slots[i].huggingface;
         known[2 * i + 1] = bare_name(slots[i].huggingface);
         const bool wanted = slots[i].part == AZ_PART_HEAD && !slots[i].bias ? !lm->config.tied : slots[i].required;
-        if (wanted && slots[i].huggingface_row == 0 && !find_tensor(all, slots[i].huggingface))
+        if (wanted && slots[i].huggingface_row == 0 && !find_tensor(all, slots[i].huggingface) && !az_own_find(own, slots[i].name) &&
+            !find_compressed(az, all, &slots[i], &compressed))
             missing = append(az, missing, slots[i].huggingface);
     }
     qsort(known, 2 * (size_t)n, sizeof *known, compare_names);
@@ -133,6 +160,7 @@ static bool check_names(az_ctx *az, const az_lm *lm, const az_lm_slot *slots, in
         for (int64_t j = 0; j < all->file[i]->count; j++) {
             const char *name = all->file[i]->item[j].name;
             if (is_derived(name) || bsearch(&name, known, 2 * (size_t)n, sizeof *known, compare_names)) continue;
+            if (az_own_has_part(az, own, name) || is_compressed_part(az, name, known, 2 * (size_t)n)) continue;
             unexpected = append(az, unexpected, name);
         }
     }
@@ -176,17 +204,63 @@ static bool attach(az_ctx *az, az_lm *lm, const az_lm_family *family, const az_l
     return az_lm_attach_vector(az, lm, slot, vector);
 }
 
-static bool attach_all(az_ctx *az, az_lm *lm, const az_lm_family *family, const shards *all)
+static bool attach_compressed(az_ctx *az, az_lm *lm, const az_lm_family *family, const az_lm_slot *slot, const az_compressed_tensors *from)
+{
+    const int64_t all = slot->huggingface_rows;
+    if (family->transposed || (family->qkv_by_head && all != slot->rows))
+        return az_fail(az, AZ_BAD_INPUT, "'%s' is compressed, which is not read of %s", slot->huggingface, family->model_type);
+    const az_compressed_rows rows = {.all = all, .cols = slot->cols, .first = slot->huggingface_row, .rows = slot->rows};
+    az_scope_push(az);
+    const az_weight *w = az_compressed_read(az, from, &rows);
+    const bool good = w && az_lm_attach_weight(az, lm, slot, w);
+    az_scope_pop(az);
+    az_fail_context(az, "'%s'", slot->huggingface);
+    return good;
+}
+
+static const az_tensor *find_own(az_ctx *az, const char *name, az_dtype dtype, const void *container)
+{
+    const az_tensor *tensor = find_tensor(container, name);
+    if (!tensor || tensor->dtype == dtype) return tensor;
+    return az_fail(az, AZ_BAD_INPUT, "tensor '%s' is stored as %s and should hold %s", name, az_dtype_name(tensor->dtype),
+                   az_dtype_name(dtype));
+}
+
+static bool attach_slot(az_ctx *az, az_lm *lm, const az_lm_family *family, const az_lm_slot *slot, const shards *all,
+                        const az_own_weights *own_weights)
+{
+    az_own_weight *own = az_own_find(own_weights, slot->name);
+    if (own) return az_own_attach(az, lm, slot, own, find_own, all);
+    az_compressed_tensors compressed;
+    if (find_compressed(az, all, slot, &compressed)) return attach_compressed(az, lm, family, slot, &compressed);
+    const az_tensor *tensor = find_tensor(all, slot->huggingface);
+    return !tensor || attach(az, lm, family, slot, tensor);
+}
+
+static bool attach_all(az_ctx *az, az_lm *lm, const az_lm_family *family, const shards *all, const az_own_weights *own)
 {
     az_lm_slot *slots;
     const int n = az_lm_slots(az, lm, &slots);
-    if (n == 0 || !check_names(az, lm, slots, n, all)) return false;
+    if (n == 0 || !check_names(az, lm, slots, n, all, own)) return false;
     for (int i = 0; i < n; i++) {
         if (slots[i].part == AZ_PART_HEAD && lm->config.tied) continue;
-        const az_tensor *tensor = find_tensor(all, slots[i].huggingface);
-        if (tensor && !attach(az, lm, family, &slots[i], tensor)) return false;
+        if (!attach_slot(az, lm, family, &slots[i], all, own)) return false;
     }
-    return az_lm_complete(az, lm);
+    return az_own_complete(az, own) && az_lm_complete(az, lm);
+}
+
+/* The list of adze's own weights in config.json. */
+static bool read_own_list(az_ctx *az, const json_t *json, az_own_weights *out)
+{
+    const json_t *list = json_object_get(json_object_get(json, "adze"), "weights");
+    const size_t n = json_array_size(list);
+    *out = (az_own_weights){.item = az_alloc_array(az, n + 1, sizeof *out->item)};
+    for (size_t i = 0; out->item && i < n; i++) {
+        const char *line = json_string_value(json_array_get(list, i));
+        if (!line) return az_fail(az, AZ_BAD_INPUT, "config.json lists weights of adze's own, but entry %lld is no text", (long long)i + 1);
+        if (!az_own_parse(az, az_text_of(line), &out->item[out->n++])) return false;
+    }
+    return out->item && az_own_sort(az, out);
 }
 
 /* ---- everything ---- */
@@ -204,8 +278,12 @@ static az_lm *build(az_ctx *az, const json_t *json, const shards *all)
 {
     const az_lm_family *family = find_family(az, json);
     if (!family) return NULL;
-    const az_lm_arch *arch = az_lm_arch_by_halves(family->arch);
+    const char *order = json_string_value(json_object_get(json_object_get(json, "adze"), "rope_order"));
+    const bool pairs = order && strcmp(order, "pairs") == 0; /* the parts of a weight could not change places */
+    const az_lm_arch *arch = pairs ? az_lm_arch_by_name(family->arch) : az_lm_arch_by_halves(family->arch);
     az_lm_config config = {0};
+    az_own_weights own;
+    if (!az_compressed_check(az, json) || !read_own_list(az, json, &own)) return NULL;
     if (!az_lm_config_from_json(az, family, json, &config) || !az_lm_validate(az, arch, &config)) return NULL;
     int64_t tensors = 0;
     for (int i = 0; i < all->n; i++) tensors += all->file[i]->count;
@@ -217,7 +295,7 @@ static az_lm *build(az_ctx *az, const json_t *json, const shards *all)
         return az_fail(az, AZ_BAD_INPUT, "%s with fewer key-value heads than heads is not known", family->model_type);
     az_lm *lm = az_lm_empty(az, arch, &config, NULL);
     az_scope_push(az);
-    const bool good = lm && attach_all(az, lm, family, all) && az_lm_rope_from_json(az, json, lm);
+    const bool good = lm && attach_all(az, lm, family, all, &own) && az_lm_rope_from_json(az, json, lm);
     az_scope_pop(az);
     if (good) return lm;
     az_lm_free(az, lm);
