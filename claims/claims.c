@@ -1,12 +1,10 @@
 /* claims.c - the list of claims: one a method. */
 #include "claims/claims.h"
 
-extern const az_claim az_claim_wanda, az_claim_sparsegpt;
+extern const az_claim az_claim_wanda, az_claim_sparsegpt, az_claim_dsnot, az_claim_maskpro;
 
 static const az_claim *const claims[] = {
-    &az_claim_wanda,
-    &az_claim_sparsegpt,
-    NULL,
+    &az_claim_wanda, &az_claim_sparsegpt, &az_claim_dsnot, &az_claim_maskpro, NULL,
 };
 
 const az_claim *const *az_claims(void)

@@ -133,7 +133,7 @@ static bool wants_model_zeros(az_ctx *az, const az_starts *starts, int init)
     return false;
 }
 
-static bool check_pattern(az_ctx *az, const az_starts *starts, az_pattern pattern)
+bool az_starts_check(az_ctx *az, const az_starts *starts, az_pattern pattern)
 {
     for (int i = 0; i < starts->n && pattern.m && az_ok(az); i++) {
         az_mask_check(az, starts->layer[i].keep, pattern);
@@ -151,7 +151,7 @@ az_starts *az_starts_find(az_ctx *az, const az_compress_job *job, const az_start
     starts->taken = file || wants_model_zeros(az, starts, settings->init);
     if (!az_ok(az) || !starts->taken) return az_ok(az) ? starts : NULL;
     const bool good = file ? take_from_file(az, starts, settings->file) : take_from_model(az, job, starts);
-    return good && check_pattern(az, starts, settings->pattern) ? starts : NULL;
+    return good && az_starts_check(az, starts, settings->pattern) ? starts : NULL;
 }
 
 az_start_layer *az_start_of(const az_starts *starts, const az_lm_linear *linear)

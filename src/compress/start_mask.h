@@ -31,6 +31,8 @@ typedef struct az_starts {
 /* Finds where each layer starts, in the current scope, and puts the dense weights into job->lm. Fails when there are zeros whose former
  * values nobody knows, when a mask does not fit the model, or (with a pattern) when it does not hold to the pattern. */
 az_starts *az_starts_find(az_ctx *az, const az_compress_job *job, const az_start_settings *settings);
+/* With masks that are there already: fails, naming layer, row and group, when one does not hold to the pattern. */
+bool az_starts_check(az_ctx *az, const az_starts *starts, az_pattern pattern);
 az_start_layer *az_start_of(const az_starts *starts, const az_lm_linear *linear);
 /* True when az_start_scores reads statistics->gram. */
 bool az_start_needs_gram(const az_start_settings *settings);
