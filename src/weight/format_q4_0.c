@@ -15,13 +15,7 @@ static void decode_q4_0(const az_weight *w, int64_t first, int64_t n, float *out
 
 static void matmul_q4_0(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y)
 {
-    const az_weight_kernels *kernels = az_weight_kernels_here();
-    if (n <= AZ_FEW_ROUNDED)
-        az_bytes_matmul(az, w, x, n, y, kernels->q4_0);
-    else if (kernels->panel_q4_0)
-        az_panels_matmul(az, w, x, n, y, kernels->panel_q4_0);
-    else
-        az_tiles_matmul(az, w, x, n, y);
+    az_blocks_matmul(az, w, x, n, y, az_weight_kernels_here()->q4_0);
 }
 
 static int level(float x, float inverse)

@@ -13,13 +13,7 @@ static void decode_q8_0(const az_weight *w, int64_t first, int64_t n, float *out
 
 static void matmul_q8_0(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y)
 {
-    const az_weight_kernels *kernels = az_weight_kernels_here();
-    if (n <= AZ_FEW_ROUNDED)
-        az_bytes_matmul(az, w, x, n, y, kernels->q8_0);
-    else if (kernels->panel_q8_0)
-        az_panels_matmul(az, w, x, n, y, kernels->panel_q8_0);
-    else
-        az_tiles_matmul(az, w, x, n, y);
+    az_blocks_matmul(az, w, x, n, y, az_weight_kernels_here()->q8_0);
 }
 
 /* d = max |x| / 127, q = round(x / d) with halves away from zero. */

@@ -121,7 +121,7 @@ void az_tiles_matmul_t(az_ctx *az, const az_weight *w, const float *g, int64_t n
 
 /* Rows per unit of work: small enough to balance, large enough to prefetch through. From LARGE bytes on, what threads take shrinks with
  * what is left, so that one that lost its processor for a moment does not hold up the others; below, that costs more than it saves. */
-enum { CHUNK = 16, LARGE = 1 << 20 };
+enum { CHUNK = 16, LARGE = 1 << 20, WORTH_SHARING = 16 /* vectors, when they are rounded */ };
 
 typedef struct rows_job {
     const az_weight *w;
@@ -159,85 +159,31 @@ void az_rows_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, f
 /* x rounded to bytes, in the current scope; false without memory. */
 static bool round_columns(az_ctx *az, const float *x, int64_t n, int64_t cols, az_columns *rounded)
 {
-    const int64_t per_vector = cols / AZ_BLOCK;
-    int8_t *q = scratch(az, n, cols);
-    float *scale = scratch(az, n * per_vector, sizeof *scale);
-    int32_t *eights = scratch(az, n * per_vector, 8 * sizeof *eights);
-    float *total = scratch(az, n * per_vector, sizeof *total), *halves = scratch(az, n * per_vector, 2 * sizeof *halves);
-    if (!q || !scale || !eights || !total || !halves) return false;
+    const int64_t blocks = cols / AZ_BLOCK;
+    *rounded = (az_columns){
+        .n = n,
+        .cols = cols,
+        .value = x,
+        .q = scratch(az, n, cols),
+        .scale = scratch(az, n * blocks, sizeof(float)),
+        .total = scratch(az, n * blocks, sizeof(float)),
+        .halves = scratch(az, n * blocks, 2 * sizeof(float)),
+    };
+    if (!rounded->q || !rounded->scale || !rounded->total || !rounded->halves) return false;
     const az_weight_kernels *kernels = az_weight_kernels_here();
-#pragma omp parallel for schedule(static) num_threads(az_threads(az)) if (n > AZ_FEW_ROUNDED)
-    for (int64_t j = 0; j < n; j++) {
-        const int64_t at = j * per_vector;
-        kernels->round_to_bytes(x + j * cols, per_vector, q + j * cols, scale + at, eights + at * 8);
-        az_block_totals(per_vector, scale + at, eights + at * 8, total + at, halves + 2 * at);
-    }
-    *rounded = (az_columns){.n = n, .cols = cols, .value = x, .q = q, .scale = scale, .eights = eights, .total = total, .halves = halves};
+#pragma omp parallel for schedule(static) num_threads(az_threads(az)) if (n >= WORTH_SHARING)
+    for (int64_t j = 0; j < n; j++) kernels->round_to_bytes(rounded, j);
     return true;
-}
-
-void az_bytes_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y, az_rows_kernel *kernel)
-{
-    az_columns rounded;
-    az_scope_push(az);
-    if (round_columns(az, x, n, w->cols, &rounded)) product_rows(az, &(rows_job){.w = w, .x = &rounded, .kernel = kernel, .y = y});
-    az_scope_pop(az);
 }
 
 void az_blocks_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y, az_rows_kernel *kernel)
 {
-    if (kernel && n <= AZ_FEW_BLOCKS)
-        az_bytes_matmul(az, w, x, n, y, kernel);
-    else
+    if (!kernel || n > az_weight_kernels_here()->most_rounded) {
         az_tiles_matmul(az, w, x, n, y);
-}
-
-/* Activations in groups, ready for panels. */
-typedef struct packed_vectors {
-    int64_t n, groups, bytes, scales; /* vectors; groups of them; bytes and scales of a group */
-    char *value;                      /* [groups, bytes] */
-    float *scale;                     /* [groups, scales] */
-} packed_vectors;
-
-static bool pack_vectors(az_ctx *az, const az_columns *x, const az_panel_kernel *kernel, packed_vectors *packed)
-{
-    enum { V = AZ_PANEL_VECTORS };
-    const int64_t groups = (x->n + V - 1) / V, bytes = V * x->cols * kernel->value_bytes, scales = x->cols / AZ_BLOCK * 2 * V;
-    char *value = scratch(az, groups, bytes);
-    float *scale = scratch(az, groups * scales, sizeof *scale);
-    if (!value || !scale) return false;
-#pragma omp parallel for schedule(static) num_threads(az_threads(az))
-    for (int64_t g = 0; g < groups; g++) kernel->pack_vectors(x, g * V, value + g * bytes, scale + g * scales);
-    *packed = (packed_vectors){.n = x->n, .groups = groups, .bytes = bytes, .scales = scales, .value = value, .scale = scale};
-    return true;
-}
-
-/* The product of rows first .. first + count - 1, which are packed in `room`: a panel and its scales. */
-static void multiply_panel(const az_weight *w, int64_t first, const packed_vectors *x, const az_panel_kernel *kernel, char *room, float *y)
-{
-    const int64_t count = first + AZ_PANEL_ROWS <= w->rows ? AZ_PANEL_ROWS : w->rows - first, blocks = w->cols / AZ_BLOCK;
-    const unsigned char *rows = (const unsigned char *)w->part[0]->data + first * blocks * w->format->block_bytes;
-    float *row_scale = (float *)(room + AZ_PANEL_ROWS * w->cols * kernel->value_bytes);
-    kernel->pack_rows(rows, count, w->cols, room, row_scale);
-    for (int64_t g = 0; g < x->groups; g++) {
-        float sums[AZ_PANEL_VECTORS * AZ_PANEL_ROWS];
-        kernel->multiply(blocks, room, row_scale, x->value + g * x->bytes, x->scale + g * x->scales, sums);
-        for (int64_t v = 0, j = g * AZ_PANEL_VECTORS; v < AZ_PANEL_VECTORS && j < x->n; v++, j++)
-            memcpy(y + j * w->rows + first, sums + v * AZ_PANEL_ROWS, (size_t)count * sizeof *y);
+        return;
     }
-}
-
-void az_panels_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y, const az_panel_kernel *kernel)
-{
     az_columns rounded;
-    packed_vectors packed;
     az_scope_push(az);
-    const int64_t room_bytes = AZ_PANEL_ROWS * (w->cols * kernel->value_bytes + w->cols / AZ_BLOCK * (int64_t)sizeof(float));
-    char *rooms = scratch(az, az_threads(az), room_bytes);
-    if (rooms && round_columns(az, x, n, w->cols, &rounded) && pack_vectors(az, &rounded, kernel, &packed)) {
-#pragma omp parallel for schedule(dynamic) num_threads(az_threads(az))
-        for (int64_t first = 0; first < w->rows; first += AZ_PANEL_ROWS)
-            multiply_panel(w, first, &packed, kernel, rooms + omp_get_thread_num() * room_bytes, y);
-    }
+    if (round_columns(az, x, n, w->cols, &rounded)) product_rows(az, &(rows_job){.w = w, .x = &rounded, .kernel = kernel, .y = y});
     az_scope_pop(az);
 }

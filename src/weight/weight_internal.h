@@ -24,16 +24,11 @@ extern const int8_t az_iq4_nl_levels[16];
 void az_tiles_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y);
 void az_tiles_matmul_t(az_ctx *az, const az_weight *w, const float *g, int64_t n, float *gx);
 
-/* Products by a kernel of weight/kernels on x itself (worth it up to AZ_FEW vectors), or on x rounded to bytes (AZ_FEW_ROUNDED). The rows
- * of w->part[0] follow each other without gaps. */
-enum { AZ_FEW = 12, AZ_FEW_ROUNDED = 10, AZ_FEW_BLOCKS = 16 };
+/* Products by a kernel of weight/kernels on x itself (worth it up to AZ_FEW vectors), or, for formats of blocks, on x rounded to bytes:
+ * with up to most_rounded vectors when there is a kernel, else by tiles. The rows of w->part[0] follow each other without gaps. */
+enum { AZ_FEW = 12 };
 void az_rows_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y, az_rows_kernel *kernel);
-void az_bytes_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y, az_rows_kernel *kernel);
-/* The latter for up to AZ_FEW_BLOCKS vectors when there is a kernel, else tiles. */
 void az_blocks_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y, az_rows_kernel *kernel);
-
-/* The same for many vectors, by panels. */
-void az_panels_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y, const az_panel_kernel *kernel);
 
 /* A weight of a format around one part [rows, ...], unchecked. */
 az_weight *az_weight_around(az_ctx *az, const az_format *format, int64_t rows, int64_t cols, az_tensor *part);

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { MOST = 9 }; /* vectors of activations */
+enum { MOST = 9, MANY = 131 }; /* vectors of activations; more than a kernel takes at once */
 
 static const az_weight_kernels *const *kernel_sets(void)
 {
@@ -48,14 +48,11 @@ static az_columns columns(az_ctx *az, const az_weight_kernels *set, const az_ten
 {
     az_columns c = {.n = x->shape[0], .cols = x->shape[1], .value = az_f32(x)};
     if (!bytes) return c;
-    const int64_t blocks = c.n * (c.cols / 32);
-    int8_t *q = az_alloc(az, (size_t)blocks * 32);
-    float *scale = az_alloc_array(az, (size_t)blocks, sizeof *scale);
-    int32_t *eights = az_alloc_array(az, (size_t)blocks, 8 * sizeof *eights);
-    set->round_to_bytes(c.value, blocks, q, scale, eights);
-    float *total = az_alloc_array(az, (size_t)blocks, sizeof *total), *halves = az_alloc_array(az, (size_t)blocks, 2 * sizeof *halves);
-    az_block_totals(blocks, scale, eights, total, halves);
-    c.q = q, c.scale = scale, c.eights = eights, c.total = total, c.halves = halves;
+    const size_t blocks = (size_t)(c.n * (c.cols / 32));
+    c.q = az_alloc(az, blocks * 32);
+    c.scale = az_alloc_array(az, blocks, sizeof *c.scale), c.total = az_alloc_array(az, blocks, sizeof *c.total);
+    c.halves = az_alloc_array(az, blocks, 2 * sizeof *c.halves);
+    for (int64_t j = 0; j < c.n; j++) set->round_to_bytes(&c, j);
     return c;
 }
 
@@ -114,6 +111,8 @@ Test(kernels, products_are_those_of_the_decoded_matrix)
                     check_product(az, *set, weight(az, names[f], rows, cols), normal(az, n, cols, "x"));
                     az_scope_pop(az);
                 }
+    for (const az_weight_kernels *const *set = kernel_sets(); *set; set++)
+        for (int f = 0; f < NAMES; f++) check_product(az, *set, weight(az, names[f], 9, 512), normal(az, MANY, 512, "x"));
     cr_assert(az_ok(az), "%s", az_error(az));
     az_close(az);
 }
@@ -122,7 +121,7 @@ Test(kernels, products_are_those_of_the_decoded_matrix)
 Test(kernels, a_product_does_not_depend_on_its_company)
 {
     az_ctx *az = az_open(NULL);
-    enum { R = 5 };
+    enum { R = 11 };
     for (const az_weight_kernels *const *set = kernel_sets(); *set; set++)
         for (int f = 0; f < NAMES; f++) {
             az_rows_kernel *kernel = kernel_of(*set, names[f]);
@@ -130,11 +129,11 @@ Test(kernels, a_product_does_not_depend_on_its_company)
             const int64_t cols = 256 * 3;
             const az_weight *w = weight(az, names[f], R, cols);
             const int64_t row_bytes = cols / w->format->block * w->format->block_bytes;
-            const az_tensor *x = normal(az, MOST, cols, "x");
+            const az_tensor *x = normal(az, MANY, cols, "x");
             const az_columns all = columns(az, *set, x, w->format->block > 1);
-            float together[MOST * R];
+            float together[MANY * R];
             kernel(w->part[0]->data, R, &all, together, R);
-            for (int64_t j = 0; j < MOST; j++)
+            for (int64_t j = 0; j < MANY; j += j < MOST ? 1 : 40)
                 for (int64_t r = 0; r < R; r++) {
                     const az_columns one = columns(az, *set, az_slice(az, x, 0, j, 1), w->format->block > 1);
                     float alone;
@@ -207,9 +206,14 @@ Test(kernels, sets_round_activations_alike)
     const az_columns a = columns(az, &az_weight_kernels_portable, x, true), b = columns(az, here, x, true);
     cr_assert_arr_eq(a.q, b.q, 4 * 256);
     cr_assert_arr_eq(a.scale, b.scale, 4 * 8 * sizeof(float));
-    cr_assert_arr_eq(a.eights, b.eights, 4 * 64 * sizeof(int32_t));
-    for (int i = 0; i < 4 * 256; i++)
-        cr_assert_leq(fabsf(az_f32(x)[i] - a.scale[i / 32] * (float)a.q[i]), a.scale[i / 32] * 0.5001f + 1e-38f);
+    cr_assert_arr_eq(a.total, b.total, 4 * 8 * sizeof(float));
+    cr_assert_arr_eq(a.halves, b.halves, 4 * 16 * sizeof(float));
+    for (int j = 0; j < 4; j++)
+        for (int i = 0; i < 256; i++) {
+            const int at = i / 32 * 4 + j;
+            const float scale = a.scale[at], rounded = scale * (float)a.q[at * 32 + i % 32];
+            cr_assert_leq(fabsf(az_f32(x)[j * 256 + i] - rounded), scale * 0.5001f + 1e-38f);
+        }
     az_close(az);
 }
 

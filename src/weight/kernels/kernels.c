@@ -1,14 +1,11 @@
 /* kernels.c - which set of kernels runs here. */
 #include "weight/kernels/kernels.h"
 
-void az_block_totals(int64_t blocks, const float *scale, const int32_t *eights, float *total, float *halves)
+void az_block_totals(const az_columns *x, int64_t at, int32_t first, int32_t second)
 {
-    for (int64_t b = 0; b < blocks; b++, eights += 8) {
-        const int32_t first = eights[0] + eights[1] + eights[2] + eights[3], second = eights[4] + eights[5] + eights[6] + eights[7];
-        halves[2 * b] = scale[b] * (float)(first / 8);
-        halves[2 * b + 1] = scale[b] * (float)(second / 8);
-        total[b] = scale[b] * (float)((first + second) / 8);
-    }
+    x->halves[2 * at] = x->scale[at] * (float)first;
+    x->halves[2 * at + 1] = x->scale[at] * (float)second;
+    x->total[at] = x->scale[at] * (float)(first + second);
 }
 
 const az_weight_kernels *az_weight_kernels_here(void)

@@ -103,46 +103,6 @@ static inline __m256i block_bytes(blocks type, const unsigned char *block)
     return _mm256_and_si256(_mm256_srlv_epi32(twice, _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4)), _mm256_set1_epi8(15));
 }
 
-/* Sums of products of four consecutive values of q8_0. The unsigned operand of maddubs is |w|, its sign moves to x; pairs stay below 2^15.
- */
-static inline __m256i block_products(__m256i w, __m256i x)
-{
-    return _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w)), _mm256_set1_epi16(1));
-}
-
-static inline __attribute__((always_inline)) void row_q8_0(int n, const unsigned char *row, const az_columns *x, int64_t j0, float *y,
-                                                           int64_t y_stride)
-{
-    const int64_t count = x->cols / AZ_BLOCK;
-    const int8_t *q = x->q + j0 * x->cols;
-    const float *scale = x->scale + j0 * count;
-    __m256 sum[GROUP];
-    for (int j = 0; j < n; j++) sum[j] = _mm256_setzero_ps();
-    for (int64_t b = 0; b < count; b++, row += AZ_Q8_0_BYTES) {
-        _mm_prefetch((const char *)row + AHEAD, _MM_HINT_T0);
-        const __m256i w = block_bytes(Q8_0, row);
-        const __m256 d = block_scale(row);
-        for (int j = 0; j < n; j++) {
-            const __m256i xq = _mm256_loadu_si256((const __m256i *)(q + j * x->cols + b * AZ_BLOCK));
-            const __m256 products = _mm256_cvtepi32_ps(block_products(w, xq));
-            sum[j] = _mm256_fmadd_ps(_mm256_mul_ps(d, _mm256_broadcast_ss(scale + j * count + b)), products, sum[j]);
-        }
-    }
-    for (int j = 0; j < n; j++) y[j * y_stride] = az_sum_lanes(sum[j]);
-}
-
-static void rows_q8_0(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
-{
-    const int64_t bytes = x->cols / AZ_BLOCK * AZ_Q8_0_BYTES;
-    const unsigned char *row = rows;
-    for (int64_t r = 0; r < count; r++, row += bytes) {
-        int64_t j = 0;
-        for (; j + 4 <= x->n; j += 4) row_q8_0(4, row, x, j, y + j * y_stride + r, y_stride);
-        for (; j + 2 <= x->n; j += 2) row_q8_0(2, row, x, j, y + j * y_stride + r, y_stride);
-        for (; j < x->n; j++) row_q8_0(1, row, x, j, y + j * y_stride + r, y_stride);
-    }
-}
-
 /* ---- activations to bytes ---------------------------------------------------------------------------------------------------------- */
 
 /* Four vectors of int32 within -127 .. 127 to 32 bytes in order. */
@@ -152,28 +112,39 @@ static inline __m256i pack_bytes(const __m256i v[4])
     return _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
-static void round_to_bytes(const float *value, int64_t blocks_count, int8_t *q, float *scale, int32_t *eights)
+/* 8 lanes of four bytes: their sums */
+static inline __m256i sums_of_fours(__m256i bytes)
+{
+    return _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), bytes), _mm256_set1_epi16(1));
+}
+
+static void round_block(const float *value, const az_columns *x, int64_t at)
 {
     const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
-    for (int64_t b = 0; b < blocks_count; b++) {
-        __m256 v[4], largest = _mm256_setzero_ps(), poison = _mm256_setzero_ps();
-        for (int i = 0; i < 4; i++) {
-            v[i] = _mm256_loadu_ps(value + b * AZ_BLOCK + 8 * i);
-            largest = _mm256_max_ps(_mm256_and_ps(v[i], magnitude), largest);
-            poison = _mm256_fmadd_ps(v[i], _mm256_setzero_ps(), poison); /* 0, or NaN when a value is not finite */
-        }
-        __m128 most = _mm_max_ps(_mm256_castps256_ps128(largest), _mm256_extractf128_ps(largest, 1));
-        most = _mm_max_ps(most, _mm_movehl_ps(most, most));
-        const float top = _mm_cvtss_f32(_mm_max_ss(most, _mm_movehdup_ps(most)));
-        scale[b] = top / 127 + az_sum_lanes(poison);
-        const __m256 inverse = _mm256_set1_ps(top >= FLT_MIN && isfinite(top) ? 127 / top : 0);
-        __m256i whole[4];
-        for (int i = 0; i < 4; i++) whole[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], inverse));
-        const __m256i packed = pack_bytes(whole);
-        _mm256_storeu_si256((__m256i *)(q + b * AZ_BLOCK), packed);
-        const __m256i fours = _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(8), packed), _mm256_set1_epi16(1));
-        _mm256_storeu_si256((__m256i *)(eights + b * 8), fours);
+    __m256 v[4], largest = _mm256_setzero_ps(), poison = _mm256_setzero_ps();
+    for (int i = 0; i < 4; i++) {
+        v[i] = _mm256_loadu_ps(value + 8 * i);
+        largest = _mm256_max_ps(_mm256_and_ps(v[i], magnitude), largest);
+        poison = _mm256_fmadd_ps(v[i], _mm256_setzero_ps(), poison); /* 0, or NaN when a value is not finite */
     }
+    __m128 most = _mm_max_ps(_mm256_castps256_ps128(largest), _mm256_extractf128_ps(largest, 1));
+    most = _mm_max_ps(most, _mm_movehl_ps(most, most));
+    const float top = _mm_cvtss_f32(_mm_max_ss(most, _mm_movehdup_ps(most)));
+    const __m256 inverse = _mm256_set1_ps(top >= FLT_MIN && isfinite(top) ? 127 / top : 0);
+    __m256i whole[4];
+    for (int i = 0; i < 4; i++) whole[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], inverse));
+    const __m256i packed = pack_bytes(whole);
+    _mm256_storeu_si256((__m256i *)(x->q + at * AZ_BLOCK), packed);
+    const __m256i twos = _mm256_hadd_epi32(sums_of_fours(packed), _mm256_setzero_si256());
+    const int64_t low = _mm256_extract_epi64(twos, 0), high = _mm256_extract_epi64(twos, 2);
+    const int32_t first = (int32_t)low + (int32_t)(low >> 32), second = (int32_t)high + (int32_t)(high >> 32);
+    x->scale[at] = top / 127 + az_sum_lanes(poison);
+    az_block_totals(x, at, first, second);
+}
+
+static void round_to_bytes(const az_columns *x, int64_t j)
+{
+    for (int64_t b = 0; b < x->cols / AZ_BLOCK; b++) round_block(x->value + j * x->cols + b * AZ_BLOCK, x, b * x->n + j);
 }
 
 /* ---- widening ---------------------------------------------------------------------------------------------------------------------- */
@@ -218,7 +189,7 @@ const az_weight_kernels az_weight_kernels_avx2 = {
     .f32 = rows_f32,
     .f16 = rows_f16,
     .bf16 = rows_bf16,
-    .q8_0 = rows_q8_0,
+    .q8_0 = az_rows_q8_0_avx2,
     .q4_0 = az_rows_q4_0_avx2,
     .q4_1 = az_rows_q4_1_avx2,
     .q5_0 = az_rows_q5_0_avx2,
@@ -226,8 +197,7 @@ const az_weight_kernels az_weight_kernels_avx2 = {
     .iq4_nl = az_rows_iq4_nl_avx2,
     .k = {az_rows_q2_k_avx2, az_rows_q3_k_avx2, az_rows_q4_k_avx2, az_rows_q5_k_avx2, az_rows_q6_k_avx2},
     .kept = az_kept_avx2,
-    .panel_q8_0 = &az_panel_q8_0_avx2,
-    .panel_q4_0 = &az_panel_q4_0_avx2,
+    .most_rounded = INT64_MAX,
     .round_to_bytes = round_to_bytes,
     .widen_f16 = widen_f16,
     .widen_bf16 = widen_bf16,

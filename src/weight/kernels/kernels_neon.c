@@ -120,8 +120,6 @@ static inline __attribute__((always_inline)) void row_blocks(blocks type, int n,
                                                              float *y, int64_t y_stride)
 {
     const int64_t count = x->cols / AZ_BLOCK, bytes = type == Q8_0 ? AZ_Q8_0_BYTES : AZ_Q4_0_BYTES;
-    const int8_t *q = x->q + j0 * x->cols;
-    const float *scale = x->scale + j0 * count;
     float32x4_t sum[GROUP];
     for (int j = 0; j < n; j++) sum[j] = vdupq_n_f32(0);
     for (int64_t b = 0; b < count; b++, row += bytes) {
@@ -129,8 +127,9 @@ static inline __attribute__((always_inline)) void row_blocks(blocks type, int n,
         const int8x16x2_t levels = block_levels(type, row);
         const float d = block_scale(row);
         for (int j = 0; j < n; j++) {
-            const float32x4_t products = vcvtq_f32_s32(block_products(levels, q + j * x->cols + b * AZ_BLOCK));
-            sum[j] = vfmaq_n_f32(sum[j], products, d * scale[j * count + b]);
+            const int64_t at = b * x->n + j0 + j;
+            const float32x4_t products = vcvtq_f32_s32(block_products(levels, x->q + at * AZ_BLOCK));
+            sum[j] = vfmaq_n_f32(sum[j], products, d * x->scale[at]);
         }
     }
     for (int j = 0; j < n; j++) y[(j0 + j) * y_stride] = vaddvq_f32(sum[j]);
@@ -168,26 +167,30 @@ static inline int8x16_t narrow(const int32x4_t v[4])
     return vcombine_s8(vmovn_s16(first), vmovn_s16(second));
 }
 
-static void round_to_bytes(const float *value, int64_t blocks_count, int8_t *q, float *scale, int32_t *eights)
+static void round_block(const float *value, const az_columns *x, int64_t at)
 {
-    for (int64_t b = 0; b < blocks_count; b++) {
-        float32x4_t v[8], largest = vdupq_n_f32(0), poison = vdupq_n_f32(0);
-        for (int i = 0; i < 8; i++) {
-            v[i] = vld1q_f32(value + b * AZ_BLOCK + 4 * i);
-            largest = vmaxnmq_f32(largest, vabsq_f32(v[i]));
-            poison = vfmaq_f32(poison, v[i], vdupq_n_f32(0)); /* 0, or NaN when a value is not finite */
-        }
-        const float top = vmaxnmvq_f32(largest);
-        scale[b] = top / 127 + vaddvq_f32(poison);
-        const float inverse = top >= FLT_MIN && isfinite(top) ? 127 / top : 0;
-        for (int half = 0; half < 2; half++) {
-            int32x4_t whole[4]; /* a NaN becomes 0 */
-            for (int i = 0; i < 4; i++) whole[i] = vcvtnq_s32_f32(vmulq_n_f32(v[4 * half + i], inverse));
-            const int8x16_t bytes = narrow(whole);
-            vst1q_s8(q + b * AZ_BLOCK + 16 * half, bytes);
-            vst1q_s32(eights + b * 8 + 4 * half, vshlq_n_s32(vpaddlq_s16(vpaddlq_s8(bytes)), 3));
-        }
+    float32x4_t v[8], largest = vdupq_n_f32(0), poison = vdupq_n_f32(0);
+    for (int i = 0; i < 8; i++) {
+        v[i] = vld1q_f32(value + 4 * i);
+        largest = vmaxnmq_f32(largest, vabsq_f32(v[i]));
+        poison = vfmaq_f32(poison, v[i], vdupq_n_f32(0)); /* 0, or NaN when a value is not finite */
     }
+    const float top = vmaxnmvq_f32(largest), inverse = top >= FLT_MIN && isfinite(top) ? 127 / top : 0;
+    int32_t sum[2];
+    for (int half = 0; half < 2; half++) {
+        int32x4_t whole[4]; /* a NaN becomes 0 */
+        for (int i = 0; i < 4; i++) whole[i] = vcvtnq_s32_f32(vmulq_n_f32(v[4 * half + i], inverse));
+        const int8x16_t bytes = narrow(whole);
+        vst1q_s8(x->q + at * AZ_BLOCK + 16 * half, bytes);
+        sum[half] = vaddlvq_s8(bytes);
+    }
+    x->scale[at] = top / 127 + vaddvq_f32(poison);
+    az_block_totals(x, at, sum[0], sum[1]);
+}
+
+static void round_to_bytes(const az_columns *x, int64_t j)
+{
+    for (int64_t b = 0; b < x->cols / AZ_BLOCK; b++) round_block(x->value + j * x->cols + b * AZ_BLOCK, x, b * x->n + j);
 }
 
 /* ---- widening ---------------------------------------------------------------------------------------------------------------------- */
@@ -240,6 +243,7 @@ const az_weight_kernels az_weight_kernels_neon = {
     .q8_0 = rows_q8_0,
     .q4_0 = rows_q4_0,
     .k = {NULL, NULL, az_rows_q4_k_portable, NULL, az_rows_q6_k_portable},
+    .most_rounded = 10,
     .round_to_bytes = round_to_bytes,
     .widen_f16 = widen_f16,
     .widen_bf16 = widen_bf16,

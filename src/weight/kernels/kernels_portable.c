@@ -44,22 +44,27 @@ static void widen_q4_0(const unsigned char *block, int64_t n, float *to)
     }
 }
 
-static void round_to_bytes(const float *value, int64_t blocks, int8_t *q, float *scale, int32_t *eights)
+static void round_block(const float *value, const az_columns *x, int64_t at)
 {
-    for (int64_t b = 0; b < blocks; b++, value += AZ_BLOCK, q += AZ_BLOCK, eights += 8) {
-        float largest = 0, poison = 0; /* poison: 0, or NaN when a value is not finite */
-        for (int j = 0; j < AZ_BLOCK; j++) {
-            largest = fmaxf(largest, fabsf(value[j]));
-            poison += 0 * value[j];
-        }
-        const float inverse = largest >= FLT_MIN && isfinite(largest) ? 127 / largest : 0;
-        scale[b] = largest / 127 + poison;
-        memset(eights, 0, 8 * sizeof *eights);
-        for (int j = 0; j < AZ_BLOCK; j++) {
-            q[j] = (int8_t)(isfinite(value[j]) ? rintf(value[j] * inverse) : 0);
-            eights[j / 4] += 8 * q[j];
-        }
+    float largest = 0, poison = 0; /* poison: 0, or NaN when a value is not finite */
+    for (int i = 0; i < AZ_BLOCK; i++) {
+        largest = fmaxf(largest, fabsf(value[i]));
+        poison += 0 * value[i];
     }
+    const float inverse = largest >= FLT_MIN && isfinite(largest) ? 127 / largest : 0;
+    int32_t sum[2] = {0};
+    for (int i = 0; i < AZ_BLOCK; i++) {
+        const int8_t q = (int8_t)(isfinite(value[i]) ? rintf(value[i] * inverse) : 0);
+        x->q[at * AZ_BLOCK + i] = q;
+        sum[i / (AZ_BLOCK / 2)] += q;
+    }
+    x->scale[at] = largest / 127 + poison;
+    az_block_totals(x, at, sum[0], sum[1]);
+}
+
+static void round_to_bytes(const az_columns *x, int64_t j)
+{
+    for (int64_t b = 0; b < x->cols / AZ_BLOCK; b++) round_block(x->value + j * x->cols + b * AZ_BLOCK, x, b * x->n + j);
 }
 
 /* Eight running sums, so that a compiler can keep them in vectors. */
@@ -112,13 +117,13 @@ static void rows_q8_0(const void *rows, int64_t count, const az_columns *x, floa
     for (int64_t r = 0; r < count; r++)
         for (int64_t j = 0; j < x->n; j++) {
             const unsigned char *block = (const unsigned char *)rows + r * blocks * AZ_Q8_0_BYTES;
-            const int8_t *q = x->q + j * x->cols;
             float sum = 0;
-            for (int64_t b = 0; b < blocks; b++, block += AZ_Q8_0_BYTES, q += AZ_BLOCK) {
+            for (int64_t b = 0; b < blocks; b++, block += AZ_Q8_0_BYTES) {
+                const int8_t *q = x->q + (b * x->n + j) * AZ_BLOCK;
                 const int8_t *w = (const int8_t *)block + 2;
                 int32_t products = 0;
                 for (int i = 0; i < AZ_BLOCK; i++) products += w[i] * q[i];
-                sum += block_scale(block) * x->scale[j * blocks + b] * (float)products;
+                sum += block_scale(block) * x->scale[b * x->n + j] * (float)products;
             }
             y[j * y_stride + r] = sum;
         }
@@ -130,13 +135,13 @@ static void rows_q4_0(const void *rows, int64_t count, const az_columns *x, floa
     for (int64_t r = 0; r < count; r++)
         for (int64_t j = 0; j < x->n; j++) {
             const unsigned char *block = (const unsigned char *)rows + r * blocks * AZ_Q4_0_BYTES;
-            const int8_t *q = x->q + j * x->cols;
             float sum = 0;
-            for (int64_t b = 0; b < blocks; b++, block += AZ_Q4_0_BYTES, q += AZ_BLOCK) {
+            for (int64_t b = 0; b < blocks; b++, block += AZ_Q4_0_BYTES) {
+                const int8_t *q = x->q + (b * x->n + j) * AZ_BLOCK;
                 int32_t products = 0;
                 for (int i = 0; i < AZ_BLOCK / 2; i++)
                     products += ((block[2 + i] & 15) - 8) * q[i] + ((block[2 + i] >> 4) - 8) * q[i + AZ_BLOCK / 2];
-                sum += block_scale(block) * x->scale[j * blocks + b] * (float)products;
+                sum += block_scale(block) * x->scale[b * x->n + j] * (float)products;
             }
             y[j * y_stride + r] = sum;
         }
@@ -168,6 +173,7 @@ const az_weight_kernels az_weight_kernels_portable = {
     .q8_0 = rows_q8_0,
     .q4_0 = rows_q4_0,
     .k = {NULL, NULL, az_rows_q4_k_portable, NULL, az_rows_q6_k_portable},
+    .most_rounded = 10,
     .round_to_bytes = round_to_bytes,
     .widen_f16 = widen_f16,
     .widen_bf16 = widen_bf16,
