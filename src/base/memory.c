@@ -14,7 +14,11 @@ enum {
     FIRST_CHUNK = 4 << 10,
     LAST_CHUNK = 1 << 20,
     LARGE = 64 << 10, /* from here on an allocation has its own chunk */
-    POOL_MIN = 16 << 10
+#ifdef __SANITIZE_ADDRESS__
+    POOL_MIN = 16 << 10, /* what is smaller goes back at once, so that a use after its end is seen */
+#else
+    POOL_MIN = 256,
+#endif
 };
 
 static const size_t POOL_LIMIT = (size_t)8 << 30; /* bytes that may wait in the pool */

@@ -2,6 +2,7 @@
 #ifndef ADZE_TENSOR_LAYER_H
 #define ADZE_TENSOR_LAYER_H
 
+#include "base/parallel.h"
 #include "tensor/tensor_internal.h"
 
 /* Below this many multiplications a loop is not worth waking other threads for. */

@@ -6,18 +6,26 @@
 
 enum { GATE_BLOCK = 4096 }; /* elements a thread takes at a time */
 
+typedef struct gate_job {
+    const az_tensor *gate, *up;
+    az_tensor *y;
+} gate_job;
+
+static void forward_block(const void *blocks, int64_t block)
+{
+    const gate_job *job = blocks;
+    const az_kernels *kernels = az_kernels_best();
+    const int64_t n = az_count(job->y), i = block * GATE_BLOCK, count = n - i < GATE_BLOCK ? n - i : GATE_BLOCK;
+    if (job->y->dtype == AZ_F32)
+        kernels->f32.swiglu(count, az_f32(job->gate) + i, az_f32(job->up) + i, az_f32_mut(job->y) + i);
+    else
+        kernels->f64.swiglu(count, az_f64(job->gate) + i, az_f64(job->up) + i, az_f64_mut(job->y) + i);
+}
+
 static void forward(int threads, const az_tensor *gate, const az_tensor *up, az_tensor *y)
 {
     const int64_t n = az_count(y);
-    const az_kernels *kernels = az_kernels_best();
-#pragma omp parallel for schedule(static) if (n > AZ_PARALLEL_WORK) num_threads(threads)
-    for (int64_t i = 0; i < n; i += GATE_BLOCK) {
-        int64_t count = n - i < GATE_BLOCK ? n - i : GATE_BLOCK;
-        if (y->dtype == AZ_F32)
-            kernels->f32.swiglu(count, az_f32(gate) + i, az_f32(up) + i, az_f32_mut(y) + i);
-        else
-            kernels->f64.swiglu(count, az_f64(gate) + i, az_f64(up) + i, az_f64_mut(y) + i);
-    }
+    az_each(n > AZ_PARALLEL_WORK ? threads : 1, (n + GATE_BLOCK - 1) / GATE_BLOCK, forward_block, &(gate_job){gate, up, y});
 }
 
 /* One block of g_gate and g_up; the kernel finds gy in g_up. */

@@ -13,6 +13,9 @@ typedef struct rope_job {
     const int64_t *position; /* [angles] */
     const double *frequency; /* [dims / 2] */
     const int64_t *angle;    /* [tokens]: the row of a token */
+    void *turns;             /* [angles, 2, dims / 2] */
+    const void *input;       /* [tokens, heads, head_dim] */
+    void *output;
     int threads;
 } rope_job;
 
@@ -83,12 +86,12 @@ static az_tensor *rotate(az_ctx *az, const az_tensor *x, const rope_saved *by)
     rope_job job;
     const az_tensor *input = az_operand(az, x);
     az_tensor *turns = y && input && plan(az, x, by, &job) ? az_new2(az, x->dtype, job.angles, by->how.dims) : NULL;
-    if (turns && x->dtype == AZ_F32) {
-        rope_turns_f32(&job, turns->data);
-        rope_heads_f32(&job, input->data, turns->data, y->data);
-    } else if (turns) {
-        rope_turns_f64(&job, turns->data);
-        rope_heads_f64(&job, input->data, turns->data, y->data);
+    if (turns) {
+        job.turns = turns->data, job.input = input->data, job.output = y->data;
+        if (x->dtype == AZ_F32)
+            rope_turn_f32(&job);
+        else
+            rope_turn_f64(&job);
     }
     az_scope_pop(az);
     if (!turns || !az_tracked(az, &x, 1)) return turns ? y : NULL;

@@ -73,12 +73,12 @@ static void run_piece(const az_walk *w, az_row_kernel kernel, int op, const doub
 
 void az_walk_run(const az_walk *walk, az_row_kernel kernel, int op, const double *param, int cost)
 {
-    if (walk->count <= PIECE) { /* spares small tensors the visit to the threads */
+    if (walk->count <= PIECE || walk->count <= PARALLEL_WORK / cost) { /* spares small tensors the visit to the threads */
         if (walk->count > 0) run_piece(walk, kernel, op, param, (int64_t[]){0, walk->count});
         return;
     }
     int64_t pieces = (walk->count + PIECE - 1) / PIECE;
-#pragma omp parallel for schedule(static) if (walk->count > PARALLEL_WORK / cost)
+#pragma omp parallel for schedule(static)
     for (int64_t piece = 0; piece < pieces; piece++) {
         int64_t end = (piece + 1) * PIECE;
         run_piece(walk, kernel, op, param, (int64_t[]){piece * PIECE, end < walk->count ? end : walk->count});

@@ -2,6 +2,7 @@
  *
  * The two products are each other's derivative with respect to their operand, so derivatives of every order exist for every format.
  * A trainable matrix takes part as an ordinary tensor while a tape is listening, and so gets its own gradient. */
+#include "base/parallel.h"
 #include "weight/weight_internal.h"
 
 /* What the tape keeps: the weight with parts that live as long as the tape. */
@@ -103,6 +104,18 @@ az_tensor *az_weight_apply_t(az_ctx *az, const az_weight *w, const az_tensor *g)
     return az_ok(az) ? record_product(az, &apply_t_op, gx, g, w) : NULL;
 }
 
+typedef struct gather_job {
+    const az_weight *w;
+    const int32_t *row;
+    float *out; /* [n, w->cols] */
+} gather_job;
+
+static void gather_row(const void *rows, int64_t i)
+{
+    const gather_job *job = rows;
+    job->w->format->decode(job->w, job->row[i], 1, job->out + i * job->w->cols);
+}
+
 az_tensor *az_weight_gather(az_ctx *az, const az_weight *w, const az_tensor *index)
 {
     if (!w || !index) return NULL;
@@ -119,8 +132,7 @@ az_tensor *az_weight_gather(az_ctx *az, const az_weight *w, const az_tensor *ind
         if (row[i] < 0 || row[i] >= w->rows)
             return az_fail(az, AZ_BAD_CALL, "rows of a weight [%lld, %lld]: index %d at position %lld is out of range", (long long)w->rows,
                            (long long)cols, row[i], (long long)i);
-    float *out = az_f32_mut(y);
-#pragma omp parallel for schedule(static) num_threads(az_threads(az)) if (n > 16)
-    for (int64_t i = 0; i < n; i++) w->format->decode(w, row[i], 1, out + i * cols);
+    const gather_job job = {.w = w, .row = row, .out = az_f32_mut(y)};
+    az_each(n > 16 ? az_threads(az) : 1, n, gather_row, &job);
     return y;
 }

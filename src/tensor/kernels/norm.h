@@ -1,21 +1,24 @@
 /* norm.h - rms_norm and layer_norm over rows of length n, for the type REAL. z = (x - shift) scale is the normalised row; rms_norm has
  * shift 0. */
 
+static void NAME(norm_row)(const void *rows, int64_t row)
+{
+    const norm_job *job = rows;
+    const int64_t n = job->n;
+    const REAL *x = (const REAL *)job->x->data + row * n;
+    REAL *shift = job->shift ? job->shift->data : NULL, *scale = job->scale->data;
+    const REAL mean = shift ? KERNELS->sum(n, x) / (REAL)n : 0, variance = KERNELS->sum_squares(n, x, mean) / (REAL)n;
+    if (shift) shift[row] = mean;
+    scale[row] = 1 / (REAL)sqrt(variance + (REAL)job->eps);
+    const NAME(az_norm_row)
+        all = {.x = x, .weight = job->weight->data, .bias = job->bias ? job->bias->data : NULL, .shift = mean, .scale = scale[row]};
+    KERNELS->norm(n, &all, (REAL *)job->y->data + row * n);
+}
+
 /* Fills shift and scale [rows] and y [rows, n]. */
 static void NAME(norm_rows)(const norm_job *job)
 {
-    const REAL *x = job->x->data, *weight = job->weight->data, *bias = job->bias ? job->bias->data : NULL;
-    REAL *shift = job->shift ? job->shift->data : NULL, *scale = job->scale->data, *y = job->y->data;
-    const int64_t n = job->n;
-#pragma omp parallel for schedule(static) if (job->rows * n > AZ_PARALLEL_WORK) num_threads(job->threads)
-    for (int64_t row = 0; row < job->rows; row++) {
-        const REAL *xr = x + row * n;
-        REAL mean = shift ? KERNELS->sum(n, xr) / (REAL)n : 0;
-        REAL variance = KERNELS->sum_squares(n, xr, mean) / (REAL)n;
-        if (shift) shift[row] = mean;
-        scale[row] = 1 / (REAL)sqrt(variance + (REAL)job->eps);
-        KERNELS->norm(n, &(NAME(az_norm_row)){.x = xr, .weight = weight, .bias = bias, .shift = mean, .scale = scale[row]}, y + row * n);
-    }
+    az_each(job->rows * job->n > AZ_PARALLEL_WORK ? job->threads : 1, job->rows, NAME(norm_row), job);
 }
 
 /* gx [rows, n]; and for each block of rows its part of g_weight (and of g_bias, n further on) in part [blocks, 2 n]. */
