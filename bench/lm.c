@@ -88,7 +88,7 @@ static double best_batch_rate(az_ctx *az, const az_lm *lm, int batch, int64_t n)
     int32_t token[MOST_SEQUENCES];
     int64_t start[MOST_SEQUENCES + 1];
     for (int s = 0; s <= batch; s++) start[s] = s;
-    az_lm_cache *cache = az_lm_cache_new(az, lm, batch, n);
+    az_lm_cache *cache = az_lm_cache_new(az, lm, batch, n, AZ_KV_F16);
     az_rng rng = az_rng_at(1, 1);
     double best = 0;
     for (int round = 0; round < 4 && az_ok(az); round++) { /* the first one warms up */
@@ -127,7 +127,7 @@ static int run(char **argv, int batch)
     az_lm *lm = az_lm_load(az, argv[0]);
     double load = az_seconds() - start;
     if (!lm) return fail(az);
-    az_lm_cache *cache = az_lm_cache_new(az, lm, 1, prefill > decode ? prefill : decode);
+    az_lm_cache *cache = az_lm_cache_new(az, lm, 1, prefill > decode ? prefill : decode, AZ_KV_F16);
     double decode_rate = decode > 0 ? best_rate(az, lm, cache, decode, true) : 0;
     struct rusage decoding;
     getrusage(RUSAGE_SELF, &decoding);

@@ -175,14 +175,17 @@ typedef struct az_lm_batch {
     const int64_t *start;
 } az_lm_batch;
 
-/* Keys and values of earlier tokens (f32; f64 for an f64 model), for `sequences` sequences of at most `capacity` tokens. */
+/* Keys and values of earlier tokens, for `sequences` sequences of at most `capacity` tokens. AZ_KV_F32 keeps them as they are; AZ_KV_F16,
+ * half of that, is what programs for inference use; AZ_KV_Q8_0 is about half of f16. An f64 model has an f64 cache. Memory is taken in
+ * pages as sequences grow. */
 typedef struct az_lm_cache az_lm_cache;
-az_lm_cache *az_lm_cache_new(az_ctx *az, const az_lm *lm, int sequences, int64_t capacity);
+az_lm_cache *az_lm_cache_new(az_ctx *az, const az_lm *lm, int sequences, int64_t capacity, az_kv_type type);
 int64_t az_lm_cache_length(const az_lm_cache *cache, int sequence);
 int64_t az_lm_cache_capacity(const az_lm_cache *cache);
 void az_lm_cache_trim(az_lm_cache *cache, int sequence, int64_t length); /* forgets what lies behind */
-bool az_lm_cache_fork(az_ctx *az, az_lm_cache *cache, int from, int to); /* `to` becomes a copy of `from` */
-size_t az_lm_cache_bytes(const az_lm_cache *cache);
+/* `to` becomes a copy of `from`. They share what both hold; the pass that makes them differ copies no more than a page. */
+bool az_lm_cache_fork(az_ctx *az, az_lm_cache *cache, int from, int to);
+size_t az_lm_cache_bytes(const az_lm_cache *cache); /* in use now; what sequences share counts once */
 
 /* A hook sees the tensor x [tokens, ...] at each site whose name matches its glob ("blocks.*.mlp.down.in", "blocks.3.resid", "*"), and
  * returns the tensor to go on with: x itself, or a replacement of the same shape. Sites, in order: embed

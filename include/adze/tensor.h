@@ -203,6 +203,25 @@ typedef struct az_attention_how {
 } az_attention_how;
 az_tensor *az_attention(az_ctx *az, const az_tensor *q, const az_tensor *k, const az_tensor *v, const az_attention_how *how);
 
+/* How a cache holds keys and values: rounded to f16 (11 bits, up to 65504), as they are (f32, or f64 for f64 models), or as q8_0: bytes
+ * with an f16 scale for every 32 values of a head (what is left over at the end of a head has its own). */
+typedef enum az_kv_type { AZ_KV_F16, AZ_KV_F32, AZ_KV_Q8_0, AZ_KV_F64 } az_kv_type;
+enum { AZ_KV_PAGE = 64 }; /* tokens in a page */
+/* The keys and values of one layer, in pages that sequences may share. */
+typedef struct az_kv {
+    az_kv_type type;
+    int64_t kv_heads, dim;
+    char *const *page;         /* token t of sequence s lies in page[first_page[s] + t / AZ_KV_PAGE] */
+    const int64_t *first_page; /* [sequences] */
+    size_t keys, values;       /* bytes from a page's beginning to [kv_heads, AZ_KV_PAGE] rows of az_kv_row_bytes */
+} az_kv;
+size_t az_kv_row_bytes(az_kv_type type, int64_t dim); /* of one head of one token */
+/* Stores k and v [tokens, kv_heads, dim], contiguous, which belong to the queries of `how`: the last keys of each sequence. Fails with
+ * AZ_NUMERIC when f16 or q8_0 cannot hold a value. */
+bool az_kv_store(az_ctx *az, const az_kv *kv, const az_tensor *k, const az_tensor *v, const az_attention_how *how);
+/* az_attention over what is stored (how->key_start is not read). Derivatives do not pass through a cache. */
+az_tensor *az_attention_kv(az_ctx *az, const az_tensor *q, const az_kv *kv, const az_attention_how *how);
+
 /* Per-row negative log-likelihood: -log softmax(logits [rows, classes])[target[row]]; rows with target < 0 give 0. Result [rows]. */
 az_tensor *az_cross_entropy(az_ctx *az, const az_tensor *logits, const az_tensor *target);
 

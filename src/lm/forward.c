@@ -47,7 +47,7 @@ static bool check_batch(az_ctx *az, const az_lm *lm, const az_lm_batch *batch, c
         return az_fail(az, AZ_BAD_CALL, "%d sequences, but the cache holds %d", batch->sequences, cache->sequences);
     if (cache && az_tape_is_open(az)) return az_fail(az, AZ_BAD_CALL, "derivatives do not flow through a cache");
     for (int s = 0; s < batch->sequences; s++) {
-        const int64_t fresh = batch->start[s + 1] - batch->start[s], before = cache ? cache->length[s] : 0;
+        const int64_t fresh = batch->start[s + 1] - batch->start[s], before = az_lm_cache_length(cache, s);
         const int64_t room = cache ? cache->capacity : lm->config.context;
         if (fresh < 0) return az_fail(az, AZ_BAD_CALL, "sequence %d ends before it starts", s);
         if (before + fresh > room)
@@ -71,7 +71,7 @@ static az_tensor *positions(az_ctx *az, const az_lm_batch *batch, const az_lm_ca
     if (!position) return NULL;
     int32_t *p = position->data;
     for (int s = 0; s < batch->sequences; s++) {
-        const int64_t before = cache ? cache->length[s] : 0;
+        const int64_t before = az_lm_cache_length(cache, s);
         for (int64_t i = batch->start[s]; i < batch->start[s + 1]; i++) p[i] = (int32_t)(before + i - batch->start[s]);
     }
     return position;
@@ -91,9 +91,12 @@ static const az_pass *pass_begin(az_ctx *az, const az_lm *lm, const az_lm_batch 
     int64_t *key_count = key_start + sequences, *query_start = key_count + sequences;
     memcpy(query_start, batch->start, (sequences + 1) * sizeof *query_start);
     for (int s = 0; s < batch->sequences; s++) {
-        key_start[s] = cache ? s * cache->capacity : batch->start[s];
-        key_count[s] = (cache ? cache->length[s] : 0) + batch->start[s + 1] - batch->start[s];
+        const int64_t fresh = batch->start[s + 1] - batch->start[s];
+        key_start[s] = batch->start[s];
+        key_count[s] = az_lm_cache_length(cache, s) + fresh;
+        if (cache && !az_lm_cache_make_room(az, cache, s, fresh)) return NULL;
     }
+    pass.kv = cache ? az_lm_cache_view(az, cache, batch->sequences) : NULL;
     pass.position = positions(az, batch, cache);
     pass.attention = (az_attention_how){.sequences = batch->sequences,
                                         .query_start = query_start,
@@ -271,7 +274,8 @@ static az_tensor *head(az_ctx *az, const az_pass *pass, az_tensor *x)
     x = az_pass_norm(az, pass, &pass->lm->final_norm, x);
     x = pass->run.output == AZ_HIDDEN ? az_pass_site(az, pass, x, "head.in") : logits_of(az, pass, x);
     az_lm_cache *cache = pass->run.cache;
-    for (int s = 0; x && cache && s < pass->batch->sequences; s++) cache->length[s] += pass->batch->start[s + 1] - pass->batch->start[s];
+    for (int s = 0; x && cache && s < pass->batch->sequences; s++)
+        cache->sequence[s].length += pass->batch->start[s + 1] - pass->batch->start[s];
     return x;
 }
 

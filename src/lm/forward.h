@@ -12,6 +12,7 @@ typedef struct az_pass {
     const az_lm_batch *batch;  /* NULL in a pass that a tape keeps */
     const az_tensor *position; /* [tokens] i32 */
     az_attention_how attention;
+    az_kv *kv; /* the cache as attention sees it; NULL without one */
 } az_pass;
 
 /* Shows x to the hooks that match the site's name; the tensor to go on with. */

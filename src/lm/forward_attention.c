@@ -31,16 +31,17 @@ static az_tensor *rotate(az_ctx *az, const az_pass *pass, int b, az_tensor *x)
     return az_rope(az, x, pass->position, local ? lm->rope_frequency_local : lm->rope_frequency, how);
 }
 
-/* Appends fresh rows to the cache and returns all rows of the layer, old and new. */
-static az_tensor *remember(const az_pass *pass, az_tensor *rows, const az_tensor *fresh)
+/* The heads' outputs: over the cache, which takes the new keys and values first, or over the batch alone. */
+static az_tensor *look_back(az_ctx *az, const az_pass *pass, int b, az_tensor *const qkv[3])
 {
-    if (!fresh) return NULL;
-    const az_lm_cache *cache = pass->run.cache;
-    for (int s = 0; s < pass->batch->sequences; s++) {
-        const int64_t from = pass->batch->start[s], count = pass->batch->start[s + 1] - from;
-        az_lm_cache_store(rows, s * cache->capacity + cache->length[s], fresh, from, count);
-    }
-    return rows;
+    az_attention_how how = pass->attention;
+    if (!az_lm_is_local(&pass->lm->config, b)) how.window = 0;
+    if (!pass->kv) return az_attention(az, qkv[0], qkv[1], qkv[2], &how);
+    az_lm_cache_layer(pass->run.cache, b, pass->kv);
+    if (az_kv_store(az, pass->kv, az_contiguous(az, qkv[1]), az_contiguous(az, qkv[2]), &how))
+        return az_attention_kv(az, qkv[0], pass->kv, &how);
+    az_fail_context(az, "block %d", b);
+    return NULL;
 }
 
 az_tensor *az_pass_attend(az_ctx *az, const az_pass *pass, int b, az_tensor *x)
@@ -54,13 +55,7 @@ az_tensor *az_pass_attend(az_ctx *az, const az_pass *pass, int b, az_tensor *x)
     if (block->k_norm.weight) k = az_pass_norm(az, pass, &block->k_norm, k);
     q = rotate(az, pass, b, q);
     k = rotate(az, pass, b, k);
-    if (pass->run.cache) {
-        k = remember(pass, pass->run.cache->k[b], az_contiguous(az, k));
-        v = remember(pass, pass->run.cache->v[b], az_contiguous(az, v));
-    }
-    az_attention_how how = pass->attention;
-    if (!az_lm_is_local(c, b)) how.window = 0;
-    az_tensor *y = az_attention(az, q, k, v, &how);
+    az_tensor *y = look_back(az, pass, b, (az_tensor *[]){q, k, v});
     y = az_reshape(az, y, 2, (const int64_t[]){pass->tokens, c->heads * c->head_dim});
     return az_pass_linear(az, pass, &block->o, y);
 }

@@ -54,7 +54,7 @@ az_tokens az_lm_generate(az_ctx *az, const az_lm *lm, const az_tokens *prompt, i
     const int32_t eos = lm->tokenizer ? az_token_eos(lm->tokenizer) : -1;
     az_tokens all = with_room(az, prompt, room);
     az_scope_push(az);
-    az_lm_cache *cache = all.id ? az_lm_cache_new(az, lm, 1, room) : NULL;
+    az_lm_cache *cache = all.id ? az_lm_cache_new(az, lm, 1, room, AZ_KV_F16) : NULL;
     int64_t done = cache ? prefill(az, lm, cache, prompt) : -1;
     while (done >= 0 && all.n < room && !az_interrupted(az)) {
         az_scope_push(az);

@@ -63,15 +63,27 @@ static inline bool az_lm_is_local(const az_lm_config *config, int b)
 
 /* ---- the cache's inside, which the forward pass reads and writes ---- */
 
+/* page[0 .. pages - 1] hold tokens 0 .. length - 1, and perhaps room for more. */
+typedef struct az_cached_sequence {
+    int64_t length, pages;
+    az_buffer **page;
+} az_cached_sequence;
+
 struct az_lm_cache {
     int sequences;
-    int64_t capacity, blocks;
-    int64_t *length;    /* [sequences] tokens held */
-    az_tensor **k, **v; /* [blocks] of [sequences * capacity, kv_heads, head_dim] */
+    az_kv_type type;
+    int64_t capacity, blocks, kv_heads, dim;
+    size_t side;                  /* bytes of the keys, or the values, of one layer in a page */
+    int64_t pages;                /* in use, shared ones once */
+    az_cached_sequence *sequence; /* [sequences] */
 };
 
-/* Copies the rows from .. from + count - 1 of fresh [tokens, kv_heads, head_dim] over the rows of the cache that start at `first`. */
-void az_lm_cache_store(az_tensor *rows, int64_t first, const az_tensor *fresh, int64_t from, int64_t count);
+/* Pages for the next `tokens` tokens of sequence s, which then belong to it alone. */
+bool az_lm_cache_make_room(az_ctx *az, az_lm_cache *cache, int s, int64_t tokens);
+/* What attention reads and writes, for the first sequences, in the current scope. */
+az_kv *az_lm_cache_view(az_ctx *az, const az_lm_cache *cache, int sequences);
+/* Points the view to one layer. */
+void az_lm_cache_layer(const az_lm_cache *cache, int block, az_kv *kv);
 
 /* ---- pieces that scoring and training share ---- */
 

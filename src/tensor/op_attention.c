@@ -1,6 +1,7 @@
 /* op_attention.c - attention over a ragged batch, with grouped heads, a cache, a window and linear biases. No matrix of all scores is ever
  * stored: the forward pass keeps a running softmax, the derivative computes tiles of scores again. */
 #include "tensor/kernels/kernels.h"
+#include "tensor/kv.h"
 #include "tensor/layer.h"
 
 #include <math.h>
@@ -11,7 +12,9 @@ enum {
     TILE_ROWS = 24,     /* queries whose scores are in work together: a multiple of the block kernel's rows */
     BLOCK_KEYS = 256,   /* keys that are packed together: a multiple of every panel width */
     UNIT_QUERIES = 192, /* queries of one head that a thread takes at a time: a multiple of TILE_ROWS */
-    FEW_QUERIES = 4     /* up to here packing does not pay */
+    FEW_QUERIES = 4,    /* up to here packing does not pay */
+    STREAM_HEADS = 16,  /* query heads that may read a stream of keys together */
+    ENOUGH_UNITS = 8    /* for all the threads of a small machine: from here on heads are put together */
 };
 
 /* Row `token` of head `head` starts at data + token * (stride token) + head * (stride head). */
@@ -23,18 +26,20 @@ typedef struct attention_rows {
 typedef struct attention_job {
     az_attention_how how;
     attention_rows q, k, v;
-    const void *gy; /* [tokens, heads, dim], for the derivative */
-    void *y, *norm; /* [tokens, heads, dim]; [tokens, heads, 2]: maximum and 1 / sum of exp(score - maximum) */
+    const az_kv *kv; /* where keys and values are instead of in k and v; NULL without a cache */
+    const void *gy;  /* [tokens, heads, dim], for the derivative */
+    void *y, *norm;  /* [tokens, heads, dim]; [tokens, heads, 2]: maximum and 1 / sum of exp(score - maximum) */
     void *gq, *gk, *gv;
     int64_t heads, kv_heads, dim;
-    int64_t most_keys, work; /* longest sequence of keys; multiplications in all */
+    int64_t work; /* multiplications in all */
     int threads;
 } attention_job;
 
-/* Queries first .. first + count - 1 of a sequence, one head. */
+/* Queries first .. first + count - 1 of a sequence, for `heads` heads from `head` on: one, or, with few queries, some that read the same
+ * keys. */
 typedef struct attention_unit {
     int sequence;
-    int64_t head, first, count;
+    int64_t head, heads, first, count;
 } attention_unit;
 
 typedef struct attention_range {
@@ -100,6 +105,7 @@ static bool shapes_fit(az_ctx *az, const az_tensor *q, const az_tensor *k, const
                    az_shape_text(az, k), az_shape_text(az, v));
 }
 
+/* rows: of keys; -1 for a cache, where sequences lie anywhere. */
 static bool sequences_fit(az_ctx *az, const az_attention_how *how, int64_t tokens, int64_t rows)
 {
     bool ends = how->sequences >= 0 && how->query_start[0] == 0 && how->query_start[how->sequences] == tokens;
@@ -107,8 +113,9 @@ static bool sequences_fit(az_ctx *az, const az_attention_how *how, int64_t token
     if (!(how->softcap >= 0 && how->softcap <= 1e30)) return az_fail(az, AZ_BAD_CALL, "az_attention: softcap %g", how->softcap);
     if (how->bidirectional && how->window > 0) return az_fail(az, AZ_BAD_CALL, "az_attention: a window needs causal attention");
     for (int s = 0; s < how->sequences; s++) {
-        int64_t queries = how->query_start[s + 1] - how->query_start[s], keys = how->key_count[s], start = how->key_start[s];
-        if (queries < 0 || start < 0 || keys < 0 || start > rows || keys > rows - start)
+        int64_t queries = how->query_start[s + 1] - how->query_start[s], keys = how->key_count[s];
+        int64_t start = rows < 0 ? 0 : how->key_start[s];
+        if (queries < 0 || start < 0 || keys < 0 || (rows >= 0 && (start > rows || keys > rows - start)))
             return az_fail(az, AZ_BAD_CALL, "az_attention: sequence %d has %lld queries and the keys %lld + %lld of %lld", s,
                            (long long)queries, (long long)start, (long long)keys, (long long)rows);
         if (queries > 0 && keys < (how->bidirectional ? 1 : queries))
@@ -127,34 +134,60 @@ static attention_rows rows_in(az_ctx *az, const az_tensor *x)
     return x ? (attention_rows){.data = x->data, .token = x->stride[0], .head = x->stride[1]} : (attention_rows){0};
 }
 
+/* Multiplications in all. */
+static int64_t work_of(const attention_job *job)
+{
+    int64_t work = 0;
+    for (int s = 0; s < job->how.sequences; s++)
+        work += (job->how.query_start[s + 1] - job->how.query_start[s]) * job->how.key_count[s] * job->heads * job->dim;
+    return work;
+}
+
 static attention_job plan(az_ctx *az, const az_tensor *q, const az_tensor *k, const az_tensor *v, const az_attention_how *how)
 {
     attention_job job = {.how = *how, .heads = q->shape[1], .kv_heads = k->shape[1], .dim = q->shape[2], .threads = az_threads(az)};
     job.q = rows_in(az, q);
     job.k = rows_in(az, k);
     job.v = rows_in(az, v);
-    for (int s = 0; s < how->sequences; s++) {
-        if (how->key_count[s] > job.most_keys) job.most_keys = how->key_count[s];
-        job.work += (how->query_start[s + 1] - how->query_start[s]) * how->key_count[s] * job.heads * job.dim;
-    }
+    job.work = work_of(&job);
     return job;
+}
+
+/* How many heads a unit of few queries takes. */
+static int64_t heads_together(const attention_job *job)
+{
+    const int64_t group = job->heads / job->kv_heads;
+    int64_t together = group < STREAM_HEADS ? group : STREAM_HEADS;
+    while (together > 1 && job->how.sequences * job->kv_heads * (group / together) < ENOUGH_UNITS) together = (together + 1) / 2;
+    return together;
+}
+
+/* The units of one sequence behind units[n]; their number with those. Without `units` they are only counted. */
+static int64_t add_units(const attention_job *job, int s, attention_unit *units, int64_t n)
+{
+    const int64_t queries = job->how.query_start[s + 1] - job->how.query_start[s], group = job->heads / job->kv_heads;
+    const int64_t together = queries <= FEW_QUERIES ? heads_together(job) : 1;
+    for (int64_t kv_head = 0; kv_head < job->kv_heads; kv_head++)
+        for (int64_t head = 0; head < group; head += together)
+            for (int64_t first = 0; first < queries; first += UNIT_QUERIES, n++) {
+                if (!units) continue;
+                units[n] = (attention_unit){.sequence = s,
+                                            .head = kv_head * group + head,
+                                            .heads = head + together < group ? together : group - head,
+                                            .first = first,
+                                            .count = queries - first < UNIT_QUERIES ? queries - first : UNIT_QUERIES};
+            }
+    return n;
 }
 
 /* Every sequence and head, long sequences in pieces; the count goes to *n. */
 static attention_unit *list_units(az_ctx *az, const attention_job *job, int64_t *n)
 {
-    int64_t pieces = 0, at = 0;
-    for (int s = 0; s < job->how.sequences; s++)
-        pieces += round_up(job->how.query_start[s + 1] - job->how.query_start[s], UNIT_QUERIES) / UNIT_QUERIES;
-    attention_unit *units = az_alloc_array(az, (size_t)(pieces * job->heads), sizeof *units);
-    *n = pieces * job->heads;
-    for (int s = 0; s < job->how.sequences && units; s++) {
-        int64_t queries = job->how.query_start[s + 1] - job->how.query_start[s];
-        for (int64_t head = 0; head < job->heads; head++)
-            for (int64_t first = 0; first < queries; first += UNIT_QUERIES)
-                units[at++] = (attention_unit){
-                    .sequence = s, .head = head, .first = first, .count = queries - first < UNIT_QUERIES ? queries - first : UNIT_QUERIES};
-    }
+    *n = 0;
+    for (int s = 0; s < job->how.sequences; s++) *n = add_units(job, s, NULL, *n);
+    attention_unit *units = az_alloc_array(az, (size_t)*n, sizeof *units);
+    int64_t at = 0;
+    for (int s = 0; s < job->how.sequences && units; s++) at = add_units(job, s, units, at);
     return units;
 }
 
@@ -257,22 +290,47 @@ static az_tensor *record(az_ctx *az, az_tensor *y, const az_tensor *const inputs
     return az_ok(az) ? az_record(az, &attention_op, y, inputs, 3, &saved, sizeof saved) : NULL;
 }
 
+/* Runs the job for queries q; *norm receives what the derivative needs. */
+static az_tensor *attend(az_ctx *az, attention_job *job, const az_tensor *q, az_tensor **norm)
+{
+    int64_t n = 0;
+    const attention_unit *units = list_units(az, job, &n);
+    az_tensor *y = az_new_like(az, q);
+    *norm = az_new3(az, q->dtype, q->shape[0], q->shape[1], 2);
+    az_tensor *work = az_new2(az, q->dtype, job->threads, q->dtype == AZ_F32 ? forward_space_f32(job) : forward_space_f64(job));
+    if (!units || !az_ok(az)) return NULL;
+    job->y = y->data;
+    job->norm = (*norm)->data;
+    if (q->dtype == AZ_F32)
+        attention_forward_f32(job, units, n, work);
+    else
+        attention_forward_f64(job, units, n, work);
+    return y;
+}
+
 az_tensor *az_attention(az_ctx *az, const az_tensor *q, const az_tensor *k, const az_tensor *v, const az_attention_how *how)
 {
     if (!shapes_fit(az, q, k, v) || !sequences_fit(az, how, q->shape[0], k->shape[0])) return NULL;
     az_scope_push(az);
     attention_job job = plan(az, q, k, v, how);
-    int64_t n = 0;
-    const attention_unit *units = list_units(az, &job, &n);
-    az_tensor *y = az_new_like(az, q), *norm = az_new3(az, q->dtype, q->shape[0], q->shape[1], 2);
-    az_tensor *work = az_new2(az, q->dtype, job.threads, q->dtype == AZ_F32 ? forward_space_f32(&job) : forward_space_f64(&job));
-    if (!units || !az_ok(az)) return az_keep(az, NULL);
-    job.y = y->data;
-    job.norm = norm->data;
-    if (q->dtype == AZ_F32)
-        attention_forward_f32(&job, units, n, work);
-    else
-        attention_forward_f64(&job, units, n, work);
+    az_tensor *norm, *y = attend(az, &job, q, &norm);
     const az_tensor *inputs[] = {q, k, v};
-    return az_keep(az, az_tracked(az, inputs, 3) ? record(az, y, inputs, &job, norm) : y);
+    return az_keep(az, y && az_tracked(az, inputs, 3) ? record(az, y, inputs, &job, norm) : y);
+}
+
+az_tensor *az_attention_kv(az_ctx *az, const az_tensor *q, const az_kv *kv, const az_attention_how *how)
+{
+    if (!az_real(az, "az_attention_kv", q)) return NULL;
+    if (q->rank != 3 || q->shape[2] != kv->dim || kv->dim < 1 || kv->kv_heads < 1 || q->shape[1] % kv->kv_heads ||
+        (q->dtype == AZ_F64) != (kv->type == AZ_KV_F64))
+        return az_fail(az, AZ_BAD_CALL, "az_attention_kv: queries %s do not fit a cache of %lld heads of %lld", az_shape_text(az, q),
+                       (long long)kv->kv_heads, (long long)kv->dim);
+    if (az_tracked(az, &q, 1)) return az_fail(az, AZ_BAD_CALL, "az_attention_kv: derivatives do not pass through a cache");
+    if (!sequences_fit(az, how, q->shape[0], -1)) return NULL;
+    az_scope_push(az);
+    attention_job job = {.how = *how, .kv = kv, .heads = q->shape[1], .kv_heads = kv->kv_heads, .dim = kv->dim, .threads = az_threads(az)};
+    job.q = rows_in(az, q);
+    job.work = work_of(&job);
+    az_tensor *norm;
+    return az_keep(az, attend(az, &job, q, &norm));
 }

@@ -70,7 +70,7 @@ Test(architectures, continue_from_a_cache_as_if_all_came_at_once)
         az_ctx *az = az_open(NULL);
         const az_lm *lm = model(az, &families[f]);
         const az_tensor *all = logits_of(az, lm);
-        const az_lm_run run = {.cache = az_lm_cache_new(az, lm, 1, TOKENS)};
+        const az_lm_run run = {.cache = az_lm_cache_new(az, lm, 1, TOKENS, AZ_KV_F32)};
         for (int64_t i = 0; i < TOKENS; i++) {
             const az_lm_batch next = {.sequences = 1, .token = token + i, .start = (int64_t[]){0, 1}};
             const az_tensor *logits = az_lm_forward(az, lm, &next, &run);

@@ -127,7 +127,7 @@ static void assert_chunks_equal_whole(const az_variant *v, const int64_t *chunk,
     az_lm *lm = variant_model(az, v);
     const int32_t *token = tiny_tokens(az, TOKENS, 40, 6);
     az_tensor *whole = logits_of(az, lm, token, TOKENS);
-    az_lm_cache *cache = az_lm_cache_new(az, lm, 1, TOKENS);
+    az_lm_cache *cache = az_lm_cache_new(az, lm, 1, TOKENS, AZ_KV_F32);
     int64_t at = 0;
     for (int i = 0; i < chunks; at += chunk[i++]) {
         const az_lm_batch batch = one(token + at, (int64_t[]){0, chunk[i]});
@@ -155,7 +155,7 @@ Test(forward, a_trimmed_and_a_forked_cache_go_on_from_where_they_are)
     az_lm *lm = tiny_llama(az, 1);
     const int32_t *token = tiny_tokens(az, TOKENS, 40, 6);
     az_tensor *whole = logits_of(az, lm, token, TOKENS);
-    az_lm_cache *cache = az_lm_cache_new(az, lm, 3, TOKENS);
+    az_lm_cache *cache = az_lm_cache_new(az, lm, 3, TOKENS, AZ_KV_F32);
     const int32_t other[4] = {1, 2, 3, 4};
     const int64_t start[4] = {0, 0, 0, TOKENS};
     const az_lm_batch first = {.sequences = 3, .token = token, .start = start};
@@ -172,7 +172,7 @@ Test(forward, a_trimmed_and_a_forked_cache_go_on_from_where_they_are)
     assert_close(az_slice(az, part, 0, 0, 8), az_slice(az, whole, 0, 15, 8), 2e-5);
     cr_assert_eq(az_lm_cache_length(cache, 1), 0);
     cr_assert_eq(az_lm_cache_length(cache, 2), 19);
-    cr_assert_eq(az_lm_cache_bytes(cache), 2 * 2 * 3 * TOKENS * 12 * sizeof(float));
+    cr_assert_eq(az_lm_cache_bytes(cache), 2 * (2 * 2 * AZ_KV_PAGE * 12 * sizeof(float))); /* two pages */
     az_close(az);
 }
 
@@ -183,7 +183,7 @@ Test(forward, sequences_at_different_positions_decode_together)
     az_lm *lm = tiny_llama(az, 1);
     const int32_t *token = tiny_tokens(az, TOKENS, 40, 6);
     az_tensor *whole = logits_of(az, lm, token, TOKENS);
-    az_lm_cache *cache = az_lm_cache_new(az, lm, 3, TOKENS);
+    az_lm_cache *cache = az_lm_cache_new(az, lm, 3, TOKENS, AZ_KV_F32);
     const int64_t before[3] = {3, 7, 12};
     int32_t prompts[22];
     for (int s = 0, at = 0; s < 3; at += (int)before[s++]) memcpy(prompts + at, token, (size_t)before[s] * sizeof *prompts);
@@ -207,7 +207,7 @@ Test(forward, what_does_not_fit_is_an_error_that_says_why)
     cr_assert_null(logits_of(az, lm, token, 65));
     cr_assert(strstr(az_error(az), "context"), "%s", az_error(az));
     az_clear(az);
-    az_lm_cache *cache = az_lm_cache_new(az, lm, 1, 10);
+    az_lm_cache *cache = az_lm_cache_new(az, lm, 1, 10, AZ_KV_F32);
     const az_lm_batch batch = one(token, (int64_t[]){0, 11});
     cr_assert_null(az_lm_forward(az, lm, &batch, &(az_lm_run){.cache = cache}));
     cr_assert(strstr(az_error(az), "cache"), "%s", az_error(az));

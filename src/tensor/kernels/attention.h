@@ -1,12 +1,14 @@
 /* attention.h - attention forward for the type REAL: by blocks of keys with a running softmax (Milakov & Gimelshein, 2018; Dao et al.,
- * 2022), so that no more than TILE_ROWS x BLOCK_KEYS scores exist at a time for each thread. A few queries with many keys go one at a time.
+ * 2022), so that no more than TILE_ROWS x BLOCK_KEYS scores exist at a time for each thread. A few queries with many keys go one at a time,
+ * in a single pass over keys and values.
  *
  * Packed operands lie in panels: `width` columns of a matrix, row after row, as the block kernel likes them. */
 
 /* What a thread works in. */
 typedef struct NAME(attention_space) {
+    REAL *rows;          /* [BLOCK_KEYS, dim]: rows of a cache as numbers */
     REAL *keys, *values; /* packed panels of one block */
-    REAL *scores;        /* [TILE_ROWS, BLOCK_KEYS], or the scores of one query */
+    REAL *scores;        /* [TILE_ROWS, BLOCK_KEYS], or [heads of a unit, AZ_KV_PAGE] */
     REAL *most, *sum;    /* [UNIT_QUERIES]: running maximum, and sum of exp(score - maximum) */
 } NAME(attention_space);
 
@@ -24,6 +26,26 @@ static void NAME(panel_product)(int64_t m, int64_t n, int64_t k, NAME(az_matrix)
 static NAME(az_matrix) NAME(rows_of)(attention_rows rows, int64_t token, int64_t head)
 {
     return (NAME(az_matrix)){.data = (const REAL *)rows.data + token * rows.token + head * rows.head, .row = rows.token, .column = 1};
+}
+
+/* Keys or values keys.low .. keys.high - 1 of a sequence, one head: where they lie, or, if that is not one piece of REALs, in `room`. */
+static NAME(az_matrix)
+    NAME(rows_for)(const attention_job *job, const attention_unit *unit, az_kv_side side, attention_range keys, REAL *room)
+{
+    const int64_t head = unit->head / (job->heads / job->kv_heads), dim = job->dim;
+    if (!job->kv) return NAME(rows_of)(side == AZ_KEYS ? job->k : job->v, job->how.key_start[unit->sequence] + keys.low, head);
+    const bool numbers = job->kv->type == (sizeof(REAL) == sizeof(float) ? AZ_KV_F32 : AZ_KV_F64);
+    NAME(az_matrix) rows = {.data = room, .row = dim, .column = 1};
+    for (int64_t low = keys.low, high; low < keys.high; low = high) {
+        high = (low / AZ_KV_PAGE + 1) * AZ_KV_PAGE;
+        if (high > keys.high) high = keys.high;
+        const char *stored = az_kv_row(job->kv, side, unit->sequence, head, low);
+        if (numbers && low == keys.low && high == keys.high)
+            rows.data = (const REAL *)(const void *)stored;
+        else
+            NAME(az_kv_read)(job->kv, stored, high - low, room + (low - keys.low) * dim);
+    }
+    return rows;
 }
 
 static NAME(az_matrix) NAME(turned)(NAME(az_matrix) a)
@@ -128,8 +150,7 @@ static void NAME(finish_rows)(const attention_job *job, const attention_unit *un
 
 static void NAME(forward_many)(const attention_job *job, const attention_unit *unit, const NAME(attention_space) * space)
 {
-    const int64_t kv_head = unit->head / (job->heads / job->kv_heads), dim = job->dim, first_key = job->how.key_start[unit->sequence];
-    const int64_t start = visible(job, unit->sequence, unit->first).low,
+    const int64_t dim = job->dim, start = visible(job, unit->sequence, unit->first).low,
                   end = visible(job, unit->sequence, unit->first + unit->count - 1).high;
     for (int64_t i = 0; i < unit->count; i++) {
         int64_t row = (job->how.query_start[unit->sequence] + unit->first + i) * job->heads + unit->head;
@@ -139,37 +160,57 @@ static void NAME(forward_many)(const attention_job *job, const attention_unit *u
     }
     for (int64_t block = start; block < end; block += BLOCK_KEYS) {
         int64_t keys = end - block < BLOCK_KEYS ? end - block : BLOCK_KEYS;
-        KERNELS->pack(dim, keys, NAME(turned)(NAME(rows_of)(job->k, first_key + block, kv_head)), (REAL)job->how.scale, space->keys);
-        KERNELS->pack(keys, dim, NAME(rows_of)(job->v, first_key + block, kv_head), 1, space->values);
+        const attention_range range = {block, block + keys};
+        const NAME(az_matrix) k = NAME(rows_for)(job, unit, AZ_KEYS, range, space->rows);
+        KERNELS->pack(dim, keys, NAME(turned)(k), (REAL)job->how.scale, space->keys);
+        KERNELS->pack(keys, dim, NAME(rows_for)(job, unit, AZ_VALUES, range, space->rows), 1, space->values);
         for (int64_t row = 0; row < unit->count; row += TILE_ROWS) {
             int64_t rows = unit->count - row < TILE_ROWS ? unit->count - row : TILE_ROWS;
-            attention_tile tile = tile_at(job, unit->sequence, (attention_range){unit->first + row, unit->first + row + rows},
-                                          (attention_range){block, block + keys});
+            attention_tile tile = tile_at(job, unit->sequence, (attention_range){unit->first + row, unit->first + row + rows}, range);
             if (tile.high > tile.low) NAME(forward_tile)(job, unit, &tile, space);
         }
     }
     NAME(finish_rows)(job, unit, space);
 }
 
-/* One query at a time, for a few queries with many keys: the keys and values stream by once. */
-static void NAME(forward_few)(const attention_job *job, const attention_unit *unit, REAL *scores)
+/* The weights of keys first .. first + n - 1 for query i, one head, relative to the running maximum. */
+static void NAME(stream_scores)(const attention_job *job, const attention_unit *unit, int64_t i, int64_t h, NAME(az_matrix) k,
+                                attention_range keys, const NAME(attention_space) * space, REAL *y)
 {
-    const int64_t kv_head = unit->head / (job->heads / job->kv_heads), dim = job->dim, first_key = job->how.key_start[unit->sequence];
-    for (int64_t i = unit->first; i < unit->first + unit->count; i++) {
-        const attention_range seen = visible(job, unit->sequence, i);
-        const int64_t token = job->how.query_start[unit->sequence] + i, row = token * job->heads + unit->head, n = seen.high - seen.low;
-        const NAME(az_matrix) q = NAME(rows_of)(job->q, token, unit->head), k = NAME(rows_of)(job->k, first_key + seen.low, kv_head);
-        const NAME(az_matrix) v = NAME(rows_of)(job->v, first_key + seen.low, kv_head);
-        REAL *y = (REAL *)job->y + row * dim, *norm = (REAL *)job->norm + 2 * row;
-        KERNELS->mat_vec(n, dim, k.data, k.row, q.data, scores);
-        KERNELS->scale(n, (REAL)job->how.scale, scores, scores);
-        NAME(cap_scores)(job, n, scores, NULL);
-        NAME(add_distance)(job, unit->head, position_of(job, unit->sequence, i), seen.low, n, scores);
-        norm[0] = KERNELS->max(n, scores);
-        norm[1] = 1 / KERNELS->exp_shift(n, scores, norm[0], scores);
-        memset(y, 0, (size_t)dim * sizeof *y);
-        KERNELS->vec_mat(n, dim, scores, v.data, v.row, y);
-        KERNELS->scale(dim, norm[1], y, y);
+    const int64_t n = keys.high - keys.low, dim = job->dim;
+    const NAME(az_matrix) q = NAME(rows_of)(job->q, job->how.query_start[unit->sequence] + i, unit->head + h);
+    REAL *scores = space->scores + h * AZ_KV_PAGE;
+    KERNELS->mat_vec(n, dim, k.data, k.row, q.data, scores);
+    KERNELS->scale(n, (REAL)job->how.scale, scores, scores);
+    NAME(cap_scores)(job, n, scores, NULL);
+    NAME(add_distance)(job, unit->head + h, position_of(job, unit->sequence, i), keys.low, n, scores);
+    NAME(running_softmax)(n, dim, scores, space->most + h, space->sum + h, y);
+}
+
+/* Query i for the unit's heads: keys and values stream by once, a page at a time. */
+static void NAME(stream_query)(const attention_job *job, const attention_unit *unit, int64_t i, const NAME(attention_space) * space)
+{
+    const attention_range seen = visible(job, unit->sequence, i);
+    const int64_t dim = job->dim, row = (job->how.query_start[unit->sequence] + i) * job->heads + unit->head;
+    REAL *y = (REAL *)job->y + row * dim, *norm = (REAL *)job->norm + 2 * row;
+    memset(y, 0, (size_t)(unit->heads * dim) * sizeof *y);
+    for (int64_t h = 0; h < unit->heads; h++) {
+        space->most[h] = -INFINITY;
+        space->sum[h] = 0;
+    }
+    for (attention_range keys = {.low = seen.low}; keys.low < seen.high; keys.low = keys.high) {
+        keys.high = (keys.low / AZ_KV_PAGE + 1) * AZ_KV_PAGE;
+        if (keys.high > seen.high) keys.high = seen.high;
+        const NAME(az_matrix) k = NAME(rows_for)(job, unit, AZ_KEYS, keys, space->rows);
+        for (int64_t h = 0; h < unit->heads; h++) NAME(stream_scores)(job, unit, i, h, k, keys, space, y + h * dim);
+        const NAME(az_matrix) v = NAME(rows_for)(job, unit, AZ_VALUES, keys, space->rows);
+        for (int64_t h = 0; h < unit->heads; h++)
+            KERNELS->vec_mat(keys.high - keys.low, dim, space->scores + h * AZ_KV_PAGE, v.data, v.row, y + h * dim);
+    }
+    for (int64_t h = 0; h < unit->heads; h++) {
+        norm[2 * h] = space->most[h];
+        norm[2 * h + 1] = 1 / space->sum[h];
+        KERNELS->scale(dim, norm[2 * h + 1], y + h * dim, y + h * dim);
     }
 }
 
@@ -177,23 +218,34 @@ static void NAME(forward_few)(const attention_job *job, const attention_unit *un
 static int64_t NAME(forward_space)(const attention_job *job)
 {
     const int64_t padded = round_up(job->dim, KERNELS->panel);
-    const int64_t many = BLOCK_KEYS * (job->dim + padded) + TILE_ROWS * BLOCK_KEYS + 2 * UNIT_QUERIES;
-    return many > job->most_keys ? many : job->most_keys;
+    return BLOCK_KEYS * (2 * job->dim + padded) + TILE_ROWS * BLOCK_KEYS + 2 * UNIT_QUERIES;
+}
+
+typedef struct NAME(attention_share) {
+    const attention_job *job;
+    const attention_unit *units;
+    az_tensor *work; /* [threads, forward_space] */
+} NAME(attention_share);
+
+static void NAME(attention_turn)(const void *units, int64_t n)
+{
+    const NAME(attention_share) *share = units;
+    const attention_job *job = share->job;
+    const attention_unit *unit = &share->units[n];
+    NAME(attention_space) space = {.rows = (REAL *)share->work->data + omp_get_thread_num() * share->work->shape[1]};
+    space.keys = space.rows + BLOCK_KEYS * job->dim;
+    space.values = space.keys + BLOCK_KEYS * job->dim;
+    space.scores = space.values + BLOCK_KEYS * round_up(job->dim, KERNELS->panel);
+    space.most = space.scores + TILE_ROWS * BLOCK_KEYS;
+    space.sum = space.most + UNIT_QUERIES;
+    if (unit->count > FEW_QUERIES)
+        NAME(forward_many)(job, unit, &space);
+    else
+        for (int64_t i = unit->first; i < unit->first + unit->count; i++) NAME(stream_query)(job, unit, i, &space);
 }
 
 static void NAME(attention_forward)(const attention_job *job, const attention_unit *units, int64_t n, az_tensor *work)
 {
-    const int64_t padded = round_up(job->dim, KERNELS->panel);
-#pragma omp parallel for schedule(dynamic) if (n > 1 && job->work > AZ_PARALLEL_WORK) num_threads(job->threads)
-    for (int64_t i = 0; i < n; i++) {
-        REAL *mine = (REAL *)work->data + omp_get_thread_num() * work->shape[1];
-        NAME(attention_space) space = {.keys = mine, .values = mine + BLOCK_KEYS * job->dim};
-        space.scores = space.values + BLOCK_KEYS * padded;
-        space.most = space.scores + TILE_ROWS * BLOCK_KEYS;
-        space.sum = space.most + UNIT_QUERIES;
-        if (units[i].count <= FEW_QUERIES)
-            NAME(forward_few)(job, &units[i], mine);
-        else
-            NAME(forward_many)(job, &units[i], &space);
-    }
+    const NAME(attention_share) share = {.job = job, .units = units, .work = work};
+    az_each_uneven(job->work > AZ_PARALLEL_WORK ? job->threads : 1, n, NAME(attention_turn), &share);
 }

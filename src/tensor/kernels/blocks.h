@@ -39,9 +39,37 @@ static REAL NAME(row_dot)(int64_t n, const REAL *x, const REAL *y)
     return NAME(sum_lanes)((sum[0] + sum[1]) + (sum[2] + sum[3])) + rest;
 }
 
+/* `rows` products at once, known to the compiler; each is summed as it would be alone. */
+static inline __attribute__((always_inline)) void NAME(dots)(int rows, int64_t n, const REAL *a, int64_t lda, const REAL *x, REAL *y)
+{
+    enum { L = NAME(LANES), ROWS = 4 };
+    NAME(vector) even[ROWS] = {{0}}, odd[ROWS] = {{0}};
+    int64_t i = 0;
+    for (; i + 2 * L <= n; i += 2 * L) {
+        const NAME(vector) x0 = NAME(load)(x + i), x1 = NAME(load)(x + i + L);
+        for (int r = 0; r < rows; r++) {
+            even[r] += NAME(load)(a + r * lda + i) * x0;
+            odd[r] += NAME(load)(a + r * lda + i + L) * x1;
+        }
+    }
+    for (; i + L <= n; i += L)
+        for (int r = 0; r < rows; r++) even[r] += NAME(load)(a + r * lda + i) * NAME(load)(x + i);
+    REAL lane[ROWS][L];
+    for (int r = 0; r < rows; r++) NAME(store)(lane[r], even[r] + odd[r]);
+    for (int half = L / 2; half > 0; half /= 2)
+        for (int r = 0; r < rows; r++)
+            for (int l = 0; l < half; l++) lane[r][l] += lane[r][l + half];
+    for (int r = 0; r < rows; r++) {
+        y[r] = lane[r][0];
+        for (int64_t j = i; j < n; j++) y[r] += a[r * lda + j] * x[j];
+    }
+}
+
 static void NAME(mat_vec)(int64_t m, int64_t n, const REAL *a, int64_t lda, const REAL *x, REAL *y)
 {
-    for (int64_t i = 0; i < m; i++) y[i] = NAME(row_dot)(n, a + i * lda, x);
+    int64_t i = 0;
+    for (; i + 4 <= m; i += 4) NAME(dots)(4, n, a + i * lda, lda, x, y + i);
+    for (; i < m; i++) NAME(dots)(1, n, a + i * lda, lda, x, y + i);
 }
 
 /* y [wide vectors] += x a, kept in registers while the rows of a stream by. */

@@ -28,6 +28,8 @@ static inline double sigmoid_f64(double x)
 #include "tensor/kernels/blocks.h"
 #include "tensor/kernels/real_done.h"
 
+#include "tensor/kernels/kv.h"
+
 static const az_kernels table = {
     .f32 = {.panel = 2 * LANES_f32,
             .exp = row_exp_f32,
@@ -79,4 +81,5 @@ static const az_kernels table = {
             .norm = row_norm_f64,
             .norm_sums = row_norm_sums_f64,
             .norm_gradient = row_norm_gradient_f64},
+    .kv = {.widen_f16 = kv_widen_f16, .round_f16 = kv_round_f16, .widen_q8_0 = kv_widen_q8_0, .round_q8_0 = kv_round_q8_0},
 };
