@@ -121,7 +121,7 @@ void az_tiles_matmul_t(az_ctx *az, const az_weight *w, const float *g, int64_t n
 
 /* Rows per unit of work: small enough to balance, large enough to prefetch through. From LARGE bytes on, what threads take shrinks with
  * what is left, so that one that lost its processor for a moment does not hold up the others; below, that costs more than it saves. */
-enum { CHUNK = 16, LARGE = 1 << 20, WORTH_SHARING = 16 /* vectors, when they are rounded */ };
+enum { CHUNK = 64, LARGE = 1 << 20, WORTH_SHARING = 16 /* vectors, when they are rounded */ };
 
 typedef struct rows_job {
     const az_weight *w;

@@ -1,7 +1,7 @@
 /* kernels_avx2.c - the kernels for AVX2 with FMA and F16C.
  *
- * With one vector of activations a product is bound by reading the weights, so rows are read one after the other as a single stream,
- * with a prefetch that runs across the ends of rows. With more vectors each piece of a row is widened once for up to four of them. */
+ * With one vector of activations a product is bound by reading the weights, so rows of different pages are read together. With more vectors
+ * each piece of a row is widened once for up to four of them. */
 #include "tensor/half.h"
 #include "weight/kernels/kernels.h"
 #include "weight/kernels/lanes_avx2.h"
@@ -12,7 +12,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { AHEAD = 2048, GROUP = 4 }; /* bytes of prefetch; vectors of activations that share a pass over a row */
+enum { AHEAD = 2048, GROUP = 4, STREAMS = 4 }; /* bytes of prefetch; vectors that share a pass over a row; rows that are read at a time */
 
 /* ---- rows of floating-point numbers -------------------------------------------------------------------------------------------- */
 
@@ -57,12 +57,38 @@ static inline __attribute__((always_inline)) void row_float(element type, int n,
     }
 }
 
+/* One vector with STREAMS rows, each `apart` bytes behind the one before: memory gives more when several pages are read at a time. The same
+ * sums as above. */
+static inline __attribute__((always_inline)) void rows_apart(element type, const char *row, int64_t apart, int64_t cols, const float *x,
+                                                             float *y, int64_t y_apart)
+{
+    const int64_t size = type == F32 ? 4 : 2;
+    __m256 even[STREAMS], odd[STREAMS];
+    for (int s = 0; s < STREAMS; s++) even[s] = odd[s] = _mm256_setzero_ps();
+    int64_t i = 0;
+    for (; i + 16 <= cols; i += 16) {
+        const __m256 x0 = _mm256_loadu_ps(x + i), x1 = _mm256_loadu_ps(x + i + 8);
+        for (int s = 0; s < STREAMS; s++) {
+            const char *at = row + s * apart + i * size;
+            even[s] = _mm256_fmadd_ps(load8(type, at), x0, even[s]);
+            odd[s] = _mm256_fmadd_ps(load8(type, at + 8 * size), x1, odd[s]);
+        }
+    }
+    for (int s = 0; s < STREAMS; s++) {
+        float sum = az_sum_lanes(_mm256_add_ps(even[s], odd[s]));
+        for (int64_t k = i; k < cols; k++) sum += load1(type, row + s * apart + k * size) * x[k];
+        y[s * y_apart] = sum;
+    }
+}
+
 static inline __attribute__((always_inline)) void rows_float(element type, const void *rows, int64_t count, const az_columns *x, float *y,
                                                              int64_t y_stride)
 {
-    const int64_t bytes = x->cols * (type == F32 ? 4 : 2);
+    const int64_t bytes = x->cols * (type == F32 ? 4 : 2), apart = x->n == 1 ? count / STREAMS : 0;
     const char *row = rows;
-    for (int64_t r = 0; r < count; r++, row += bytes) {
+    for (int64_t r = 0; r < apart; r++) rows_apart(type, row + r * bytes, apart * bytes, x->cols, x->value, y + r, apart);
+    row += STREAMS * apart * bytes;
+    for (int64_t r = STREAMS * apart; r < count; r++, row += bytes) {
         int64_t j = 0;
         for (; j + 4 <= x->n; j += 4) row_float(type, 4, row, x->cols, x->value + j * x->cols, y + j * y_stride + r, y_stride);
         for (; j + 2 <= x->n; j += 2) row_float(type, 2, row, x->cols, x->value + j * x->cols, y + j * y_stride + r, y_stride);
