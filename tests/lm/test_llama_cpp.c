@@ -1,30 +1,14 @@
 /* Files that llama.cpp reads and writes. ADZE_LLAMA_CPP names the folder of its programs (llama-tokenize, llama-quantize, llama-simple,
  * llama-perplexity); without it these tests are skipped. */
 #include "support/data.h"
-#include "support/families.h"
 #include "support/folder.h"
+#include "support/llama_cpp.h"
 #include "support/models.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-/* What a llama.cpp program prints on its standard output. */
-static char *llama_cpp(az_ctx *az, const char *arguments)
-{
-    const char *folder = getenv("ADZE_LLAMA_CPP");
-    if (!folder) cr_skip_test("skipped: ADZE_LLAMA_CPP names no folder");
-    FILE *pipe = popen(az_format_text(az, "%s/%s 2>/dev/null </dev/null", folder, arguments), "r");
-    cr_assert_not_null(pipe);
-    enum { ROOM = 1 << 16 };
-    char *text = az_alloc(az, ROOM);
-    const size_t n = fread(text, 1, ROOM - 1, pipe);
-    cr_assert_eq(pclose(pipe), 0, "%s: %s", arguments, text);
-    text[n] = '\0';
-    return text;
-}
 
 /* "[1, 2, 3]" as llama-tokenize --ids prints it. */
 static const char *show(az_ctx *az, az_tokens tokens)
@@ -164,8 +148,8 @@ static void expect_same_perplexity(az_ctx *az, const char *model, const char *st
 
 Test(llama_cpp, scores_files_of_every_block_format_alike)
 {
-    static const char *const formats[] = {"f32",  "q8_0", "q6_k", "q5_k", "q5_1", "q5_0",  "q4_k",
-                                          "q4_1", "q4_0", "q3_k", "q2_k", "bf16", "iq4_nl"};
+    static const char *const formats[] = {"f32",  "q8_0", "q6_k", "q5_k", "q5_1", "q5_0", "q4_k",
+                                          "q4_1", "q4_0", "q3_k", "q2_k", "f16",  "bf16", "iq4_nl"};
     static const char *const theirs[] = {"Q2_K", "Q3_K_L", "Q4_K_M", "Q5_K_S", "Q6_K", "IQ4_NL"};
     az_ctx *az = az_open(NULL);
     const char *folder = test_folder(az), *story = test_path(az, folder, "story.txt"), *text = "";
@@ -186,80 +170,4 @@ Test(llama_cpp, scores_files_of_every_block_format_alike)
         expect_same_perplexity(az, path, story, text);
     }
     az_close(az);
-}
-
-/* ---- logits of every architecture ---- */
-
-/* What llama-perplexity --save-all-logits writes: "_logits_", context, vocabulary, chunks; the chunks' tokens; then, for each chunk and
- * each position from context/2 to context - 2, a scale and the lowest log-probability (f32) and for each token a u16: log-probability =
- * scale * number + lowest, where everything more than 16 below the top counts as the lowest. */
-enum { CONTEXT = 64, LOGIT_ROWS = CONTEXT - 1 - CONTEXT / 2 };
-
-static void read_exactly(FILE *file, void *to, size_t bytes)
-{
-    cr_assert_eq(fread(to, 1, bytes, file), bytes);
-}
-
-/* llama.cpp takes gelu from a table in half precision; all else is computed in single precision on both sides. */
-static double tolerance(const char *architecture)
-{
-    return strncmp(architecture, "gemma", 5) == 0 || strcmp(architecture, "bloom") == 0 ? 5e-3 : 1e-3;
-}
-
-/* Log-probabilities of one position, as llama.cpp rounds them, against adze's logits of it. */
-static void expect_row(const az_tensor *logits, int64_t row, FILE *file, const char *what)
-{
-    const int64_t vocabulary = logits->shape[1];
-    float head[2];
-    uint16_t number;
-    double top = -INFINITY, sum = 0;
-    for (int64_t i = 0; i < vocabulary; i++) top = fmax(top, az_item(logits, row * vocabulary + i));
-    for (int64_t i = 0; i < vocabulary; i++) sum += exp(az_item(logits, row * vocabulary + i) - top);
-    read_exactly(file, head, sizeof head);
-    for (int64_t i = 0; i < (vocabulary + 1) / 2 * 2; i++) {
-        read_exactly(file, &number, sizeof number);
-        if (i >= vocabulary) continue;
-        const double ours = fmax(az_item(logits, row * vocabulary + i), top - 16) - top - log(sum);
-        const double theirs = (double)head[0] * number + (double)head[1];
-        cr_assert_float_eq(ours, theirs, tolerance(what), "%s: %g instead of %g for token %d at %d", what, ours, theirs, (int)i, (int)row);
-    }
-}
-
-static void expect_logits(az_ctx *az, const az_lm *lm, const char *path, const char *what)
-{
-    FILE *file = fopen(path, "rb");
-    char mark[8];
-    int32_t sizes[3];
-    cr_assert_not_null(file);
-    read_exactly(file, mark, sizeof mark);
-    read_exactly(file, sizes, sizeof sizes);
-    cr_assert_eq(memcmp(mark, "_logits_", 8), 0);
-    cr_assert_eq(sizes[0], CONTEXT);
-    cr_assert_eq(sizes[1], lm->config.vocabulary);
-    int32_t *token = az_alloc_array(az, (size_t)(sizes[0] * sizes[2]), sizeof *token);
-    read_exactly(file, token, (size_t)(sizes[0] * sizes[2]) * sizeof *token);
-    const az_lm_batch batch = {.sequences = 1, .token = token, .start = (int64_t[]){0, CONTEXT}};
-    const az_tensor *logits = az_lm_forward(az, lm, &batch, NULL);
-    cr_assert_not_null(logits, "%s", az_error(az));
-    for (int64_t i = 0; i < LOGIT_ROWS; i++) expect_row(logits, CONTEXT / 2 + i, file, what);
-    fclose(file);
-}
-
-Test(llama_cpp, gives_the_same_logits_for_every_architecture)
-{
-    for (int f = 0; f < FAMILIES; f++) {
-        az_ctx *az = az_open(NULL);
-        const char *folder = test_folder(az), *path = test_path(az, folder, "model.gguf"), *text = test_path(az, folder, "text.txt");
-        const char *logits = test_path(az, folder, "logits.bin");
-        az_lm *lm = family_model_with(az, &families[f], test_tokenizer(az));
-        cr_assert(az_lm_save(az, lm, path, NULL), "%s", az_error(az));
-        FILE *out = fopen(text, "w");
-        for (int i = 0; i < 40; i++) fprintf(out, "cats sit on mat number %d, ", i * i);
-        fclose(out);
-        llama_cpp(az, az_format_text(
-                          az, "llama-perplexity -m %s -f %s -c %d -b %d -t 1 -ctk f32 -ctv f32 -fa off --chunks 2 --save-all-logits %s",
-                          path, text, CONTEXT, CONTEXT, logits));
-        expect_logits(az, az_lm_load(az, path), logits, families[f].architecture);
-        az_close(az);
-    }
 }
