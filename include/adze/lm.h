@@ -44,6 +44,9 @@ const char *az_token_bytes(const az_tokenizer *tokenizer, int32_t id, int32_t pr
 int64_t az_vocabulary(const az_tokenizer *tokenizer);
 int32_t az_token_bos(const az_tokenizer *tokenizer); /* -1 when there is none */
 int32_t az_token_eos(const az_tokenizer *tokenizer);
+/* Whether generation stops at the token: EOS, and the ends of a turn that the model's files name (several eos_token_id, GGUF's eot and eom)
+ * or that are special tokens spelled like one ("<|im_end|>", "<end_of_turn>", ...). */
+bool az_token_ends(const az_tokenizer *tokenizer, int32_t id);
 bool az_tokenizer_wants_bos(const az_tokenizer *tokenizer);            /* the model's file asks for BOS in front of a prompt */
 const char *az_token_text(const az_tokenizer *tokenizer, int32_t id);  /* as the vocabulary spells it */
 const char *az_tokenizer_chat_template(const az_tokenizer *tokenizer); /* as the model's file states it, NULL = none */
@@ -304,8 +307,9 @@ int32_t az_sample(az_ctx *az, const az_sampler *sampler, const float *logits, in
 
 /* Called for each new token; returning false ends the generation. */
 typedef bool (*az_token_sink)(int32_t id, void *user);
-/* Continues the prompt (at least one token) by at most max_tokens tokens (negative: as many as fit), until EOS (which is not part of the
- * result), the end of the context, or an interruption, which keeps what is done. Returns prompt and new tokens; {NULL, 0} on an error. */
+/* Continues the prompt (at least one token) by at most max_tokens tokens (negative: as many as fit), until a token
+ * that ends it (az_token_ends; not part of the result), the end of the context, or an interruption, which keeps what is done. Returns
+ * prompt and new tokens; {NULL, 0} on an error. */
 az_tokens az_lm_generate(az_ctx *az, const az_lm *lm, const az_tokens *prompt, int64_t max_tokens, const az_sampler *sampler,
                          az_token_sink sink, void *user);
 

@@ -68,13 +68,26 @@ static void report_special(az_report *report, const az_tokenizer *tokenizer, con
     az_report_text(report, name, text ? text : "");
 }
 
-static void report_tokenizer(az_report *report, const az_lm *lm)
+/* Further tokens at which generation stops. */
+static void report_ends(az_ctx *az, az_report *report, const az_tokenizer *tokenizer)
+{
+    const char *list = NULL;
+    for (int32_t id = 0; id < az_vocabulary(tokenizer); id++) {
+        if (!az_token_ends(tokenizer, id) || id == az_token_eos(tokenizer)) continue;
+        const char *text = az_format_text(az, "%d %s", id, az_token_text(tokenizer, id));
+        list = list && text ? az_format_text(az, "%s, %s", list, text) : text;
+    }
+    if (list) az_report_text(report, "also_ends", list);
+}
+
+static void report_tokenizer(az_ctx *az, az_report *report, const az_lm *lm)
 {
     if (!lm->tokenizer) return;
     az_report_row(report, "tokenizer");
     az_report_count(report, "vocabulary", az_vocabulary(lm->tokenizer));
     report_special(report, lm->tokenizer, "bos", az_token_bos(lm->tokenizer));
     report_special(report, lm->tokenizer, "eos", az_token_eos(lm->tokenizer));
+    report_ends(az, report, lm->tokenizer);
 }
 
 static void report_formats(az_report *report, const matrix *list, int n)
@@ -122,7 +135,7 @@ static int info(cli_job *job, const void *settings)
     int n = lm ? list_matrices(job->az, lm, &list) : 0;
     if (!list) return CLI_BAD;
     report_config(job, lm, path);
-    report_tokenizer(job->report, lm);
+    report_tokenizer(job->az, job->report, lm);
     report_formats(job->report, list, n);
     if (options->tensors || options->sparsity || job->common->json) report_tensors(job, list, n, options->sparsity);
     return CLI_OK;

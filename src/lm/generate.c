@@ -51,7 +51,6 @@ az_tokens az_lm_generate(az_ctx *az, const az_lm *lm, const az_tokens *prompt, i
     if (!az_ok(az)) return none;
     const int64_t left = lm->config.context - prompt->n;
     const int64_t room = prompt->n + (max_tokens >= 0 && max_tokens < left ? max_tokens : left);
-    const int32_t eos = lm->tokenizer ? az_token_eos(lm->tokenizer) : -1;
     az_tokens all = with_room(az, prompt, room);
     az_scope_push(az);
     az_lm_cache *cache = all.id ? az_lm_cache_new(az, lm, 1, room, AZ_KV_F16) : NULL;
@@ -61,7 +60,7 @@ az_tokens az_lm_generate(az_ctx *az, const az_lm *lm, const az_tokens *prompt, i
         const float *logits = advance(az, lm, cache, all.id + done, all.n - done);
         const int32_t id = logits ? az_sample(az, sampler, logits, lm->config.vocabulary, &all, all.n) : -1;
         az_scope_pop(az);
-        if (id < 0 || id == eos) break;
+        if (id < 0 || az_token_ends(lm->tokenizer, id)) break;
         done = all.n;
         all.id[all.n++] = id;
         if (sink && !sink(id, user)) break;

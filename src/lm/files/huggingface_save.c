@@ -356,7 +356,11 @@ static void put_ends(json_t *json, const az_tokenizer *tokenizer)
 {
     const int32_t bos = az_token_bos(tokenizer), eos = az_token_eos(tokenizer);
     json_object_set_new(json, "bos_token_id", bos < 0 ? json_null() : json_integer(bos));
-    json_object_set_new(json, "eos_token_id", eos < 0 ? json_null() : json_integer(eos));
+    json_t *list = json_array();
+    if (eos >= 0) json_array_append_new(list, json_integer(eos));
+    for (int i = 0; i < tokenizer->ends; i++) json_array_append_new(list, json_integer(tokenizer->end[i]));
+    json_object_set_new(json, "eos_token_id", tokenizer->ends > 0 ? json_incref(list) : eos < 0 ? json_null() : json_integer(eos));
+    json_decref(list);
 }
 
 static bool write_config(az_ctx *az, const saving *s, const char *folder)

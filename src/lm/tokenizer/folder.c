@@ -129,6 +129,19 @@ static void take_number(const az_tokenizer *t, const json_t *settings, const cha
         *id = (int32_t)json_integer_value(value);
 }
 
+/* "eos_token_id" of generation_config.json, or else of config.json: all of them end a text. A list is complete; one id may not be. */
+static void take_ends(az_tokenizer *t, const json_t *generation, const json_t *config)
+{
+    const json_t *value = json_object_get(generation, "eos_token_id");
+    if (!value || json_is_null(value)) value = json_object_get(config, "eos_token_id");
+    if (json_is_integer(value)) az_tokenizer_add_end(t, json_integer_value(value));
+    for (size_t i = 0; i < json_array_size(value); i++) {
+        const json_t *id = json_array_get(value, i);
+        if (json_is_integer(id)) az_tokenizer_add_end(t, json_integer_value(id));
+    }
+    if (!json_is_array(value)) az_tokenizer_guess_ends(t);
+}
+
 /* One template, or a list of named ones of which the default counts. */
 static void take_template(az_ctx *az, az_tokenizer *t, const json_t *settings)
 {
@@ -165,6 +178,7 @@ static bool read_settings(az_ctx *az, az_tokenizer *t, const char *folder)
         take_number(t, object[i], "bos_token_id", &t->bos);
         take_number(t, object[i], "eos_token_id", &t->eos);
     }
+    take_ends(t, object[2], object[3]);
     t->add_bos = az_json_bool(object[1], "add_bos_token", t->add_bos);
     t->add_eos = az_json_bool(object[1], "add_eos_token", t->add_eos);
     take_template(az, t, object[1]);

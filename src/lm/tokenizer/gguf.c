@@ -168,6 +168,20 @@ static bool read_parts(az_ctx *az, const az_gguf *gguf, az_tokenizer_parts *part
     return parts->kind != AZ_TOKENIZER_PIECES || respell_pieces(az, parts);
 }
 
+/* Where GGUF has no key for more ends than two, adze has one of its own. */
+static void read_ends(const az_gguf *gguf, az_tokenizer *t)
+{
+    static const char *const names[] = {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"};
+    for (int i = 0; i < 2; i++) az_tokenizer_add_end(t, read_id(gguf, names[i], -1, t->size));
+    const az_gguf_key *more = az_gguf_find(gguf, "adze.tokenizer.end_token_ids");
+    const bool list = more && more->type == AZ_GGUF_ARRAY && az_gguf_scalar_bytes(more->item) > 0;
+    for (uint64_t i = 0; list && i < more->count && i < AZ_TOKENIZER_ENDS; i++) {
+        const double id = az_gguf_item(more, i);
+        if (id >= 0 && id < t->size) az_tokenizer_add_end(t, (int64_t)id);
+    }
+    az_tokenizer_guess_ends(t);
+}
+
 static bool kind_of(az_ctx *az, az_text model, az_tokenizer_kind *kind)
 {
     static const struct {
@@ -203,6 +217,7 @@ az_tokenizer *az_tokenizer_from_gguf(az_ctx *az, const az_gguf *gguf)
     const bool good = read_parts(az, gguf, &parts, &rules);
     az_arena_leave(az);
     az_tokenizer *tokenizer = good ? az_tokenizer_build(az, &parts) : NULL;
+    if (tokenizer) read_ends(gguf, tokenizer);
     az_arena_free(az, scratch);
     return tokenizer;
 }

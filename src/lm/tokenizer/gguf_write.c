@@ -80,6 +80,22 @@ static void note_lost_steps(az_ctx *az, const az_tokenizer *t)
         az_note(az, "GGUF keeps no Unicode normalisation: texts that it would change are tokenized differently from the file");
 }
 
+/* Added tokens that take white space with them, stand for whole words only, or are looked for in normalised text. */
+static void note_lost_flags(az_ctx *az, const az_tokenizer *t)
+{
+    const int lost = AZ_ADDED_LSTRIP | AZ_ADDED_RSTRIP | AZ_ADDED_SINGLE_WORD | (t->rules.normals > 0 ? AZ_ADDED_NORMALIZED : 0);
+    int32_t count = 0, first = -1;
+    for (int32_t i = 0; i < t->size; i++) {
+        if (!(t->added[i] & lost)) continue;
+        if (count++ == 0) first = i;
+    }
+    if (count > 0)
+        az_note(az,
+                "GGUF keeps of added tokens that they are special, not lstrip, rstrip, single_word and normalized: %d have such flags, "
+                "the first is '%.60s'",
+                count, t->text[first].data);
+}
+
 static bool write_unigram(az_ctx *az, const az_tokenizer *t, az_gguf_writer *writer)
 {
     bool collapse = has_normal(t, AZ_NORMAL_STRIP);
@@ -135,6 +151,14 @@ static bool write_id(az_gguf_writer *writer, const char *name, int32_t id)
     return id < 0 || az_gguf_put_integer(writer, name, id);
 }
 
+/* The ends of a turn: GGUF has keys for two of them, llama.cpp knows others by their spelling. */
+static bool write_ends(const az_tokenizer *t, az_gguf_writer *writer)
+{
+    const int32_t eot = t->stated_ends > 0 ? t->end[0] : -1, eom = t->stated_ends > 1 ? t->end[1] : -1;
+    return write_id(writer, "tokenizer.ggml.eot_token_id", eot) && write_id(writer, "tokenizer.ggml.eom_token_id", eom) &&
+           (t->stated_ends < 3 || az_gguf_put_i32s(writer, "adze.tokenizer.end_token_ids", t->end + 2, t->stated_ends - 2));
+}
+
 /* A setting that is as readers assume anyway is written only in place of another value. */
 static bool write_setting(az_gguf_writer *writer, const char *name, bool value, bool assumed)
 {
@@ -145,7 +169,7 @@ static bool write_settings(const az_tokenizer *t, const char *model, az_gguf_wri
 {
     const bool scores = strcmp(model, "llama") == 0, pieces = t->kind == AZ_TOKENIZER_PIECES, unigram = t->kind == AZ_TOKENIZER_UNIGRAM;
     return write_id(writer, "tokenizer.ggml.bos_token_id", t->bos) && write_id(writer, "tokenizer.ggml.eos_token_id", t->eos) &&
-           write_id(writer, "tokenizer.ggml.unknown_token_id", t->unknown) &&
+           write_id(writer, "tokenizer.ggml.unknown_token_id", t->unknown) && write_ends(t, writer) &&
            write_setting(writer, "tokenizer.ggml.add_bos_token", t->add_bos, scores || pieces) &&
            (pieces || write_setting(writer, "tokenizer.ggml.add_eos_token", t->add_eos, unigram)) &&
            (unigram || write_setting(writer, "tokenizer.ggml.add_space_prefix", scores && has_space_prefix(t), scores)) &&
@@ -188,6 +212,7 @@ bool az_tokenizer_to_gguf(az_ctx *az, const az_tokenizer *t, int64_t rows, az_gg
     const bool scored = t->kind == AZ_TOKENIZER_SCORES || t->kind == AZ_TOKENIZER_UNIGRAM;
     const float *scores = ranks_as_scores ? scores_of_ranks(az, t) : scored ? t->score : NULL;
     if (ranks_as_scores && !scores) return false;
+    note_lost_flags(az, t);
     return az_gguf_put_string(writer, "tokenizer.ggml.model", az_text_of(model)) && write_tokens(az, t, scores, rows, writer) &&
            write_model(az, t, writer) && write_settings(t, model, writer);
 }

@@ -159,6 +159,8 @@ int32_t az_prefix_token(const az_prefix_index *index, const az_prefix_walk *walk
 /* How an added token is found in a text. */
 enum { AZ_ADDED_LSTRIP = 1, AZ_ADDED_RSTRIP = 2, AZ_ADDED_SINGLE_WORD = 4, AZ_ADDED_NORMALIZED = 8 };
 
+enum { AZ_TOKENIZER_ENDS = 32 };
+
 /* Hash tables without deletion: slots are a power of two, at most half full. The hash beside the entry spares most looks at the entry. */
 typedef struct az_token_slot {
     int32_t entry; /* a token or a rank, -1 = free */
@@ -194,8 +196,10 @@ struct az_tokenizer {
     bool word_safe;                 /* kind SCORES: no token has a space behind another character, so words can be joined one by one */
     const az_word_pattern *pattern; /* the known pattern that the cuts follow, NULL = none */
     az_tokenizer_rules rules;
-    const char *chat_template; /* NULL = none */
-    int32_t bos, eos, unknown; /* -1 = none */
+    const char *chat_template;      /* NULL = none */
+    int32_t bos, eos, unknown;      /* -1 = none */
+    int32_t end[AZ_TOKENIZER_ENDS]; /* further tokens at which generation stops */
+    int ends, stated_ends;          /* their number; so many of them, the first, are named by the model's files */
     bool add_bos, add_eos;
 };
 
@@ -218,6 +222,11 @@ typedef struct az_tokenizer_parts {
 } az_tokenizer_parts;
 /* In the current scope or arena. */
 az_tokenizer *az_tokenizer_build(az_ctx *az, const az_tokenizer_parts *parts);
+
+/* A further token at which generation stops; ids outside the vocabulary name nothing, nor does more than there is room for. */
+void az_tokenizer_add_end(az_tokenizer *tokenizer, int64_t id);
+/* Special tokens that are spelled like the end of a turn. */
+void az_tokenizer_guess_ends(az_tokenizer *tokenizer);
 
 /* The token that stands for these bytes, -1 = none; control, unknown and byte tokens are not found. */
 int32_t az_tokenizer_find(const az_tokenizer *tokenizer, az_text bytes);
