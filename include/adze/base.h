@@ -237,6 +237,8 @@ double az_seconds(void); /* monotonic clock */
 typedef struct az_out az_out;
 az_out *az_create(az_ctx *az, const char *path);
 FILE *az_out_stream(az_out *out);
+/* Behind what the stream holds. The system begins to bring large data to the disk while the next are made. */
+bool az_out_write(az_out *out, const void *data, size_t bytes);
 bool az_commit(az_out *out);
 
 /* A read-only view of a whole file, mapped into memory; unmapped with the current scope or arena. */

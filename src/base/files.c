@@ -20,7 +20,8 @@ struct az_out {
     const char *folder;    /* where it lies */
     const char *temporary; /* name of the unfinished file; NULL while it has none (O_TMPFILE) or for a device */
     FILE *stream;
-    bool direct; /* a device, a pipe or the standard output: written to straight away */
+    off_t on_its_way; /* bytes that the system has been told to write to the disk */
+    bool direct;      /* a device, a pipe or the standard output: written to straight away */
     bool done;
 };
 
@@ -108,6 +109,39 @@ az_out *az_create(az_ctx *az, const char *path)
 FILE *az_out_stream(az_out *out)
 {
     return out ? out->stream : NULL;
+}
+
+enum { SMALL_WRITE = 64 << 10, WRITE_PIECE = 8 << 20 };
+
+/* Has the system begin to write whole pages to the disk, so that the sync at the end finds them there. */
+static void begin_writing_back(az_out *out, int fd)
+{
+    const off_t page = sysconf(_SC_PAGESIZE), at = lseek(fd, 0, SEEK_CUR);
+    const off_t end = at > 0 ? at / page * page : 0;
+    if (out->direct || end <= out->on_its_way) return;
+    sync_file_range(fd, out->on_its_way, end - out->on_its_way, SYNC_FILE_RANGE_WRITE); /* a hint: the sync tells whether it worked */
+    out->on_its_way = end;
+}
+
+bool az_out_write(az_out *out, const void *data, size_t bytes)
+{
+    if (!out || !out->stream || !az_ok(out->az)) return false;
+    const char *at = data, *end = at + bytes;
+    bool good = true;
+    if (bytes < SMALL_WRITE) {
+        good = bytes == 0 || fwrite(data, 1, bytes, out->stream) == bytes;
+        at = end;
+    } else {
+        good = fflush(out->stream) == 0;
+    }
+    const int fd = fileno(out->stream);
+    while (good && at < end) {
+        const ssize_t n = write(fd, at, end - at < WRITE_PIECE ? (size_t)(end - at) : WRITE_PIECE);
+        if (n > 0) at += n;
+        good = n > 0 || errno == EINTR;
+        if (n > 0) begin_writing_back(out, fd);
+    }
+    return good || az_fail(out->az, AZ_IO, "cannot write '%s': %s", out->path, strerror(errno));
 }
 
 /* Gives the nameless file a name beside its target, so that rename can replace what is there. */

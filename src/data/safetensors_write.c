@@ -1,5 +1,5 @@
-/* safetensors_write.c - writes files of named tensors: a header padded with spaces so that the data begin at a multiple of eight, then the
- * tensors' bytes one after the other. */
+/* safetensors_write.c - writes files of named tensors: a header padded with spaces so that the data begin at a multiple of 64 bytes (which
+ * mapped data are read and copied faster at; the format asks for eight), then the tensors' bytes one after the other. */
 #include "adze/data.h"
 #include "data/safetensors.h"
 
@@ -94,7 +94,7 @@ static bool write_header(az_safetensors_writer *writer)
     char *text = good ? json_dumps(header, JSON_COMPACT) : NULL;
     json_decref(header);
     if (!text) return az_fail(writer->az, AZ_BAD_INPUT, "the header cannot be written: a name is not valid UTF-8, or memory is exhausted");
-    const size_t length = strlen(text), padded = (length + 7) / 8 * 8;
+    const size_t length = strlen(text), padded = (8 + length + 63) / 64 * 64 - 8;
     good = padded <= AZ_SAFETENSORS_MAX_HEADER;
     if (good) {
         FILE *file = az_out_stream(writer->out);
@@ -118,10 +118,10 @@ bool az_safetensors_write(az_safetensors_writer *writer, const az_tensor *value)
     az_scope_push(writer->az);
     const az_tensor *whole = az_contiguous(writer->az, value);
     const size_t bytes = d->end - d->begin;
-    const bool good = whole && fwrite(whole->data, 1, bytes, az_out_stream(writer->out)) == bytes;
+    const bool good = whole && az_out_write(writer->out, whole->data, bytes);
     az_scope_pop(writer->az);
     writer->due = d->next;
-    return good || az_fail(writer->az, AZ_IO, "writing '%s' failed", d->name);
+    return good;
 }
 
 bool az_safetensors_commit(az_safetensors_writer *writer)

@@ -203,7 +203,7 @@ bool az_gguf_declare(az_gguf_writer *writer, az_text name, int rank, const uint6
 
 static void write_bytes(az_gguf_writer *writer, const void *data, size_t bytes)
 {
-    if (bytes > 0) fwrite(data, 1, bytes, writer->stream); /* az_commit asks the stream for its errors */
+    az_out_write(writer->out, data, bytes); /* az_commit fails after an error */
 }
 
 static void write_integer(az_gguf_writer *writer, uint64_t value, int bytes)
