@@ -81,6 +81,9 @@ typedef struct az_lm_config {
     double attention_softcap, logit_softcap; /* x becomes cap tanh(x / cap); 0 = x stays */
     int64_t experts, experts_used;           /* mixture of experts; 0 = none */
     bool tied;                               /* the head is the embedding */
+    bool sequential;                         /* attention, then the network, in an architecture that has both side by side */
+    double rope_magnitude;                   /* what turns is also multiplied by this; 0 = 1 */
+    int64_t rope_original;                   /* longer sequences turn by az_lm.rope_frequency_long, where there is one */
 } az_lm_config;
 
 typedef struct az_lm_norm {
@@ -115,13 +118,15 @@ typedef struct az_lm {
     az_lm_norm embed_norm; /* of the embedding; a NULL weight in most architectures */
     az_lm_block *block;    /* [config.blocks] */
     az_lm_norm final_norm;
-    az_lm_linear head;               /* head.weight == embedding when tied */
-    az_tensor *rope_frequency;       /* [rope_dims / 2], f32; NULL without rotary embedding */
-    az_tensor *rope_frequency_local; /* of the blocks with a window; NULL = the same */
-    az_tokenizer *tokenizer;         /* NULL for a file that brings none */
-    const char *name;                /* file name without folder and ending */
-    struct az_lm_metadata *metadata; /* what else the file said, kept for writing it again */
-    az_arena *arena;                 /* owns all of the above */
+    az_lm_linear head;                          /* head.weight == embedding when tied */
+    az_tensor *rope_frequency;                  /* [rope_dims / 2], f32; NULL without rotary embedding */
+    az_tensor *rope_frequency_local;            /* of the blocks with a window; NULL = the same */
+    az_tensor *rope_frequency_long;             /* where a sequence may grow beyond config.rope_original tokens; NULL = the same */
+    const struct az_rope_scaling *rope_scaling; /* how the frequencies were scaled, where they do not tell it; or NULL */
+    az_tokenizer *tokenizer;                    /* NULL for a file that brings none */
+    const char *name;                           /* file name without folder and ending */
+    struct az_lm_metadata *metadata;            /* what else the file said, kept for writing it again */
+    az_arena *arena;                            /* owns all of the above */
 } az_lm;
 
 /* Reads a GGUF file, a folder of Hugging Face (config.json, model.safetensors or several with an index, a tokenizer if there is one), or a

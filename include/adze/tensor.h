@@ -180,6 +180,7 @@ az_tensor *az_swiglu(az_ctx *az, const az_tensor *gate, const az_tensor *up);
 typedef struct az_rope_how {
     bool interleaved;
     int64_t dims;
+    double magnitude; /* the turned dimensions are also multiplied by this; 0 = 1 */
 } az_rope_how;
 az_tensor *az_rope(az_ctx *az, const az_tensor *x, const az_tensor *position, const az_tensor *frequency, az_rope_how how);
 

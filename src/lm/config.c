@@ -62,6 +62,9 @@ bool az_lm_validate(az_ctx *az, const az_lm_arch *arch, const az_lm_config *conf
     if (!(config->attention_softcap >= 0 && config->attention_softcap < 1e30 && config->logit_softcap >= 0 && config->logit_softcap < 1e30))
         return az_fail(az, AZ_BAD_INPUT, "soft caps %g (attention) and %g (logits): must not be negative", config->attention_softcap,
                        config->logit_softcap);
+    if (!(config->rope_magnitude >= 0 && isfinite(config->rope_magnitude)) || config->rope_original < 0)
+        return az_fail(az, AZ_BAD_INPUT, "rotary embedding of magnitude %g, original context %lld: must not be negative",
+                       config->rope_magnitude, (long long)config->rope_original);
     if (!isfinite(config->attention_scale)) return az_fail(az, AZ_BAD_INPUT, "attention_scale = %g", config->attention_scale);
     if (!(config->norm_eps >= 0 && config->norm_eps < 1))
         return az_fail(az, AZ_BAD_INPUT, "norm_eps = %g: must be in [0, 1)", config->norm_eps);

@@ -97,6 +97,9 @@ static const az_pass *pass_begin(az_ctx *az, const az_lm *lm, const az_lm_batch 
         if (cache && !az_lm_cache_make_room(az, cache, s, fresh)) return NULL;
     }
     pass.kv = cache ? az_lm_cache_view(az, cache, batch->sequences) : NULL;
+    int64_t longest = cache ? az_lm_cache_capacity(cache) : 0;
+    for (int s = 0; s < batch->sequences; s++) longest = key_count[s] > longest ? key_count[s] : longest;
+    pass.far = longest > lm->config.rope_original;
     pass.position = positions(az, batch, cache);
     pass.attention = (az_attention_how){.sequences = batch->sequences,
                                         .query_start = query_start,
@@ -140,13 +143,19 @@ static az_tensor *addition(az_ctx *az, const az_pass *pass, const az_lm_norm *po
     return post_norm->weight ? az_pass_norm(az, pass, post_norm, y) : y;
 }
 
+/* Whether both halves of a block read its input. */
+static bool side_by_side(const az_lm *lm)
+{
+    return lm->arch->parallel && !lm->config.sequential;
+}
+
 static az_tensor *block_inside(az_ctx *az, const az_pass *pass, int b, az_tensor *x)
 {
     const az_lm_block *block = &pass->lm->block[b];
     az_tensor *attention = az_pass_attend(az, pass, b, az_pass_norm(az, pass, &block->attn_norm, x));
     attention = addition(az, pass, &block->attn_post_norm, attention);
     az_tensor *mid = az_pass_site(az, pass, az_add(az, x, attention), "blocks.%d.resid_mid", b);
-    az_tensor *mlp = az_pass_feed_forward(az, pass, b, az_pass_norm(az, pass, &block->mlp_norm, pass->lm->arch->parallel ? x : mid));
+    az_tensor *mlp = az_pass_feed_forward(az, pass, b, az_pass_norm(az, pass, &block->mlp_norm, side_by_side(pass->lm) ? x : mid));
     mlp = addition(az, pass, &block->mlp_post_norm, mlp);
     return az_pass_site(az, pass, az_add(az, mid, mlp), "blocks.%d.resid", b);
 }

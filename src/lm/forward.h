@@ -13,6 +13,7 @@ typedef struct az_pass {
     const az_tensor *position; /* [tokens] i32 */
     az_attention_how attention;
     az_kv *kv; /* the cache as attention sees it; NULL without one */
+    bool far; /* a sequence may grow beyond config.rope_original tokens */
 } az_pass;
 
 /* Shows x to the hooks that match the site's name; the tensor to go on with. */

@@ -27,8 +27,11 @@ static az_tensor *rotate(az_ctx *az, const az_pass *pass, int b, az_tensor *x)
     const az_lm *lm = pass->lm;
     if (!az_lm_has_rope(lm->arch)) return x;
     const bool local = lm->rope_frequency_local && az_lm_is_local(&lm->config, b);
-    const az_rope_how how = {.interleaved = lm->arch->position == AZ_POSITION_ROPE_PAIRS, .dims = lm->config.rope_dims};
-    return az_rope(az, x, pass->position, local ? lm->rope_frequency_local : lm->rope_frequency, how);
+    const az_rope_how how = {.interleaved = lm->arch->position == AZ_POSITION_ROPE_PAIRS,
+                             .dims = lm->config.rope_dims,
+                             .magnitude = local ? 1 : lm->config.rope_magnitude};
+    const az_tensor *frequency = pass->far && lm->rope_frequency_long ? lm->rope_frequency_long : lm->rope_frequency;
+    return az_rope(az, x, pass->position, local ? lm->rope_frequency_local : frequency, how);
 }
 
 /* The heads' outputs: over the cache, which takes the new keys and values first, or over the batch alone. */

@@ -1,4 +1,5 @@
 /* model.c - making a model out of its parts: putting it together, copying, freeing, training it, and counting what it has. */
+#include "lm/rope_scaling.h"
 #include "lm/slots.h"
 
 #include <fnmatch.h>
@@ -149,6 +150,8 @@ az_lm *az_lm_copy(az_ctx *az, const az_lm *lm)
     copy->name = az_strdup(az, lm->name);
     if (lm->rope_frequency) copy->rope_frequency = az_share(az, lm->rope_frequency);
     if (lm->rope_frequency_local) copy->rope_frequency_local = az_share(az, lm->rope_frequency_local);
+    if (lm->rope_frequency_long) copy->rope_frequency_long = az_share(az, lm->rope_frequency_long);
+    az_rope_scaling_keep(az, copy, lm->rope_scaling);
     az_arena_leave(az);
     az_lm_cursor to = az_lm_cursor_start(copy);
     for (az_lm_cursor from = az_lm_cursor_start(lm); from.at->gguf; az_lm_cursor_advance(lm, &from), az_lm_cursor_advance(copy, &to)) {

@@ -68,8 +68,10 @@ Test(huggingface, capp_gpt2_gives_its_stored_logits_and_continuations)
 
 /* ---- every family against PyTorch ---- */
 
-static const char *const families[] = {"llama", "llama3",   "mistral", "qwen2", "qwen3",   "phi3",   "gemma",
-                                       "gpt2",  "gpt_neox", "opt",     "bloom", "mixtral", "gemma2", "gemma3"};
+static const char *const families[] = {"llama",        "llama3", "mistral",    "qwen2",     "qwen3",      "phi3",
+                                       "gemma",        "gpt2",   "gpt_neox",   "opt",       "bloom",      "mixtral",
+                                       "gemma2",       "gemma3", "qwen2_yarn", "phi3_long", "phi3_short", "gpt_neox_sequential",
+                                       "gemma3_images"};
 enum { FAMILIES = sizeof families / sizeof *families };
 
 static const char *family_folder(az_ctx *az, int i)
@@ -240,6 +242,7 @@ static bool is_there(az_ctx *az, const char *folder, const char *name)
 Test(huggingface, large_models_are_written_in_shards)
 {
     for (int i = 0; i < FAMILIES; i++) {
+        if (strcmp(families[i], "gemma3_images") == 0) continue; /* its tensors are written under other names */
         az_ctx *az = az_open(NULL);
         const char *folder = test_folder(az);
         az_lm *lm = load(az, family_folder(az, i));

@@ -19,17 +19,20 @@ typedef struct az_lm_family {
     const char *model_type, *class_name; /* "llama", "LlamaForCausalLM" */
     const char *arch;                    /* name of the row */
     const az_lm_config_keys *keys;
-    const char *activation; /* what config.json calls the row's activation */
-    const char *alias;      /* another name of it, or NULL */
-    bool window;            /* sliding_window counts */
-    bool experts;           /* a mixture of num_local_experts */
-    bool tied;              /* where tie_word_embeddings is silent */
-    bool transposed;        /* matrices of the blocks are [in, out] */
-    bool qkv_by_head;       /* rows: q, k and v of the first head, then those of the second ... */
-    double norm_shift;      /* norms are stored less this */
+    const char *activation;      /* what config.json calls the row's activation */
+    const char *alias;           /* another name of it, or NULL */
+    bool window;                 /* sliding_window counts */
+    bool experts;                /* a mixture of num_local_experts */
+    bool tied;                   /* where tie_word_embeddings is silent */
+    bool transposed;             /* matrices of the blocks are [in, out] */
+    bool qkv_by_head;            /* rows: q, k and v of the first head, then those of the second ... */
+    double norm_shift;           /* norms are stored less this */
+    const char *whole;           /* model type of a folder that holds this one as "text_config" beside an image encoder, or NULL */
+    const az_lm_config *assumed; /* where config.json is silent, or NULL */
 } az_lm_family;
 
-/* NULL when there is none. */
+/* NULL when there is none. The second: of the text part of a folder for text and images. */
+const az_lm_family *az_lm_family_by_whole(const char *model_type);
 const az_lm_family *az_lm_family_by_type(const char *model_type);
 /* "llama, mistral, ...", for messages. */
 const char *az_lm_family_types(az_ctx *az);
@@ -38,8 +41,11 @@ const az_lm_family *az_lm_family_of(az_ctx *az, const az_lm *lm);
 
 /* Reads a configuration; fails on settings that the row cannot express. */
 bool az_lm_config_from_json(az_ctx *az, const az_lm_family *family, const json_t *json, az_lm_config *config);
-/* Applies rope_scaling to the model's frequencies. */
+/* Settings of the rotary embedding, of all layers or of some ("full_attention", "sliding_attention"). */
+const json_t *az_lm_rope_parameters(const json_t *json, const char *layers);
+/* Applies rope_scaling to the model's frequencies; puts it. Fails on what is not known, or has no name there. */
 bool az_lm_rope_from_json(az_ctx *az, const json_t *json, az_lm *lm);
+bool az_lm_rope_to_json(az_ctx *az, const az_lm *lm, json_t *json);
 /* config.json of a model, to be freed with json_decref. NULL with an error when its rotary scaling has no name there. dtype: of the
  * matrices. */
 json_t *az_lm_config_to_json(az_ctx *az, const az_lm_family *family, const az_lm *lm, az_dtype dtype);

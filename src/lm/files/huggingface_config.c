@@ -1,7 +1,6 @@
 /* huggingface_config.c - config.json as a configuration, and back. */
 #include "lm/files/huggingface.h"
 #include "lm/lm_internal.h"
-#include "lm/rope_scaling.h"
 
 #include <math.h>
 #include <string.h>
@@ -30,9 +29,14 @@ static bool refuse_unusual(az_ctx *az, const json_t *json)
         const char *key;
         bool value;
     } usual[] = {
-        {"do_layer_norm_before", true}, {"layer_norm_elementwise_affine", true},    {"use_parallel_residual", true},
-        {"scale_attn_weights", true},   {"scale_attn_by_inverse_layer_idx", false}, {"apply_residual_connection_post_layernorm", false},
-        {"add_cross_attention", false}, {"_remove_final_layer_norm", false},        {"use_bidirectional_attention", false},
+        {"do_layer_norm_before", true},
+        {"layer_norm_elementwise_affine", true},
+        {"scale_attn_weights", true},
+        {"scale_attn_by_inverse_layer_idx", false},
+        {"apply_residual_connection_post_layernorm", false},
+        {"add_cross_attention", false},
+        {"_remove_final_layer_norm", false},
+        {"use_bidirectional_attention", false},
     };
     for (size_t i = 0; i < sizeof usual / sizeof *usual; i++) {
         const json_t *field = json_object_get(json, usual[i].key);
@@ -107,16 +111,10 @@ static bool read_window_pattern(az_ctx *az, const az_lm_family *family, const js
     return true;
 }
 
-/* Settings of the rotary embedding, of all layers or of those without a window. */
-static const json_t *rope_parameters(const json_t *json, const char *layers)
-{
-    const json_t *all = json_object_get(json, "rope_parameters"), *some = json_object_get(all, layers);
-    return json_is_object(some) ? some : all;
-}
-
 bool az_lm_config_from_json(az_ctx *az, const az_lm_family *family, const json_t *json, az_lm_config *config)
 {
     const az_lm_config_keys *keys = family->keys;
+    if (family->assumed) *config = *family->assumed;
     const json_t *tied = json_object_get(json, "tie_word_embeddings");
     const bool read = read_integer(az, json, "vocab_size", &config->vocabulary) && read_integer(az, json, keys->width, &config->width) &&
                       read_integer(az, json, keys->blocks, &config->blocks) && read_integer(az, json, keys->heads, &config->heads) &&
@@ -129,13 +127,14 @@ bool az_lm_config_from_json(az_ctx *az, const az_lm_family *family, const json_t
                              read_integer(az, json, "num_experts_per_tok", &config->experts_used)))
         return false;
     config->tied = tied ? json_is_true(tied) : family->tied;
+    config->sequential = json_is_false(json_object_get(json, "use_parallel_residual"));
     if (config->hidden == 0 && config->width > 0 && config->width <= 1 << 18) config->hidden = 4 * config->width;
     if (config->context == 0 && !keys->rope_theta) config->context = 2048;
     read_real(json, keys->norm_eps, &config->norm_eps);
     read_real(json, keys->rope_theta, &config->rope_theta);
     read_real(json, keys->rope_theta_local, &config->rope_theta_local);
-    read_real(rope_parameters(json, "full_attention"), "rope_theta", &config->rope_theta);
-    if (keys->rope_theta_local) read_real(rope_parameters(json, "sliding_attention"), "rope_theta", &config->rope_theta_local);
+    read_real(az_lm_rope_parameters(json, "full_attention"), "rope_theta", &config->rope_theta);
+    if (keys->rope_theta_local) read_real(az_lm_rope_parameters(json, "sliding_attention"), "rope_theta", &config->rope_theta_local);
     int64_t projected = config->width;
     if (!read_integer(az, json, "word_embed_proj_dim", &projected)) return false;
     if (projected != config->width)
@@ -146,25 +145,6 @@ bool az_lm_config_from_json(az_ctx *az, const az_lm_family *family, const json_t
     az_lm_config_defaults(az_lm_arch_by_halves(family->arch), config);
     if (share > 0 && share < 1 && config->rope_dims > 0) config->rope_dims = (int64_t)(share * (double)config->head_dim);
     return true;
-}
-
-bool az_lm_rope_from_json(az_ctx *az, const json_t *json, az_lm *lm)
-{
-    const json_t *scaling = json_object_get(json, "rope_scaling");
-    if (!json_is_object(scaling)) scaling = rope_parameters(json, "full_attention");
-    if (!json_is_object(scaling)) return true;
-    const char *type = json_string_value(json_object_get(scaling, "rope_type"));
-    if (!type) type = json_string_value(json_object_get(scaling, "type"));
-    az_rope_scaling how = {.factor = 1, .low = 1, .high = 4, .original = 8192};
-    read_real(scaling, "factor", &how.factor);
-    read_real(scaling, "low_freq_factor", &how.low);
-    read_real(scaling, "high_freq_factor", &how.high);
-    read_real(scaling, "original_max_position_embeddings", &how.original);
-    if (!type || strcmp(type, "default") == 0) return true;
-    if (strcmp(type, "llama3") != 0 && strcmp(type, "linear") != 0)
-        return az_fail(az, AZ_BAD_INPUT, "rotary scaling of the type '%.40s' is not known; linear and llama3 are", type);
-    how.by_wavelength = strcmp(type, "llama3") == 0;
-    return az_rope_scale(az, lm->rope_frequency, &how);
 }
 
 /* ---- writing ---- */
@@ -184,15 +164,7 @@ static bool put_rope(az_ctx *az, const az_lm_family *family, const az_lm *lm, js
         json_object_set_new(json, "rotary_pct", json_real(share));
     else if (share != 1)
         json_object_set_new(json, "partial_rotary_factor", json_real(share));
-    az_rope_scaling how;
-    if (!az_rope_scaling_of(az, lm, &how)) return false;
-    if (how.by_wavelength)
-        json_object_set_new(json, "rope_scaling",
-                            json_pack("{s:s, s:f, s:f, s:f, s:I}", "rope_type", "llama3", "factor", how.factor, "low_freq_factor", how.low,
-                                      "high_freq_factor", how.high, "original_max_position_embeddings", (json_int_t)how.original));
-    else if (how.factor != 1)
-        json_object_set_new(json, "rope_scaling", json_pack("{s:s, s:f}", "rope_type", "linear", "factor", how.factor));
-    return true;
+    return az_lm_rope_to_json(az, lm, json);
 }
 
 static void put_softcap(json_t *json, const char *key, double cap)
@@ -245,6 +217,7 @@ json_t *az_lm_config_to_json(az_ctx *az, const az_lm_family *family, const az_lm
         put_integer(json, "max_window_layers", 0);
     if (family->experts) put_integer(json, "num_local_experts", c->experts);
     if (family->experts) put_integer(json, "num_experts_per_tok", c->experts_used);
+    if (lm->arch->parallel) json_object_set_new(json, "use_parallel_residual", json_boolean(!c->sequential));
     const az_tensor *bias = lm->block[0].q.bias;
     if (strcmp(family->arch, "llama") == 0 && bias) json_object_set_new(json, "attention_bias", json_true());
     if (strcmp(family->arch, "llama") == 0 && lm->block[0].up.bias) json_object_set_new(json, "mlp_bias", json_true());

@@ -88,6 +88,10 @@ static const az_lm_config_keys bloom_keys = {
     .norm_eps = "layer_norm_epsilon",
 };
 
+/* Folders of Gemma 3 for text and images say only what differs from this. */
+static const az_lm_config gemma3_config = {
+    .vocabulary = 262208, .width = 2304, .blocks = 26, .heads = 8, .kv_heads = 4, .head_dim = 256, .hidden = 9216, .context = 131072};
+
 static const az_lm_family families[] = {
     {"llama", "LlamaForCausalLM", "llama", &llama_keys, "silu", "swish", .window = false},
     {"mistral", "MistralForCausalLM", "llama", &llama_keys, "silu", "swish", .window = true},
@@ -97,7 +101,8 @@ static const az_lm_family families[] = {
     {"phi3", "Phi3ForCausalLM", "phi3", &llama_keys, "silu", "swish", .window = true},
     {"gemma", "GemmaForCausalLM", "gemma", &llama_keys, "gelu_pytorch_tanh", "gelu", .tied = true, .norm_shift = 1},
     {"gemma2", "Gemma2ForCausalLM", "gemma2", &gemma2_keys, "gelu_pytorch_tanh", NULL, .window = true, .tied = true, .norm_shift = 1},
-    {"gemma3_text", "Gemma3ForCausalLM", "gemma3", &gemma3_keys, "gelu_pytorch_tanh", NULL, .window = true, .tied = true, .norm_shift = 1},
+    {"gemma3_text", "Gemma3ForCausalLM", "gemma3", &gemma3_keys, "gelu_pytorch_tanh", NULL, .window = true, .tied = true, .norm_shift = 1,
+     .whole = "gemma3", .assumed = &gemma3_config},
     {"gpt2", "GPT2LMHeadModel", "gpt2", &gpt2_keys, "gelu_new", "gelu_pytorch_tanh", .tied = true, .transposed = true},
     {"gpt_neox", "GPTNeoXForCausalLM", "gptneox", &gpt_neox_keys, "gelu", NULL, .qkv_by_head = true},
     {"opt", "OPTForCausalLM", "opt", &opt_keys, "relu", NULL, .tied = true},
@@ -109,6 +114,13 @@ const az_lm_family *az_lm_family_by_type(const char *model_type)
 {
     for (int i = 0; i < FAMILIES; i++)
         if (strcmp(families[i].model_type, model_type) == 0) return &families[i];
+    return NULL;
+}
+
+const az_lm_family *az_lm_family_by_whole(const char *model_type)
+{
+    for (int i = 0; i < FAMILIES; i++)
+        if (families[i].whole && strcmp(families[i].whole, model_type) == 0) return &families[i];
     return NULL;
 }
 

@@ -12,6 +12,7 @@ enum { MAX_SHARDS = 1000 };
 /* The files of tensors of a folder. */
 typedef struct shards {
     int n;
+    bool text_part; /* only the tensors of the text part of a larger model count */
     const az_safetensors *file[MAX_SHARDS];
     const char *name[MAX_SHARDS];
 } shards;
@@ -86,8 +87,35 @@ static const char *bare_name(const char *name)
     return dot && strchr(dot + 1, '.') ? dot + 1 : name;
 }
 
+/* The text part of a larger model stands behind "language_model." or, for names that begin with "model.", "model.language_model.". */
+static const char *const text_prefixes[] = {"language_model.", "model.language_model."};
+
+/* The name of a tensor as the text part alone has it; NULL for one of another part of the model. */
+static const char *text_name(az_ctx *az, const char *name)
+{
+    const size_t length[] = {strlen(text_prefixes[0]), strlen(text_prefixes[1])};
+    if (strncmp(name, text_prefixes[0], length[0]) == 0) return name + length[0];
+    if (strncmp(name, text_prefixes[1], length[1]) == 0) return az_format_text(az, "model.%s", name + length[1]);
+    return strcmp(name, "lm_head.weight") == 0 ? name : NULL;
+}
+
+static const az_tensor *find_text_tensor(const shards *all, const char *name)
+{
+    char full[256];
+    for (int i = 0; i < all->n; i++) {
+        for (int way = 0; way < 3; way++) {
+            const char *rest = way == 1 && strncmp(name, "model.", 6) == 0 ? name + 6 : name;
+            snprintf(full, sizeof full, "%s%s", way < 2 ? text_prefixes[way] : "", rest);
+            const az_tensor *tensor = az_safetensors_find(all->file[i], full);
+            if (tensor) return tensor;
+        }
+    }
+    return NULL;
+}
+
 static const az_tensor *find_tensor(const shards *all, const char *name)
 {
+    if (all->text_part) return find_text_tensor(all, name);
     for (int i = 0; i < all->n; i++) {
         const az_tensor *tensor = az_safetensors_find(all->file[i], name);
         if (!tensor) tensor = az_safetensors_find(all->file[i], bare_name(name));
@@ -146,6 +174,7 @@ static bool check_names(az_ctx *az, const az_lm *lm, const az_lm_slot *slots, in
     az_compressed_tensors compressed;
     const char **known = az_alloc_array(az, 2 * (size_t)n, sizeof(char *));
     const char *missing = NULL, *unexpected = NULL;
+    int64_t left_out = 0;
     if (!known) return false;
     for (int i = 0; i < n; i++) {
         known[2 * i] = slots[i].huggingface;
@@ -159,11 +188,14 @@ static bool check_names(az_ctx *az, const az_lm *lm, const az_lm_slot *slots, in
     for (int i = 0; i < all->n; i++) {
         for (int64_t j = 0; j < all->file[i]->count; j++) {
             const char *name = all->file[i]->item[j].name;
-            if (is_derived(name) || bsearch(&name, known, 2 * (size_t)n, sizeof *known, compare_names)) continue;
+            if (all->text_part) name = text_name(az, name);
+            left_out += name == NULL;
+            if (!name || is_derived(name) || bsearch(&name, known, 2 * (size_t)n, sizeof *known, compare_names)) continue;
             if (az_own_has_part(az, own, name) || is_compressed_part(az, name, known, 2 * (size_t)n)) continue;
             unexpected = append(az, unexpected, name);
         }
     }
+    if (left_out > 0) az_note(az, "only the text part is read; %lld tensors of the image encoder are left out", (long long)left_out);
     if (!missing && !unexpected) return true;
     return az_fail(az, AZ_BAD_INPUT, "the tensors are not those of %s:%s%s%s%s", lm->arch->name, missing ? " missing " : "",
                    missing ? missing : "", unexpected ? " unexpected " : "", unexpected ? unexpected : "");
@@ -274,9 +306,21 @@ static const az_lm_family *find_family(az_ctx *az, const json_t *json)
     return az_fail(az, AZ_BAD_INPUT, "the model type '%.60s' is not known; there are: %s", type, az_lm_family_types(az));
 }
 
-static az_lm *build(az_ctx *az, const json_t *json, const shards *all)
+/* The family of a folder for text and images, and the configuration of its text part; NULL for other folders. */
+static const az_lm_family *text_part(const json_t **json)
 {
-    const az_lm_family *family = find_family(az, json);
+    const char *type = json_string_value(json_object_get(*json, "model_type"));
+    const json_t *text = json_object_get(*json, "text_config");
+    const az_lm_family *family = type && json_is_object(text) ? az_lm_family_by_whole(type) : NULL;
+    if (family) *json = text;
+    return family;
+}
+
+static az_lm *build(az_ctx *az, const json_t *json, shards *all)
+{
+    const az_lm_family *family = text_part(&json);
+    all->text_part = family != NULL;
+    if (!family) family = find_family(az, json);
     if (!family) return NULL;
     const char *order = json_string_value(json_object_get(json_object_get(json, "adze"), "rope_order"));
     const bool pairs = order && strcmp(order, "pairs") == 0; /* the parts of a weight could not change places */

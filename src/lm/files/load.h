@@ -17,6 +17,19 @@ az_lm *az_lm_from_gguf(az_ctx *az, const az_gguf *gguf);
 /* Version 0 of llama2.c's checkpoints; it has no mark of its own. */
 az_lm *az_lm_from_llama2c(az_ctx *az, const unsigned char *data, size_t size);
 
+/* Rotary scaling as GGUF has it. Reading applies it to the model's frequencies; writing puts keys and says which tensors there are (at most
+ * AZ_ROPE_TENSORS; name NULL = no more), of models that did not come out of a GGUF file. */
+bool az_lm_rope_from_gguf(az_ctx *az, az_lm *lm, const az_gguf *gguf);
+bool az_lm_rope_to_gguf(az_ctx *az, az_gguf_writer *writer, const az_lm *lm);
+enum { AZ_ROPE_TENSORS = 2 };
+typedef struct az_rope_tensor {
+    const char *name;
+    const az_tensor *divisors; /* of the frequencies, f32 */
+} az_rope_tensor;
+void az_lm_rope_tensors(az_ctx *az, const az_lm *lm, az_rope_tensor tensors[AZ_ROPE_TENSORS]);
+/* "rope_freqs.weight", "rope_factors_long.weight", ...: tensors beside the weights. */
+bool az_lm_is_rope_tensor(az_text name);
+
 /* A tensor over bytes that the model does not own. */
 az_tensor *az_lm_view(az_ctx *az, az_dtype dtype, int rank, const int64_t *shape, const void *data);
 

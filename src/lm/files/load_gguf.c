@@ -3,7 +3,6 @@
 #include "lm/files/own.h"
 #include "lm/tokenizer/tokenizer.h"
 
-#include <math.h>
 #include <string.h>
 
 /* ---- configuration ---- */
@@ -109,7 +108,7 @@ static bool read_config(az_ctx *az, const az_gguf *gguf, const az_lm_arch *arch,
     if (!read_window_pattern(az, gguf, arch, config)) return false;
     bool parallel = true;
     az_gguf_bool(arch_key(az, gguf, arch, "use_parallel_residual"), &parallel);
-    if (arch->parallel && !parallel) return az_fail(az, AZ_BAD_INPUT, "%s without parallel residuals is not known", arch->name);
+    config->sequential = arch->parallel && !parallel;
     if (!read_vocabulary(az, gguf, arch, config)) return false;
     az_lm_config_defaults(arch, config);
     if (!az_lm_validate(az, arch, config)) return false;
@@ -223,7 +222,7 @@ static bool refuse_unknown(az_ctx *az, const az_gguf *gguf, const az_own_weights
     const char *names = NULL;
     int64_t count = 0;
     for (int64_t i = 0; i < gguf->tensors; i++) {
-        if (used[i] || az_text_equal(gguf->tensor[i].name, az_text_of("rope_freqs.weight"))) continue;
+        if (used[i] || az_lm_is_rope_tensor(gguf->tensor[i].name)) continue;
         const az_text full = gguf->tensor[i].name;
         if (own->n > 0 && az_own_has_part(az, own, az_format_text(az, "%.*s", (int)full.length, full.data))) continue;
         const char *name = az_text_show(az, full);
@@ -251,35 +250,6 @@ static bool attach_all(az_ctx *az, az_lm *lm, const az_gguf *gguf)
         if (!(slots[i].weight ? attach_matrix : attach_vector)(az, lm, &slots[i], tensor)) return false;
     }
     return az_own_complete(az, &own_weights) && az_lm_complete(az, lm) && refuse_unknown(az, gguf, &own_weights, used);
-}
-
-/* ---- rotary embedding ---- */
-
-/* Linear scaling divides every frequency by one factor, rope_freqs.weight each by its own (that is how Llama 3's scaling is stored). */
-static bool scale_rope(az_ctx *az, az_lm *lm, const az_gguf *gguf)
-{
-    az_text type = az_text_of("linear");
-    double factor = 1;
-    const int64_t n = lm->config.rope_dims / 2;
-    float *frequency = az_f32_mut(lm->rope_frequency);
-    az_gguf_string(arch_key(az, gguf, lm->arch, "rope.scaling.type"), &type);
-    az_gguf_real(arch_key(az, gguf, lm->arch, "rope.scaling.factor"), &factor);
-    if (az_text_equal(type, az_text_of("none")))
-        factor = 1;
-    else if (!az_text_equal(type, az_text_of("linear")))
-        return az_fail(az, AZ_BAD_INPUT, "%s.rope.scaling.type is '%s'; none and linear are known", lm->arch->name, az_text_show(az, type));
-    if (!(factor > 0) || !isfinite(factor))
-        return az_fail(az, AZ_BAD_INPUT, "%s.rope.scaling.factor = %g: must be positive", lm->arch->name, factor);
-    const az_gguf_tensor *divisors = az_gguf_find_tensor(gguf, "rope_freqs.weight");
-    if (divisors && (divisors->type != 0 || divisors->rank != 1 || divisors->shape[0] != (uint64_t)n))
-        return az_fail(az, AZ_BAD_INPUT, "tensor 'rope_freqs.weight' must be a vector of %lld F32 values", (long long)n);
-    for (int64_t i = 0; i < n; i++) {
-        const float divisor = divisors ? ((const float *)divisors->data)[i] : 1;
-        if (!(divisor > 0) || !isfinite(divisor))
-            return az_fail(az, AZ_BAD_INPUT, "rope_freqs.weight[%lld] = %g: must be positive", (long long)i, (double)divisor);
-        frequency[i] = (float)((double)frequency[i] / factor / (double)divisor);
-    }
-    return true;
 }
 
 /* ---- everything ---- */
@@ -320,7 +290,8 @@ az_lm *az_lm_from_gguf(az_ctx *az, const az_gguf *gguf)
     az_scope_push(az);
     const az_lm_arch *arch = find_arch(az, gguf);
     if (arch && read_config(az, gguf, arch, &config)) lm = az_lm_empty(az, arch, &config, NULL);
-    const bool good = lm && attach_all(az, lm, gguf) && (!lm->rope_frequency || scale_rope(az, lm, gguf)) && add_rest(az, lm, gguf);
+    const bool good =
+        lm && attach_all(az, lm, gguf) && (!lm->rope_frequency || az_lm_rope_from_gguf(az, lm, gguf)) && add_rest(az, lm, gguf);
     az_scope_pop(az);
     if (good) return lm;
     az_lm_free(az, lm);

@@ -4,7 +4,6 @@
  * better (sizes, vocabulary) replaces what the file said. Saving an unchanged model thus gives the same file again. */
 #include "lm/files/load.h"
 #include "lm/files/own.h"
-#include "lm/rope_scaling.h"
 #include "lm/tokenizer/tokenizer.h"
 
 #include <math.h>
@@ -15,7 +14,7 @@
  * matrix may hold several places of the model, the rows of one below those of the other. */
 typedef struct output {
     const az_lm_slot *slot;         /* the first; NULL for a tensor of the file that the model has no place for */
-    const az_tensor *divisors;      /* of the rotary frequencies, when they are what is written */
+    const az_tensor *divisors;      /* of the rotary frequencies, when they are what is written, by its name */
     const az_gguf_tensor *original; /* of the same name in the file, or NULL */
     const az_format *format;        /* of a matrix */
     const az_tensor *part;          /* of slot's weight, and its number and name */
@@ -23,6 +22,8 @@ typedef struct output {
     const char *name;
     int64_t order;
 } output;
+
+enum { ROPE_TENSORS = 4 }; /* more than there are names for them */
 
 typedef struct saving {
     az_lm *lm;
@@ -40,20 +41,10 @@ static bool put_assumed(az_gguf_writer *writer, const char *name, int64_t value,
     return (value == assumed && !az_gguf_has(writer, name)) || az_gguf_put_integer(writer, name, value);
 }
 
-static bool put_flag(az_ctx *az, az_gguf_writer *writer, const char *arch, const char *name)
+static bool put_flag(az_ctx *az, az_gguf_writer *writer, const az_lm *lm, const char *name, bool value)
 {
-    const char *key = az_format_text(az, "%s.%s", arch, name);
-    return key && az_gguf_put_bool(writer, key, true);
-}
-
-/* One factor for all rotary frequencies. */
-static bool put_rope_scaling(az_ctx *az, az_gguf_writer *writer, const az_lm *lm)
-{
-    const float *divisor = az_f32(az_rope_divisors(az, lm));
-    if (!divisor || divisor[0] == 1) return az_ok(az);
-    const char *type = az_format_text(az, "%s.rope.scaling.type", lm->arch->name);
-    const char *factor = az_format_text(az, "%s.rope.scaling.factor", lm->arch->name);
-    return factor && type && az_gguf_put_string(writer, type, az_text_of("linear")) && az_gguf_put_real(writer, factor, (double)divisor[0]);
+    const char *key = az_format_text(az, "%s.%s", lm->arch->name, name);
+    return key && az_gguf_put_bool(writer, key, value);
 }
 
 /* A file that has it may say it block by block: that stays. */
@@ -122,8 +113,8 @@ static bool put_config(az_ctx *az, az_gguf_writer *writer, const az_lm *lm, bool
         const char *name = az_format_text(az, "%s.%s", arch, integers[i].name);
         if (!name || !put_assumed(writer, name, integers[i].value, integers[i].assumed)) return false;
     }
-    if (lm->arch->parallel && !put_flag(az, writer, arch, "use_parallel_residual")) return false;
-    if (!lm->metadata && !put_rope_scaling(az, writer, lm)) return false;
+    if (lm->arch->parallel && !put_flag(az, writer, lm, "use_parallel_residual", !c->sequential)) return false;
+    if (!lm->metadata && !az_lm_rope_to_gguf(az, writer, lm)) return false;
     return put_window_pattern(az, writer, lm) && put_reals(az, writer, lm);
 }
 
@@ -225,13 +216,16 @@ static int by_order(const void *a, const void *b)
     return x->number - y->number;
 }
 
-/* The divisors of the rotary frequencies, when they are not all the same (a single one is a key). */
-static const az_tensor *uneven_divisors(az_ctx *az, const az_lm *lm)
+/* The tensors of rotary scaling: those of the original file, or those that the model needs. */
+static void add_rope_tensors(az_ctx *az, saving *save)
 {
-    const az_tensor *divisors = az_rope_divisors(az, lm);
-    for (int64_t i = 1; divisors && i < az_count(divisors); i++)
-        if (fabsf(az_f32(divisors)[i] / az_f32(divisors)[0] - 1) > 1e-5f) return divisors;
-    return NULL;
+    const az_gguf *file = save->lm->metadata ? save->lm->metadata->gguf : NULL;
+    az_rope_tensor own[AZ_ROPE_TENSORS] = {0};
+    if (!file) az_lm_rope_tensors(az, save->lm, own);
+    for (int i = 0; i < AZ_ROPE_TENSORS && own[i].name; i++)
+        save->list[save->n++] = (output){.divisors = own[i].divisors, .name = own[i].name, .order = i - AZ_ROPE_TENSORS};
+    for (int64_t i = 0; file && i < file->tensors; i++)
+        if (az_lm_is_rope_tensor(file->tensor[i].name)) save->list[save->n++] = (output){.original = &file->tensor[i], .order = i};
 }
 
 /* Whether a tensor holds a weight that GGUF has no type for. */
@@ -281,10 +275,9 @@ static bool list_outputs(az_ctx *az, saving *save)
 {
     const az_lm *lm = save->lm;
     const az_format *format = save->format;
-    const az_gguf *file = lm->metadata ? lm->metadata->gguf : NULL;
     az_lm_slot *slots;
     const int n = az_lm_slots(az, save->lm, &slots);
-    save->list = az_alloc_array(az, (size_t)n + 1, AZ_WEIGHT_PARTS * sizeof *save->list);
+    save->list = az_alloc_array(az, (size_t)n + ROPE_TENSORS, AZ_WEIGHT_PARTS * sizeof *save->list);
     if (n == 0 || !save->list) return false;
     int odd = 0;
     for (int i = 0; i < n; i++) {
@@ -295,10 +288,7 @@ static bool list_outputs(az_ctx *az, saving *save)
         const az_format *chosen = save->list[save->n - 1].format;
         odd += format && format->block > 1 && chosen && chosen->block == 1 && slot->part != AZ_PART_POSITION;
     }
-    const az_gguf_tensor *original = file ? az_gguf_find_tensor(file, "rope_freqs.weight") : NULL;
-    const az_tensor *divisors = file ? NULL : uneven_divisors(az, lm);
-    if (original) save->list[save->n++] = (output){.original = original, .order = original - file->tensor};
-    if (divisors) save->list[save->n++] = (output){.divisors = divisors, .order = -1};
+    add_rope_tensors(az, save);
     if (odd > 0) az_note(az, "%d matrices have rows that are no multiple of %lld and stay f16", odd, (long long)format->block);
     qsort(save->list, (size_t)save->n, sizeof *save->list, by_order);
     return az_ok(az);
@@ -323,7 +313,7 @@ static bool declare(az_gguf_writer *writer, const output *o)
 {
     const az_lm_slot *slot = o->slot;
     if (o->part) return declare_part(writer, o);
-    if (o->divisors) return az_gguf_declare(writer, az_text_of("rope_freqs.weight"), 1, &(uint64_t){(uint64_t)az_count(o->divisors)}, 0);
+    if (o->divisors) return az_gguf_declare(writer, az_text_of(o->name), 1, &(uint64_t){(uint64_t)az_count(o->divisors)}, 0);
     if (!slot) return az_gguf_declare(writer, o->original->name, o->original->rank, o->original->shape, o->original->type);
     const uint64_t matrix[] = {(uint64_t)slot->cols, (uint64_t)slot->gguf_rows};
     const uint64_t stack[] = {(uint64_t)slot->cols, (uint64_t)slot->rows, (uint64_t)(slot->gguf_rows / slot->rows)};

@@ -19,16 +19,17 @@ static void NAME(rope_token)(const void *tokens, int64_t token)
     }
 }
 
-/* Cosines, then sines, of a position times each frequency. */
+/* Cosines, then sines, of a position times each frequency, times the magnitude. */
 static void NAME(rope_angles)(const void *angles, int64_t row)
 {
     const rope_job *job = angles;
     const int64_t half = job->how.dims / 2;
+    const double magnitude = job->how.magnitude != 0 ? job->how.magnitude : 1;
     REAL *cosine = (REAL *)job->turns + row * 2 * half, *sine = cosine + half;
     for (int64_t i = 0; i < half; i++) {
         double radians = (double)job->position[row] * job->frequency[i];
-        cosine[i] = (REAL)cos(radians);
-        sine[i] = (REAL)(job->backwards ? -sin(radians) : sin(radians));
+        cosine[i] = (REAL)(magnitude * cos(radians));
+        sine[i] = (REAL)(magnitude * (job->backwards ? -sin(radians) : sin(radians)));
     }
 }
 
