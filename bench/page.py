@@ -51,6 +51,14 @@ def batch(row):
                   ["{:.1f}", "{:.1f}", "{:.2f}", "{:.2f}"])]
 
 
+def conversion(model, rows):
+    return [f"### Conversion of a llama of {model} parameters\n",
+            "`adze convert` of the f16 model until it is on the disk, against `cp` and `sync` of the file, in turn; here a ratio below 1 means that adze is "
+            "faster. Memory is what lies beyond the mapped model.\n",
+            table(["conversion", "s", "cp + sync s", "ratio", "extra MiB"], [[r[k] for k in ("name", "seconds", "copy", "ratio", "extra_mib")] for r in rows],
+                  ["{}", "{:.2f}", "{:.2f}", "{:.2f}", "{:.0f}"])]
+
+
 def training(rows, peer):
     return [f"Training steps (forward, backward, clipping, AdamW; f32) against {peer}:\n",
             table(["model", "tok/s", peer, "ratio", "GFLOP/s", "of f32", "peak MiB", peer],

@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import convert
 import page
 import targets
 from programs import ROOT, Programs
@@ -83,6 +84,11 @@ class Bench:
         self.checks += targets.batch(row)
         return page.batch(row)
 
+    def conversion(self, model):
+        rows = convert.conversions(self.p.build / "adze", model, self.p.folder, self.rounds)
+        self.checks += targets.conversion(rows)
+        return page.conversion("1.1 B", rows)
+
     # ---- training ----
 
     def training_row(self, name, architecture, shape, threads, limits, peer):
@@ -120,6 +126,8 @@ class Bench:
         if threads > 1 or not self.quick:
             large, text = self.large(threads, limits)
             out += text
+            if threads > 1:
+                out += self.conversion(large["f16"])
             self.profile_missed()
             for file in large.values():
                 file.unlink()

@@ -35,6 +35,14 @@ def batch(row):
     yield Check("eight sequences together, q4_0: speed of one alone times", row["ratio"], 4.0, row["command"])
 
 
+def conversion(rows):
+    """At most 1.5 times the time of a copy (where nothing is encoded), and 64 MiB of memory."""
+    for r in rows:
+        if "q8_0" not in r["name"]:
+            yield Check(f"conversion, {r['name']}: time of a copy over adze's", 1 / r["ratio"], 1 / 1.5, r["command"])
+        yield Check(f"conversion, {r['name']}: 64 MiB over adze's memory", 64 / max(r["extra_mib"], 1), 1.0, r["command"])
+
+
 def training(rows):
     """At least 1.5 times PyTorch's speed, in no more memory."""
     for r in rows:
