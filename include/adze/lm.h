@@ -310,13 +310,20 @@ extern const az_option az_sampler_options[];
  * independent. Settings of zero switch their filter off. Logits of -inf are impossible tokens; NaN and +inf are errors (returns -1). */
 int32_t az_sample(az_ctx *az, const az_sampler *sampler, const float *logits, int64_t vocabulary, const az_tokens *history, int64_t step);
 
-/* Called for each new token; returning false ends the generation. */
-typedef bool (*az_token_sink)(int32_t id, void *user);
-/* Continues the prompt (at least one token) by at most max_tokens tokens (negative: as many as fit), until a token
- * that ends it (az_token_ends; not part of the result), the end of the context, or an interruption, which keeps what is done. Returns
- * prompt and new tokens; {NULL, 0} on an error. */
-az_tokens az_lm_generate(az_ctx *az, const az_lm *lm, const az_tokens *prompt, int64_t max_tokens, const az_sampler *sampler,
-                         az_token_sink sink, void *user);
+/* Called for each new token of a sample (counted from 0); returning false ends that sample. */
+typedef bool (*az_token_sink)(int sample, int32_t id, void *user);
+typedef struct az_lm_generate_options {
+    int64_t max_tokens; /* of a continuation; negative: as many as fit the context */
+    int samples;        /* continuations of the one prompt, made side by side; 0 = 1 */
+    az_kv_type cache;
+    az_sampler sampler; /* sample s draws with the seed sampler.seed + s */
+    az_token_sink sink; /* or NULL */
+    void *user;
+} az_lm_generate_options;
+/* Continues the prompt (at least one token) until a token that ends it (az_token_ends; not part of the result), max_tokens, the end of the
+ * context, or an interruption, which keeps what is done. Returns prompt and new tokens of each sample [samples]; NULL on an error. The
+ * prompt is read once: samples share its part of the cache. */
+az_tokens *az_lm_generate(az_ctx *az, const az_lm *lm, const az_tokens *prompt, const az_lm_generate_options *options);
 
 /* ---- training ---------------------------------------------------------------------------------------------------------------- */
 

@@ -10,11 +10,14 @@
 
 typedef struct run_settings {
     const char *prompt, *prompt_file;
-    int64_t tokens;
+    int64_t tokens, samples;
+    int cache; /* az_kv_type */
     bool echo, chat;
     const char *template, *system;
     az_sampler sampler;
 } run_settings;
+
+static const char *const cache_forms[] = {[AZ_KV_F16] = "f16", [AZ_KV_F32] = "f32", [AZ_KV_Q8_0] = "q8_0", NULL};
 
 static const az_option run_options[] = {
     {"prompt", AZ_TEXT, offsetof(run_settings, prompt), "-", 0, 0, NULL,
@@ -22,6 +25,10 @@ static const az_option run_options[] = {
     {"prompt_file", AZ_TEXT, offsetof(run_settings, prompt_file), "", 0, 0, NULL, "a file with the text to continue"},
     {"tokens", AZ_INT, offsetof(run_settings, tokens), "256", -1, 1e9, NULL,
      "how many tokens to make at most; -1 = as many as the context holds"},
+    {"samples", AZ_INT, offsetof(run_settings, samples), "1", 1, 4096, NULL,
+     "how many continuations to make, side by side; the seed of each is one more than that of the one before"},
+    {"cache", AZ_CHOICE, offsetof(run_settings, cache), "f16", 0, 0, cache_forms,
+     "how keys and values are kept: f32 is exact, f16 takes half of its memory, q8_0 a quarter"},
     {"chat", AZ_BOOL, offsetof(run_settings, chat), "false", 0, 0, NULL,
      "answer the prompt as a user's message, by the model's chat template"},
     {"template", AZ_TEXT, offsetof(run_settings, template), "", 0, 0, NULL,
@@ -62,9 +69,10 @@ static void flush_characters(stream *s, bool last)
     }
 }
 
-static bool on_token(int32_t id, void *user)
+static bool on_token(int sample, int32_t id, void *user)
 {
     stream *s = user;
+    (void)sample;
     if (s->tokens++ == 0) s->first = az_seconds();
     size_t length = 0;
     const char *bytes = az_token_bytes(s->lm->tokenizer, id, s->previous, &length);
@@ -142,6 +150,29 @@ static bool begins_with_bos(const az_lm *lm, const char *prompt)
     return *text && strncmp(prompt, text, strlen(text)) == 0;
 }
 
+/* Prompt (if it is wanted) and continuation of one sample, after it is made. */
+static void print_sample(const az_lm *lm, const char *prompt, const az_tokens *all, int64_t prompt_tokens)
+{
+    stream s = {.lm = lm, .previous = prompt_tokens > 0 ? all->id[prompt_tokens - 1] : -1, .out = stdout};
+    if (prompt) fputs(prompt, stdout);
+    for (int64_t i = prompt_tokens; i < all->n; i++) on_token(0, all->id[i], &s);
+    flush_characters(&s, true);
+    putchar('\n');
+}
+
+static void print_samples(cli_job *job, const az_lm *lm, const run_settings *options, const char *prompt, const az_tokens *all,
+                          int64_t prompt_tokens, double seconds)
+{
+    for (int64_t i = 0; i < options->samples; i++) {
+        if (job->common->json) {
+            print_json(job, lm, prompt, &all[i], prompt_tokens, seconds);
+            continue;
+        }
+        if (i > 0) puts("---");
+        print_sample(lm, options->echo && !options->chat ? prompt : NULL, &all[i], prompt_tokens);
+    }
+}
+
 static void continue_prompt(cli_job *job, const az_lm *lm, const run_settings *options, const char *prompt)
 {
     if (options->chat) prompt = as_chat(job, lm, options, prompt);
@@ -150,23 +181,26 @@ static void continue_prompt(cli_job *job, const az_lm *lm, const run_settings *o
     const bool bos = wanted && !(options->chat && begins_with_bos(lm, prompt));
     az_tokens ids = az_tokenize(job->az, lm->tokenizer, prompt, strlen(prompt), (bos ? AZ_ADD_BOS : 0) | AZ_PARSE_SPECIAL);
     if (!az_ok(job->az)) return;
-    bool json = job->common->json;
-    stream s = {.lm = lm, .previous = ids.n > 0 ? ids.id[ids.n - 1] : -1, .out = json ? NULL : stdout};
-    if (!json && options->echo && !options->chat) fputs(prompt, stdout);
+    const bool json = job->common->json, streams = !json && options->samples == 1;
+    stream s = {.lm = lm, .previous = ids.n > 0 ? ids.id[ids.n - 1] : -1, .out = streams ? stdout : NULL};
+    if (streams && options->echo && !options->chat) fputs(prompt, stdout);
     double began = az_seconds();
     s.first = began;
-    az_tokens all = az_lm_generate(job->az, lm, &ids, options->tokens, &options->sampler, on_token, &s);
+    const az_lm_generate_options how = {.max_tokens = options->tokens,
+                                        .samples = (int)options->samples,
+                                        .cache = (az_kv_type)options->cache,
+                                        .sampler = options->sampler,
+                                        .sink = on_token,
+                                        .user = &s};
+    const az_tokens *all = az_lm_generate(job->az, lm, &ids, &how);
     double ended = az_seconds();
-    if (!az_ok(job->az)) {
-        if (!json) putchar('\n');
-        return;
+    if (streams) {
+        if (all) flush_characters(&s, true);
+        putchar('\n');
+    } else if (all) {
+        print_samples(job, lm, options, prompt, all, ids.n, ended - began);
     }
-    if (json) {
-        print_json(job, lm, prompt, &all, ids.n, ended - began);
-        return;
-    }
-    flush_characters(&s, true);
-    putchar('\n');
+    if (!all || json) return;
     fflush(stdout);
     double decoding = ended - s.first;
     cli_remark(job, "[%lld tokens, %.1f tokens/s; prompt of %lld tokens in %.3f s]", (long long)s.tokens,
@@ -232,7 +266,10 @@ const cli_verb cli_run = {
                "the model read.\n"
                "--temperature=0 takes the most likely token each time. With --json each prompt gives an object with model, prompt, text, "
                "prompt_ids,\n"
-               "ids, tokens, seconds and tokens_per_second.",
+               "ids, tokens, seconds and tokens_per_second.\n"
+               "--samples=K reads the prompt once and goes on from it K times, side by side; the texts come at the end, with --- between "
+               "them (with\n"
+               "--json an object for each).",
     .groups = run_groups,
     .settings_size = sizeof(run_settings),
     .min_words = 1,

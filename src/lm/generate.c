@@ -1,70 +1,131 @@
-/* generate.c - continuing a prompt: the prompt goes through the model in chunks, then one token at a time. */
+/* generate.c - continuing a prompt: it goes through the model once, in chunks; then its samples go on together, one token each a pass, from
+ * a cache whose beginning they share. */
 #include "lm/lm_internal.h"
 
 #include <string.h>
 
 enum { PREFILL_CHUNK = 512 };
 
-/* Runs the tokens through the model; the logits after the last one, in the current scope. */
-static const float *advance(az_ctx *az, const az_lm *lm, az_lm_cache *cache, const int32_t *token, int64_t n)
+typedef struct az_generation {
+    const az_lm *lm;
+    const az_lm_generate_options *options;
+    int samples;
+    int64_t room; /* tokens of a sample at most */
+    az_lm_cache *cache;
+    az_tokens *all; /* [samples] */
+    bool *ended;    /* [samples] */
+} az_generation;
+
+/* One pass; the logits after the last token of each sequence that has some, [rows, vocabulary] in the current scope. */
+static const float *advance(az_ctx *az, const az_generation *g, const az_lm_batch *batch)
 {
-    const az_lm_batch batch = {.sequences = 1, .token = token, .start = (const int64_t[]){0, n}};
-    const az_lm_run run = {.cache = cache, .output = AZ_LOGITS_LAST};
-    az_tensor *logits = az_lm_forward(az, lm, &batch, &run);
+    az_tensor *logits = az_lm_forward(az, g->lm, batch, &(az_lm_run){.cache = g->cache, .output = AZ_LOGITS_LAST});
     if (logits && logits->dtype != AZ_F32) logits = az_cast(az, logits, AZ_F32);
     return logits ? az_f32(logits) : NULL;
 }
 
 /* All of the prompt but its last chunk, whose logits are wanted. Returns where that chunk begins, -1 on an error or interruption. */
-static int64_t prefill(az_ctx *az, const az_lm *lm, az_lm_cache *cache, const az_tokens *prompt)
+static int64_t prefill(az_ctx *az, const az_generation *g, const az_tokens *prompt)
 {
     int64_t at = 0;
     for (; prompt->n - at > PREFILL_CHUNK; at += PREFILL_CHUNK) {
         const az_lm_batch batch = {.sequences = 1, .token = prompt->id + at, .start = (const int64_t[]){0, PREFILL_CHUNK}};
-        const az_lm_run run = {.cache = cache, .output = AZ_HIDDEN}; /* no head */
+        const az_lm_run run = {.cache = g->cache, .output = AZ_HIDDEN}; /* no head */
         az_scope_push(az);
-        const bool good = az_lm_forward(az, lm, &batch, &run) != NULL;
+        const bool good = az_lm_forward(az, g->lm, &batch, &run) != NULL;
         az_scope_pop(az);
         if (!good || az_interrupted(az)) return -1;
     }
     return at;
 }
 
-static az_tokens with_room(az_ctx *az, const az_tokens *prompt, int64_t room)
+/* Draws the next token of sample s. */
+static void take(az_ctx *az, az_generation *g, int s, const float *logits)
 {
-    az_tokens all = {.id = az_alloc_array(az, (size_t)room, sizeof *all.id)};
-    if (!all.id) return all;
-    memcpy(all.id, prompt->id, (size_t)prompt->n * sizeof *all.id);
-    all.n = prompt->n;
-    return all;
+    az_tokens *all = &g->all[s];
+    az_sampler sampler = g->options->sampler;
+    sampler.seed += s;
+    const int32_t id = logits ? az_sample(az, &sampler, logits, g->lm->config.vocabulary, all, all->n) : -1;
+    g->ended[s] = id < 0 || az_token_ends(g->lm->tokenizer, id);
+    if (g->ended[s]) return;
+    all->id[all->n++] = id;
+    g->ended[s] = all->n == g->room;
+    if (g->options->sink && !g->options->sink(s, id, g->options->user)) g->ended[s] = true;
 }
 
-az_tokens az_lm_generate(az_ctx *az, const az_lm *lm, const az_tokens *prompt, int64_t max_tokens, const az_sampler *sampler,
-                         az_token_sink sink, void *user)
+/* The prompt's last chunk, and the first token of every sample. */
+static bool begin(az_ctx *az, az_generation *g, const az_tokens *prompt)
 {
-    const az_tokens none = {0};
-    if (!lm || !az_ok(az)) return none;
-    if (prompt->n < 1) az_fail(az, AZ_BAD_INPUT, "the prompt has no token to continue");
-    if (prompt->n > lm->config.context)
-        az_fail(az, AZ_BAD_INPUT, "the prompt has %lld tokens, but the model's context holds %lld; shorten it", (long long)prompt->n,
-                (long long)lm->config.context);
-    if (!az_ok(az)) return none;
-    const int64_t left = lm->config.context - prompt->n;
-    const int64_t room = prompt->n + (max_tokens >= 0 && max_tokens < left ? max_tokens : left);
-    az_tokens all = with_room(az, prompt, room);
+    const int64_t at = prefill(az, g, prompt);
+    if (at < 0) return false;
     az_scope_push(az);
-    az_lm_cache *cache = all.id ? az_lm_cache_new(az, lm, 1, room, AZ_KV_F16) : NULL;
-    int64_t done = cache ? prefill(az, lm, cache, prompt) : -1;
-    while (done >= 0 && all.n < room && !az_interrupted(az)) {
-        az_scope_push(az);
-        const float *logits = advance(az, lm, cache, all.id + done, all.n - done);
-        const int32_t id = logits ? az_sample(az, sampler, logits, lm->config.vocabulary, &all, all.n) : -1;
-        az_scope_pop(az);
-        if (id < 0 || az_token_ends(lm->tokenizer, id)) break;
-        done = all.n;
-        all.id[all.n++] = id;
-        if (sink && !sink(id, user)) break;
+    const az_lm_batch batch = {.sequences = 1, .token = prompt->id + at, .start = (int64_t[]){0, prompt->n - at}};
+    const float *logits = advance(az, g, &batch);
+    for (int s = 0; s < g->samples; s++) {
+        if (s > 0) az_lm_cache_fork(az, g->cache, 0, s);
+        take(az, g, s, logits);
     }
     az_scope_pop(az);
-    return az_ok(az) ? all : none;
+    return az_ok(az);
+}
+
+/* One token for each sample that has not ended; false when there is none. */
+static bool go_on(az_ctx *az, az_generation *g)
+{
+    int32_t *token = az_alloc_array(az, (size_t)g->samples, sizeof *token);
+    int64_t *start = az_alloc_array(az, (size_t)g->samples + 1, sizeof *start);
+    if (!token || !start) return false;
+    for (int s = 0; s < g->samples; s++) {
+        start[s + 1] = start[s] + !g->ended[s];
+        if (!g->ended[s]) token[start[s]] = g->all[s].id[g->all[s].n - 1];
+    }
+    if (start[g->samples] == 0) return false;
+    const az_lm_batch batch = {.sequences = g->samples, .token = token, .start = start};
+    const float *logits = advance(az, g, &batch);
+    for (int s = 0; logits && s < g->samples; s++)
+        if (!g->ended[s]) take(az, g, s, logits + start[s] * g->lm->config.vocabulary);
+    return logits && az_ok(az);
+}
+
+static void run(az_ctx *az, az_generation *g, const az_tokens *prompt)
+{
+    g->cache = az_lm_cache_new(az, g->lm, g->samples, g->room, g->options->cache);
+    if (!g->cache || g->room == prompt->n) return;
+    bool more = begin(az, g, prompt);
+    while (more && !az_interrupted(az)) {
+        az_scope_push(az);
+        more = go_on(az, g);
+        az_scope_pop(az);
+    }
+}
+
+static bool prompt_fits(az_ctx *az, const az_lm *lm, const az_tokens *prompt)
+{
+    if (prompt->n < 1) return az_fail(az, AZ_BAD_INPUT, "the prompt has no token to continue");
+    if (prompt->n <= lm->config.context) return true;
+    return az_fail(az, AZ_BAD_INPUT, "the prompt has %lld tokens, but the model's context holds %lld; shorten it", (long long)prompt->n,
+                   (long long)lm->config.context);
+}
+
+az_tokens *az_lm_generate(az_ctx *az, const az_lm *lm, const az_tokens *prompt, const az_lm_generate_options *options)
+{
+    if (!lm || !az_ok(az) || !prompt_fits(az, lm, prompt)) return NULL;
+    if (options->samples < 0) return az_fail(az, AZ_BAD_CALL, "%d samples", options->samples);
+    const int64_t left = lm->config.context - prompt->n, wanted = options->max_tokens;
+    az_generation g = {.lm = lm,
+                       .options = options,
+                       .samples = options->samples > 0 ? options->samples : 1,
+                       .room = prompt->n + (wanted >= 0 && wanted < left ? wanted : left)};
+    g.all = az_alloc_array(az, (size_t)g.samples, sizeof *g.all);
+    g.ended = az_alloc_array(az, (size_t)g.samples, sizeof *g.ended);
+    for (int s = 0; g.all && s < g.samples; s++) {
+        g.all[s] = (az_tokens){.id = az_alloc_array(az, (size_t)g.room, sizeof *g.all->id), .n = prompt->n};
+        if (!g.all[s].id) return NULL;
+        memcpy(g.all[s].id, prompt->id, (size_t)prompt->n * sizeof *prompt->id);
+    }
+    if (!g.all || !g.ended) return NULL;
+    az_scope_push(az);
+    run(az, &g, prompt);
+    az_scope_pop(az);
+    return az_ok(az) ? g.all : NULL;
 }

@@ -92,6 +92,21 @@ Test(models, tokens_give_the_text_back)
     az_close(az);
 }
 
+Test(models, run_makes_samples_that_follow_the_seed)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_models(az);
+    test_run both = test_shell(az, folder, "adze run tiny.gguf -p 'Once upon' -n 12 --seed 4 --samples 2 --cache f32 --quiet");
+    test_run first = test_shell(az, folder, "adze run tiny.gguf -p 'Once upon' -n 12 --seed 4 --cache f32 --quiet; echo ---");
+    test_run second = test_shell(az, folder, "adze run tiny.gguf -p 'Once upon' -n 12 --seed 5 --cache f32 --quiet");
+    cr_assert_eq(both.code, 0, "%s", both.err);
+    cr_assert_str_eq(both.out, az_format_text(az, "%s%s", first.out, second.out));
+    test_run json = test_shell(az, folder, "adze run tiny.gguf -p 'Once upon' -n 12 --samples 3 --cache q8_0 --json");
+    cr_assert_eq(json.code, 0, "%s", json.err);
+    cr_assert_eq(test_lines(json.out), 3);
+    az_close(az);
+}
+
 Test(models, run_streams_the_text_it_reports_as_json)
 {
     az_ctx *az = az_open(NULL);

@@ -28,7 +28,7 @@ Test(generate, greedy_equals_running_everything_again)
     int32_t expected[40] = {5, 17, 2};
     plain_greedy(lm, expected, 3, 40);
     const az_tokens prompt = {(int32_t[]){5, 17, 2}, 3};
-    const az_tokens all = az_lm_generate(az, lm, &prompt, 37, &(az_sampler){0}, NULL, NULL);
+    const az_tokens all = *az_lm_generate(az, lm, &prompt, &(az_lm_generate_options){.max_tokens = 37});
     cr_assert_eq(all.n, 40, "%s", az_error(az));
     cr_assert_arr_eq(all.id, expected, sizeof expected);
     az_close(az);
@@ -44,7 +44,7 @@ Test(generate, a_prompt_of_several_chunks_equals_one_pass)
     const az_lm_batch batch = {.sequences = 1, .token = prompt.id, .start = (int64_t[]){0, 1100}};
     const az_tensor *logits = az_lm_forward(az, lm, &batch, &(az_lm_run){.output = AZ_LOGITS_LAST});
     const int32_t best = (int32_t)az_item(az_argmax(az, logits), 0);
-    const az_tokens all = az_lm_generate(az, lm, &prompt, 1, &(az_sampler){0}, NULL, NULL);
+    const az_tokens all = *az_lm_generate(az, lm, &prompt, &(az_lm_generate_options){.max_tokens = 1});
     cr_assert_eq(all.n, 1101, "%s", az_error(az));
     cr_assert_eq(all.id[1100], best);
     az_close(az);
@@ -55,11 +55,17 @@ typedef struct az_collected {
     int32_t id[64];
 } az_collected;
 
-static bool collect(int32_t id, void *user)
+static bool collect(int sample, int32_t id, void *user)
 {
+    cr_assert_eq(sample, 0);
     az_collected *c = user;
     c->id[c->n++] = id;
     return c->n != c->stop_after;
+}
+
+static bool collect_sample(int sample, int32_t id, void *user)
+{
+    return collect(0, id, (az_collected *)user + sample);
 }
 
 Test(generate, the_sink_sees_each_token_and_may_end_it)
@@ -69,8 +75,10 @@ Test(generate, the_sink_sees_each_token_and_may_end_it)
     const az_tokens prompt = {(int32_t[]){5, 17, 2}, 3};
     const az_sampler sampler = {.temperature = 1, .seed = 4};
     az_collected all = {0}, some = {.stop_after = 6};
-    const az_tokens whole = az_lm_generate(az, lm, &prompt, 20, &sampler, collect, &all);
-    const az_tokens part = az_lm_generate(az, lm, &prompt, 20, &sampler, collect, &some);
+    const az_tokens whole =
+        *az_lm_generate(az, lm, &prompt, &(az_lm_generate_options){.max_tokens = 20, .sampler = sampler, .sink = collect, .user = &all});
+    const az_tokens part =
+        *az_lm_generate(az, lm, &prompt, &(az_lm_generate_options){.max_tokens = 20, .sampler = sampler, .sink = collect, .user = &some});
     cr_assert_eq(whole.n, 23);
     cr_assert_eq(all.n, 20);
     cr_assert_arr_eq(all.id, whole.id + 3, 20 * sizeof *all.id);
@@ -79,14 +87,36 @@ Test(generate, the_sink_sees_each_token_and_may_end_it)
     az_close(az);
 }
 
+/* Samples that are made together are those that each seed gives alone, also when some end before others. */
+Test(generate, samples_of_one_prompt_equal_separate_runs)
+{
+    enum { SAMPLES = 4, MOST = 40 };
+    az_ctx *az = az_open(NULL);
+    const az_lm *lm = tiny_llama(az, 3);
+    const az_tokens prompt = {(int32_t[]){5, 17, 2}, 3};
+    az_lm_generate_options how = {.max_tokens = MOST, .samples = SAMPLES, .sampler = {.temperature = 1, .seed = 4}};
+    az_collected ended[SAMPLES] = {{.stop_after = 3}, {.stop_after = 40}, {.stop_after = 11}, {.stop_after = 25}};
+    how.sink = collect_sample, how.user = ended;
+    const az_tokens *together = az_lm_generate(az, lm, &prompt, &how);
+    cr_assert_not_null(together, "%s", az_error(az));
+    how.samples = 1, how.sink = NULL;
+    for (int s = 0; s < SAMPLES; s++, how.sampler.seed++) {
+        const az_tokens *alone = az_lm_generate(az, lm, &prompt, &how);
+        cr_assert_eq(together[s].n, 3 + ended[s].stop_after);
+        cr_assert_arr_eq(together[s].id, alone->id, (size_t)together[s].n * sizeof(int32_t), "sample %d", s);
+    }
+    cr_assert(memcmp(together[0].id + 3, together[1].id + 3, 3 * sizeof(int32_t)) != 0);
+    az_close(az);
+}
+
 Test(generate, it_ends_with_the_context)
 {
     az_ctx *az = az_open(NULL);
     const az_lm *lm = tiny_llama(az, 3);
     const az_tokens prompt = {tiny_tokens(az, 60, 40, 1), 60};
-    cr_assert_eq(az_lm_generate(az, lm, &prompt, 1000, &(az_sampler){0}, NULL, NULL).n, 64);
-    cr_assert_eq(az_lm_generate(az, lm, &prompt, -1, &(az_sampler){0}, NULL, NULL).n, 64);
-    cr_assert_eq(az_lm_generate(az, lm, &prompt, 0, &(az_sampler){0}, NULL, NULL).n, 60);
+    cr_assert_eq(az_lm_generate(az, lm, &prompt, &(az_lm_generate_options){.max_tokens = 1000})->n, 64);
+    cr_assert_eq(az_lm_generate(az, lm, &prompt, &(az_lm_generate_options){.max_tokens = -1})->n, 64);
+    cr_assert_eq(az_lm_generate(az, lm, &prompt, &(az_lm_generate_options){.max_tokens = 0})->n, 60);
     cr_assert(az_ok(az), "%s", az_error(az));
     az_close(az);
 }
@@ -98,7 +128,7 @@ Test(generate, a_prompt_that_does_not_fit_is_an_error)
         az_ctx *az = az_open(NULL);
         const az_lm *lm = tiny_llama(az, 3);
         const az_tokens prompt = {tiny_tokens(az, 65, 40, 1), lengths[i]};
-        cr_assert_null(az_lm_generate(az, lm, &prompt, 5, &(az_sampler){0}, NULL, NULL).id);
+        cr_assert_null(az_lm_generate(az, lm, &prompt, &(az_lm_generate_options){.max_tokens = 5}));
         cr_assert_eq(az_status_of(az), AZ_BAD_INPUT);
         az_close(az);
     }
@@ -118,7 +148,7 @@ static void assert_stored_continuation(az_ctx *az, const az_lm *lm, const json_t
     const json_t *ids = json_object_get(reference, "greedy_from_bos_ids");
     const int64_t n = (int64_t)json_array_size(ids);
     const az_tokens bos = {(int32_t[]){1}, 1};
-    const az_tokens all = az_lm_generate(az, lm, &bos, n - 1, &(az_sampler){0}, NULL, NULL);
+    const az_tokens all = *az_lm_generate(az, lm, &bos, &(az_lm_generate_options){.max_tokens = n - 1});
     cr_assert_eq(all.n, n, "%s", az_error(az));
     for (int64_t i = 0; i < n; i++) cr_assert_eq(all.id[i], json_integer_value(json_array_get(ids, (size_t)i)), "token %lld", (long long)i);
     const char *text = az_detokenize(az, lm->tokenizer, all.id, all.n, NULL);

@@ -52,8 +52,7 @@ Test(llama_cpp, reads_a_converted_checkpoint_with_its_tokenizer)
 static const char *continuation(az_ctx *az, const az_lm *lm, const char *prompt, int64_t tokens)
 {
     const az_tokens start = az_tokenize(az, lm->tokenizer, prompt, strlen(prompt), AZ_ADD_BOS);
-    const az_sampler greedy = {.temperature = 0, .top_p = 1, .typical = 1, .repeat_penalty = 1};
-    const az_tokens all = az_lm_generate(az, lm, &start, tokens, &greedy, NULL, NULL);
+    const az_tokens all = *az_lm_generate(az, lm, &start, &(az_lm_generate_options){.max_tokens = tokens});
     cr_assert(az_ok(az), "%s", az_error(az));
     return az_detokenize(az, lm->tokenizer, all.id, all.n, NULL);
 }
