@@ -10,9 +10,10 @@ enum { ROWS = 8 }; /* a thread's share: the bits of 8 rows are whole bytes */
 
 void az_nm_softmax(const float *logit, int m, double *p)
 {
-    double most = logit[0], sum = 0;
-    for (int j = 1; j < m; j++) most = fmax(most, logit[j]);
-    for (int j = 0; j < m; j++) sum += p[j] = exp(logit[j] - most);
+    float most = logit[0]; /* a double here is more than GCC 12 can compile for aarch64 */
+    double sum = 0;
+    for (int j = 1; j < m; j++) most = fmaxf(most, logit[j]);
+    for (int j = 0; j < m; j++) sum += p[j] = exp((double)logit[j] - (double)most);
     for (int j = 0; j < m; j++) p[j] /= sum;
 }
 
