@@ -94,6 +94,13 @@ az_weight *az_weight_lowrank(az_ctx *az, const az_weight *u, const az_weight *v)
 bool az_weight_factors(const az_weight *w, az_weight *u, az_weight *v);
 int64_t az_weight_rank(const az_weight *w); /* 0 for other weights */
 
+/* ---- grids -------------------------------------------------------------------------------------------------------------------- */
+
+/* A weight of format grid, w = scale (code - zero), everything 0: codes of 1 to 8 bits, scales and zeros f32 [rows, groups]. */
+az_weight *az_grid_new(az_ctx *az, int64_t rows, int64_t cols, int bits, int64_t groups);
+int az_grid_code(const az_weight *w, int64_t row, int64_t col);
+void az_grid_set_code(az_weight *w, int64_t row, int64_t col, int code);
+
 /* ---- masks ------------------------------------------------------------------------------------------------------------------- */
 
 /* A keep mask is a u8 matrix [rows, cols]: 0 = dropped (the weight becomes zero), anything else = kept. */

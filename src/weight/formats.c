@@ -23,6 +23,8 @@ static const az_format *const catalogue[] = {
     &az_format_lowrank,
     &az_format_nm_f16,
     &az_format_nm_bf16,
+    &az_format_aq,
+    &az_format_grid,
     NULL,
 };
 

@@ -11,7 +11,7 @@ enum { AZ_BLOCK = 32, AZ_Q8_0_BYTES = 34, AZ_Q4_0_BYTES = 18, AZ_Q4_K_BYTES = 14
 extern const az_format az_format_f32, az_format_f64, az_format_f16, az_format_bf16;
 extern const az_format az_format_q8_0, az_format_q4_0, az_format_q4_1, az_format_q5_0, az_format_q5_1, az_format_iq4_nl;
 extern const az_format az_format_q2_k, az_format_q3_k, az_format_q4_k, az_format_q5_k, az_format_q6_k, az_format_q8_k;
-extern const az_format az_format_lowrank;
+extern const az_format az_format_lowrank, az_format_aq, az_format_grid;
 
 /* Rows that are decoded together where a format has work in common for them. */
 enum { AZ_DECODE_ROWS = 8 };
@@ -27,6 +27,7 @@ void az_tiles_matmul_t(az_ctx *az, const az_weight *w, const float *g, int64_t n
 /* Products by a kernel of weight/kernels on x itself (worth it up to AZ_FEW vectors), or, for formats of blocks, on x rounded to bytes:
  * with up to most_rounded vectors when there is a kernel, else by tiles. The rows of w->part[0] follow each other without gaps. */
 enum { AZ_FEW = 12 };
+enum { AZ_FEW_TABLES = 4 }; /* for products by tables of codebook entries */
 void az_rows_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y, az_rows_kernel *kernel);
 void az_blocks_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y, az_rows_kernel *kernel);
 

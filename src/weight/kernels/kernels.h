@@ -46,15 +46,19 @@ typedef struct az_weight_kernels {
     void (*widen_bf16)(const uint16_t *from, int64_t n, float *to);
     void (*widen_q8_0)(const unsigned char *blocks, int64_t n, float *to);
     void (*widen_q4_0)(const unsigned char *blocks, int64_t n, float *to);
+    /* y[o] = sum over t of table[t][codes[t stride + o]] for o < count; tables of 256 entries */
+    void (*look_up)(const float *table, int64_t tables, const uint8_t *codes, int64_t stride, int64_t count, float *y);
 } az_weight_kernels;
 
 extern const az_weight_kernels az_weight_kernels_portable;
+void az_look_up_portable(const float *table, int64_t tables, const uint8_t *codes, int64_t stride, int64_t count, float *y);
 az_rows_kernel az_rows_q4_k_portable, az_rows_q6_k_portable;
 az_kept_kernel az_kept_portable;
 #if defined(__x86_64__)
 extern const az_weight_kernels az_weight_kernels_avx2;
 az_kept_kernel az_kept_avx2;
 az_rows_kernel az_rows_q8_0_avx2, az_rows_q4_0_avx2, az_rows_q4_1_avx2, az_rows_q5_0_avx2, az_rows_q5_1_avx2, az_rows_iq4_nl_avx2;
+void az_look_up_avx2(const float *table, int64_t tables, const uint8_t *codes, int64_t stride, int64_t count, float *y);
 az_rows_kernel az_rows_q2_k_avx2, az_rows_q3_k_avx2, az_rows_q4_k_avx2, az_rows_q5_k_avx2, az_rows_q6_k_avx2;
 #elif defined(__aarch64__)
 extern const az_weight_kernels az_weight_kernels_neon;

@@ -229,4 +229,5 @@ const az_weight_kernels az_weight_kernels_avx2 = {
     .widen_bf16 = widen_bf16,
     .widen_q8_0 = widen_q8_0,
     .widen_q4_0 = widen_q4_0,
+    .look_up = az_look_up_avx2,
 };

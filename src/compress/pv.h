@@ -1,0 +1,89 @@
+/* pv.h - a matrix that is being quantized by codes and values, for the files of pv-tuning.
+ *
+ * The matrix is a weight of format aq or grid whose values are f32. It is cut into tiles whose values one choice of codes decides: og x ig
+ * values of aq, single values of grid. */
+#ifndef ADZE_COMPRESS_PV_H
+#define ADZE_COMPRESS_PV_H
+
+#include "compress/compress_internal.h"
+
+typedef struct az_pv_shape {
+    int64_t codebooks, code_bits, group, out_group; /* aq; codebooks = 0: a grid of code_bits bits for groups of `group` inputs */
+} az_pv_shape;
+
+enum { AZ_PV_VALUES = 2, AZ_PV_MOST_BOOKS = 8, AZ_PV_MOST_TILE = 256 };
+
+/* The parts that hold values: codebooks and scales, or scales and zeros. Pointers into the weight. */
+int az_pv_values(az_weight *w, az_tensor *values[AZ_PV_VALUES]);
+int64_t az_pv_tiles(const az_weight *w);
+
+/* Gradients of the values of w from that of its matrix, g [rows, cols]: dL/dcodebook_c[e] = sum over the tiles with code e of scale_o g,
+ * dL/dscale_o = <g_o, matrix_o> / scale_o; on a grid dL/dscale = sum g (code - zero), dL/dzero = -scale sum g. */
+bool az_pv_gradients(az_ctx *az, const az_weight *w, const az_tensor *g, az_tensor *gradient[AZ_PV_VALUES]);
+
+/* Sets the codes of one tile to the nearest choice for the matrix `target` (all [rows, cols]); for several codebooks one after the other,
+ * each given the rest, twice around. second: where the best choice is the present one, the second best is taken (of the first codebook that
+ * has one). Returns whether the codes changed. turned: az_pv_turned_books. */
+bool az_pv_nearest(az_weight *w, int64_t tile, const float *turned, const float *target, bool second);
+/* The codebooks as [C, og ig, entries], for fast searches; NULL for a grid. */
+float *az_pv_turned_books(az_ctx *az, const az_weight *w);
+/* |a - b|^2 over a tile of two matrices. */
+double az_pv_tile_distance(const az_weight *w, int64_t tile, const float *a, const float *b);
+/* Writes the values of one tile into the matrix. */
+void az_pv_decode_tile(const az_weight *w, int64_t tile, float *matrix);
+
+/* ---- the initial fit ---- */
+
+typedef struct az_pv_fit {
+    az_pv_shape shape;
+    int64_t kmeans, epochs, steps, beam; /* Lloyd iterations; rounds of value steps and beam search; value steps in a round */
+    double lr, tolerance;                /* of the value steps; a round that gains less than this share is the last */
+    uint64_t seed;
+} az_pv_fit;
+
+/* The matrix in additive codebooks (residual k-means on rows scaled to norm 1) or on a grid (least squares on a spread of codes). With h
+ * [cols, cols] f64 (may be NULL), rounds of gradient steps on the values and beam search over the codes for tr(D h D^T), D = W - W'. */
+az_weight *az_pv_fit_weight(az_ctx *az, const az_tensor *w, const az_tensor *h, const az_pv_fit *fit);
+/* n centroids [n, width] of points [count, width]; empty clusters start again at the points that lie farthest. */
+az_tensor *az_pv_kmeans(az_ctx *az, const az_tensor *points, int64_t n, int64_t iterations, uint64_t seed);
+/* One beam search over all codes of an aq weight: tr(D h D^T) does not rise (beam 1), and is the least possible when the beam holds all
+ * choices. Returns it, as the search's own bookkeeping has it. */
+double az_pv_beam_search(az_ctx *az, az_weight *w, const az_tensor *target, const az_tensor *h, int64_t beam, uint64_t seed);
+/* tr(D h D^T) from its definition. */
+double az_pv_loss(az_ctx *az, const az_weight *w, const az_tensor *target, const az_tensor *h);
+
+/* ---- steps ---- */
+
+/* Adam with the step of each tensor scaled to its own norm (LAMB): d = mhat / (sqrt(vhat) + eps), x -= lr d |x| / |d|. */
+typedef struct az_pv_adam {
+    double beta1, beta2, eps;
+    bool relative; /* the scaling */
+    bool amsgrad;  /* vhat never falls */
+} az_pv_adam;
+/* out = x - step, out may be x. m and v are the moments; step counts from 1. */
+void az_pv_adam_step(const az_pv_adam *how, int64_t step, double lr, const az_tensor *g, az_tensor *m, az_tensor *v, const az_tensor *x,
+                     az_tensor *out);
+
+/* Which codes a V step may change: the share tau of the tiles that moved farthest, until |change| > trust |matrix| (0 = no limit). */
+typedef struct az_pv_reach {
+    double tau, trust;
+    bool second; /* see az_pv_nearest */
+} az_pv_reach;
+/* Moves codes of w towards `target`; `matrix` is the decoded w before, and after. Returns the number of tiles that changed. */
+int64_t az_pv_step(az_ctx *az, az_weight *w, const az_tensor *target, az_tensor *matrix, const az_pv_reach *reach);
+
+/* ---- tuning the model ---- */
+
+typedef enum az_pv_mode { AZ_PV_NONE, AZ_PV_P, AZ_PV_NAIVE, AZ_PV_STE, AZ_PV_PV, AZ_PV_PV_STE } az_pv_mode;
+typedef struct az_pv_tuning {
+    int mode;
+    int64_t steps, batch, length, save_every, seed;
+    double lr, code_lr, code_beta1, tau, trust, decay; /* negative: as the mode has it */
+    bool second, rest;                                 /* rest: norms and embedding learn too */
+    const char *resume;
+} az_pv_tuning;
+/* Tunes the quantized weights (of az_lm_linears, in that order) of lm so that its next-token distributions approach the teacher's on the
+ * text. Section "tuning" and the loss curve go to the report. */
+bool az_pv_tune(az_ctx *az, az_lm *lm, const az_lm *teacher, const az_documents *text, const az_pv_tuning *how, az_report *report);
+
+#endif
