@@ -20,7 +20,7 @@ def processor():
 def head(versions, rounds):
     return ["# Benchmarks\n",
             "Written by `make bench`. Ratios are adze / peer in the same run (median of pairs), above 1 = adze is faster; rates are the best of "
-            f"{rounds} {'rounds' if rounds > 1 else 'round'}, each itself the best of three.\n",
+            f"{f'{rounds} rounds of ' if rounds > 1 else ''}three repetitions.\n",
             f"Machine: {processor()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}. {versions}.\n"]
 
 
