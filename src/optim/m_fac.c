@@ -10,7 +10,7 @@
 
 #include "adze/linalg.h"
 
-struct az_m_fac {
+struct az_m_fac_state {
     az_optimizer_options options;
     int n;
     az_tensor **parameter; /* [n] */
@@ -22,7 +22,7 @@ struct az_m_fac {
 };
 
 /* Marks the entries that are zero. Returns how many are not; without keep_zeros all of them. */
-static int64_t mark_zeros(az_ctx *az, az_m_fac *m)
+static int64_t mark_zeros(az_ctx *az, az_m_fac_state *m)
 {
     int64_t all = 0, moving = 0;
     for (int i = 0; i < m->n; i++) all += az_count(m->parameter[i]);
@@ -35,11 +35,11 @@ static int64_t mark_zeros(az_ctx *az, az_m_fac *m)
     return moving;
 }
 
-az_m_fac *az_m_fac_new(az_ctx *az, const az_optimizer_options *options, az_tensor *const *parameters, int n, const bool *decay)
+az_m_fac_state *az_m_fac_new(az_ctx *az, const az_optimizer_options *options, az_tensor *const *parameters, int n, const bool *decay)
 {
-    az_m_fac *m = az_alloc(az, sizeof *m);
+    az_m_fac_state *m = az_alloc(az, sizeof *m);
     if (!m) return NULL;
-    *m = (az_m_fac){.options = *options, .n = n, .decay = decay, .parameter = az_alloc_array(az, (size_t)n, sizeof *m->parameter)};
+    *m = (az_m_fac_state){.options = *options, .n = n, .decay = decay, .parameter = az_alloc_array(az, (size_t)n, sizeof *m->parameter)};
     for (int i = 0; m->parameter && i < n; i++) {
         if (parameters[i]->dtype != AZ_F32) return az_fail(az, AZ_BAD_INPUT, "optimizer: m-fac works on f32 parameters only");
         m->parameter[i] = az_share(az, parameters[i]);
@@ -52,7 +52,7 @@ az_m_fac *az_m_fac_new(az_ctx *az, const az_optimizer_options *options, az_tenso
 }
 
 /* All gradients as one vector, with decay. */
-static az_tensor *gather(az_ctx *az, const az_m_fac *m, const void *const *gradient)
+static az_tensor *gather(az_ctx *az, const az_m_fac_state *m, const void *const *gradient)
 {
     az_tensor *flat = az_new1(az, AZ_F32, m->d);
     if (!flat) return NULL;
@@ -68,7 +68,7 @@ static az_tensor *gather(az_ctx *az, const az_m_fac *m, const void *const *gradi
 }
 
 /* w -= lr v */
-static void move(const az_m_fac *m, const float *v, double lr)
+static void move(const az_m_fac_state *m, const float *v, double lr)
 {
     const unsigned char *still = m->still;
     for (int i = 0; i < m->n; i++) {
@@ -78,7 +78,7 @@ static void move(const az_m_fac *m, const float *v, double lr)
     }
 }
 
-bool az_m_fac_step(az_ctx *az, az_m_fac *m, const void *const *gradient, double lr, int64_t step)
+bool az_m_fac_step(az_ctx *az, az_m_fac_state *m, const void *const *gradient, double lr, int64_t step)
 {
     const az_tensor *g = gather(az, m, gradient);
     const az_tensor *u = g;
@@ -97,7 +97,7 @@ bool az_m_fac_step(az_ctx *az, az_m_fac *m, const void *const *gradient, double 
     return true;
 }
 
-int az_m_fac_tensors(az_m_fac *m, az_tensor *tensor[AZ_M_FAC_TENSORS], const char *name[AZ_M_FAC_TENSORS])
+int az_m_fac_tensors(az_m_fac_state *m, az_tensor *tensor[AZ_M_FAC_TENSORS], const char *name[AZ_M_FAC_TENSORS])
 {
     static const char *const names[AZ_M_FAC_TENSORS] = {"m-fac.gradients", "m-fac.products", "m-fac.pushes", "m-fac.velocity"};
     const int n = m->velocity ? AZ_M_FAC_TENSORS : AZ_M_FAC_TENSORS - 1;

@@ -52,8 +52,8 @@ struct az_optimizer {
     int n;
     slot *slot; /* [n] */
     int64_t n_blocks;
-    block *block;    /* [n_blocks] */
-    az_m_fac *m_fac; /* of that kind */
+    block *block;          /* [n_blocks] */
+    az_m_fac_state *m_fac; /* of that kind */
 };
 
 static bool check_options(az_ctx *az, const az_optimizer_options *options)
