@@ -87,14 +87,14 @@ Test(ends, generation_stops_at_each_of_them)
     az_ctx *az = az_open(NULL);
     az_lm *lm = tiny_llama(az, 3);
     const az_tokens prompt = {(int32_t[]){5, 17, 2}, 3};
-    const az_tokens all = az_lm_generate(az, lm, &prompt, 20, &(az_sampler){0}, NULL, NULL);
+    const az_tokens all = *az_lm_generate(az, lm, &prompt, &(az_lm_generate_options){.max_tokens = 20});
     cr_assert_eq(all.n, 23);
     lm->tokenizer = with_ends(az, NULL, 0);
     lm->tokenizer->end[0] = all.id[9];
     lm->tokenizer->ends = 1;
     int64_t first = 3;
     while (all.id[first] != all.id[9]) first++;
-    cr_assert_eq(az_lm_generate(az, lm, &prompt, 20, &(az_sampler){0}, NULL, NULL).n, first);
+    cr_assert_eq(az_lm_generate(az, lm, &prompt, &(az_lm_generate_options){.max_tokens = 20})->n, first);
     az_close(az);
 }
 
