@@ -257,7 +257,7 @@ const az_method az_dsnot = {
                "the inputs alone: section \"repair\" of the report shows mean_share, the means' share of the inputs'\n"
                "energy; where that is near 0 nothing can be gained. cycles and threshold were chosen by the authors\n"
                "for rows of 4096 inputs and sequences of 2048 tokens; cycles is scaled to the rows' length here, the\n"
-               "threshold is not: with short sequences `threshold=0.1,per_token` asks for less.",
+               "threshold is not, and grows with the length of a sequence; per_token states it for the mean output.",
     .options = dsnot_table,
     .options_size = sizeof(dsnot_options),
     .needs_data = true,

@@ -430,11 +430,11 @@ const az_method az_maskpro = {
                "Every step draws a mask, runs one minibatch forward, and moves the logits by a policy gradient whose\n"
                "factor is the loss minus the start mask's loss on the same minibatch minus a moving average of that\n"
                "difference. Weights do not change; memory is the model, one float a weight and three bits.\n"
-               "It starts from the zeros that the chain has made (`wanda:pattern=2:4 maskpro`), from a mask of its own\n"
-               "(init), or from a file (mask). logits=10 and lr=50 are the paper's, for models of billions of weights.\n"
-               "The signal of a block grows with steps / blocks: a small model wants `logits=auto:n` with n around a\n"
-               "hundredth of the blocks, `lr=auto`, and few layers (`layers=attn.o`) or many steps. With resume=FILE the\n"
-               "run loses nothing when it is stopped, and goes on bit for bit.",
+               "It starts from the zeros that the chain has made (`wanda:pattern=2:4 maskpro`), from a mask of its\n"
+               "own (init), or from a file (mask). logits=10 and lr=50 are the paper's, for billions of weights. The\n"
+               "signal of a block grows with the root of steps / blocks: a small model wants `logits=auto:n` with n\n"
+               "around a hundredth of the blocks, `lr=auto`, and few layers (`layers=attn.o`) or many steps. With\n"
+               "resume=FILE a run that is stopped loses nothing, and goes on bit for bit.",
     .options = maskpro_table,
     .options_size = sizeof(az_maskpro_options),
     .needs_data = true,
