@@ -5,8 +5,9 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-/* wanda's 2:4 mask, repaired, learnt further in one layer, then quantized: still 2:4, and a model like any other. */
-Test(masks, a_chain_of_mask_methods_and_a_quantizer_gives_a_model_that_runs)
+/* wanda's 2:4 mask, repaired, learnt further in one layer, then stored by a format that refuses matrices that are not n:m: a model like any
+ * other. */
+Test(masks, a_chain_of_mask_methods_gives_a_model_in_packed_form_that_runs)
 {
     az_ctx *az = az_open(NULL);
     const char *folder = test_folder(az);
@@ -16,7 +17,7 @@ Test(masks, a_chain_of_mask_methods_and_a_quantizer_gives_a_model_that_runs)
         az_format_text(
             az,
             "adze corpus tales --stories 60 -o text.txt && adze compress tales wanda:pattern=2:4,nsamples=8,seqlen=64 "
-            "dsnot:nsamples=8,seqlen=64 %s quantize:type=q8_0 -d text.txt -o out.gguf --json && adze evaluate out.gguf -d text.txt "
+            "dsnot:nsamples=8,seqlen=64 %s quantize:type=nm_f16 -d text.txt -o out.gguf --json && adze evaluate out.gguf -d text.txt "
             "--limit 2 > /dev/null && adze run out.gguf -p Once -n 4",
             maskpro));
     cr_assert_eq(run.code, 0, "%s", run.err);
