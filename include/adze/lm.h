@@ -155,6 +155,9 @@ bool az_lm_save_folder(az_ctx *az, const az_lm *lm, const char *folder, const az
 /* Replaces every weight by its own dense copy (f32 or f64), ready for training; a low-rank one by a low-rank one with such factors. */
 bool az_lm_make_trainable(az_ctx *az, az_lm *lm, az_dtype dtype);
 
+/* Replaces every weight that is not dense by its matrix in f32, f16 or bf16. */
+bool az_lm_make_dense(az_ctx *az, az_lm *lm, const az_format *format);
+
 const char *az_lm_architecture(const az_lm *lm); /* "llama" */
 bool az_lm_is_architecture(const char *name);
 /* The names of all architectures, at most `most`; how many were given. */

@@ -8,11 +8,14 @@
 
 typedef struct convert_settings {
     const char *format, *output;
+    bool dense;
 } convert_settings;
 
 static const az_option convert_options[] = {
     {"format", AZ_TEXT, offsetof(convert_settings, format), "", 0, 0, NULL,
      "format of the matrices: f16, q8_0, q4_k ... (`adze --version` lists them); none = as they are"},
+    {"dense", AZ_BOOL, offsetof(convert_settings, dense), "false", 0, 0, NULL,
+     "matrices that are not dense (quantized, sparse, low-rank) become it: f32, or what --format says"},
     {"output", AZ_TEXT, offsetof(convert_settings, output), NULL, 0, 0, NULL, "the GGUF file (.gguf) or the folder to write"},
     {0},
 };
@@ -47,7 +50,8 @@ static bool is_kept(const char *path)
     return !cli_is_stdout(path) && stat(path, &info) == 0 && (S_ISREG(info.st_mode) || S_ISDIR(info.st_mode));
 }
 
-static int report_result(cli_job *job, const convert_settings *options, const az_lm *lm, const az_format *format)
+/* bytes: of the model as it came */
+static int report_result(cli_job *job, const convert_settings *options, const az_lm *lm, const az_format *format, size_t bytes)
 {
     const bool kept = is_kept(options->output);
     const az_lm *saved = kept ? az_lm_load(job->az, options->output) : NULL;
@@ -57,9 +61,17 @@ static int report_result(cli_job *job, const convert_settings *options, const az
     az_report_text(job->report, "output", options->output);
     az_report_text(job->report, "format", format ? format->name : "unchanged");
     az_report_count(job->report, "parameters", az_lm_parameter_count(lm));
-    az_report_number(job->report, "bytes_before", (double)az_lm_bytes(lm), "B");
+    az_report_number(job->report, "bytes_before", (double)bytes, "B");
     az_report_number(job->report, "bytes_after", saved ? (double)az_lm_bytes(saved) : NAN, "B");
     return CLI_OK;
+}
+
+static bool is_plain(const az_format *format)
+{
+    static const char *const plain[] = {"f32", "f16", "bf16"};
+    for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
+        if (strcmp(format->name, plain[i]) == 0) return true;
+    return false;
 }
 
 static int convert(cli_job *job, const void *settings)
@@ -68,20 +80,24 @@ static int convert(cli_job *job, const void *settings)
     const az_format *format = cli_format(job->az, options->format);
     const bool folder = is_folder_name(options->output);
     job->streams_out = cli_is_stdout(options->output);
+    if (options->dense && format && !is_plain(format))
+        az_fail(job->az, AZ_BAD_INPUT, "convert: %s is not dense; --dense goes with f32, f16 or bf16", format->name);
     if (!az_ok(job->az) || !(folder ? check_folder_name : cli_check_output)(job->az, options->output)) return CLI_BAD;
     az_lm *lm = cli_load(job, job->word[0]);
+    const size_t bytes = lm ? az_lm_bytes(lm) : 0;
+    if (lm && options->dense && !az_lm_make_dense(job->az, lm, format ? format : az_format_by_name("f32"))) return CLI_BAD;
     if (!lm || !(folder ? az_lm_save_folder : az_lm_save)(job->az, lm, options->output, format)) return CLI_BAD;
-    return report_result(job, options, lm, format);
+    return report_result(job, options, lm, format, bytes);
 }
 
 const cli_verb cli_convert = {
     .name = "convert",
     .summary = "write a model in another format",
-    .usage = "MODEL [--format NAME] -o OUT",
+    .usage = "MODEL [--format NAME] [--dense] -o OUT",
     .details =
         "Reads what adze reads (GGUF, Hugging Face folders, llama2.c checkpoints). An output that ends in .gguf is written as GGUF, "
         "any other as a folder with config.json, model.safetensors and tokenizer.json. Norms stay f32; in GGUF the embedding and the "
-        "head stay at least q8_0.",
+        "head stay at least q8_0. --dense makes a compressed model one that every program reads.",
     .groups = convert_groups,
     .settings_size = sizeof(convert_settings),
     .min_words = 1,

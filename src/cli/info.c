@@ -1,15 +1,19 @@
 /* info.c - adze info: what a model file holds. */
 #include "cli/cli.h"
 
+#include <math.h>
 #include <string.h>
 
 typedef struct info_settings {
     bool tensors, sparsity;
+    const char *against;
 } info_settings;
 
 static const az_option info_options[] = {
     {"tensors", AZ_BOOL, offsetof(info_settings, tensors), "false", 0, 0, NULL, "list every matrix (always with --json)"},
     {"sparsity", AZ_BOOL, offsetof(info_settings, sparsity), "false", 0, 0, NULL, "count the zeros, which reads every weight"},
+    {"against", AZ_TEXT, offsetof(info_settings, against), "", 0, 0, NULL,
+     "a model with the same matrices: tell the error of each, |W - V| / |V| (Frobenius norms)"},
     {0},
 };
 static const cli_group info_groups[] = {{"options", info_options, 0}, {0}};
@@ -111,19 +115,66 @@ static void report_formats(az_report *report, const matrix *list, int n)
     }
 }
 
-static void report_tensors(cli_job *job, const matrix *list, int n, bool sparsity)
+static double bits_per_weight(const az_weight *w)
 {
+    return 8 * (double)az_weight_bytes(w) / ((double)w->rows * (double)w->cols);
+}
+
+/* |W - V| / |V| */
+static double relative_error(az_ctx *az, const az_weight *w, const az_weight *v)
+{
+    az_scope_push(az);
+    const float *x = az_f32(az_weight_decode(az, w)), *y = az_f32(az_weight_decode(az, v));
+    double changed = 0, whole = 0;
+    for (int64_t i = 0; x && y && i < w->rows * w->cols; i++) {
+        const double difference = (double)x[i] - (double)y[i];
+        changed += difference * difference;
+        whole += (double)y[i] * (double)y[i];
+    }
+    az_scope_pop(az);
+    return whole > 0 ? sqrt(changed / whole) : changed > 0 ? INFINITY : 0;
+}
+
+/* The matrices of the model that this one is compared with, NULL without one; fails when they are not the same. */
+static const matrix *matrices_of(cli_job *job, const char *name, const matrix *list, int n)
+{
+    matrix *other = NULL;
+    if (!*name) return NULL;
+    az_lm *lm = cli_load(job, name);
+    const int others = lm ? list_matrices(job->az, lm, &other) : 0;
+    bool same = others == n;
+    for (int i = 0; same && i < n; i++)
+        same = strcmp(other[i].name, list[i].name) == 0 && other[i].weight->rows == list[i].weight->rows &&
+               other[i].weight->cols == list[i].weight->cols;
+    if (!same) return az_fail(job->az, AZ_BAD_INPUT, "info: '%s' has other matrices and cannot be compared", name);
+    return other;
+}
+
+/* A row for each matrix; with --plot its size and error are curves as well. */
+static bool report_tensors(cli_job *job, const matrix *list, int n, const info_settings *options)
+{
+    const matrix *against = matrices_of(job, options->against, list, n);
+    double *x = az_alloc_array(job->az, (size_t)n, sizeof *x), *bits = az_alloc_array(job->az, (size_t)n, sizeof *bits),
+           *error = az_alloc_array(job->az, (size_t)n, sizeof *error);
     for (int i = 0; i < n && az_ok(job->az); i++) {
         const az_weight *weight = list[i].weight;
+        x[i] = i + 1, bits[i] = bits_per_weight(weight);
         az_report_row(job->report, "tensors");
         az_report_text(job->report, "tensor", list[i].name);
         az_report_text(job->report, "format", weight->format->name);
         az_report_count(job->report, "rows", weight->rows);
         az_report_count(job->report, "cols", weight->cols);
         az_report_number(job->report, "bytes", (double)az_weight_bytes(weight), "B");
-        if (sparsity) az_report_number(job->report, "sparsity", az_weight_sparsity(job->az, weight), "");
-        if (sparsity && !az_progress(job->az, "counting zeros", i + 1, n, NULL)) return;
+        az_report_number(job->report, "bits_per_weight", bits[i], "");
+        if (az_weight_rank(weight) > 0) az_report_count(job->report, "rank", az_weight_rank(weight));
+        if (options->sparsity) az_report_number(job->report, "sparsity", az_weight_sparsity(job->az, weight), "");
+        if (against) az_report_number(job->report, "error", error[i] = relative_error(job->az, weight, against[i].weight), "");
+        if ((options->sparsity || against) && !az_progress(job->az, "reading weights", i + 1, n, NULL)) return false;
     }
+    if (!az_ok(job->az)) return false;
+    if (*job->common->plot) az_report_curve(job->report, "size", "matrix", "bits per weight", n, x, bits);
+    if (*job->common->plot && against) az_report_curve(job->report, "error", "matrix", "relative error", n, x, error);
+    return true;
 }
 
 static int info(cli_job *job, const void *settings)
@@ -137,15 +188,18 @@ static int info(cli_job *job, const void *settings)
     report_config(job, lm, path);
     report_tokenizer(job->az, job->report, lm);
     report_formats(job->report, list, n);
-    if (options->tensors || options->sparsity || job->common->json) report_tensors(job, list, n, options->sparsity);
-    return CLI_OK;
+    const bool all = options->tensors || options->sparsity || *options->against || job->common->json || *job->common->plot;
+    return !all || report_tensors(job, list, n, options) ? CLI_OK : CLI_BAD;
 }
 
 const cli_verb cli_info = {
     .name = "info",
     .summary = "tell what a model file holds",
-    .usage = "MODEL [--tensors] [--sparsity]",
-    .details = "Sections: model (configuration and size), tokenizer, formats (matrices by the way they are stored), tensors.",
+    .usage = "MODEL [--tensors] [--sparsity] [--against MODEL]",
+    .details =
+        "Sections: model (configuration and size), tokenizer, formats (matrices by the way they are stored), tensors (format, size, rank\n"
+        "where it is low, share of zeros and error against another model, as asked for). With --plot, size and error of each matrix in\n"
+        "the order of the forward pass.",
     .groups = info_groups,
     .settings_size = sizeof(info_settings),
     .min_words = 1,

@@ -207,6 +207,22 @@ bool az_lm_make_trainable(az_ctx *az, az_lm *lm, az_dtype dtype)
     return good;
 }
 
+bool az_lm_make_dense(az_ctx *az, az_lm *lm, const az_format *format)
+{
+    if (!lm || !format) return false;
+    const bool tied = lm->config.tied;
+    for (az_lm_cursor c = az_lm_cursor_start(lm); c.at->gguf && az_ok(az); az_lm_cursor_advance(lm, &c)) {
+        const az_lm_slot slot = az_lm_slot_at(lm, &c);
+        if (!slot.weight || !*slot.weight || az_weight_is_dense(*slot.weight) || (tied && slot.part == AZ_PART_HEAD)) continue;
+        az_scope_push(az);
+        az_lm_attach_weight(az, lm, &slot, az_weight_encode(az, *slot.weight, format, NULL));
+        az_scope_pop(az);
+        az_fail_context(az, "%s", slot.name);
+    }
+    if (tied) lm->head.weight = lm->embedding;
+    return az_ok(az);
+}
+
 /* ---- lists and counts ---- */
 
 int az_lm_linears(az_ctx *az, az_lm *lm, az_lm_linear ***linears)

@@ -139,6 +139,41 @@ Test(models, a_model_on_the_standard_output_is_nothing_but_the_model)
     az_close(az);
 }
 
+/* Compressed, told matrix by matrix, and made plain again. */
+Test(models, compressed_models_are_described_and_restored)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_models(az);
+    test_run run =
+        test_shell(az, folder,
+                   "adze compress tiny.gguf wanda:pattern=2:4,nsamples=8 quantize:type=nm_f16 -d text.txt -o small.gguf -q > /dev/null && "
+                   "adze info small.gguf --against tiny.gguf --sparsity --json --plot plot.svg && [ -s plot.svg ]");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    bool seen = false;
+    for (int i = 0; i < test_lines(run.out); i++) {
+        json_t *row = test_json(az, run.out, i);
+        const char *tensor = json_string_value(json_object_get(row, "tensor"));
+        if (!tensor || strcmp(tensor, "blocks.0.mlp.up") != 0) continue;
+        cr_assert_str_eq(json_string_value(json_object_get(row, "format")), "nm_f16");
+        cr_assert_eq(test_json_number(row, "bits_per_weight"), 9);
+        cr_assert_eq(test_json_number(row, "sparsity"), 0.5);
+        cr_assert(test_json_number(row, "error") > 0.1 && test_json_number(row, "error") < 0.6);
+        seen = true;
+    }
+    cr_assert(seen);
+    run = test_shell(
+        az, folder,
+        "adze convert small.gguf --dense -o plain.gguf -q > /dev/null && adze info plain.gguf --against small.gguf --json | grep -c "
+        "'\"error\":0.0}' && "
+        "adze info plain.gguf --json | grep -c nm_f16; adze convert small.gguf --dense --format q8_0 -o x.gguf; echo $?; ls x.gguf");
+    cr_assert_str_eq(run.out, "8\n0\n2\n", "%s", run.err);
+    cr_assert_not_null(strstr(run.err, "q8_0 is not dense"), "%s", run.err);
+    run = test_shell(az, folder, "adze info small.gguf --against text.txt; echo $?; adze info small.gguf --against tales; echo $?");
+    cr_assert_str_eq(run.out, "2\n2\n");
+    cr_assert_not_null(strstr(run.err, "other matrices"), "%s", run.err);
+    az_close(az);
+}
+
 Test(models, a_folder_and_gguf_are_converted_into_each_other)
 {
     az_ctx *az = az_open(NULL);
