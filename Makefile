@@ -3,13 +3,13 @@
 #   make demo     run the main job on the bundled model        make bench    compare with peers -> docs/benchmarks.md
 #   make check    build and pass the tests                     make claims   run every claim -> docs/claims.md
 #   make install  PREFIX=/usr/local                            make check-arm    build for aarch64, tests in an emulator
-#   make lint, asan, tsan, clean
+#   make lint, asan, tsan, clean                               make compose  chains of methods -> docs/compose.md
 #   make fuzz     every parser for 60 s; FUZZ=300 for longer, FUZZ=runs=1000000 for so many inputs each
 
 PREFIX ?= /usr/local
 FUZZ ?= 60
 
-.PHONY: all deps build demo check check-arm asan tsan bench claims lint fuzz install clean
+.PHONY: all deps build demo check check-arm asan tsan bench claims compose lint fuzz install clean
 
 all: build
 
@@ -47,6 +47,9 @@ tsan:
 
 claims: build
 	@scripts/claims.sh build/adze docs/claims.md
+
+compose: build
+	@scripts/compose.sh build/adze
 
 bench: build
 	@scripts/install-deps.sh bench
