@@ -340,6 +340,21 @@ Test(dsnot, skipped_layers_keep_the_start_mask_and_the_report_tells_what_was_don
     az_close(az);
 }
 
+Test(dsnot, in_a_single_sequence_the_variance_within_is_the_whole_variance)
+{
+    az_ctx *az = az_open(NULL);
+    az_lm *original = small_lm(az), *lm[3];
+    for (int i = 0; i < 3; i++) {
+        lm[i] = az_lm_copy(az, original);
+        const char *kind =
+            az_format_text(az, "skip=none,threshold=0,cycles=4,nsamples=1,seqlen=32,variance=%s,var_power=%d", i ? "within" : "all", i < 2);
+        cr_assert(small_compress(az, lm[i], "dsnot", kind, small_stories(az, 50, 40), NULL), "%s", az_error(az));
+    }
+    cr_assert_eq(small_difference(az, lm[0], lm[1]), 0);
+    cr_assert_gt(small_difference(az, lm[0], lm[2]), 0); /* the variance does matter */
+    az_close(az);
+}
+
 Test(dsnot, masks_travel_in_files)
 {
     az_ctx *az = az_open(NULL);
