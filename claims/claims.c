@@ -1,10 +1,11 @@
 /* claims.c - the list of claims: one a method. */
 #include "claims/claims.h"
 
-extern const az_claim az_claim_wanda, az_claim_sparsegpt, az_claim_dsnot, az_claim_maskpro, az_claim_m_fac;
+extern const az_claim az_claim_wanda, az_claim_sparsegpt, az_claim_dsnot, az_claim_maskpro, az_claim_m_fac, az_claim_welore,
+    az_claim_pv_tuning;
 
 static const az_claim *const claims[] = {
-    &az_claim_wanda, &az_claim_sparsegpt, &az_claim_dsnot, &az_claim_maskpro, &az_claim_m_fac, NULL,
+    &az_claim_wanda, &az_claim_sparsegpt, &az_claim_dsnot, &az_claim_maskpro, &az_claim_m_fac, &az_claim_welore, &az_claim_pv_tuning, NULL,
 };
 
 const az_claim *const *az_claims(void)
