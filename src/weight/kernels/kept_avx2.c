@@ -8,29 +8,22 @@
 #include <immintrin.h>
 #include <string.h>
 
-enum { AHEAD = 2048, GROUP = 4 }; /* bytes of prefetch; vectors of activations that share a pass over a row */
+enum { AHEAD = 2048, GROUP = 2, SUMS = 4 }; /* bytes of prefetch; vectors that share a pass over a row; sums of a vector */
 
 /* How a row is read: constants where the loops are inlined. */
 typedef struct reading {
     int n;        /* vectors */
-    int per_byte; /* values of each byte of the mask, at most 4; 0 = it varies */
+    int per_byte; /* values of each byte of the mask; 0 = it varies */
     bool bf16;
 } reading;
 
-static inline __m256 widen(bool bf16, __m128i half)
-{
-    if (!bf16) return _mm256_cvtph_ps(half);
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
-}
-
-/* The weights of the eight columns of a mask, whose values begin at `value`; at least 4 (8 when their number varies) may be read there. */
+/* The weights of the eight columns of a mask, whose values begin at `value`; 8 may be read there. */
 static inline __m256 spread(const reading *how, const uint16_t *value, uint8_t mask)
 {
-    const __m256i place = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)&az_expand[mask]));
-    if (how->per_byte) /* the upper lanes are zero, and columns that are not kept point there */
-        return _mm256_permutevar8x32_ps(widen(how->bf16, _mm_loadl_epi64((const __m128i *)value)), place);
-    const __m256 all = _mm256_permutevar8x32_ps(widen(how->bf16, _mm_loadu_si128((const __m128i *)value)), place);
-    return _mm256_blendv_ps(all, _mm256_setzero_ps(), _mm256_castsi256_ps(place));
+    const __m128i place = _mm_loadu_si128((const __m128i *)az_expand[mask]);
+    const __m128i half = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)value), place);
+    if (!how->bf16) return _mm256_cvtph_ps(half);
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
 }
 
 /* The same where fewer values may be read. */
@@ -56,19 +49,21 @@ static inline __m256 columns_last(const az_columns *x, int64_t j, int64_t from)
     return _mm256_loadu_ps(room);
 }
 
-/* One row with vectors j0 .. j0 + n - 1. Two sums a vector, for any n, so that a result does not depend on the company it is computed in.
+/* One row with vectors j0 .. j0 + n - 1. As many sums a vector for any n, so that a result does not depend on the company it is computed
+ * in.
  */
 static inline __attribute__((always_inline)) void row_kept(reading how, const uint16_t *value, const uint16_t *end, const uint8_t *mask,
                                                            const az_columns *x, int64_t j0, float *y, int64_t y_stride)
 {
     const int64_t whole = x->cols / 8, cols = x->cols;
     const float *vector = x->value + j0 * cols;
-    __m256 sum[2][GROUP];
-    for (int j = 0; j < how.n; j++) sum[0][j] = sum[1][j] = _mm256_setzero_ps();
+    __m256 sum[SUMS][GROUP];
+    for (int k = 0; k < SUMS; k++)
+        for (int j = 0; j < how.n; j++) sum[k][j] = _mm256_setzero_ps();
     int64_t b = 0;
-    for (; b + 2 <= whole && end - value >= 16; b += 2) {
+    for (; b + SUMS <= whole && end - value >= 8 * SUMS; b += SUMS) {
         _mm_prefetch((const char *)value + AHEAD, _MM_HINT_T0);
-        for (int k = 0; k < 2; k++) {
+        for (int k = 0; k < SUMS; k++) {
             const __m256 w = spread(&how, value, mask[b + k]);
             value += values_of(&how, mask[b + k]);
             for (int j = 0; j < how.n; j++) sum[k][j] = _mm256_fmadd_ps(w, _mm256_loadu_ps(vector + j * cols + 8 * (b + k)), sum[k][j]);
@@ -77,9 +72,12 @@ static inline __attribute__((always_inline)) void row_kept(reading how, const ui
     for (; 8 * b < cols; b++) {
         const __m256 w = spread_last(&how, value, end, mask[b]);
         value += values_of(&how, mask[b]);
-        for (int j = 0; j < how.n; j++) sum[b % 2][j] = _mm256_fmadd_ps(w, columns_last(x, j0 + j, 8 * b), sum[b % 2][j]);
+        for (int j = 0; j < how.n; j++) sum[b % SUMS][j] = _mm256_fmadd_ps(w, columns_last(x, j0 + j, 8 * b), sum[b % SUMS][j]);
     }
-    for (int j = 0; j < how.n; j++) y[(j0 + j) * y_stride] = az_sum_lanes(_mm256_add_ps(sum[0][j], sum[1][j]));
+    for (int j = 0; j < how.n; j++) {
+        const __m256 even = _mm256_add_ps(sum[0][j], sum[2][j]), odd = _mm256_add_ps(sum[1][j], sum[3][j]);
+        y[(j0 + j) * y_stride] = az_sum_lanes(_mm256_add_ps(even, odd));
+    }
 }
 
 static inline __attribute__((always_inline)) void rows_kept(int per_byte, bool bf16, const az_kept_rows *rows, const az_columns *x,
@@ -90,7 +88,6 @@ static inline __attribute__((always_inline)) void rows_kept(int per_byte, bool b
         const uint16_t *value = rows->value + r * rows->per_row;
         const uint8_t *mask = rows->mask + r * mask_bytes;
         int64_t j = 0;
-        for (; j + 4 <= x->n; j += 4) row_kept((reading){4, per_byte, bf16}, value, rows->end, mask, x, j, y + r, y_stride);
         for (; j + 2 <= x->n; j += 2) row_kept((reading){2, per_byte, bf16}, value, rows->end, mask, x, j, y + r, y_stride);
         for (; j < x->n; j++) row_kept((reading){1, per_byte, bf16}, value, rows->end, mask, x, j, y + r, y_stride);
     }
