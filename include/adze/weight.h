@@ -22,6 +22,9 @@ typedef struct az_weight {
     az_tensor *part[AZ_WEIGHT_PARTS]; /* as format->part_name says */
 } az_weight;
 
+struct az_columns;
+typedef void az_rows_kernel(const void *rows, int64_t count, const struct az_columns *x, float *y, int64_t y_stride);
+
 /* What a format must know. Only `decode` is required: products that are NULL are done on decoded tiles through BLAS. */
 struct az_format {
     const char *name; /* "f32", "q8_0": also on command lines and in files */
@@ -32,7 +35,10 @@ struct az_format {
     int64_t block_bytes;                    /* bytes of such a block; 0 when storage is not a byte matrix of blocks */
     /* Rows first .. first + n - 1 as f32 into out [n, cols]. */
     void (*decode)(const az_weight *w, int64_t first, int64_t n, float *out);
-    /* y [n, rows] = x [n, cols] W^T ; and its adjoint gx [n, cols] = g [n, rows] W. Contiguous f32; threaded inside. */
+    /* The kernel that multiplies single rows with n vectors (src/weight/kernels), NULL when n is too large for it. Formats of blocks get
+     * the vectors rounded to bytes. Such weights that read the same x are multiplied in one pass. */
+    az_rows_kernel *(*rows_kernel)(const az_format *format, int64_t n);
+    /* Otherwise: y [n, rows] = x [n, cols] W^T ; and its adjoint gx [n, cols] = g [n, rows] W. Contiguous f32; threaded inside. */
     void (*matmul)(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y);
     void (*matmul_t)(az_ctx *az, const az_weight *w, const float *g, int64_t n, float *gx);
     /* The same as recorded operations on the parts, instead of the two above, where parts receive gradients of their own; or NULL. */
@@ -81,6 +87,8 @@ az_weight *az_weight_from_levels(az_ctx *az, const az_format *format, const az_t
 
 /* x [..., cols] -> x W^T [..., rows]. Recorded: gradients flow to x for every format, and to the matrix when it is trainable. */
 az_tensor *az_weight_apply(az_ctx *az, const az_weight *w, const az_tensor *x);
+/* The same for n weights that read the same x, into y[0 .. n - 1]: x is prepared once and the threads work on all of them together. */
+bool az_weight_apply_many(az_ctx *az, const az_weight *const *w, int n, const az_tensor *x, az_tensor **y);
 /* g [..., rows] -> g W [..., cols]: the adjoint. */
 az_tensor *az_weight_apply_t(az_ctx *az, const az_weight *w, const az_tensor *g);
 /* Rows of the matrix named by index (i32 [n]): [n, cols], f32 (f64 for an f64 matrix). An embedding table. */

@@ -123,6 +123,21 @@ az_tensor *az_pass_norm(az_ctx *az, const az_pass *pass, const az_lm_norm *norm,
                                                : az_layer_norm(az, x, norm->weight, norm->bias, eps);
 }
 
+bool az_pass_linears(az_ctx *az, const az_pass *pass, const az_lm_linear *const *linear, int n, az_tensor *x, az_tensor **y)
+{
+    enum { MOST = 3 };
+    const az_weight *weight[MOST] = {NULL};
+    if (pass->run.n_hooks > 0) { /* a hook may give each its own input */
+        for (int i = 0; i < n; i++) y[i] = az_pass_linear(az, pass, linear[i], x);
+        return az_ok(az);
+    }
+    for (int i = 0; i < n; i++) weight[i] = linear[i]->weight, y[i] = NULL;
+    if (!az_weight_apply_many(az, weight, n, x, y)) return false;
+    for (int i = 0; i < n; i++)
+        if (linear[i]->bias) y[i] = az_add(az, y[i], linear[i]->bias);
+    return az_ok(az);
+}
+
 az_tensor *az_pass_linear(az_ctx *az, const az_pass *pass, const az_lm_linear *linear, az_tensor *x)
 {
     x = az_pass_site(az, pass, x, "%s.in", linear->name);

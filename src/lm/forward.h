@@ -13,7 +13,7 @@ typedef struct az_pass {
     const az_tensor *position; /* [tokens] i32 */
     az_attention_how attention;
     az_kv *kv; /* the cache as attention sees it; NULL without one */
-    bool far; /* a sequence may grow beyond config.rope_original tokens */
+    bool far;  /* a sequence may grow beyond config.rope_original tokens */
 } az_pass;
 
 /* Shows x to the hooks that match the site's name; the tensor to go on with. */
@@ -21,6 +21,8 @@ az_tensor *az_pass_site(az_ctx *az, const az_pass *pass, az_tensor *x, const cha
 /* The norm of the last axis. */
 az_tensor *az_pass_norm(az_ctx *az, const az_pass *pass, const az_lm_norm *norm, az_tensor *x);
 az_tensor *az_pass_linear(az_ctx *az, const az_pass *pass, const az_lm_linear *linear, az_tensor *x);
+/* Up to three layers that read the same x, into y. */
+bool az_pass_linears(az_ctx *az, const az_pass *pass, const az_lm_linear *const *linear, int n, az_tensor *x, az_tensor **y);
 
 /* The two halves of block b, from their normalised input to what they add to the residual stream. */
 az_tensor *az_pass_attend(az_ctx *az, const az_pass *pass, int b, az_tensor *x);

@@ -51,9 +51,10 @@ az_tensor *az_pass_attend(az_ctx *az, const az_pass *pass, int b, az_tensor *x)
 {
     const az_lm_config *c = &pass->lm->config;
     const az_lm_block *block = &pass->lm->block[b];
-    az_tensor *q = split_heads(az, pass, az_pass_linear(az, pass, &block->q, x), c->heads);
-    az_tensor *k = split_heads(az, pass, az_pass_linear(az, pass, &block->k, x), c->kv_heads);
-    az_tensor *v = split_heads(az, pass, az_pass_linear(az, pass, &block->v, x), c->kv_heads);
+    az_tensor *flat[3];
+    if (!az_pass_linears(az, pass, (const az_lm_linear *[]){&block->q, &block->k, &block->v}, 3, x, flat)) return NULL;
+    az_tensor *q = split_heads(az, pass, flat[0], c->heads), *k = split_heads(az, pass, flat[1], c->kv_heads);
+    az_tensor *v = split_heads(az, pass, flat[2], c->kv_heads);
     if (block->q_norm.weight) q = az_pass_norm(az, pass, &block->q_norm, q);
     if (block->k_norm.weight) k = az_pass_norm(az, pass, &block->k_norm, k);
     q = rotate(az, pass, b, q);

@@ -3,8 +3,11 @@
 
 static az_tensor *network(az_ctx *az, const az_pass *pass, const az_lm_mlp *mlp, az_tensor *x)
 {
-    az_tensor *gate = az_lm_is_gated(pass->lm->arch) ? az_pass_linear(az, pass, &mlp->gate, x) : NULL;
-    az_tensor *h = az_pass_linear(az, pass, &mlp->up, x);
+    az_tensor *both[2] = {NULL, NULL}; /* gate, unless there is none, and up */
+    const int first = az_lm_is_gated(pass->lm->arch) ? 0 : 1;
+    const az_lm_linear *const linear[] = {&mlp->gate, &mlp->up};
+    if (!az_pass_linears(az, pass, linear + first, 2 - first, x, both + first)) return NULL;
+    az_tensor *gate = both[0], *h = both[1];
     switch (pass->lm->arch->mlp) {
     case AZ_MLP_SWIGLU: h = az_swiglu(az, gate, h); break;
     case AZ_MLP_GEGLU: h = az_mul(az, az_gelu_tanh(az, gate), h); break;

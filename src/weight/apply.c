@@ -67,9 +67,9 @@ static bool needs_tape(az_ctx *az, const az_weight *w, const az_tensor *x)
     return w->format == &az_format_f64 || (az_weight_is_trainable(w) && az_tracked(az, operands, 2));
 }
 
-az_tensor *az_weight_apply(az_ctx *az, const az_weight *w, const az_tensor *x)
+/* A product of its own, by whatever the format has for it. */
+static az_tensor *apply_alone(az_ctx *az, const az_weight *w, const az_tensor *x)
 {
-    if (!w || !x || !operand_fits(az, "product", w, x, w->cols)) return NULL;
     if (w->format->apply) return w->format->apply(az, w, x);
     if (needs_tape(az, w, x)) return az_matmul_nt(az, x, w->part[0]);
     const az_tensor *flat = az_contiguous(az, x);
@@ -79,6 +79,39 @@ az_tensor *az_weight_apply(az_ctx *az, const az_weight *w, const az_tensor *x)
     void (*matmul)(az_ctx *, const az_weight *, const float *, int64_t, float *) = w->format->matmul ? w->format->matmul : az_tiles_matmul;
     if (n > 0) matmul(az, w, az_f32(flat), n, az_f32_mut(y));
     return az_ok(az) ? record_product(az, &apply_op, y, x, w) : NULL;
+}
+
+/* The kernel that multiplies the rows of w with x; NULL when the product goes another way. */
+static az_rows_kernel *rows_kernel_of(az_ctx *az, const az_weight *w, const az_tensor *x)
+{
+    const int64_t n = az_count(x) / w->cols;
+    return w->format->rows_kernel && n > 0 && !needs_tape(az, w, x) ? w->format->rows_kernel(w->format, n) : NULL;
+}
+
+bool az_weight_apply_many(az_ctx *az, const az_weight *const *w, int n, const az_tensor *x, az_tensor **y)
+{
+    const az_tensor *flat = NULL;
+    az_row_product *product = az_alloc_array(az, (size_t)n, sizeof *product);
+    int together = 0;
+    for (int i = 0; i < n && product; i++) {
+        if (!w[i] || !x || !operand_fits(az, "product", w[i], x, w[i]->cols)) return false;
+        az_rows_kernel *kernel = rows_kernel_of(az, w[i], x);
+        y[i] = kernel ? like_with_width(az, x, w[i]->rows) : apply_alone(az, w[i], x);
+        if (!y[i]) return false;
+        if (!kernel) continue;
+        if (!flat) flat = az_contiguous(az, x);
+        product[together++] = (az_row_product){.w = w[i], .kernel = kernel, .y = az_f32_mut(y[i])};
+    }
+    if (together > 0 && flat) az_rows_matmul(az, product, together, az_f32(flat), az_count(x) / w[0]->cols);
+    for (int i = 0; i < n && az_ok(az); i++)
+        if (rows_kernel_of(az, w[i], x)) y[i] = record_product(az, &apply_op, y[i], x, w[i]);
+    return az_ok(az);
+}
+
+az_tensor *az_weight_apply(az_ctx *az, const az_weight *w, const az_tensor *x)
+{
+    az_tensor *y;
+    return az_weight_apply_many(az, &w, 1, x, &y) ? y : NULL;
 }
 
 /* g W for a matrix that takes part as a tensor; a vector g is a matrix of one row meanwhile. */

@@ -39,28 +39,22 @@ static void decode_bf16(const az_weight *w, int64_t first, int64_t n, float *out
     az_weight_kernels_here()->widen_bf16(row_16(w, first), n * w->cols, out);
 }
 
-static void matmul_f32(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y)
+static az_rows_kernel *rows_kernel_f32(const az_format *format, int64_t n)
 {
-    if (n <= AZ_FEW)
-        az_rows_matmul(az, w, x, n, y, az_weight_kernels_here()->f32);
-    else
-        az_tiles_matmul(az, w, x, n, y);
+    (void)format;
+    return n <= AZ_FEW ? az_weight_kernels_here()->f32 : NULL;
 }
 
-static void matmul_f16(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y)
+static az_rows_kernel *rows_kernel_f16(const az_format *format, int64_t n)
 {
-    if (n <= AZ_FEW)
-        az_rows_matmul(az, w, x, n, y, az_weight_kernels_here()->f16);
-    else
-        az_tiles_matmul(az, w, x, n, y);
+    (void)format;
+    return n <= AZ_FEW ? az_weight_kernels_here()->f16 : NULL;
 }
 
-static void matmul_bf16(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y)
+static az_rows_kernel *rows_kernel_bf16(const az_format *format, int64_t n)
 {
-    if (n <= AZ_FEW)
-        az_rows_matmul(az, w, x, n, y, az_weight_kernels_here()->bf16);
-    else
-        az_tiles_matmul(az, w, x, n, y);
+    (void)format;
+    return n <= AZ_FEW ? az_weight_kernels_here()->bf16 : NULL;
 }
 
 static bool check_dense(az_ctx *az, const az_weight *w, az_dtype dtype)
@@ -139,7 +133,7 @@ const az_format az_format_f32 = {
     .block = 1,
     .block_bytes = 4,
     .decode = decode_f32,
-    .matmul = matmul_f32,
+    .rows_kernel = rows_kernel_f32,
     .encode = encode_f32,
     .check = check_f32,
     .keeps_zeros = true,
@@ -166,7 +160,7 @@ const az_format az_format_f16 = {
     .block = 1,
     .block_bytes = 2,
     .decode = decode_f16,
-    .matmul = matmul_f16,
+    .rows_kernel = rows_kernel_f16,
     .encode = encode_f16,
     .check = check_f16,
     .keeps_zeros = true,
@@ -180,7 +174,7 @@ const az_format az_format_bf16 = {
     .block = 1,
     .block_bytes = 2,
     .decode = decode_bf16,
-    .matmul = matmul_bf16,
+    .rows_kernel = rows_kernel_bf16,
     .encode = encode_bf16,
     .check = check_bf16,
     .keeps_zeros = true,

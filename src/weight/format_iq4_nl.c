@@ -25,9 +25,10 @@ static void decode_iq4_nl(const az_weight *w, int64_t first, int64_t n, float *o
     }
 }
 
-static void matmul_iq4_nl(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y)
+static az_rows_kernel *rows_kernel(const az_format *format, int64_t n)
 {
-    az_blocks_matmul(az, w, x, n, y, az_weight_kernels_here()->iq4_nl);
+    (void)format;
+    return az_worth_rounding(n) ? az_weight_kernels_here()->iq4_nl : NULL;
 }
 
 static bool encode_block(const az_format *format, const float *x, const float *importance, unsigned char *out)
@@ -58,7 +59,7 @@ const az_format az_format_iq4_nl = {
     .block = AZ_BLOCK,
     .block_bytes = BYTES,
     .decode = decode_iq4_nl,
-    .matmul = matmul_iq4_nl,
+    .rows_kernel = rows_kernel,
     .encode = encode_iq4_nl,
     .check = az_check_blocks,
 };

@@ -222,9 +222,9 @@ static void decode_k(const az_weight *w, int64_t first, int64_t n, float *out)
     }
 }
 
-static void matmul_k(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y)
+static az_rows_kernel *rows_kernel(const az_format *format, int64_t n)
 {
-    az_blocks_matmul(az, w, x, n, y, az_weight_kernels_here()->k[w->format->ggml_type - Q2_K]);
+    return az_worth_rounding(n) ? az_weight_kernels_here()->k[format->ggml_type - Q2_K] : NULL;
 }
 
 static bool encode_block(const az_format *format, const float *x, const float *importance, unsigned char *out)
@@ -269,7 +269,7 @@ const az_format az_format_q2_k = {
     .block = AZ_K_BLOCK,
     .block_bytes = 84,
     .decode = decode_k,
-    .matmul = matmul_k,
+    .rows_kernel = rows_kernel,
     .encode = encode_q2_k,
     .check = az_check_blocks,
 };
@@ -282,7 +282,7 @@ const az_format az_format_q3_k = {
     .block = AZ_K_BLOCK,
     .block_bytes = 110,
     .decode = decode_k,
-    .matmul = matmul_k,
+    .rows_kernel = rows_kernel,
     .encode = encode_q3_k,
     .check = az_check_blocks,
     .keeps_zeros = true,
@@ -296,7 +296,7 @@ const az_format az_format_q4_k = {
     .block = AZ_K_BLOCK,
     .block_bytes = AZ_Q4_K_BYTES,
     .decode = decode_k,
-    .matmul = matmul_k,
+    .rows_kernel = rows_kernel,
     .encode = encode_q4_k,
     .check = az_check_blocks,
 };
@@ -309,7 +309,7 @@ const az_format az_format_q5_k = {
     .block = AZ_K_BLOCK,
     .block_bytes = 176,
     .decode = decode_k,
-    .matmul = matmul_k,
+    .rows_kernel = rows_kernel,
     .encode = encode_q5_k,
     .check = az_check_blocks,
 };
@@ -322,7 +322,7 @@ const az_format az_format_q6_k = {
     .block = AZ_K_BLOCK,
     .block_bytes = AZ_Q6_K_BYTES,
     .decode = decode_k,
-    .matmul = matmul_k,
+    .rows_kernel = rows_kernel,
     .encode = encode_q6_k,
     .check = az_check_blocks,
     .keeps_zeros = true,

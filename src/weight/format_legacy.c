@@ -52,11 +52,12 @@ static void decode_legacy(const az_weight *w, int64_t first, int64_t n, float *o
     for (int64_t b = 0; b < n * per_row; b++) decode_block(layout, block + b * bytes, out + b * AZ_BLOCK);
 }
 
-static void matmul_legacy(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y)
+static az_rows_kernel *rows_kernel(const az_format *format, int64_t n)
 {
     const az_weight_kernels *kernels = az_weight_kernels_here();
-    const int type = w->format->ggml_type;
-    az_blocks_matmul(az, w, x, n, y, type == Q4_1 ? kernels->q4_1 : type == Q5_0 ? kernels->q5_0 : kernels->q5_1);
+    const int type = format->ggml_type;
+    if (!az_worth_rounding(n)) return NULL;
+    return type == Q4_1 ? kernels->q4_1 : type == Q5_0 ? kernels->q5_0 : kernels->q5_1;
 }
 
 static bool encode_block(const az_format *format, const float *x, const float *importance, unsigned char *out)
@@ -104,7 +105,7 @@ const az_format az_format_q4_1 = {
     .block = AZ_BLOCK,
     .block_bytes = 20,
     .decode = decode_legacy,
-    .matmul = matmul_legacy,
+    .rows_kernel = rows_kernel,
     .encode = encode_q4_1,
     .check = az_check_blocks,
 };
@@ -117,7 +118,7 @@ const az_format az_format_q5_0 = {
     .block = AZ_BLOCK,
     .block_bytes = 22,
     .decode = decode_legacy,
-    .matmul = matmul_legacy,
+    .rows_kernel = rows_kernel,
     .encode = encode_q5_0,
     .check = az_check_blocks,
     .keeps_zeros = true,
@@ -131,7 +132,7 @@ const az_format az_format_q5_1 = {
     .block = AZ_BLOCK,
     .block_bytes = 24,
     .decode = decode_legacy,
-    .matmul = matmul_legacy,
+    .rows_kernel = rows_kernel,
     .encode = encode_q5_1,
     .check = az_check_blocks,
 };

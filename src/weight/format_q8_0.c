@@ -11,9 +11,10 @@ static void decode_q8_0(const az_weight *w, int64_t first, int64_t n, float *out
     az_weight_kernels_here()->widen_q8_0(blocks, n * w->cols, out);
 }
 
-static void matmul_q8_0(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y)
+static az_rows_kernel *rows_kernel(const az_format *format, int64_t n)
 {
-    az_blocks_matmul(az, w, x, n, y, az_weight_kernels_here()->q8_0);
+    (void)format;
+    return az_worth_rounding(n) ? az_weight_kernels_here()->q8_0 : NULL;
 }
 
 /* d = max |x| / 127, q = round(x / d) with halves away from zero. */
@@ -44,7 +45,7 @@ const az_format az_format_q8_0 = {
     .block = AZ_BLOCK,
     .block_bytes = AZ_Q8_0_BYTES,
     .decode = decode_q8_0,
-    .matmul = matmul_q8_0,
+    .rows_kernel = rows_kernel,
     .encode = encode_q8_0,
     .check = az_check_blocks,
     .keeps_zeros = true,

@@ -2,6 +2,7 @@
  * tiles of f32 for BLAS when there are many.
  *
  * Tiles and chunks have sizes that depend on the shape alone, so results do not depend on the number of threads. */
+#include "base/parallel.h"
 #include "weight/weight_internal.h"
 
 #include <cblas.h>
@@ -123,67 +124,78 @@ void az_tiles_matmul_t(az_ctx *az, const az_weight *w, const float *g, int64_t n
  * what is left, so that one that lost its processor for a moment does not hold up the others; below, that costs more than it saves. */
 enum { CHUNK = 64, LARGE = 1 << 20, WORTH_SHARING = 16 /* vectors, when they are rounded */ };
 
+/* Vectors as values and rounded: each kernel reads what its format needs. */
 typedef struct rows_job {
-    const az_weight *w;
+    const az_row_product *product;
+    int count;
     const az_columns *x;
-    az_rows_kernel *kernel;
-    float *y;
 } rows_job;
 
-static void product_chunk(const rows_job *job, int64_t first)
+static int64_t chunks_of(const az_weight *w)
 {
-    const az_weight *w = job->w;
-    const int64_t count = first + CHUNK <= w->rows ? CHUNK : w->rows - first,
-                  row_bytes = w->cols / w->format->block * w->format->block_bytes;
-    job->kernel((const unsigned char *)w->part[0]->data + first * row_bytes, count, job->x, job->y + first, w->rows);
+    return (w->rows + CHUNK - 1) / CHUNK;
+}
+
+static int64_t row_bytes(const az_weight *w)
+{
+    return w->cols / w->format->block * w->format->block_bytes;
+}
+
+/* Chunks are counted through all products. */
+static void product_chunk(const void *chunks, int64_t chunk)
+{
+    const rows_job *job = chunks;
+    const az_row_product *product = job->product;
+    for (; chunk >= chunks_of(product->w); product++) chunk -= chunks_of(product->w);
+    const az_weight *w = product->w;
+    const int64_t first = chunk * CHUNK, count = first + CHUNK <= w->rows ? CHUNK : w->rows - first;
+    product->kernel((const unsigned char *)w->part[0]->data + first * row_bytes(w), count, job->x, product->y + first, w->rows);
 }
 
 static void product_rows(az_ctx *az, const rows_job *job)
 {
-    const int64_t rows = job->w->rows, bytes = rows * (job->w->cols / job->w->format->block * job->w->format->block_bytes);
-    if (bytes >= LARGE) {
-#pragma omp parallel for schedule(guided) num_threads(az_threads(az))
-        for (int64_t first = 0; first < rows; first += CHUNK) product_chunk(job, first);
-    } else {
-#pragma omp parallel for schedule(static) num_threads(az_threads(az))
-        for (int64_t first = 0; first < rows; first += CHUNK) product_chunk(job, first);
+    int64_t chunks = 0, bytes = 0;
+    for (int i = 0; i < job->count; i++) {
+        chunks += chunks_of(job->product[i].w);
+        bytes += job->product[i].w->rows * row_bytes(job->product[i].w);
     }
+    if (bytes < LARGE || az_threads(az) == 1) {
+        az_each(az_threads(az), chunks, product_chunk, job);
+        return;
+    }
+#pragma omp parallel for schedule(guided) num_threads(az_threads(az))
+    for (int64_t chunk = 0; chunk < chunks; chunk++) product_chunk(job, chunk);
 }
 
-void az_rows_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y, az_rows_kernel *kernel)
+bool az_worth_rounding(int64_t n)
 {
-    const az_columns columns = {.n = n, .cols = w->cols, .value = x};
-    product_rows(az, &(rows_job){.w = w, .x = &columns, .kernel = kernel, .y = y});
+    return n <= az_weight_kernels_here()->most_rounded;
 }
 
-/* x rounded to bytes, in the current scope; false without memory. */
-static bool round_columns(az_ctx *az, const float *x, int64_t n, int64_t cols, az_columns *rounded)
+static void round_column(const void *columns, int64_t j)
 {
-    const int64_t blocks = cols / AZ_BLOCK;
-    *rounded = (az_columns){
-        .n = n,
-        .cols = cols,
-        .value = x,
-        .q = scratch(az, n, cols),
-        .scale = scratch(az, n * blocks, sizeof(float)),
-        .total = scratch(az, n * blocks, sizeof(float)),
-        .halves = scratch(az, n * blocks, 2 * sizeof(float)),
-    };
-    if (!rounded->q || !rounded->scale || !rounded->total || !rounded->halves) return false;
-    const az_weight_kernels *kernels = az_weight_kernels_here();
-#pragma omp parallel for schedule(static) num_threads(az_threads(az)) if (n >= WORTH_SHARING)
-    for (int64_t j = 0; j < n; j++) kernels->round_to_bytes(rounded, j);
+    az_weight_kernels_here()->round_to_bytes(columns, j);
+}
+
+/* Adds the vectors rounded to bytes, in the current scope; false without memory. */
+static bool round_columns(az_ctx *az, az_columns *x)
+{
+    const int64_t blocks = x->cols / AZ_BLOCK;
+    x->q = scratch(az, x->n, x->cols);
+    x->scale = scratch(az, x->n * blocks, sizeof(float));
+    x->total = scratch(az, x->n * blocks, sizeof(float));
+    x->halves = scratch(az, x->n * blocks, 2 * sizeof(float));
+    if (!x->q || !x->scale || !x->total || !x->halves) return false;
+    az_each(x->n >= WORTH_SHARING ? az_threads(az) : 1, x->n, round_column, x);
     return true;
 }
 
-void az_blocks_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y, az_rows_kernel *kernel)
+void az_rows_matmul(az_ctx *az, const az_row_product *product, int count, const float *x, int64_t n)
 {
-    if (!kernel || n > az_weight_kernels_here()->most_rounded) {
-        az_tiles_matmul(az, w, x, n, y);
-        return;
-    }
-    az_columns rounded;
+    az_columns columns = {.n = n, .cols = product->w->cols, .value = x};
+    bool blocks = false;
+    for (int i = 0; i < count; i++) blocks |= product[i].w->format->block > 1;
     az_scope_push(az);
-    if (round_columns(az, x, n, w->cols, &rounded)) product_rows(az, &(rows_job){.w = w, .x = &rounded, .kernel = kernel, .y = y});
+    if (!blocks || round_columns(az, &columns)) product_rows(az, &(rows_job){.product = product, .count = count, .x = &columns});
     az_scope_pop(az);
 }

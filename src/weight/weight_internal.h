@@ -24,12 +24,19 @@ extern const int8_t az_iq4_nl_levels[16];
 void az_tiles_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y);
 void az_tiles_matmul_t(az_ctx *az, const az_weight *w, const float *g, int64_t n, float *gx);
 
-/* Products by a kernel of weight/kernels on x itself (worth it up to AZ_FEW vectors), or, for formats of blocks, on x rounded to bytes:
- * with up to most_rounded vectors when there is a kernel, else by tiles. The rows of w->part[0] follow each other without gaps. */
+/* Up to so many vectors the kernels of dense formats are worth it. */
 enum { AZ_FEW = 12 };
 enum { AZ_FEW_TABLES = 4 }; /* for products by tables of codebook entries */
-void az_rows_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y, az_rows_kernel *kernel);
-void az_blocks_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y, az_rows_kernel *kernel);
+/* Whether kernels on vectors that are rounded to bytes are worth it for n of them. */
+bool az_worth_rounding(int64_t n);
+/* y[i] [n, rows of w[i]] = x W_i^T for `count` weights that read x, each by its kernel; the rows of part 0 follow each other without gaps.
+ */
+typedef struct az_row_product {
+    const az_weight *w;
+    az_rows_kernel *kernel;
+    float *y;
+} az_row_product;
+void az_rows_matmul(az_ctx *az, const az_row_product *product, int count, const float *x, int64_t n);
 
 /* A weight of a format around one part [rows, ...], unchecked. */
 az_weight *az_weight_around(az_ctx *az, const az_format *format, int64_t rows, int64_t cols, az_tensor *part);

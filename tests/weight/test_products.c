@@ -3,6 +3,15 @@
 
 #include <criterion/criterion.h>
 #include <math.h>
+#include <string.h>
+
+/* y [n, rows] = x [n, cols] W^T. */
+static void multiply(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y)
+{
+    const az_tensor *product = az_weight_apply(az, w, az_from(az, AZ_F32, 2, (int64_t[]){n, w->cols}, x));
+    cr_assert_not_null(product, "%s", az_error(az));
+    memcpy(y, product->data, (size_t)(n * w->rows) * sizeof *y);
+}
 
 static az_tensor *normal(az_ctx *az, int64_t rows, int64_t cols, const char *what)
 {
@@ -27,9 +36,9 @@ static void check_many(az_ctx *az, const char *format, int64_t rows, int64_t col
     az_weight *w = weight(az, format, rows, cols);
     const float *x = az_f32(normal(az, n, cols, "x")), *dense = az_f32(az_weight_decode(az, w));
     float *many = az_alloc_array(az, (size_t)(n * rows), sizeof *many), *one = az_alloc_array(az, (size_t)rows, sizeof *one);
-    w->format->matmul(az, w, x, n, many);
+    multiply(az, w, x, n, many);
     for (int64_t j = 0; j < n; j++) {
-        w->format->matmul(az, w, x + j * cols, 1, one);
+        multiply(az, w, x + j * cols, 1, one);
         for (int64_t r = 0; r < rows; r++)
             cr_assert_leq(fabs((double)(many[j * rows + r] - one[r])), 1e-5 * magnitude(dense + r * cols, x + j * cols, cols),
                           "%s [%d, %d], %d vectors: row %d of vector %d is %g, alone %g", format, (int)rows, (int)cols, (int)n, (int)r,
@@ -101,7 +110,7 @@ Test(products, sums_of_extreme_levels_do_not_overflow)
             const float *dense = az_f32(az_weight_decode(az, w));
             float x[N * 32], y[N * R];
             for (int i = 0; i < N * 32; i++) x[i] = i / 32 % 2 ? 3 : -3;
-            w->format->matmul(az, w, x, N, y);
+            multiply(az, w, x, N, y);
             for (int j = 0; j < N; j++)
                 for (int r = 0; r < R; r++) {
                     double sum = 0;
@@ -110,4 +119,33 @@ Test(products, sums_of_extreme_levels_do_not_overflow)
                 }
         }
     az_close(az);
+}
+
+/* Weights of any formats that read the same x, in one pass: the bits that each gives alone. */
+Test(products, weights_together_give_what_each_gives_alone)
+{
+    enum { WEIGHTS = 5, COLS = 256 };
+    const char *const format[WEIGHTS] = {"q4_0", "f32", "q8_0", "q6_k", "f16"};
+    const int64_t rows[WEIGHTS] = {130, 7, 64, 33, 200}, vectors[] = {1, 3, 12, 40};
+    for (int threads = 1; threads <= 3; threads += 2) {
+        az_ctx *az = az_open(&(az_settings){.threads = threads});
+        const az_weight *w[WEIGHTS];
+        for (int i = 0; i < WEIGHTS; i++) {
+            az_tensor *dense = az_randn(az, AZ_F32, 2, (int64_t[]){rows[i], COLS}, 1, 9, (uint64_t)i);
+            w[i] = az_weight_encode(az, az_weight_dense(az, dense), az_format_by_name(format[i]), NULL);
+        }
+        for (int k = 0; k < 4; k++) {
+            const az_tensor *x = az_randn(az, AZ_F32, 2, (int64_t[]){vectors[k], COLS}, 1, 9, 77);
+            az_tensor *y[WEIGHTS];
+            cr_assert(az_weight_apply_many(az, w, WEIGHTS, x, y), "%s", az_error(az));
+            for (int i = 0; i < WEIGHTS; i++) {
+                const az_tensor *alone = az_weight_apply(az, w[i], x);
+                cr_assert_arr_eq(az_f32(y[i]), az_f32(alone), (size_t)az_count(alone) * sizeof(float), "%s", format[i]);
+            }
+        }
+        az_tensor *y[WEIGHTS];
+        cr_assert_not(az_weight_apply_many(az, w, WEIGHTS, az_zeros(az, AZ_F32, 1, (int64_t[]){COLS - 1}), y));
+        cr_assert_eq(az_status_of(az), AZ_BAD_CALL);
+        az_close(az);
+    }
 }
