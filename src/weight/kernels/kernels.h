@@ -58,7 +58,6 @@ az_kept_kernel az_kept_portable;
 extern const az_weight_kernels az_weight_kernels_avx2;
 az_kept_kernel az_kept_avx2;
 az_rows_kernel az_rows_q8_0_avx2, az_rows_q4_0_avx2, az_rows_q4_1_avx2, az_rows_q5_0_avx2, az_rows_q5_1_avx2, az_rows_iq4_nl_avx2;
-void az_look_up_avx2(const float *table, int64_t tables, const uint8_t *codes, int64_t stride, int64_t count, float *y);
 az_rows_kernel az_rows_q2_k_avx2, az_rows_q3_k_avx2, az_rows_q4_k_avx2, az_rows_q5_k_avx2, az_rows_q6_k_avx2;
 #elif defined(__aarch64__)
 extern const az_weight_kernels az_weight_kernels_neon;
