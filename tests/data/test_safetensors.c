@@ -2,6 +2,7 @@
 #include "adze/data.h"
 #include "support/data.h"
 #include "support/folder.h"
+#include "support/second_reader.h"
 
 #include <criterion/criterion.h>
 #include <string.h>
@@ -66,6 +67,16 @@ Test(safetensors, the_layout_is_the_documented_one)
     cr_assert_eq(map->data[0] | map->data[1] << 8, (int)padded);
     cr_assert_eq(memcmp(map->data + 8, header, strlen(header)), 0, "%.*s", (int)padded, map->data + 8);
     for (size_t i = strlen(header); i < padded; i++) cr_assert_eq(map->data[8 + i], ' ');
+    az_close(az);
+}
+
+Test(safetensors, another_program_reads_what_is_written)
+{
+    az_ctx *az = az_open(NULL);
+    needs_numpy();
+    const char *path = test_path(az, test_folder(az), "sample.safetensors");
+    write_sample(az, path);
+    check_safetensors(az, path, NULL);
     az_close(az);
 }
 

@@ -4,6 +4,7 @@
 #include "lm/tokenizer/json.h"
 #include "support/data.h"
 #include "support/folder.h"
+#include "support/second_reader.h"
 
 #include <criterion/criterion.h>
 #include <jansson.h>
@@ -269,6 +270,21 @@ Test(huggingface, large_models_are_written_in_shards)
         json_decref(index);
         az_close(az);
     }
+}
+
+Test(huggingface, another_program_finds_the_same_tensors_in_shards)
+{
+    static const char *const formats[] = {NULL, "bf16", "q8_0", "q4_0"};
+    az_ctx *az = az_open(NULL);
+    needs_numpy();
+    az_lm *lm = load(az, family_folder(az, 0));
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
+        const char *whole = test_folder(az), *shards = test_folder(az);
+        const az_format *format = formats[i] ? az_format_by_name(formats[i]) : NULL;
+        cr_assert(az_lm_save_folder(az, lm, whole, format) && az_lm_save_shards(az, lm, shards, format, 3000), "%s", az_error(az));
+        check_safetensors(az, shards, whole);
+    }
+    az_close(az);
 }
 
 static az_tokenizer *words_tokenizer(az_ctx *az)

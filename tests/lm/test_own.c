@@ -5,6 +5,7 @@
 #include "support/folder.h"
 #include "support/matrix.h"
 #include "support/models.h"
+#include "support/second_reader.h"
 
 #include <criterion/criterion.h>
 #include <string.h>
@@ -116,6 +117,18 @@ Test(own, folders_read_back_the_same)
         check_same(az, lm, folder, 0);
         az_scope_pop(az);
     }
+    az_close(az);
+}
+
+Test(own, another_program_reads_folders)
+{
+    az_ctx *az = az_open(NULL);
+    needs_numpy();
+    const char *folder = test_folder(az);
+    az_lm *lm = test_llama(az, true);
+    pack(az, lm, "");
+    cr_assert(az_lm_save_folder(az, lm, folder, NULL), "%s", az_error(az));
+    check_safetensors(az, folder, NULL);
     az_close(az);
 }
 
