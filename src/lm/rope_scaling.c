@@ -51,10 +51,16 @@ void az_rope_scaling_keep(az_ctx *az, az_lm *lm, const az_rope_scaling *how)
     lm->rope_scaling = kept;
 }
 
+bool az_rope_is_divisor(double x)
+{
+    return x >= 1e-6 && x <= 1e20;
+}
+
 bool az_rope_scale(az_ctx *az, az_lm *lm, const az_rope_scaling *how)
 {
     if (!lm->rope_frequency) return true;
-    const bool sound = how->factor > 0 && isfinite(how->factor) && how->low > 0 && how->high > how->low && how->original > 0;
+    const bool sound = az_rope_is_divisor(how->factor) && how->low > 0 && how->high > how->low && how->high <= 1e6 && how->original > 0 &&
+                       how->original <= 1e12;
     if (!sound)
         return az_fail(az, AZ_BAD_INPUT, "rotary scaling with factor %g, low %g, high %g, original context %g makes no sense", how->factor,
                        how->low, how->high, how->original);
@@ -72,8 +78,8 @@ bool az_rope_scale_long(az_ctx *az, az_lm *lm, const double *near, const double 
     az_arena_leave(az);
     float *f = az_f32_mut(lm->rope_frequency), *g = az_f32_mut(lm->rope_frequency_long);
     for (int64_t i = 0; g && i < n; i++) {
-        if (!(near[i] > 0 && far[i] > 0 && isfinite(near[i]) && isfinite(far[i])))
-            return az_fail(az, AZ_BAD_INPUT, "rotary factors %g (short) and %g (long) at %lld: must be positive", near[i], far[i],
+        if (!az_rope_is_divisor(near[i]) || !az_rope_is_divisor(far[i]))
+            return az_fail(az, AZ_BAD_INPUT, "rotary factors %g (short) and %g (long) at %lld: must be 1e-6 to 1e20", near[i], far[i],
                            (long long)i);
         g[i] = (float)((double)f[i] / far[i]);
         f[i] = (float)((double)f[i] / near[i]);

@@ -14,6 +14,9 @@ typedef struct az_rope_scaling {
     double factor, low, high, original;
 } az_rope_scaling;
 
+/* Whether a frequency can be divided by x: 1e-6 to 1e20. Beyond that it would leave f32 sooner or later, and writing it again would fail.
+ */
+bool az_rope_is_divisor(double x);
 /* Applies it to the model's frequencies. YaRN is kept in lm->rope_scaling; its magnitude is for the caller to set. */
 bool az_rope_scale(az_ctx *az, az_lm *lm, const az_rope_scaling *how);
 /* Stores a copy (of NULL: nothing) in the model's arena. */

@@ -399,6 +399,31 @@ Test(gguf, rotary_scaling_divides_the_frequencies)
     az_close(az);
 }
 
+Test(gguf, rotary_scaling_that_no_model_has_is_refused)
+{
+    static const struct {
+        const char *type, *key;
+        double value;
+    } cases[] = {
+        {"yarn", "llama.rope.scaling.original_context_length", 1e30},
+        {"yarn", "llama.rope.scaling.yarn_beta_fast", 1e30},
+        {"longrope", "llama.rope.scaling.original_context_length", 1e30},
+        {"linear", "llama.rope.scaling.factor", 1e30},
+        {"linear", "llama.rope.scaling.factor", -1},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        az_ctx *az = az_open(NULL);
+        cr_assert_null(load_with(az, "llama.rope.scaling.type", cases[i].type, cases[i].key, cases[i].value, NULL), "%s", cases[i].key);
+        cr_assert_eq(az_status_of(az), AZ_BAD_INPUT);
+        cr_assert(strstr(az_error(az), "scaling"), "%s", az_error(az));
+        az_close(az);
+    }
+    az_ctx *az = az_open(NULL);
+    cr_assert_null(load_with(az, NULL, NULL, NULL, 0, (const float[]){1, 1, 1, 1e30f}));
+    cr_assert(strstr(az_error(az), "rope_freqs.weight[3]"), "%s", az_error(az));
+    az_close(az);
+}
+
 Test(gguf, rows_without_a_token_are_padded_in_the_file)
 {
     az_ctx *az = az_open(NULL);

@@ -39,8 +39,8 @@ static double *read_divisors(az_ctx *az, const az_lm *lm, const az_gguf *gguf, c
     double *divisor = az_alloc_array(az, (size_t)n, sizeof *divisor);
     for (int64_t i = 0; divisor && i < n; i++) {
         divisor[i] = (double)((const float *)tensor->data)[i];
-        if (!(divisor[i] > 0) || !isfinite(divisor[i]))
-            return az_fail(az, AZ_BAD_INPUT, "%s[%lld] = %g: must be positive", name, (long long)i, divisor[i]);
+        if (!az_rope_is_divisor(divisor[i]))
+            return az_fail(az, AZ_BAD_INPUT, "%s[%lld] = %g: must be 1e-6 to 1e20", name, (long long)i, divisor[i]);
     }
     return divisor;
 }
