@@ -6,14 +6,28 @@
 
 enum { PASS_TOKENS = 2048, GRAM_ROWS = 1024, COLUMNS = 64 };
 
-/* Inputs that a block's linear layers share: q, k and v read one tensor, gate and up another. */
-typedef enum az_input { INPUT_ATTENTION, INPUT_HEADS, INPUT_MLP, INPUT_HIDDEN, INPUTS } az_input;
-
+/* Sums over the rows of one input. */
 typedef struct az_gathered {
-    int64_t in, length;                /* features; tokens of a sequence */
+    int64_t in;                        /* features */
+    bool routed;                       /* an expert's: a call has the tokens of one sequence that come to it */
+    int64_t length;                    /* tokens of a sequence; routed: of the present one */
+    int64_t sequences, tokens;         /* so far */
     double *sum, *square, *sum_square; /* [in] */
     az_tensor *gram;                   /* [in, in] f64, or NULL */
 } az_gathered;
+
+/* A layer and the number of the input that it reads. */
+typedef struct az_reader {
+    az_lm_linear *linear;
+    int input;
+} az_reader;
+
+/* The linear layers of a block in the order of the forward pass. q, k and v read one input, gate and up another. */
+typedef struct az_readers {
+    az_reader *layer; /* [n] */
+    int n, inputs;
+    int first_routed; /* inputs from here on are experts' */
+} az_readers;
 
 typedef struct az_drive {
     az_lm *lm;
@@ -22,13 +36,36 @@ typedef struct az_drive {
     int64_t per_pass;    /* sequences */
     az_tensor *x;        /* [count * length, width] what the present block reads, then what it makes */
     int64_t done, total; /* passes */
+    bool gram;
+    int64_t unreached; /* inputs of experts that no token came to */
 } az_drive;
 
-static az_input input_of(const az_lm_block *block, const az_lm_linear *linear)
+/* Layers that share the next input. */
+static void add_readers(az_readers *to, az_lm_linear *const *linear, int n)
 {
-    if (linear == &block->o) return INPUT_HEADS;
-    if (linear == &block->down) return INPUT_HIDDEN;
-    return linear == &block->gate || linear == &block->up ? INPUT_MLP : INPUT_ATTENTION;
+    for (int i = 0; i < n; i++)
+        if (linear[i]->weight) to->layer[to->n++] = (az_reader){.linear = linear[i], .input = to->inputs};
+    to->inputs++;
+}
+
+static bool readers_of(az_ctx *az, az_lm *lm, int b, az_readers *out)
+{
+    az_lm_block *block = &lm->block[b];
+    const size_t experts = (size_t)lm->config.experts;
+    *out = (az_readers){.layer = az_alloc_array(az, 4 + 3 * (experts > 0 ? experts : 1), sizeof *out->layer)};
+    if (!out->layer) return false;
+    add_readers(out, (az_lm_linear *[]){&block->q, &block->k, &block->v}, 3);
+    add_readers(out, (az_lm_linear *[]){&block->o}, 1);
+    if (experts == 0) {
+        add_readers(out, (az_lm_linear *[]){&block->gate, &block->up}, 2);
+        add_readers(out, (az_lm_linear *[]){&block->down}, 1);
+    }
+    out->first_routed = out->inputs;
+    for (size_t e = 0; e < experts; e++) {
+        add_readers(out, (az_lm_linear *[]){&block->expert[e].gate, &block->expert[e].up}, 2);
+        add_readers(out, (az_lm_linear *[]){&block->expert[e].down}, 1);
+    }
+    return true;
 }
 
 /* ---- statistics ---- */
@@ -79,22 +116,36 @@ static void add_gram(az_ctx *az, az_tensor *x, az_gathered *to)
 static az_tensor *gather_input(az_ctx *az, const char *site, az_tensor *x, void *user)
 {
     (void)site;
+    az_gathered *to = user;
     az_tensor *rows = az_contiguous(az, x);
     if (!rows) return NULL;
-    add_moments(rows, user);
-    if (((az_gathered *)user)->gram) add_gram(az, rows, user);
+    if (to->routed) to->length = rows->shape[0];
+    to->tokens += rows->shape[0];
+    to->sequences += rows->shape[0] / to->length;
+    add_moments(rows, to);
+    if (to->gram) add_gram(az, rows, to);
     return x;
 }
 
-static bool gathered_new(az_ctx *az, int64_t in, int64_t length, bool gram, az_gathered *out)
+static bool gathered_new(az_ctx *az, az_gathered *g, bool gram)
 {
-    *out = (az_gathered){.in = in,
-                         .length = length,
-                         .sum = az_alloc_array(az, (size_t)in, sizeof *out->sum),
-                         .square = az_alloc_array(az, (size_t)in, sizeof *out->square),
-                         .sum_square = az_alloc_array(az, (size_t)in, sizeof *out->sum_square),
-                         .gram = gram ? az_zeros(az, AZ_F64, 2, (const int64_t[]){in, in}) : NULL};
+    const size_t in = (size_t)g->in;
+    g->sum = az_alloc_array(az, in, sizeof *g->sum);
+    g->square = az_alloc_array(az, in, sizeof *g->square);
+    g->sum_square = az_alloc_array(az, in, sizeof *g->sum_square);
+    if (gram) g->gram = az_zeros(az, AZ_F64, 2, (const int64_t[]){g->in, g->in});
     return az_ok(az);
+}
+
+/* Of an input that no token came to nothing is known: its features count alike. */
+static void assume_alike(az_gathered *g)
+{
+    double *gram = g->gram ? az_f64_mut(g->gram) : NULL;
+    g->sequences = g->tokens = 1;
+    for (int64_t j = 0; j < g->in; j++) {
+        g->square[j] = 1;
+        if (gram) gram[j * g->in + j] = 1;
+    }
 }
 
 static bool check_finite(az_ctx *az, const az_lm_linear *linear, const az_gathered *g)
@@ -139,50 +190,59 @@ static bool embed_all(az_ctx *az, az_drive *drive)
     return az_ok(az);
 }
 
-static bool visit_block(az_ctx *az, az_drive *drive, int b, const az_gathered *gathered, az_lm_visit visit, void *user)
+static bool visit_block(az_ctx *az, const az_readers *readers, const az_gathered *gathered, az_lm_visit visit, void *user)
 {
-    az_lm_block *block = &drive->lm->block[b];
-    az_lm_linear *const linears[] = {&block->q, &block->k, &block->v, &block->o, &block->gate, &block->up, &block->down};
-    for (size_t i = 0; i < sizeof linears / sizeof *linears; i++) {
-        if (!linears[i]->weight) continue;
-        const az_gathered *g = &gathered[input_of(block, linears[i])];
-        const az_lm_statistics statistics = {.sequences = drive->sequences->count,
-                                             .tokens = drive->sequences->count * drive->sequences->length,
+    for (int i = 0; i < readers->n; i++) {
+        az_lm_linear *linear = readers->layer[i].linear;
+        const az_gathered *g = &gathered[readers->layer[i].input];
+        const az_lm_statistics statistics = {.sequences = g->sequences,
+                                             .tokens = g->tokens,
                                              .sum = g->sum,
                                              .square = g->square,
                                              .sum_square = g->sum_square,
                                              .gram = g->gram};
-        if (!check_finite(az, linears[i], g)) return false;
-        if (!visit(az, linears[i], &statistics, user)) return false;
+        if (!check_finite(az, linear, g)) return false;
+        if (!visit(az, linear, &statistics, user)) return false;
     }
     return az_ok(az);
 }
 
-static bool drive_block(az_ctx *az, az_drive *drive, int b, int flags, az_lm_visit visit, void *user)
+/* Places for the statistics of every input of the block, and the hooks that gather them. */
+static az_gathered *gather_with(az_ctx *az, const az_drive *drive, const az_readers *readers, az_lm_hook *hooks)
 {
-    const az_lm_block *block = &drive->lm->block[b];
-    const az_lm_linear *reader[INPUTS] = {
-        [INPUT_ATTENTION] = &block->q, [INPUT_HEADS] = &block->o, [INPUT_MLP] = &block->up, [INPUT_HIDDEN] = &block->down};
-    az_gathered gathered[INPUTS];
-    az_lm_hook hooks[INPUTS];
-    for (int i = 0; i < INPUTS; i++) {
-        if (!gathered_new(az, reader[i]->weight->cols, drive->sequences->length, flags & AZ_CALIBRATE_GRAM, &gathered[i])) return false;
-        hooks[i] = (az_lm_hook){.site = az_format_text(az, "%s.in", reader[i]->name), .see = gather_input, .user = &gathered[i]};
+    az_gathered *gathered = az_alloc_array(az, (size_t)readers->inputs, sizeof *gathered);
+    for (int i = 0; gathered && hooks && i < readers->n; i++) {
+        const az_lm_linear *linear = readers->layer[i].linear;
+        const int input = readers->layer[i].input;
+        if (hooks[input].site) continue; /* another layer's, too */
+        az_gathered *g = &gathered[input];
+        *g = (az_gathered){.in = linear->weight->cols, .length = drive->sequences->length, .routed = input >= readers->first_routed};
+        if (!gathered_new(az, g, drive->gram)) return NULL;
+        hooks[input] = (az_lm_hook){.site = az_format_text(az, "%s.in", linear->name), .see = gather_input, .user = g};
     }
-    const az_lm_run run = {.hooks = hooks, .n_hooks = INPUTS};
-    return az_ok(az) && run_block(az, drive, b, &run, false) && visit_block(az, drive, b, gathered, visit, user) &&
-           run_block(az, drive, b, NULL, true);
+    return az_ok(az) ? gathered : NULL;
+}
+
+static bool drive_block(az_ctx *az, az_drive *drive, int b, az_lm_visit visit, void *user)
+{
+    az_readers readers;
+    if (!readers_of(az, drive->lm, b, &readers)) return false;
+    az_lm_hook *hooks = az_alloc_array(az, (size_t)readers.inputs, sizeof *hooks);
+    az_gathered *gathered = gather_with(az, drive, &readers, hooks);
+    if (!gathered || !run_block(az, drive, b, &(az_lm_run){.hooks = hooks, .n_hooks = readers.inputs}, false)) return false;
+    for (int i = 0; i < readers.inputs; i++) {
+        if (gathered[i].tokens > 0) continue;
+        assume_alike(&gathered[i]);
+        drive->unreached++;
+    }
+    return visit_block(az, &readers, gathered, visit, user) && run_block(az, drive, b, NULL, true);
 }
 
 bool az_lm_calibrate(az_ctx *az, az_lm *lm, const az_lm_sequences *sequences, int flags, az_lm_visit visit, void *user)
 {
     if (!lm || !sequences) return false;
-    if (lm->config.experts > 0)
-        return az_fail(az, AZ_BAD_INPUT,
-                       "the layers of a mixture of experts read different tokens each, which calibration does not know; "
-                       "choose a method that needs no calibration text");
-    az_drive drive = {.lm = lm, .sequences = sequences, .per_pass = PASS_TOKENS / sequences->length};
-    if (drive.per_pass < 1) drive.per_pass = 1;
+    az_drive drive = {.lm = lm, .sequences = sequences, .per_pass = PASS_TOKENS / sequences->length, .gram = flags & AZ_CALIBRATE_GRAM};
+    if (drive.per_pass < 1 || lm->config.experts > 0) drive.per_pass = 1; /* experts see no borders of sequences */
     if (drive.per_pass > sequences->count) drive.per_pass = sequences->count;
     drive.total = 2 * lm->config.blocks * ((sequences->count + drive.per_pass - 1) / drive.per_pass);
     const bool f64 = az_weight_is_dense(lm->embedding) && lm->embedding->part[0]->dtype == AZ_F64;
@@ -193,9 +253,12 @@ bool az_lm_calibrate(az_ctx *az, az_lm *lm, const az_lm_sequences *sequences, in
     bool good = drive.start && drive.x && embed_all(az, &drive);
     for (int b = 0; good && b < lm->config.blocks; b++) {
         az_scope_push(az);
-        good = drive_block(az, &drive, b, flags, visit, user);
+        good = drive_block(az, &drive, b, visit, user);
         az_scope_pop(az);
     }
     az_scope_pop(az);
+    if (good && drive.unreached > 0)
+        az_note(az, "no token of the calibration text came to %lld of %lld experts; their weights are judged as if all inputs were alike",
+                (long long)drive.unreached / 2, (long long)(lm->config.experts * lm->config.blocks));
     return good;
 }

@@ -215,14 +215,3 @@ Test(architectures, impossible_mixtures_and_caps_are_named)
         az_close(az);
     }
 }
-
-Test(architectures, calibration_of_a_mixture_is_refused)
-{
-    az_ctx *az = az_open(NULL);
-    int32_t text[TOKENS];
-    memcpy(text, token, sizeof text);
-    const az_lm_sequences sequences = {.count = 1, .length = TOKENS, .token = text};
-    cr_assert(!az_lm_calibrate(az, model(az, family_of("llama")), &sequences, 0, NULL, NULL));
-    cr_assert(strstr(az_error(az), "mixture of experts"), "%s", az_error(az));
-    az_close(az);
-}

@@ -17,15 +17,16 @@ static az_lm_sequences sequences_of(az_ctx *az)
 typedef struct az_seen {
     const char *site;
     double sum[64], square[64], sum_square[64], gram[64][64];
-    int64_t tokens, in;
+    int64_t sequences, tokens, in;
 } az_seen;
 
 static az_tensor *add_up(az_ctx *az, const char *site, az_tensor *x, void *user)
 {
     (void)az, (void)site;
     az_seen *seen = user;
-    double own[64] = {0}; /* x is one sequence */
+    double own[64] = {0}; /* x is of one sequence */
     seen->in = x->shape[1];
+    seen->sequences++;
     for (int64_t r = 0; r < x->shape[0]; r++, seen->tokens++) {
         for (int64_t i = 0; i < seen->in; i++) {
             const double value = az_item(x, r * seen->in + i);
@@ -56,6 +57,22 @@ typedef struct az_check {
     bool gram;
 } az_check;
 
+static bool is_last(const az_lm *lm, const az_lm_linear *linear)
+{
+    const az_lm_block *block = &lm->block[linear->block];
+    return linear == (block->expert ? &block->expert[lm->config.experts - 1].down : &block->down);
+}
+
+static void halve(az_ctx *az, az_lm *lm, int block)
+{
+    az_lm_linear **linear;
+    const int n = az_lm_linears(az, lm, &linear);
+    az_arena_enter(az, lm->arena);
+    for (int i = 0; i < n; i++)
+        if (linear[i]->block == block) linear[i]->weight = az_weight_dense(az, az_affine(az, linear[i]->weight->part[0], 0.5, 0));
+    az_arena_leave(az);
+}
+
 /* Compares with the model before the visits of this block, whose layers are halved only when the block's last layer is visited. */
 static bool compare_then_halve(az_ctx *az, az_lm_linear *linear, const az_lm_statistics *s, void *user)
 {
@@ -64,7 +81,7 @@ static bool compare_then_halve(az_ctx *az, az_lm_linear *linear, const az_lm_sta
     check->visits++;
     look(az, check->lm, check->all, linear->name, &seen);
     cr_assert_eq(s->tokens, seen.tokens);
-    cr_assert_eq(s->sequences, SEQUENCES);
+    cr_assert_eq(s->sequences, seen.sequences);
     cr_assert_eq(linear->weight->cols, seen.in);
     for (int64_t i = 0; i < seen.in; i++) {
         cr_assert_float_eq(s->sum[i], seen.sum[i], 1e-3, "%s", linear->name);
@@ -74,14 +91,7 @@ static bool compare_then_halve(az_ctx *az, az_lm_linear *linear, const az_lm_sta
             cr_assert_float_eq(az_item(s->gram, i * seen.in + j), seen.gram[i][j], 1e-3, "%s", linear->name);
     }
     if (!check->gram) cr_assert_null(s->gram);
-    az_lm_block *block = &check->lm->block[linear->block];
-    if (linear != &block->down) return true;
-    az_lm_linear *const all[] = {&block->q, &block->v, &block->o, &block->up, &block->down};
-    for (int i = 0; i < 5; i++) {
-        az_arena_enter(az, check->lm->arena);
-        all[i]->weight = az_weight_dense(az, az_affine(az, all[i]->weight->part[0], 0.5, 0));
-        az_arena_leave(az);
-    }
+    if (is_last(check->lm, linear)) halve(az, check->lm, linear->block);
     return true;
 }
 
@@ -122,5 +132,57 @@ Test(calibrate, activations_that_are_not_finite_name_layer_and_feature)
     int visits = -1000;
     cr_assert_not(az_lm_calibrate(az, lm, &all, 0, stop_at_third, &visits));
     cr_assert(strstr(az_error(az), "blocks.1.mlp.gate") && strstr(az_error(az), "feature 7"), "%s", az_error(az));
+    az_close(az);
+}
+
+/* ---- mixtures of experts ---- */
+
+static az_lm *tiny_mixture(az_ctx *az, int experts_used)
+{
+    az_lm_config config = tiny_config();
+    config.experts = 4;
+    config.experts_used = experts_used;
+    return tiny_lm(az, az_lm_arch_by_name("llama"), &config, 5);
+}
+
+Test(calibrate, experts_get_the_statistics_of_the_tokens_that_come_to_them)
+{
+    for (int gram = 0; gram < 2; gram++) {
+        az_ctx *az = az_open(NULL);
+        const az_lm_sequences all = sequences_of(az);
+        az_check check = {.lm = tiny_mixture(az, 2), .all = &all, .gram = gram};
+        cr_assert(az_lm_calibrate(az, check.lm, &all, gram ? AZ_CALIBRATE_GRAM : 0, compare_then_halve, &check), "%s", az_error(az));
+        cr_assert_eq(check.visits, 2 * (4 + 4 * 3));
+        az_close(az);
+    }
+}
+
+/* Counts layers whose features all count alike. */
+static bool count_alike(az_ctx *az, az_lm_linear *linear, const az_lm_statistics *s, void *user)
+{
+    (void)az;
+    bool alike = s->sequences == 1 && s->tokens == 1;
+    const int64_t in = linear->weight->cols;
+    for (int64_t i = 0; i < in; i++) {
+        alike = alike && s->sum[i] == 0 && s->square[i] == 1 && s->sum_square[i] == 0;
+        for (int64_t j = 0; j < in; j++) alike = alike && az_item(s->gram, i * in + j) == (i == j);
+    }
+    *(int *)user += alike;
+    return true;
+}
+
+/* A router of zeros sends every token to the first expert. */
+Test(calibrate, inputs_of_experts_without_tokens_count_alike)
+{
+    az_ctx *az = az_open(NULL);
+    const az_lm_sequences all = sequences_of(az);
+    az_lm *lm = tiny_mixture(az, 1);
+    for (int b = 0; b < 2; b++) {
+        const az_tensor *router = lm->block[b].router.weight->part[0];
+        memset(router->data, 0, (size_t)az_count(router) * sizeof(float));
+    }
+    int alike = 0;
+    cr_assert(az_lm_calibrate(az, lm, &all, AZ_CALIBRATE_GRAM, count_alike, &alike), "%s", az_error(az));
+    cr_assert_eq(alike, 2 * 3 * 3);
     az_close(az);
 }
