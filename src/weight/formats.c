@@ -25,6 +25,11 @@ static const az_format *const catalogue[] = {
     &az_format_nm_bf16,
     &az_format_aq,
     &az_format_grid,
+    &az_format_bitmap_f16,
+    &az_format_bitmap_bf16,
+    &az_format_bitmap_f32,
+    &az_format_csl_f16,
+    &az_format_csl_bf16,
     NULL,
 };
 

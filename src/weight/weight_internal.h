@@ -16,6 +16,7 @@ extern const az_format az_format_lowrank, az_format_aq, az_format_grid;
 /* Rows that are decoded together where a format has work in common for them. */
 enum { AZ_DECODE_ROWS = 8 };
 extern const az_format az_format_nm_f16, az_format_nm_bf16;
+extern const az_format az_format_bitmap_f16, az_format_bitmap_bf16, az_format_bitmap_f32, az_format_csl_f16, az_format_csl_bf16;
 
 /* what the indices of iq4_nl stand for */
 extern const int8_t az_iq4_nl_levels[16];
