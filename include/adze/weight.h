@@ -109,6 +109,25 @@ az_weight *az_grid_new(az_ctx *az, int64_t rows, int64_t cols, int bits, int64_t
 int az_grid_code(const az_weight *w, int64_t row, int64_t col);
 void az_grid_set_code(az_weight *w, int64_t row, int64_t col, int code);
 
+/* ---- bytes -------------------------------------------------------------------------------------------------------------------- */
+
+/* How many scales there are: one for each vector of activations and each row of the weight; one for each vector and one for the matrix;
+ * one each, symmetric or from the least to the largest value. */
+typedef enum az_int8_scheme { AZ_INT8_VECTORWISE, AZ_INT8_ROWWISE, AZ_INT8_ABSMAX, AZ_INT8_ZEROPOINT } az_int8_scheme;
+typedef struct az_int8_settings {
+    az_int8_scheme scheme;
+    double threshold;      /* a column of activations that reaches it is an outlier and stays out of the bytes; 0 = none does */
+    bool paper;            /* scales leave outlier columns out; otherwise those of activations leave out values that reach the threshold,
+                            * and those of weights nothing */
+    bool fixed;            /* the outliers are the listed columns, whatever the activations */
+    bool live;             /* the matrix stays f16 and becomes bytes at each product, scales without the outliers of that product */
+    const int32_t *column; /* [listed] ascending: columns that are there as f16 too; unused with live */
+    int64_t listed;
+} az_int8_settings;
+/* W as bytes, w = scale / 127 code with codes from -127 to 127, of format int8, int8_columns or int8_live. Its product rounds the
+ * activations in the same way, adds up whole numbers, and adds the outlier columns in f32: as f16 weights where they are listed. */
+az_weight *az_weight_int8(az_ctx *az, const az_weight *w, const az_int8_settings *settings);
+
 /* ---- masks ------------------------------------------------------------------------------------------------------------------- */
 
 /* A keep mask is a u8 matrix [rows, cols]: 0 = dropped (the weight becomes zero), anything else = kept. */

@@ -119,8 +119,9 @@ static const az_pass *pass_begin(az_ctx *az, const az_lm *lm, const az_lm_batch 
 az_tensor *az_pass_norm(az_ctx *az, const az_pass *pass, const az_lm_norm *norm, az_tensor *x)
 {
     const double eps = pass->lm->config.norm_eps;
-    return pass->lm->arch->norm == AZ_NORM_RMS ? az_rms_norm(az, x, norm->weight, eps)
-                                               : az_layer_norm(az, x, norm->weight, norm->bias, eps);
+    if (pass->lm->arch->norm != AZ_NORM_RMS) return az_layer_norm(az, x, norm->weight, norm->bias, eps);
+    az_tensor *y = az_rms_norm(az, x, norm->weight, eps);
+    return norm->bias ? az_add(az, y, norm->bias) : y; /* files have none; methods may add one */
 }
 
 bool az_pass_linears(az_ctx *az, const az_pass *pass, const az_lm_linear *const *linear, int n, az_tensor *x, az_tensor **y)
@@ -132,7 +133,12 @@ bool az_pass_linears(az_ctx *az, const az_pass *pass, const az_lm_linear *const 
         return az_ok(az);
     }
     for (int i = 0; i < n; i++) weight[i] = linear[i]->weight, y[i] = NULL;
-    if (!az_weight_apply_many(az, weight, n, x, y)) return false;
+    if (!az_weight_apply_many(az, weight, n, x, y)) {
+        int failed = 0;
+        while (failed < n - 1 && y[failed]) failed++;
+        if (x) az_fail_context(az, "%s", linear[failed]->name);
+        return false;
+    }
     for (int i = 0; i < n; i++)
         if (linear[i]->bias) y[i] = az_add(az, y[i], linear[i]->bias);
     return az_ok(az);
@@ -142,6 +148,7 @@ az_tensor *az_pass_linear(az_ctx *az, const az_pass *pass, const az_lm_linear *l
 {
     x = az_pass_site(az, pass, x, "%s.in", linear->name);
     az_tensor *y = az_weight_apply(az, linear->weight, x);
+    if (x && !y) az_fail_context(az, "%s", linear->name);
     if (linear->bias) y = az_add(az, y, linear->bias);
     return az_pass_site(az, pass, y, "%s.out", linear->name);
 }

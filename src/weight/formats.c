@@ -1,4 +1,5 @@
 /* formats.c - the catalogue of weight formats. */
+#include "weight/int8.h"
 #include "weight/weight_internal.h"
 
 #include <string.h>
@@ -30,6 +31,9 @@ static const az_format *const catalogue[] = {
     &az_format_bitmap_f32,
     &az_format_csl_f16,
     &az_format_csl_bf16,
+    &az_format_int8,
+    &az_format_int8_columns,
+    &az_format_int8_live,
     NULL,
 };
 
