@@ -1,5 +1,6 @@
 /* expand.h - where the kept values of eight columns go, for each byte of a bit mask (bit c = column c is kept): 16 bytes for a shuffle of
- * bytes, of which 2 c and 2 c + 1 name the bytes of the value of column c, the next one in order, or are 0x80 (zero) when it is not kept. */
+ * bytes, of which 2 c and 2 c + 1 name the bytes of the value of column c, the next one in order, or are 0x80 (zero) when it is not kept.
+ */
 #ifndef ADZE_WEIGHT_EXPAND_H
 #define ADZE_WEIGHT_EXPAND_H
 
