@@ -106,11 +106,24 @@ void az_nm_gradient(const double *p, az_pattern pattern, double clamp, unsigned 
     through_softmax(p, pattern.m, element, 2, clamp, g, h);
 }
 
+/* The n lowest of m keys; the first of equal ones. */
+static unsigned lowest_of(const double *key, az_pattern pattern)
+{
+    unsigned set = 0;
+    for (int kept = 0; kept < pattern.n; kept++) {
+        int next = __builtin_ctz(~set);
+        for (int j = next + 1; j < pattern.m; j++)
+            if (!(set >> j & 1) && key[j] < key[next]) next = j;
+        set |= 1U << next;
+    }
+    return set;
+}
+
 /* The n smallest of E_j / p_j with E_j exponential: the order in which draws without replacement take the elements (the logarithm of it is
  * the Gumbel top-n trick). */
 unsigned az_nm_draw(const double *p, az_pattern pattern, double clamp, az_nm_key key)
 {
-    double arrival[AZ_NM_MOST];
+    double arrival[AZ_NM_MOST] = {0};
     const uint64_t words = (uint64_t)(pattern.m + 3) / 4;
     for (uint64_t k = 0; k < words; k++) {
         uint32_t bits[4];
@@ -120,26 +133,14 @@ unsigned az_nm_draw(const double *p, az_pattern pattern, double clamp, az_nm_key
             arrival[j] = -log(((double)bits[i] + 0.5) * 0x1p-32) / fmax(p[j], clamp);
         }
     }
-    unsigned set = 0;
-    for (int kept = 0; kept < pattern.n; kept++) {
-        int next = -1;
-        for (int j = 0; j < pattern.m; j++)
-            if (!(set >> j & 1) && (next < 0 || arrival[j] < arrival[next])) next = j;
-        set |= 1U << next;
-    }
-    return set;
+    return lowest_of(arrival, pattern);
 }
 
 unsigned az_nm_top(const float *logit, az_pattern pattern)
 {
-    unsigned set = 0;
-    for (int kept = 0; kept < pattern.n; kept++) {
-        int next = -1;
-        for (int j = 0; j < pattern.m; j++)
-            if (!(set >> j & 1) && (next < 0 || logit[j] > logit[next])) next = j;
-        set |= 1U << next;
-    }
-    return set;
+    double key[AZ_NM_MOST] = {0};
+    for (int j = 0; j < pattern.m; j++) key[j] = -(double)logit[j];
+    return lowest_of(key, pattern);
 }
 
 double az_nm_flip_rate(az_pattern pattern, double c)

@@ -44,7 +44,7 @@ static void drop_lowest(const float *score, int64_t n, int64_t drop, unsigned ch
     if (n <= RANKED) {
         for (int64_t i = 0; i < n; i++) {
             int64_t rank = 0;
-            for (int64_t j = 0; j < n; j++) rank += score[j] < score[i] || (score[j] == score[i] && j < i);
+            for (int64_t j = 0; j < n; j++) rank += score[j] < score[i] || (j < i && score[j] == score[i]);
             keep[i] = rank >= drop;
         }
         return;

@@ -313,7 +313,10 @@ static bool declare(az_gguf_writer *writer, const output *o)
 {
     const az_lm_slot *slot = o->slot;
     if (o->part) return declare_part(writer, o);
-    if (o->divisors) return az_gguf_declare(writer, az_text_of(o->name), 1, &(uint64_t){(uint64_t)az_count(o->divisors)}, 0);
+    if (o->divisors) {
+        const uint64_t entries = (uint64_t)az_count(o->divisors);
+        return az_gguf_declare(writer, az_text_of(o->name), 1, &entries, 0);
+    }
     if (!slot) return az_gguf_declare(writer, o->original->name, o->original->rank, o->original->shape, o->original->type);
     const uint64_t matrix[] = {(uint64_t)slot->cols, (uint64_t)slot->gguf_rows};
     const uint64_t stack[] = {(uint64_t)slot->cols, (uint64_t)slot->rows, (uint64_t)(slot->gguf_rows / slot->rows)};

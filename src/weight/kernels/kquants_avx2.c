@@ -62,7 +62,7 @@ AZ_INLINE void add_wide(kquant type, az_octet rows, const az_columns *x, int64_t
 {
     const az_level_kind kind = {.run = type == Q4_K ? 8 : 4, .offset = true};
     const wide_scales scales = load_wide_scales(rows);
-    plane low, fifth;
+    plane low = {0}, fifth = {0};
     if (type == Q5_K) load_plane(rows, 16, &fifth);
 #pragma GCC unroll 8
     for (int j = 0; j < 8; j++) {
@@ -127,7 +127,7 @@ AZ_INLINE void add_fine(kquant type, az_octet rows, const az_columns *x, int64_t
 {
     const az_level_kind kind = {.run = type == Q6_K ? 2 : 4, .fine = true, .offset = true};
     fine_scales scales;
-    fine_planes planes;
+    fine_planes planes = {0};
     load_fine_scales(type, rows, &scales);
     if (type == Q3_K) load_plane(rows, 0, &planes.bits);
 #pragma GCC unroll 8
