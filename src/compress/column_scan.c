@@ -3,8 +3,6 @@
 
 #include <math.h>
 
-enum { LONGEST = 2048 }; /* tokens of a calibration sequence, unless asked otherwise */
-
 /* One hook's view: the scan, and the sequences of the present pass. */
 typedef struct watched {
     az_column_scan *scan;
@@ -100,11 +98,4 @@ double az_scan_quantile(const az_column_scan *scan, int64_t column, double q)
         if ((double)(seen += count[bin]) > q * (double)scan->large[column])
             return scan->magnitude * exp2((bin + 0.5) / AZ_SCAN_BINS_PER_OCTAVE);
     return NAN;
-}
-
-az_lm_sequences *az_calibration_sequences(az_ctx *az, const az_compress_job *job, const az_calibration *c)
-{
-    if (!job->calibration) return az_fail(az, AZ_BAD_INPUT, "calibration text is needed (-d FILE)");
-    const int64_t context = job->lm->config.context, longest = context < LONGEST ? context : LONGEST;
-    return az_lm_sample_sequences(az, job->lm, job->calibration, c->samples, c->length ? c->length : longest, (uint64_t)c->seed);
 }

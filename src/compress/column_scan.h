@@ -21,7 +21,4 @@ bool az_scan_columns(az_ctx *az, az_lm *lm, const az_lm_sequences *sequences, do
 /* The share q of a column's large values lies below it, to 2 %. */
 double az_scan_quantile(const az_column_scan *scan, int64_t column, double q);
 
-/* The part of the calibration text that a method reads; fails without text. */
-az_lm_sequences *az_calibration_sequences(az_ctx *az, const az_compress_job *job, const az_calibration *calibration);
-
 #endif

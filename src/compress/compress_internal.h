@@ -9,6 +9,16 @@
 typedef struct az_calibration {
     int64_t samples, length, seed;
 } az_calibration;
+/* Its options, for the member `calibration` of a method's struct of options; `use` says in brackets what reads the text, or is "". */
+/* clang-format off */
+#define AZ_CALIBRATION_OPTIONS(type, use) \
+    {"nsamples", AZ_INT, offsetof(type, calibration.samples), "128", 1, 1e6, NULL, "calibration sequences" use}, \
+    {"seqlen", AZ_INT, offsetof(type, calibration.length), "0", 0, 1e6, NULL, \
+     "tokens of a calibration sequence; 0 = the model's context, at most 2048"}, \
+    {"seed", AZ_INT, offsetof(type, calibration.seed), "0", 0, 0, NULL, "of the choice of calibration sequences"}
+/* clang-format on */
+/* The sequences that it names; fails without calibration text. */
+az_lm_sequences *az_calibration_sequences(az_ctx *az, const az_compress_job *job, const az_calibration *calibration);
 
 /* What becomes of the exact zeros that an earlier method left in a matrix (docs/compose.md). */
 typedef enum az_zero_rule {

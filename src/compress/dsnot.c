@@ -53,10 +53,7 @@ static const az_option dsnot_table[] = {
      "of init=sparsegpt, in units of the Hessian's mean diagonal"},
     {"error", AZ_BOOL, offsetof(dsnot_options, error), "true", 0, 0, NULL,
      "measure each layer's output error, before and after (needs a Gram matrix per layer)"},
-    {"nsamples", AZ_INT, offsetof(dsnot_options, calibration.samples), "128", 1, 1e6, NULL, "calibration sequences"},
-    {"seqlen", AZ_INT, offsetof(dsnot_options, calibration.length), "0", 0, 1e6, NULL,
-     "tokens of a calibration sequence; 0 = the model's context, at most 2048"},
-    {"seed", AZ_INT, offsetof(dsnot_options, calibration.seed), "0", 0, 0, NULL, "of the choice of calibration sequences"},
+    AZ_CALIBRATION_OPTIONS(dsnot_options, ""),
     {0},
 };
 

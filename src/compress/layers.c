@@ -67,14 +67,17 @@ static bool change_layer(az_ctx *az, az_lm_linear *linear, const az_lm_statistic
     return az_ok(az);
 }
 
+az_lm_sequences *az_calibration_sequences(az_ctx *az, const az_compress_job *job, const az_calibration *calibration)
+{
+    if (!job->calibration) return az_fail(az, AZ_BAD_INPUT, "calibration text is needed (-d FILE)");
+    const int64_t context = job->lm->config.context, longest = context < LONGEST ? context : LONGEST;
+    return az_lm_sample_sequences(az, job->lm, job->calibration, calibration->samples, calibration->length ? calibration->length : longest,
+                                  (uint64_t)calibration->seed);
+}
+
 static bool change_calibrated(az_ctx *az, visit *v)
 {
-    const az_lm *lm = v->job->lm;
-    const az_calibration *c = &v->walk->calibration;
-    if (!v->job->calibration) return az_fail(az, AZ_BAD_INPUT, "calibration text is needed (-d FILE)");
-    const int64_t longest = lm->config.context < LONGEST ? lm->config.context : LONGEST;
-    const az_lm_sequences *sequences =
-        az_lm_sample_sequences(az, lm, v->job->calibration, c->samples, c->length ? c->length : longest, (uint64_t)c->seed);
+    const az_lm_sequences *sequences = az_calibration_sequences(az, v->job, &v->walk->calibration);
     return az_lm_calibrate(az, v->job->lm, sequences, v->walk->gram || measures_error(v) ? AZ_CALIBRATE_GRAM : 0, change_layer, v);
 }
 

@@ -54,11 +54,7 @@ static const az_option int8_table[] = {
     {"positions", AZ_REAL, offsetof(int8_options, positions), "0.06", 0, 1, NULL, "share of the tokens that it shows at (for study)"},
     {"error", AZ_BOOL, offsetof(int8_options, error), "false", 0, 0, NULL,
      "measure each layer's output error from rounded weights on the calibration text"},
-    {"nsamples", AZ_INT, offsetof(int8_options, calibration.samples), "128", 1, 1e6, NULL,
-     "calibration sequences (for static, 16bit, study and error)"},
-    {"seqlen", AZ_INT, offsetof(int8_options, calibration.length), "0", 0, 1e6, NULL,
-     "tokens of a calibration sequence; 0 = the model's context, at most 2048"},
-    {"seed", AZ_INT, offsetof(int8_options, calibration.seed), "0", 0, 0, NULL, "of the choice of calibration sequences"},
+    AZ_CALIBRATION_OPTIONS(int8_options, " (for static, 16bit, study and error)"),
     {0},
 };
 

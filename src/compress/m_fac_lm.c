@@ -47,7 +47,6 @@ typedef struct pruned_model {
     az_lm_parameter *parameter; /* [n] the layers' matrices */
     az_tensor **weight;         /* [n] the same */
     int n;
-    int64_t length;                   /* tokens of a sequence */
     int64_t drawn;                    /* sets of sequences drawn so far */
     int64_t round;                    /* that the present set is for; -1 = none */
     const az_lm_sequences *sequences; /* the present set, in an arena of its own */
@@ -56,10 +55,7 @@ typedef struct pruned_model {
 
 static bool begin(az_ctx *az, pruned_model *p)
 {
-    const az_lm *lm = p->job->lm;
-    const int64_t longest = lm->config.context < 2048 ? lm->config.context : 2048;
-    p->length = p->o->calibration.length ? p->o->calibration.length : longest;
-    p->lm = az_lm_copy(az, lm);
+    p->lm = az_lm_copy(az, p->job->lm);
     p->n = az_lm_linears(az, p->lm, &p->linear);
     p->parameter = az_alloc_array(az, (size_t)p->n, sizeof *p->parameter);
     p->weight = az_alloc_array(az, (size_t)p->n, sizeof *p->weight);
@@ -76,8 +72,10 @@ static bool begin(az_ctx *az, pruned_model *p)
 /* A fresh set of sequences in the current scope. */
 static const az_lm_sequences *draw(az_ctx *az, pruned_model *p, int64_t count)
 {
-    const uint64_t seed = az_stream("m-fac", (uint64_t)p->drawn++) + (uint64_t)p->o->calibration.seed;
-    const az_lm_sequences *s = az_lm_sample_sequences(az, p->lm, p->job->calibration, count, p->length, seed);
+    az_calibration set = p->o->calibration;
+    set.samples = count;
+    set.seed = (int64_t)((uint64_t)set.seed + az_stream("m-fac", (uint64_t)p->drawn++));
+    const az_lm_sequences *s = az_calibration_sequences(az, p->job, &set);
     if (s && (s->count < 1 || s->length < 2)) return az_fail(az, AZ_BAD_INPUT, "the calibration text has no sequence of two tokens");
     return s;
 }
@@ -122,7 +120,7 @@ static void mask_gradient(const az_tensor *w, az_tensor *g)
         if (az_f32(w)[j] == 0) az_f32_mut(g)[j] = 0;
 }
 
-/* AdamW on the weights that are left. Without momentum from before and decay, weights of no gradient stay zero. */
+/* AdamW on the weights that are left: without decay, a weight whose gradient is always zero does not move. */
 static bool fine_tune(az_ctx *az, pruned_model *p)
 {
     const az_optimizer_options adamw = {.kind = AZ_ADAMW, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8};
@@ -195,7 +193,6 @@ static bool m_fac_compress(az_ctx *az, const void *options, az_compress_job *job
 {
     const m_fac_options *o = options;
     if (!m_fac_check(az, o, job->lm)) return false;
-    if (!job->calibration) return az_fail(az, AZ_BAD_INPUT, "calibration text is needed (-d FILE)");
     pruned_model p = {.o = o, .job = job};
     const double start = az_seconds();
     az_scope_push(az);

@@ -26,10 +26,7 @@ static const az_option magnitude_table[] = {
      "where weights compete: within a row, or the whole layer"},
     {"error", AZ_BOOL, offsetof(magnitude_options, error), "false", 0, 0, NULL,
      "measure each layer's output error on the calibration text"},
-    {"nsamples", AZ_INT, offsetof(magnitude_options, calibration.samples), "128", 1, 1e6, NULL, "calibration sequences (for error)"},
-    {"seqlen", AZ_INT, offsetof(magnitude_options, calibration.length), "0", 0, 1e6, NULL,
-     "tokens of a calibration sequence; 0 = the model's context, at most 2048"},
-    {"seed", AZ_INT, offsetof(magnitude_options, calibration.seed), "0", 0, 0, NULL, "of the choice of calibration sequences"},
+    AZ_CALIBRATION_OPTIONS(magnitude_options, " (for error)"),
     {0},
 };
 

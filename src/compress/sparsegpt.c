@@ -31,10 +31,7 @@ static const az_option sparsegpt_table[] = {
      "added to the diagonal of the Hessian, in units of its mean"},
     {"blocksize", AZ_INT, offsetof(sparsegpt_options, prune.blocksize), "128", 1, 1e6, NULL, "columns whose mask is chosen together"},
     {"error", AZ_BOOL, offsetof(sparsegpt_options, error), "true", 0, 0, NULL, "measure each layer's output error"},
-    {"nsamples", AZ_INT, offsetof(sparsegpt_options, calibration.samples), "128", 1, 1e6, NULL, "calibration sequences"},
-    {"seqlen", AZ_INT, offsetof(sparsegpt_options, calibration.length), "0", 0, 1e6, NULL,
-     "tokens of a calibration sequence; 0 = the model's context, at most 2048"},
-    {"seed", AZ_INT, offsetof(sparsegpt_options, calibration.seed), "0", 0, 0, NULL, "of the choice of calibration sequences"},
+    AZ_CALIBRATION_OPTIONS(sparsegpt_options, ""),
     {0},
 };
 

@@ -23,10 +23,7 @@ static const az_option wanda_table[] = {
      "n:m keeps n of every m consecutive inputs, instead of a share"},
     {"error", AZ_BOOL, offsetof(wanda_options, error), "true", 0, 0, NULL,
      "measure each layer's output error (needs a Gram matrix per layer)"},
-    {"nsamples", AZ_INT, offsetof(wanda_options, calibration.samples), "128", 1, 1e6, NULL, "calibration sequences"},
-    {"seqlen", AZ_INT, offsetof(wanda_options, calibration.length), "0", 0, 1e6, NULL,
-     "tokens of a calibration sequence; 0 = the model's context, at most 2048"},
-    {"seed", AZ_INT, offsetof(wanda_options, calibration.seed), "0", 0, 0, NULL, "of the choice of calibration sequences"},
+    AZ_CALIBRATION_OPTIONS(wanda_options, ""),
     {0},
 };
 

@@ -52,10 +52,7 @@ static const az_option welore_table[] = {
     {"zeros", AZ_CHOICE, offsetof(welore_options, zeros), "keep", 0, 0, az_zero_choices,
      "of pruned matrices: keep refuses to factor them, lose fills them"},
     {"error", AZ_BOOL, offsetof(welore_options, error), "false", 0, 0, NULL, "measure each layer's output error on the calibration text"},
-    {"nsamples", AZ_INT, offsetof(welore_options, calibration.samples), "128", 1, 1e6, NULL, "calibration sequences (for error)"},
-    {"seqlen", AZ_INT, offsetof(welore_options, calibration.length), "0", 0, 1e6, NULL,
-     "tokens of a calibration sequence; 0 = the model's context, at most 2048"},
-    {"seed", AZ_INT, offsetof(welore_options, calibration.seed), "0", 0, 0, NULL, "of the choice of calibration sequences"},
+    AZ_CALIBRATION_OPTIONS(welore_options, " (for error)"),
     {0},
 };
 
