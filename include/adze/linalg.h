@@ -15,10 +15,34 @@ extern "C" {
 /* Thin SVD A = U diag(s) V^T of A [m, n], k = min(m, n): U [m, k], s [k] descending, Vt [k, n]. Any result pointer
  * may be NULL; without U and Vt it takes a fraction of the time. */
 bool az_svd(az_ctx *az, const az_tensor *a, az_tensor **u, az_tensor **s, az_tensor **vt);
-/* Leading `rank` <= min(m, n) triples by a Gaussian range finder with `power` iterations and 10 extra columns (Halko,
- * Martinsson, Tropp 2011). */
+/* Leading `rank` <= min(m, n) triples by a Gaussian range finder with `power` iterations and `oversample` more columns than are kept
+ * (Halko, Martinsson, Tropp 2011); az_svd_randomized takes 10 more. */
+typedef struct az_range_finder {
+    int64_t rank, oversample;
+    int power;
+    uint64_t seed;
+} az_range_finder;
+bool az_svd_range(az_ctx *az, const az_tensor *a, const az_range_finder *how, az_tensor **u, az_tensor **s, az_tensor **vt);
 bool az_svd_randomized(az_ctx *az, const az_tensor *a, int64_t rank, int power, uint64_t seed, az_tensor **u, az_tensor **s,
                        az_tensor **vt);
+/* Principal components of rows that come in batches. Batches are centred and merged exactly, then cut to `components` directions (Ross,
+ * Lim, Lin, Yang 2008, as scikit-learn's IncrementalPCA does); without a cut the result is that of all rows at once. */
+typedef struct az_pca {
+    int64_t features, components, rows; /* rows seen so far */
+    az_tensor *mean, *variance;         /* [features] f64; biased variance of each feature over the rows seen */
+    az_tensor *values;  /* [components] f64, singular values of the centred rows, descending; zeros before the first batch */
+    az_tensor *vectors; /* [components, features] orthonormal rows whose entry of largest size is positive */
+} az_pca;
+/* Of the current scope or arena. dtype f32 or f64: of the vectors, the batches and the decompositions; sums are made in f64.
+ * 1 <= components <= features. */
+az_pca *az_pca_new(az_ctx *az, az_dtype dtype, int64_t features, int64_t components);
+/* Merges rows [m, features]; the first batch has at least `components` rows. fast (may be NULL = exact): range finder whose rank is
+ * ignored. cosine [components] (may be NULL) receives those of the angles between each direction and what it was before; 0 at first.
+ * After an error the components are as they were. */
+bool az_pca_add(az_ctx *az, az_pca *pca, const az_tensor *rows, const az_range_finder *fast, double *cosine);
+/* The share of direction i in the variance of everything seen: values[i]^2 / (rows sum_j variance_j); 0 when nothing varies. */
+double az_pca_ratio(const az_pca *pca, int64_t i);
+
 /* Symmetric eigenproblem A = Q diag(values) Q^T, ascending; only the lower triangle is read. Q [n, n] holds vectors
  * in columns. */
 bool az_eigh(az_ctx *az, const az_tensor *a, az_tensor **values, az_tensor **q);

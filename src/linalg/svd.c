@@ -89,17 +89,18 @@ static az_tensor *range_basis(az_ctx *az, const az_tensor *a, int64_t columns, i
     return q;
 }
 
-bool az_svd_randomized(az_ctx *az, const az_tensor *a, int64_t rank, int power, uint64_t seed, az_tensor **u, az_tensor **s, az_tensor **vt)
+bool az_svd_range(az_ctx *az, const az_tensor *a, const az_range_finder *how, az_tensor **u, az_tensor **s, az_tensor **vt)
 {
     az_scope_push(az);
+    const int64_t rank = how->rank, columns = rank + how->oversample;
     az_tensor *result[3] = {NULL, NULL, NULL};
     az_tensor *fixed = az_linalg_matrix(az, "randomized svd", a);
     const int64_t most = !fixed ? 0 : fixed->shape[0] < fixed->shape[1] ? fixed->shape[0] : fixed->shape[1];
-    if (fixed && (rank < 0 || rank > most || power < 0))
-        az_fail(az, AZ_BAD_CALL, "randomized svd: rank %lld with %d power iterations of a matrix %s", (long long)rank, power,
-                az_shape_text(az, a));
+    if (fixed && (rank < 0 || rank > most || how->power < 0 || how->oversample < 0))
+        az_fail(az, AZ_BAD_CALL, "randomized svd: rank %lld with %lld more columns and %d power iterations of a matrix %s", (long long)rank,
+                (long long)how->oversample, how->power, az_shape_text(az, a));
     if (az_ok(az) && fixed) {
-        az_tensor *q = range_basis(az, fixed, rank + 10 < most ? rank + 10 : most, power, seed);
+        az_tensor *q = range_basis(az, fixed, columns < most ? columns : most, how->power, how->seed);
         az_tensor *small_u = NULL, *values = NULL, *rows = NULL;
         az_svd(az, az_matmul(az, az_transpose(az, q), fixed), &small_u, &values, &rows);
         result[0] = az_contiguous(az, az_slice(az, az_matmul(az, q, small_u), 1, 0, rank));
@@ -107,6 +108,11 @@ bool az_svd_randomized(az_ctx *az, const az_tensor *a, int64_t rank, int power, 
         result[2] = az_contiguous(az, az_slice(az, rows, 0, 0, rank));
     }
     return deliver(az, result, (az_tensor * *[]){u, s, vt}, 3) && fixed;
+}
+
+bool az_svd_randomized(az_ctx *az, const az_tensor *a, int64_t rank, int power, uint64_t seed, az_tensor **u, az_tensor **s, az_tensor **vt)
+{
+    return az_svd_range(az, a, &(az_range_finder){.rank = rank, .oversample = 10, .power = power, .seed = seed}, u, s, vt);
 }
 
 /* 1/s where s is above the cut, 0 elsewhere. */

@@ -94,6 +94,33 @@ Test(svd, the_randomized_one_finds_the_leading_triples)
     az_close(az);
 }
 
+/* |A - U diag(s) V^T| of the range finder over the least that its rank allows, with `power` iterations and columns to spare. */
+static double excess(az_ctx *az, const az_tensor *a, az_range_finder how)
+{
+    az_tensor *u, *s, *vt, *all;
+    cr_assert(az_svd_range(az, a, &how, &u, &s, &vt), "%s", az_error(az));
+    az_svd(az, a, NULL, &all, NULL);
+    double least = 0;
+    for (int64_t i = how.rank; i < az_count(all); i++) least += az_item(all, i) * az_item(all, i);
+    const az_tensor *left = az_sub(az, a, product(az, u, s, vt));
+    return sqrt(az_to_double(az_dot(az, left, left)) / least);
+}
+
+Test(svd, iterations_bring_the_range_finder_to_the_optimum)
+{
+    az_ctx *az = az_open(NULL);
+    az_tensor *q1, *q2, *decay = az_new1(az, AZ_F64, 90);
+    az_qr(az, matrix_normal(az, AZ_F64, 120, 90, 1), &q1, NULL);
+    az_qr(az, matrix_normal(az, AZ_F64, 90, 90, 2), &q2, NULL);
+    for (int i = 0; i < 90; i++) az_f64_mut(decay)[i] = exp(-i / 20.0);
+    az_tensor *a = product(az, q1, decay, az_transpose(az, q2));
+    cr_assert_gt(excess(az, a, (az_range_finder){.rank = 16, .power = 0, .seed = 3}), 1.1);
+    cr_assert_lt(excess(az, a, (az_range_finder){.rank = 16, .power = 4, .seed = 3}), 1.02);
+    cr_assert_lt(excess(az, a, (az_range_finder){.rank = 16, .power = 16, .seed = 3}), 1.001);
+    cr_assert_lt(excess(az, a, (az_range_finder){.rank = 16, .oversample = 10, .power = 4, .seed = 3}), 1.001);
+    az_close(az);
+}
+
 /* The normal equations A^T (A x - b) = 0 hold at the minimum. */
 Test(least_squares, satisfies_the_normal_equations)
 {
