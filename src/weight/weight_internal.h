@@ -11,7 +11,7 @@ enum { AZ_BLOCK = 32, AZ_Q8_0_BYTES = 34, AZ_Q4_0_BYTES = 18, AZ_Q4_K_BYTES = 14
 extern const az_format az_format_f32, az_format_f64, az_format_f16, az_format_bf16;
 extern const az_format az_format_q8_0, az_format_q4_0, az_format_q4_1, az_format_q5_0, az_format_q5_1, az_format_iq4_nl;
 extern const az_format az_format_q2_k, az_format_q3_k, az_format_q4_k, az_format_q5_k, az_format_q6_k, az_format_q8_k;
-extern const az_format az_format_lowrank, az_format_aq, az_format_grid;
+extern const az_format az_format_lowrank, az_format_aq, az_format_grid, az_format_nf4;
 
 /* Rows that are decoded together where a format has work in common for them. */
 enum { AZ_DECODE_ROWS = 8 };

@@ -69,6 +69,21 @@ Test(own, gguf_reads_back_the_same)
     az_close(az);
 }
 
+Test(own, normal_floats_are_read_back_from_files_and_folders)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az), *file = test_path(az, folder, "a.gguf"), *hub = test_path(az, folder, "hub");
+    az_lm *lm = test_llama(az, true);
+    az_lm_linear **linear;
+    const int n = az_lm_linears(az, lm, &linear);
+    for (int i = 0; i < n; i++) linear[i]->weight = az_weight_encode(az, linear[i]->weight, az_format_by_name("nf4"), NULL);
+    cr_assert(az_lm_save(az, lm, file, NULL) && az_lm_save_folder(az, lm, hub, NULL), "%s", az_error(az));
+    check_same(az, lm, file, 0);
+    check_same(az, lm, hub, 0);
+    cr_assert_str_eq(az_lm_load(az, file)->block[1].down.weight->format->name, "nf4");
+    az_close(az);
+}
+
 /* In this family's files q, k and v share a tensor, and so do gate and up; halves become pairs in those of llama. */
 Test(own, families_with_shared_tensors_and_other_orders)
 {
