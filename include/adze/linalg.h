@@ -66,6 +66,8 @@ az_tensor *az_least_squares(az_ctx *az, const az_tensor *a, const az_tensor *b, 
 /* Inverse of a square matrix; log |det A| with its sign (of a singular A: -infinity and 0). Both tracked. */
 az_tensor *az_inverse(az_ctx *az, const az_tensor *a);
 az_tensor *az_log_det(az_ctx *az, const az_tensor *a, int *sign);
+/* exp(A) of a square matrix; infinities and NaN where it overflows. */
+az_tensor *az_exponential(az_ctx *az, const az_tensor *a);
 az_tensor *az_identity(az_ctx *az, az_dtype dtype, int64_t n);
 az_tensor *az_diagonal(az_ctx *az, const az_tensor *a); /* of a square matrix: [n]. Tracked. */
 

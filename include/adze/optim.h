@@ -1,4 +1,4 @@
-/* optim.h - first-order optimizers, schedules, clipping. */
+/* optim.h - optimizers, schedules, clipping, L-BFGS. */
 #ifndef ADZE_OPTIM_H
 #define ADZE_OPTIM_H
 
@@ -50,6 +50,22 @@ typedef struct az_schedule {
  * (total - warmup) in [0, 1], constant: peak; linear: peak + (floor - peak) u; cosine: floor + (peak - floor) (1 +
  * cos(pi u)) / 2. */
 double az_learning_rate(const az_schedule *schedule, int64_t step);
+
+/* Limited-memory BFGS with a backtracking line search: minimises f from x [n], which receives the result. f returns the value and fills
+ * gradient [n]. Ends when no entry of the gradient (of variables that a bound does not hold) exceeds gradient_tolerance, when a step gains
+ * no more than value_tolerance max(|f|, 1), after `iterations` steps, or when no step goes down (converged stays false). */
+typedef double (*az_objective)(az_ctx *az, const double *x, double *gradient, void *user);
+typedef struct az_lbfgs_options {
+    int64_t memory, iterations; /* pairs kept; at least 1 */
+    double gradient_tolerance, value_tolerance;
+    bool nonnegative; /* x >= 0 */
+} az_lbfgs_options;
+typedef struct az_lbfgs_result {
+    double value;
+    int64_t iterations, evaluations;
+    bool converged;
+} az_lbfgs_result;
+az_lbfgs_result az_lbfgs(az_ctx *az, az_objective f, void *user, int64_t n, double *x, const az_lbfgs_options *options);
 
 #ifdef __cplusplus
 }
