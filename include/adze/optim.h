@@ -1,4 +1,4 @@
-/* optim.h - optimizers, schedules, clipping, L-BFGS. */
+/* optim.h - optimizers, schedules, clipping, L-BFGS; steps from losses alone. */
 #ifndef ADZE_OPTIM_H
 #define ADZE_OPTIM_H
 
@@ -66,6 +66,79 @@ typedef struct az_lbfgs_result {
     bool converged;
 } az_lbfgs_result;
 az_lbfgs_result az_lbfgs(az_ctx *az, az_objective f, void *user, int64_t n, double *x, const az_lbfgs_options *options);
+
+/* ---- zeroth order ------------------------------------------------------------------------------------------------------------ */
+
+/* A gradient from two losses: with a random direction Z of all parameters together and a radius rho,
+ *     kappa = (f(W + rho Z) - f(W - rho Z)) / (2 rho),        ghat = kappa Z / s,        E ghat = grad f + O(rho^2).
+ * Z is a function of (seed, step, query, parameter): it is drawn again whenever it is needed and never stored. Vectors have a normal Z and
+ * s = 1. For a matrix [m, n] of rank r (normal = independent standard normal numbers):
+ *   AZ_ZO_DENSE     Z normal; s = 1                                                                                         (MeZO)
+ *   AZ_ZO_TEMPORAL  Z = U diag(tau) V^T; U [m, r] and V [n, r] normal, for the whole run; tau [r] normal, fresh; s = r      (TeZO)
+ *   AZ_ZO_LAZY      Z = U V^T; U [m, r] normal, fresh; V [n, r] normal, for `renew` steps; s = r                            (LOZO)
+ *   AZ_ZO_SUBSPACE  Z = sqrt(m n) / r U z V^T; z [r, r] normal, fresh; U [m, r], V [n, r] orthonormal, for `renew` steps; s = 1 (SubZO)
+ * "Fresh" is anew for each step and query. */
+typedef enum az_zo_kind { AZ_ZO_DENSE, AZ_ZO_TEMPORAL, AZ_ZO_LAZY, AZ_ZO_SUBSPACE } az_zo_kind;
+
+/* How the mean ghat of a step's queries moves the weights:
+ *   AZ_ZO_PLAIN     W -= lr ghat
+ *   AZ_ZO_MOMENTUM  M = beta1 M + (1 - beta1) ghat;  W -= lr M
+ *   AZ_ZO_ADAM      W -= lr Mhat / (sqrt(Vhat) + eps), or lr M / sqrt(V + eps) with `paper_adam`; M and V as in Adam
+ * The moments of AZ_ZO_TEMPORAL are those of its r numbers: with c = kappa tau, t_M = beta1 t_M + (1 - beta1) c and
+ * t_V = beta2 t_V + (1 - beta2) c^2 stand for M = U diag(t_M) V^T, which is exact, and V = (U o U) diag(t_V) (V o V)^T, which is V's
+ * expectation given U and V; both exist a tile at a time. AZ_ZO_LAZY keeps M as N V^T, N [m, r], and N becomes N (V_old^T V_new) / n when V
+ * does; it has no ADAM, and AZ_ZO_SUBSPACE neither. */
+typedef enum az_zo_rule { AZ_ZO_PLAIN, AZ_ZO_MOMENTUM, AZ_ZO_ADAM } az_zo_rule;
+
+enum { AZ_ZO_MOST_QUERIES = 32 };
+typedef struct az_zo_options {
+    az_zo_kind kind;
+    az_zo_rule rule;
+    double radius;            /* rho > 0 */
+    double beta1, beta2, eps; /* of the rules that have them */
+    double weight_decay;      /* decoupled, matrices only */
+    int64_t renew;            /* LAZY, SUBSPACE: steps that a V lasts, >= 1 */
+    int queries;              /* estimates averaged in a step, 1 .. AZ_ZO_MOST_QUERIES */
+    bool paper_adam;
+    bool store;      /* hold U and V instead of drawing them again: r (m + n) floats a matrix (SUBSPACE always does) */
+    bool exact;      /* hold a copy of the parameters, so that W + rho Z - 2 rho Z + rho Z is W to the bit */
+    bool keep_zeros; /* entries that are zero stay zero: what was pruned stays pruned */
+    uint64_t seed;
+} az_zo_options;
+
+typedef struct az_zo az_zo;
+/* Remembers the parameters' data (contiguous f32 matrices and vectors, changed in place). rank[i] is that of matrix i (SUBSPACE: at most
+ * min(m, n)); unused for vectors and AZ_ZO_DENSE (then rank may be NULL). State lives in the current scope or arena. */
+az_zo *az_zo_new(az_ctx *az, const az_zo_options *options, az_tensor *const *parameters, int n, const int64_t *rank);
+
+/* f at the present parameters, the same function at each call of a step; NaN or infinity where it has no value. */
+typedef double (*az_zo_loss)(az_ctx *az, void *user);
+/* All that a step did. With the options, it is enough to do the step again without losses. */
+typedef struct az_zo_record {
+    double lr, loss;                  /* loss: the mean of the step's evaluations */
+    double kappa[AZ_ZO_MOST_QUERIES]; /* [queries] */
+} az_zo_record;
+/* Estimates and moves; 2 queries evaluations of the loss. A kappa that is not finite leaves the parameters and the moments as they are
+ * (up to the rounding of the perturbation), which is no error. Where loss records an error, the parameters are left perturbed. */
+bool az_zo_step(az_ctx *az, az_zo *zo, az_zo_loss loss, void *user, double lr, az_zo_record *record);
+/* The same changes to the parameters from the record, bit for bit. */
+bool az_zo_replay(az_ctx *az, az_zo *zo, const az_zo_record *record);
+/* W += scale rho Z of the coming step's query: what az_zo_step does with 1, -2 and 1. */
+bool az_zo_perturb(az_ctx *az, az_zo *zo, int query, double scale);
+
+int64_t az_zo_steps(const az_zo *zo);
+/* For resuming: the state is that after `steps` steps. */
+bool az_zo_set_steps(az_ctx *az, az_zo *zo, int64_t steps);
+/* Moments, and factors that are kept, as named tensors ("zo.first.3"), for saving and for resuming; returns their number. */
+int az_zo_state(az_ctx *az, az_zo *zo, az_tensor ***tensors, const char ***names);
+/* Bytes of that state; how many fresh normal numbers a query takes, and how many draws a pass over the parameters makes besides. */
+typedef struct az_zo_cost {
+    int64_t state_bytes, fresh, redrawn;
+} az_zo_cost;
+az_zo_cost az_zo_cost_of(const az_zo *zo);
+
+/* How many singular values of the matrix are at least theta times the largest: its rank, seen from theta; at least 1. */
+int64_t az_spectral_rank(az_ctx *az, const az_tensor *matrix, double theta);
 
 #ifdef __cplusplus
 }
