@@ -154,17 +154,23 @@ void az_fill_normal(az_ctx *az, uint64_t seed, uint64_t stream, uint64_t first, 
 /* A struct of settings is described by a table; defaults, parsing, help, documentation, completion and JSON all come from it.
  * The fields have the C type given with each kind. */
 typedef enum az_option_type {
-    AZ_INT,    /* int64_t */
-    AZ_REAL,   /* double */
-    AZ_BOOL,   /* bool; a bare name means true, "no-name" false */
-    AZ_TEXT,   /* const char * */
-    AZ_CHOICE, /* int: index into choices */
-    AZ_PATTERN /* az_pattern: "2:4", or "none" */
+    AZ_INT,     /* int64_t */
+    AZ_REAL,    /* double */
+    AZ_BOOL,    /* bool; a bare name means true, "no-name" false */
+    AZ_TEXT,    /* const char * */
+    AZ_CHOICE,  /* int: index into choices */
+    AZ_PATTERN, /* az_pattern: "2:4", or "none" */
+    AZ_TEXTS    /* az_texts: may be given several times, each adds one; "" empties the list */
 } az_option_type;
 
 typedef struct az_pattern {
     int n, m;
 } az_pattern; /* n of every m; {0, 0} = none */
+
+typedef struct az_texts {
+    int count, room;
+    const char **item; /* [count] */
+} az_texts;
 
 typedef struct az_option {
     const char *name;
@@ -179,14 +185,14 @@ typedef struct az_option {
 bool az_options_default(az_ctx *az, const az_option *table, void *settings);
 /* Sets one option from text. `owner` names the table in messages ("maskpro"). */
 bool az_options_set(az_ctx *az, const az_option *table, const char *owner, const char *name, const char *value, void *settings);
-/* "name=value,name,no-name,..." on top of the defaults; fails on unknown names (and proposes the nearest), on repeated ones, on values out
- * of range and on required ones that are missing. A value that contains a comma is written in double quotes. */
+/* "name=value,name,no-name,..." on top of the defaults; fails on unknown names (and proposes the nearest), on repeated ones (except
+ * AZ_TEXTS), on values out of range and on required ones that are missing. A value that contains a comma is written in double quotes. */
 bool az_options_parse(az_ctx *az, const az_option *table, const char *owner, const char *text, void *settings);
 /* The value as text, in the current scope. */
 const char *az_options_get(az_ctx *az, const az_option *option, const void *settings);
 /* The table as aligned lines of help. */
 void az_options_help(const az_option *table, FILE *out);
-/* "int", "real", "bool", "text", "choice", "pattern". */
+/* "int", "real", "bool", "text", "choice", "pattern", "texts". */
 const char *az_option_type_name(const az_option *option);
 /* "1 to 8", "at least 0"; "" when any value will do. In the current scope. */
 const char *az_option_range(az_ctx *az, const az_option *option);

@@ -83,6 +83,183 @@ bool az_safetensors_write(az_safetensors_writer *writer, const az_tensor *value)
 /* Fails when a declared tensor has not been written. */
 bool az_safetensors_commit(az_safetensors_writer *writer);
 
+/* ---- tables ------------------------------------------------------------------------------------------------------------------ */
+
+typedef enum az_column_type {
+    AZ_COLUMN_REAL,
+    AZ_COLUMN_INTEGER, /* whole numbers below 2^53; longer ones are texts */
+    AZ_COLUMN_DATE,    /* ISO 8601: 2026-11-26, 2026-11-26T04:50, 2026-11-26 04:50:28.5Z, 2026-11-26T04:50+01:00 */
+    AZ_COLUMN_TEXT     /* a category: the column's different texts are its levels */
+} az_column_type;
+const char *az_column_type_name(az_column_type type); /* "real", "integer", "date", "text" */
+
+typedef struct az_column {
+    const char *name;
+    az_column_type type;
+    int64_t missing;    /* rows without a value */
+    double *value;      /* [rows] of numbers, and of dates in days since 1970-01-01 UTC; NaN = missing. NULL for texts */
+    int32_t *code;      /* [rows] of texts: a position among the levels, -1 = missing */
+    const char **level; /* [levels], ascending (strcmp) */
+    int32_t levels;
+} az_column;
+
+typedef struct az_table {
+    int64_t rows;
+    int columns, room;
+    az_column *column; /* [columns] */
+    const char *path;  /* NULL = made in memory */
+} az_table;
+
+/* How text is read as a table. {0} finds everything out. */
+typedef enum az_header { AZ_HEADER_AUTO, AZ_HEADER_YES, AZ_HEADER_NO } az_header;
+typedef enum az_separator { AZ_SEPARATOR_AUTO, AZ_COMMA, AZ_TAB, AZ_SEMICOLON, AZ_BAR, AZ_SPACE } az_separator;
+typedef struct az_table_how {
+    int separator;    /* az_separator; auto = the one that gives the most columns in the first lines; AZ_SPACE = runs of blanks and tabs */
+    int header;       /* az_header; auto = the first line is one unless one of its fields is a number */
+    const char *na;   /* spellings of a missing value besides the usual ones, separated by commas; NULL = none */
+    const char *text; /* columns that stay text whatever they hold ("zip,phone"); NULL = none */
+} az_table_how;
+extern const az_option az_table_options[]; /* of az_table_how */
+
+/* Reads a table by the name's ending: .npy, .npz and .safetensors (a matrix; "file.npz:name" chooses one; columns x1, x2, ...), .mtx
+ * (Matrix Market), anything else is text with separators: quotes as in RFC 4180, any line ends, UTF-8 or not, a byte order mark is
+ * skipped, gzip is undone, "-" is the standard input. Missing are empty fields and NA, N/A, NaN, nan, NULL, null, None, <NA>, #N/A, n/a.
+ * A header may be one name shorter than the rows, which then begin with their names (column "row"). Columns without a header are x1, x2,
+ * ... Errors name line and column: rows of different length, open quotes, zero bytes, no rows. */
+az_table *az_table_read(az_ctx *az, const char *path, const az_table_how *how);
+/* The same for text in memory; the result does not refer to it. */
+az_table *az_table_parse(az_ctx *az, const char *path, const char *text, size_t length, const az_table_how *how);
+
+/* A table for files larger than memory: blocks of at most `rows` rows, each a table of the current scope (NULL at the end, and on errors).
+ * Types are found in the first block and hold for the file: a later row that does not fit is an error that names it. Levels keep their
+ * codes from block to block (in the order of appearance, not sorted), so a later block has all levels of the earlier ones. Reads text
+ * (gzip too) and .npy. The stream lives in the scope of az_table_stream_open. */
+typedef struct az_table_stream az_table_stream;
+az_table_stream *az_table_stream_open(az_ctx *az, const char *path, const az_table_how *how, int64_t rows);
+az_table *az_table_stream_next(az_table_stream *stream);
+
+/* Making tables; values are copied. texts may hold NULL (missing). False with an error when memory is out or a name is NULL. */
+az_table *az_table_new(az_ctx *az, int64_t rows);
+bool az_table_add(az_ctx *az, az_table *table, const char *name, const double *values);
+bool az_table_add_text(az_ctx *az, az_table *table, const char *name, const char *const *texts);
+
+/* The column of that name; NULL with an error that proposes the nearest name, also when two columns have it. */
+const az_column *az_table_find(az_ctx *az, const az_table *table, const char *name);
+/* The columns of a list such as "x1,x2" or "x1 + x2" ("" gives none; names that hold such marks stand in backquotes). */
+bool az_table_columns(az_ctx *az, const az_table *table, const char *list, const az_column ***columns, int *count);
+/* The column as numbers [rows]: itself, or for texts of exactly two levels 0 and 1; NaN = missing. */
+const double *az_column_numbers(az_ctx *az, const az_table *table, const az_column *column);
+/* The column as categories: a column of texts itself; of numbers a new one, whose levels are the different numbers, ascending. */
+const az_column *az_column_categories(az_ctx *az, const az_table *table, const az_column *column);
+/* A cell as text of the current scope, NULL when it is missing. */
+const char *az_column_text(az_ctx *az, const az_column *column, int64_t row);
+/* Columns as a matrix [rows, count] f64; columns NULL = all. Texts are an error that names the column; missing values are NaN. */
+az_tensor *az_table_matrix(az_ctx *az, const az_table *table, const az_column *const *columns, int count);
+/* A table of the given rows. */
+az_table *az_table_rows(az_ctx *az, const az_table *table, const int64_t *row, int64_t count);
+/* Writes .csv, .tsv or "-" (comma-separated), numbers with the digits that read back exactly, missing values as NA. */
+bool az_table_write(az_ctx *az, const az_table *table, const char *path);
+
+/* ---- formulas ---------------------------------------------------------------------------------------------------------------- */
+
+/* A model formula as in R: "y ~ x1 + x2 + C(group)".
+ *   terms      a + b, a - b, a:b (product), a*b = a + b + a:b, a/b = a + a:b, (a + b)^2 (up to products of two), . (all other columns);
+ *              0, -1 leave the intercept out
+ *   variables  columns (in backquotes when the name has other characters than letters, digits, _ and .); log, log2, log10, log1p, exp,
+ * sqrt, abs, sin, cos, tanh of expressions; I(arithmetic with + - * / ^ and comparisons); center(x), scale(x); C(x) and factor(x) make
+ *              categories, C(x, level) with that level as the reference
+ *   coding     a category gives an indicator for each level but the reference (the first in ascending order), or for all levels where the
+ *              terms below it are absent, as R does. Interactions are products of columns; terms are ordered by degree, as R does.
+ * Names of columns: "(Intercept)", "x1", "log(x1)", "group[b]", "x1:group[b]". */
+typedef struct az_design {
+    az_tensor *x;       /* [n, p] f64 */
+    az_tensor *y;       /* [n] f64; NULL without a left side. A category of two levels is 0 and 1 */
+    const char *y_name; /* NULL without a left side */
+    const char **name;  /* [p] */
+    int *term;          /* [p] number of the term; 0 = intercept when there is one */
+    const char **term_name;
+    int terms;
+    bool intercept;
+    int64_t n, p;
+    int64_t dropped;    /* rows with a missing value in a variable of the formula, left out of x and y */
+    const int64_t *row; /* [n] rows of the table that are in x */
+    const struct az_formula *formula;
+} az_design;
+
+/* The design of a formula on a table. Errors name the place in the formula, and values a function cannot take (log of -1) by row; a design
+ * without rows or columns is an error. */
+az_design *az_design_new(az_ctx *az, const char *formula, const az_table *table);
+/* The same columns for other rows: levels, centres and scales are those of the first design; levels that it had not are an error. Without
+ * need_y the left side may be absent or missing. */
+az_design *az_design_like(az_ctx *az, const az_design *first, const az_table *table, bool need_y);
+/* The columns of the table that the formula reads, once each. */
+bool az_design_variables(az_ctx *az, const az_design *design, const char ***names, int *count);
+
+/* ---- arrays and sparse matrices in files --------------------------------------------------------------------------------------- */
+
+/* A file's array. Complex numbers are pairs: the last axis has extent 2. */
+typedef struct az_array {
+    const char *name; /* in an archive, "" elsewhere */
+    az_tensor *value;
+    bool complex;
+    const char **row_name, **column_name; /* [shape[0]], [shape[1]] of a matrix; NULL = none */
+} az_array;
+
+/* NumPy's .npy (versions 1 to 3; either byte order, C and Fortran order) in its own type: f2 f4 f8, i1 i2 i4 i8, u1, b1 (as u8); u2, u4 and
+ * u8 become i32 and i64 (values beyond are an error), c8 and c16 pairs of f4 and f8. Sizes are checked against the file's. */
+az_array *az_npy_read(az_ctx *az, const char *path);
+az_array *az_npy_parse(az_ctx *az, const void *data, size_t size);
+/* .npz: a zip archive of .npy files, stored or deflated (checksums are checked). */
+bool az_npz_read(az_ctx *az, const char *path, az_array **arrays, int *count);
+bool az_npz_parse(az_ctx *az, const void *data, size_t size, az_array **arrays, int *count);
+bool az_npy_write(az_ctx *az, const az_tensor *value, const char *path);
+bool az_npz_write(az_ctx *az, const az_array *arrays, int count, const char *path);
+
+/* Any array, as f64: .npy, .npz and .safetensors (with more than one array "file.npz:name"), .mtx, and tables of numbers with their names
+ * (a first column of texts gives row names); NaN = missing, which is an error without allow_missing, as infinities are. */
+az_array *az_array_read(az_ctx *az, const char *path, const az_table_how *how, bool allow_missing);
+
+/* Entries of a matrix, in the order of rows, then columns. */
+typedef struct az_triples {
+    int64_t rows, cols, count;
+    int64_t *row, *col;                /* [count] from 0 */
+    double *value;                     /* [count] */
+    const char **row_name, **col_name; /* NULL = the numbers */
+} az_triples;
+/* How the first two columns of a table tell an entry's place. Auto: labels unless both hold whole numbers of at least 0; then numbers from
+ * 0. */
+typedef enum az_index_base { AZ_INDEX_AUTO, AZ_INDEX_ZERO, AZ_INDEX_ONE, AZ_INDEX_LABELS } az_index_base;
+/* .mtx (coordinate or array, general, symmetric, skew-symmetric; patterns are 1), .npy/.npz/.safetensors matrices (NaN = not there), and
+ * tables whose first three columns are row, column and value (without a third: 1). The same place twice is an error, unless the values are
+ * equal. */
+az_triples *az_triples_read(az_ctx *az, const char *path, const az_table_how *how, az_index_base base);
+/* Matrix Market from memory: exactly one of the two results is set. Complex matrices are refused. */
+bool az_matrix_market_parse(az_ctx *az, const char *text, size_t length, az_triples **sparse, az_tensor **dense);
+bool az_matrix_market_write(az_ctx *az, const az_triples *matrix, const char *path);
+az_tensor *az_triples_dense(az_ctx *az, const az_triples *triples, double absent); /* [rows, cols] f64 */
+
+/* ---- results ----------------------------------------------------------------------------------------------------------------- */
+
+/* What a method hands over besides its report: named arrays and tables, the first the main one. They are copied or shared, and live in the
+ * scope of az_results_new. NULL is allowed as results and does nothing. */
+typedef struct az_results az_results;
+az_results *az_results_new(az_ctx *az);
+/* names may be NULL; [shape[0]] and [shape[1]] */
+void az_results_array(az_results *results, const char *name, const az_tensor *value, const char *const *row_names,
+                      const char *const *column_names);
+void az_results_table(az_results *results, const char *name, const az_table *table);
+/* Other bytes that belong to the result, such as a graph in DOT; a file that ends in the name's ending gets them ("graph.dot" -> x.dot). */
+void az_results_text(az_results *results, const char *name, const char *text);
+const az_tensor *az_results_find_array(const az_results *results, const char *name); /* NULL when there is none */
+const az_table *az_results_find_table(const az_results *results, const char *name);
+const char *az_results_find_text(const az_results *results, const char *name);
+/* By the name's ending: .csv, .tsv, .npy, .mtx = the first result; .npz, .safetensors = all arrays; .json = everything, one object;
+ * "folder/" = a file for each result, NAME.csv (NAME.npy above two axes); an ending of a text result = that text; "-" = .json on the
+ * standard output. */
+bool az_results_write(az_ctx *az, const az_results *results, const char *path);
+/* Fails on endings that az_results_write does not know (those of texts cannot be told before), on folders that are not there. */
+bool az_results_check(az_ctx *az, const char *path);
+
 /* ---- statistics -------------------------------------------------------------------------------------------------------------- */
 
 /* NaN outside of the domain; p = 0 and 1 give infinities. */

@@ -5,6 +5,7 @@
 #ifndef ADZE_METHOD_H
 #define ADZE_METHOD_H
 
+#include "adze/data.h"
 #include "adze/lm.h"
 
 #ifdef __cplusplus
@@ -28,6 +29,8 @@ typedef enum az_family {
 } az_family;
 const char *az_family_name(az_family family);
 
+typedef struct az_method az_method;
+
 /* Compress: changes lm's weights in place; documents (may be NULL unless the method needs them) are the calibration text. The method adds
  * rows to the section "layers" of report. lm is the caller's own copy. original is the model before the first method of the chain, whose
  * layers have the same names and shapes: a method that takes a mask over from the methods before it finds there what they dropped. NULL
@@ -39,7 +42,48 @@ typedef struct az_compress_job {
     az_report *report;
 } az_compress_job;
 
-typedef struct az_method {
+/* Estimate: what a method reads. The command fills the slots from -d FILE, in their order ("-d y=FILE" names one), reads each file as its
+ * kind says, and refuses too few and too many. A slot list ends with a NULL name. */
+typedef enum az_input_kind {
+    AZ_INPUT_TABLE,   /* az_table_read */
+    AZ_INPUT_ARRAY,   /* az_array_read, without missing values */
+    AZ_INPUT_HOLES,   /* az_array_read, with them */
+    AZ_INPUT_TRIPLES, /* az_triples_read, base auto */
+    AZ_INPUT_FILE     /* only the path: the method reads it itself (streams, states) */
+} az_input_kind;
+enum { AZ_ANY_NUMBER = 1 << 20 }; /* of files */
+typedef struct az_input_slot {
+    const char *name;
+    az_input_kind kind;
+    int least, most; /* how many files */
+    const char *help;
+} az_input_slot;
+
+typedef struct az_input {
+    const char *path;
+    const az_table *table; /* the one that the kind names is set */
+    const az_array *array;
+    const az_triples *triples;
+} az_input;
+typedef struct az_inputs {
+    int count;
+    const az_input *item; /* [count] */
+} az_inputs;
+
+/* The method fills report (what a reader sees) and results (what -o writes); either may be NULL. inputs has one entry a slot, in the
+ * method's order. */
+typedef struct az_estimate_job {
+    const az_inputs *inputs;
+    const az_table_how *how; /* for methods that read files themselves */
+    az_report *report;
+    az_results *results;
+} az_estimate_job;
+/* Reads the files of a method's slots: path[i] may begin with "slot=". NULL with an error. */
+az_inputs *az_inputs_read(az_ctx *az, const az_method *method, const char *const *path, int count, const az_table_how *how);
+/* The i-th file of a slot, NULL when there are not so many. */
+const az_input *az_job_input(const az_estimate_job *job, int slot, int i);
+
+struct az_method {
     const char *name; /* as typed */
     az_family family;
     const char *summary; /* one line, lower case, no full stop */
@@ -51,7 +95,9 @@ typedef struct az_method {
     /* Compress: fails, before any work is done, when the options ask for what cannot be done to this model; NULL = nothing can be wrong. */
     bool (*check)(az_ctx *az, const void *options, az_lm *lm);
     bool (*compress)(az_ctx *az, const void *options, az_compress_job *job);
-} az_method;
+    const az_input_slot *inputs; /* estimate; NULL = none */
+    bool (*estimate)(az_ctx *az, const void *options, az_estimate_job *job);
+};
 
 /* All methods, NULL-terminated, in the order of the catalogue (src/registry.c). */
 const az_method *const *az_methods(void);

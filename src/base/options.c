@@ -181,6 +181,23 @@ static bool bad_value(az_ctx *az, const az_option *option, const char *owner, co
     return false;
 }
 
+static bool add_text(az_ctx *az, az_texts *list, const char *value)
+{
+    if (!*value) {
+        list->count = 0;
+        return true;
+    }
+    if (list->count == list->room) {
+        const int room = list->room ? 2 * list->room : 4;
+        const char **item = az_alloc_array(az, (size_t)room, sizeof *item);
+        if (!item) return false;
+        for (int i = 0; i < list->count; i++) item[i] = list->item[i];
+        list->item = item;
+        list->room = room;
+    }
+    return (list->item[list->count++] = az_strdup(az, value)) != NULL;
+}
+
 static bool set_value(az_ctx *az, const az_option *option, const char *owner, const char *value, void *settings)
 {
     void *at = field(settings, option);
@@ -201,6 +218,7 @@ static bool set_value(az_ctx *az, const az_option *option, const char *owner, co
     case AZ_TEXT: return (*(const char **)at = az_strdup(az, value)) != NULL;
     case AZ_CHOICE: return set_choice(az, option, owner, value, at);
     case AZ_PATTERN: return parse_pattern(value, at) || bad_value(az, option, owner, value, "a pattern such as 2:4, or none");
+    case AZ_TEXTS: return add_text(az, at, value);
     }
     return false;
 }
@@ -238,8 +256,10 @@ bool az_options_set(az_ctx *az, const az_option *table, const char *owner, const
 bool az_options_default(az_ctx *az, const az_option *table, void *settings)
 {
     if (!az_ok(az)) return false;
-    for (const az_option *option = table; option->name; option++)
+    for (const az_option *option = table; option->name; option++) {
+        if (option->type == AZ_TEXTS) *(az_texts *)field(settings, option) = (az_texts){0};
         if (option->fallback && !set_value(az, option, "the default", option->fallback, settings)) return false;
+    }
     return true;
 }
 
@@ -310,7 +330,7 @@ bool az_options_parse(az_ctx *az, const az_option *table, const char *owner, con
         if (!next_item(az, owner, &text, &name, &value)) return false;
         const az_option *option = named_option(table, name, &value);
         if (!option) return unknown_option(az, table, owner, name);
-        if (seen[option - table])
+        if (seen[option - table] && option->type != AZ_TEXTS)
             az_fail(az, AZ_BAD_INPUT, "%s: %s is given twice", owner, option->name);
         else if (!value)
             az_fail(az, AZ_BAD_INPUT, "%s: %s needs a value: %s=...", owner, option->name, option->name);
@@ -323,6 +343,13 @@ bool az_options_parse(az_ctx *az, const az_option *table, const char *owner, con
 }
 
 /* ---- values as text, help ---- */
+
+static const char *texts_text(az_ctx *az, const az_texts *list)
+{
+    const char *text = "";
+    for (int i = 0; i < list->count && text; i++) text = az_format_text(az, "%s%s%s", text, i ? "," : "", list->item[i]);
+    return text ? text : "";
+}
 
 /* The shortest decimal that reads back as the same double. */
 static char *real_text(az_ctx *az, double value)
@@ -346,13 +373,14 @@ const char *az_options_get(az_ctx *az, const az_option *option, const void *sett
     case AZ_TEXT: return *(const char *const *)at ? *(const char *const *)at : "";
     case AZ_CHOICE: return option->choices[*(const int *)at];
     case AZ_PATTERN: return pattern->m == 0 ? "none" : az_format_text(az, "%d:%d", pattern->n, pattern->m);
+    case AZ_TEXTS: return texts_text(az, at);
     }
     return "";
 }
 
 const char *az_option_type_name(const az_option *option)
 {
-    static const char *const names[] = {"int", "real", "bool", "text", "choice", "pattern"};
+    static const char *const names[] = {"int", "real", "bool", "text", "choice", "pattern", "texts"};
     return names[option->type];
 }
 

@@ -75,7 +75,8 @@ static const char *dashed(az_ctx *az, const char *name)
 /* Sets the option in every table that has it: --seed is the verb's and the sampler's. */
 static bool set_option(az_ctx *az, scope *s, const char *name, const char *value)
 {
-    if (was_seen(s, name) || s->n_seen == MAX_SEEN) {
+    const az_option *first = find_option(s, name);
+    if ((was_seen(s, name) && first->type != AZ_TEXTS) || s->n_seen == MAX_SEEN) {
         az_fail(az, AZ_BAD_INPUT, "%s: --%s is given twice", s->verb->name, dashed(az, name));
         return false;
     }

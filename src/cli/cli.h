@@ -123,7 +123,7 @@ bool cli_has_limits(const az_option *option);
 /* Whether every verb has an option of that name; such a one is told of once, behind those of the verb. */
 bool cli_is_common(const az_option *option);
 /* One object with name, summary, usage, details, options and inside (those written inside a word); of a method with name, family, summary,
- * paper, needs_data and options. An option has name, type, default, range, choices and help. */
+ * paper, needs_data, files (name, least, most, help) and options. An option has name, type, default, range, choices and help. */
 void cli_verb_json(az_ctx *az, const cli_verb *verb, FILE *out);
 void cli_method_json(az_ctx *az, const az_method *method, FILE *out);
 void cli_print_manual(FILE *out);
@@ -132,7 +132,7 @@ void cli_print_version(FILE *out);
 
 /* ---- the verbs ---- */
 
-extern const cli_verb cli_run, cli_train, cli_tokenize, cli_corpus, cli_info, cli_convert, cli_evaluate, cli_compress, cli_methods,
-    cli_help, cli_claim;
+extern const cli_verb cli_run, cli_train, cli_tokenize, cli_corpus, cli_info, cli_convert, cli_evaluate, cli_compress, cli_estimate,
+    cli_methods, cli_help, cli_claim;
 
 #endif

@@ -31,7 +31,7 @@ void cli_option_text(const az_option *option, char *out, size_t size)
 
 bool cli_has_limits(const az_option *option)
 {
-    bool empty = option->type == AZ_TEXT && option->fallback && !*option->fallback;
+    bool empty = (option->type == AZ_TEXT || option->type == AZ_TEXTS) && option->fallback && !*option->fallback;
     return option->type != AZ_BOOL && !empty;
 }
 
@@ -93,6 +93,18 @@ static void print_wrapped(const char *text, FILE *out)
     fputc('\n', out);
 }
 
+static void print_slots(const az_input_slot *slots, FILE *out)
+{
+    fputs("\nfiles, given by -d FILE in this order or by -d NAME=FILE\n", out);
+    for (const az_input_slot *slot = slots; slot->name; slot++) {
+        fprintf(out, "  %s  %s ", slot->name, slot->help);
+        if (slot->least == slot->most)
+            fprintf(out, "(%d)\n", slot->least);
+        else
+            fprintf(out, slot->most == AZ_ANY_NUMBER ? "(at least %d)\n" : "(%d to %d)\n", slot->least, slot->most);
+    }
+}
+
 static void print_method(const az_method *method, FILE *out)
 {
     fprintf(out, "%s (%s) - %s\n\n", method->name, az_family_name(method->family), method->summary);
@@ -101,6 +113,7 @@ static void print_method(const az_method *method, FILE *out)
         fputc('\n', out);
         print_wrapped(method->details, out);
     }
+    if (method->inputs) print_slots(method->inputs, out);
     if (method->options && method->options->name) {
         fprintf(out, "\noptions, written %s:name=value,...\n", method->name);
         az_options_help(method->options, out);

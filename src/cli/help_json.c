@@ -29,6 +29,20 @@ static void put_line(json_t *object, FILE *out)
     json_decref(object);
 }
 
+static json_t *slots_json(const az_input_slot *slots)
+{
+    json_t *list = json_array();
+    for (const az_input_slot *slot = slots; slot && slot->name; slot++) {
+        json_t *object = json_object();
+        json_object_set_new(object, "name", json_string(slot->name));
+        json_object_set_new(object, "least", json_integer(slot->least));
+        json_object_set_new(object, "most", slot->most == AZ_ANY_NUMBER ? json_null() : json_integer(slot->most));
+        json_object_set_new(object, "help", json_string(slot->help));
+        json_array_append_new(list, object);
+    }
+    return list;
+}
+
 void cli_method_json(az_ctx *az, const az_method *method, FILE *out)
 {
     json_t *object = json_object(), *options = json_array();
@@ -37,6 +51,7 @@ void cli_method_json(az_ctx *az, const az_method *method, FILE *out)
     json_object_set_new(object, "summary", json_string(method->summary));
     json_object_set_new(object, "paper", json_string(method->paper));
     json_object_set_new(object, "needs_data", json_boolean(method->needs_data));
+    json_object_set_new(object, "files", slots_json(method->inputs));
     add_options(az, options, method->options);
     json_object_set_new(object, "options", options);
     put_line(object, out);

@@ -37,9 +37,9 @@ const cli_verb cli_methods = {
     .name = "methods",
     .summary = "list the methods",
     .usage = "[FAMILY]",
-    .details =
-        "With --json each method is an object with name, family, summary, paper, needs_data and options (name, type, default, range,\n"
-        "choices, help).",
+    .details = "With --json each method is an object with name, family, summary, paper, needs_data, files and options (name, type, "
+               "default, range,\n"
+               "choices, help).",
     .max_words = 1,
     .run = methods,
 };

@@ -1,0 +1,179 @@
+/* triples.c - sparse matrices as lists of entries: from Matrix Market files, arrays and tables. */
+#include "data/triples.h"
+#include "data/table_internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+az_triples *triples_new(az_ctx *az, int64_t rows, int64_t cols, int64_t count)
+{
+    az_triples *t = az_alloc(az, sizeof *t);
+    if (!t) return NULL;
+    const size_t room = (size_t)(count ? count : 1);
+    *t = (az_triples){.rows = rows,
+                      .cols = cols,
+                      .count = count,
+                      .row = az_alloc_array(az, room, sizeof *t->row),
+                      .col = az_alloc_array(az, room, sizeof *t->col),
+                      .value = az_alloc_array(az, room, sizeof *t->value)};
+    return az_ok(az) ? t : NULL;
+}
+
+typedef struct place {
+    int64_t row, col;
+    double value;
+} place;
+
+static int by_place(const void *a, const void *b)
+{
+    const place *x = a, *y = b;
+    if (x->row != y->row) return x->row < y->row ? -1 : 1;
+    return (x->col > y->col) - (x->col < y->col);
+}
+
+static bool is_sorted(const az_triples *t)
+{
+    for (int64_t i = 1; i < t->count; i++)
+        if (t->row[i] < t->row[i - 1] || (t->row[i] == t->row[i - 1] && t->col[i] <= t->col[i - 1])) return false;
+    return true;
+}
+
+static const char *name_of(az_ctx *az, const char *const *names, int64_t i)
+{
+    return names ? names[i] : az_format_text(az, "%lld", (long long)i);
+}
+
+static bool twice(az_ctx *az, const az_triples *t, const place *p)
+{
+    return az_fail(az, AZ_BAD_INPUT, "the entry of row %s, column %s is given twice, as %g and as %g", name_of(az, t->row_name, p->row),
+                   name_of(az, t->col_name, p->col), p[-1].value, p->value);
+}
+
+bool triples_sort(az_ctx *az, az_triples *t)
+{
+    if (!t || is_sorted(t)) return t != NULL;
+    az_buffer *buffer = az_buffer_new(az, (size_t)t->count * sizeof(place));
+    if (!buffer) return false;
+    place *places = buffer->data;
+    for (int64_t i = 0; i < t->count; i++) places[i] = (place){t->row[i], t->col[i], t->value[i]};
+    qsort(places, (size_t)t->count, sizeof *places, by_place);
+    int64_t n = 0;
+    bool ok = true;
+    for (int64_t i = 0; ok && i < t->count; i++) {
+        if (i > 0 && by_place(&places[i], &places[i - 1]) == 0) {
+            if (places[i].value != places[i - 1].value) ok = twice(az, t, &places[i]);
+            continue;
+        }
+        triples_put(t, n++, places[i].row, places[i].col, places[i].value);
+    }
+    t->count = n;
+    az_buffer_drop(buffer);
+    return ok;
+}
+
+/* ---- from arrays and tables ---- */
+
+static az_triples *from_matrix(az_ctx *az, const az_array *array)
+{
+    if (!array) return NULL;
+    if (array->value->rank != 2) return az_fail(az, AZ_BAD_INPUT, "an array of shape %s is no matrix", az_shape_text(az, array->value));
+    const int64_t rows = array->value->shape[0], cols = array->value->shape[1];
+    const double *x = az_f64(array->value);
+    int64_t count = 0;
+    for (int64_t i = 0; x && i < rows * cols; i++) count += !isnan(x[i]);
+    az_triples *t = triples_new(az, rows, cols, count);
+    int64_t n = 0;
+    for (int64_t i = 0; x && t && i < rows * cols; i++)
+        if (!isnan(x[i])) triples_put(t, n++, i / cols, i % cols, x[i]);
+    if (t) t->row_name = array->row_name, t->col_name = array->column_name;
+    return t;
+}
+
+static bool is_index(const az_table *table, const az_column *column)
+{
+    for (int64_t i = 0; column->value && i < table->rows; i++)
+        if (!(column->value[i] >= 0) || column->value[i] != floor(column->value[i])) return false;
+    return column->type == AZ_COLUMN_INTEGER;
+}
+
+/* The places that a column names, their number, and their names (NULL for indices). */
+static bool read_places(az_ctx *az, const az_table *table, int c, az_index_base base, int64_t *index, int64_t *extent, const char ***names)
+{
+    const az_column *column = &table->column[c];
+    *extent = 0;
+    if (base == AZ_INDEX_LABELS) {
+        const az_column *labels = az_column_categories(az, table, column);
+        if (!labels) return false;
+        for (int64_t i = 0; i < table->rows; i++) index[i] = labels->code[i];
+        *extent = labels->levels;
+        *names = labels->level;
+        return true;
+    }
+    const double first = base == AZ_INDEX_ONE ? 1 : 0;
+    for (int64_t i = 0; i < table->rows; i++) {
+        const double value = column->value ? column->value[i] : NAN;
+        if (!(value >= first && value < 0x1p31) || value != floor(value))
+            return az_fail(az, AZ_BAD_INPUT, "row %lld: '%s' in column '%s' is no index (whole numbers from %g on)", (long long)i + 1,
+                           az_column_text(az, column, i) ? az_column_text(az, column, i) : "NA", column->name, first);
+        index[i] = (int64_t)(value - first);
+        if (index[i] >= *extent) *extent = index[i] + 1;
+    }
+    return true;
+}
+
+static az_triples *from_table(az_ctx *az, const az_table *table, az_index_base base)
+{
+    if (!table) return NULL;
+    if (table->columns < 2) return az_fail(az, AZ_BAD_INPUT, "entries need columns for row, column and value");
+    const double *value = table->columns > 2 ? az_column_numbers(az, table, &table->column[2]) : NULL;
+    az_triples *t = triples_new(az, 0, 0, table->rows);
+    if (!t || (table->columns > 2 && !value)) return NULL;
+    if (base == AZ_INDEX_AUTO)
+        base = is_index(table, &table->column[0]) && is_index(table, &table->column[1]) ? AZ_INDEX_ZERO : AZ_INDEX_LABELS;
+    if (!read_places(az, table, 0, base, t->row, &t->rows, &t->row_name) ||
+        !read_places(az, table, 1, base, t->col, &t->cols, &t->col_name))
+        return NULL;
+    int64_t n = 0;
+    for (int64_t i = 0; i < table->rows; i++) {
+        if (t->row[i] < 0 || t->col[i] < 0)
+            return az_fail(az, AZ_BAD_INPUT, "row %lld names no place: a label is missing", (long long)i + 1);
+        if (value && isnan(value[i])) continue;
+        triples_put(t, n++, t->row[i], t->col[i], value ? value[i] : 1);
+    }
+    t->count = n;
+    return triples_sort(az, t) ? t : NULL;
+}
+
+static az_triples *read_market(az_ctx *az, const char *path)
+{
+    az_triples *sparse = NULL;
+    az_tensor *dense = NULL;
+    size_t length = 0;
+    const char *text = az_read_file(az, path, &length);
+    if (!text || !az_matrix_market_parse(az, text, length, &sparse, &dense)) return NULL;
+    return sparse ? sparse : from_matrix(az, &(az_array){.value = dense});
+}
+
+az_triples *az_triples_read(az_ctx *az, const char *path, const az_table_how *how, az_index_base base)
+{
+    if (!path || !az_ok(az)) return NULL;
+    az_triples *t = NULL;
+    if (path_ends(path, ".mtx"))
+        t = read_market(az, path);
+    else if (path_is_array(path))
+        t = from_matrix(az, az_array_read(az, path, how, true));
+    else
+        t = from_table(az, az_table_read(az, path, how), base);
+    if (!t) az_fail_context(az, "entries of '%s'", path);
+    return t;
+}
+
+az_tensor *az_triples_dense(az_ctx *az, const az_triples *t, double absent)
+{
+    if (!t) return NULL;
+    az_tensor *out = az_full(az, AZ_F64, 2, (int64_t[]){t->rows, t->cols}, absent);
+    double *to = az_f64_mut(out);
+    for (int64_t i = 0; to && i < t->count; i++) to[t->row[i] * t->cols + t->col[i]] = t->value[i];
+    return out;
+}
