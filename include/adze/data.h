@@ -195,6 +195,34 @@ az_design *az_design_like(az_ctx *az, const az_design *first, const az_table *ta
 /* The columns of the table that the formula reads, once each. */
 bool az_design_variables(az_ctx *az, const az_design *design, const char ***names, int *count);
 
+/* ---- regression -------------------------------------------------------------------------------------------------------------- */
+
+typedef enum az_link { AZ_LINK_LINEAR, AZ_LINK_LOGIT } az_link;
+/* Variances of the coefficients: HC0 J^-1 (sum s s') J^-T with the rows' scores s; HC1 that times n / (n - p); HC3 with residuals divided
+ * by 1 - leverage; classical sigma^2 J^-1 (of the linear model with n - p, of the logit 1). With clusters scores are summed within each
+ * first, HC1 then multiplies by c / (c - 1) (n - 1) / (n - p) and HC3 is an error. */
+typedef enum az_variance { AZ_HC0, AZ_HC1, AZ_HC3, AZ_CLASSICAL } az_variance;
+typedef struct az_regression_how {
+    az_link link;
+    az_variance variance;
+    const double *weight;    /* [n]; NULL = 1. May be negative: an equation is solved, nothing is minimised */
+    const int64_t *cluster;  /* [n] numbers from 0; NULL = every row is one */
+    double ridge;            /* adds ridge * n * b_j / var(x_j)^-1 to the equation of every column that is not constant; 0 = none */
+    const char *const *name; /* [p] for messages; NULL = numbers */
+} az_regression_how;
+typedef struct az_regression {
+    az_tensor *coefficient; /* [p] f64 */
+    az_tensor *covariance;  /* [p, p] */
+    az_tensor *jacobian;    /* [p, p] J = sum w m'(x b) x x' */
+    az_tensor *residual;    /* [n] y - m(x b); the score of a row is w x residual */
+    int64_t n, p;
+    int iterations;
+} az_regression;
+/* Solves sum_i w_i x_i (y_i - m(x_i b)) = 0 for x [n, p] and y [n], with m the identity or 1 / (1 + exp(-t)), by Newton's method with
+ * halved steps; y of the logit may lie outside [0, 1]. AZ_BAD_INPUT names columns that depend on those before; AZ_NUMERIC when there is no
+ * solution (classes that x separates). */
+az_regression *az_regress(az_ctx *az, const az_tensor *x, const az_tensor *y, const az_regression_how *how);
+
 /* ---- arrays and sparse matrices in files --------------------------------------------------------------------------------------- */
 
 /* A file's array. Complex numbers are pairs: the last axis has extent 2. */

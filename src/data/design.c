@@ -46,6 +46,7 @@ static bool evaluate(maker *m, bool need_y)
     if (!m->code) return false;
     for (int i = 0; i < f->factors && az_ok(m->az); i++) {
         factor *one = &f->factor[i];
+        if (!one->used) continue;
         if (m->first) one->category = expr_is_category(m->az, one->expr, m->table);
         if (one->category)
             m->v.column[i] = expr_categories(m->az, one->expr, m->table);
@@ -61,7 +62,7 @@ static bool has_all(const maker *m, int64_t row)
 {
     if (m->v.response && isnan(m->v.response[row])) return false;
     for (int i = 0; i < m->formula->factors; i++)
-        if (m->v.column[i] ? m->v.column[i]->code[row] < 0 : isnan(m->v.number[i][row])) return false;
+        if (m->formula->factor[i].used && (m->v.column[i] ? m->v.column[i]->code[row] < 0 : isnan(m->v.number[i][row]))) return false;
     return true;
 }
 
@@ -128,7 +129,7 @@ static bool code_categories(maker *m)
 {
     for (int i = 0; i < m->formula->factors; i++) {
         factor *one = &m->formula->factor[i];
-        if (!one->category) continue;
+        if (!one->used || !one->category) continue;
         if (m->first && !find_levels(m, one, m->v.column[i])) return false;
         if (!recode(m, i)) return false;
     }
@@ -315,6 +316,7 @@ bool az_design_variables(az_ctx *az, const az_design *design, const char ***name
     *names = az_alloc_array(az, (size_t)most + 1, sizeof **names);
     if (!*names) return false;
     collect(f->response, *names, count);
-    for (int i = 0; i < f->factors; i++) collect(f->factor[i].expr, *names, count);
+    for (int i = 0; i < f->factors; i++)
+        if (f->factor[i].used) collect(f->factor[i].expr, *names, count);
     return true;
 }

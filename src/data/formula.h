@@ -23,6 +23,7 @@ typedef struct expr {
 typedef struct factor {
     const char *name; /* as it is written, without superfluous blanks */
     expr *expr;
+    bool used; /* in a term; one that was taken away again, by "- x", is not */
     bool category;
     const char **level; /* [levels], the reference first; set from the rows of the first design */
     int32_t levels;

@@ -400,5 +400,7 @@ struct az_formula *formula_parse(az_ctx *az, const char *text, const az_table *t
     if (peek(&p)) return bad(&p, "an operator is expected");
     if (formula->terms.count == 0) return bad(&p, "no term is left, not even the intercept");
     terms_sort(&formula->terms);
+    for (int t = 0; t < formula->terms.count; t++)
+        for (int i = 0; i < formula->terms.item[t].degree; i++) formula->factor[formula->terms.item[t].factor[i]].used = true;
     return formula;
 }

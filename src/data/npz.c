@@ -161,13 +161,13 @@ static bool find_directory(az_ctx *az, const unsigned char *data, size_t size, s
 bool az_npz_parse(az_ctx *az, const void *bytes, size_t size, az_array **arrays, int *count)
 {
     const unsigned char *data = bytes;
-    size_t at;
-    int64_t entries;
+    size_t at = 0;
+    int64_t entries = 0;
     *count = 0;
     if (!data || !az_ok(az) || !find_directory(az, data, size, &at, &entries)) return false;
     *arrays = az_alloc_array(az, (size_t)entries + 1, sizeof **arrays);
     for (int64_t i = 0; *arrays && i < entries; i++) {
-        entry e;
+        entry e = {0};
         if (!read_entry(az, data, size, &at, &e)) return false;
         if (e.name_length < 4 || memcmp(e.name + e.name_length - 4, ".npy", 4) != 0) continue;
         const char *name = az_format_text(az, "%.*s", (int)e.name_length - 4, e.name);

@@ -52,6 +52,7 @@ bool csv_date(csv_field field, double *days);
 
 typedef struct missing_words {
     int count;
+    bool numbers; /* one of them looks like a number, so they are looked for first */
     const char *const *word;
 } missing_words;
 missing_words csv_missing_words(az_ctx *az, const char *more);

@@ -228,38 +228,40 @@ char *csv_copy(az_ctx *az, csv_field field)
 
 /* ---- the separator ---- */
 
-/* Columns that the separator makes of the first lines; 1 when the lines do not agree (the first may be one shorter). */
-static int64_t columns_by(az_ctx *az, const csv_scan *scan, const char *text, size_t length)
+/* How well the separator cuts the first lines: twice the columns it makes of them, less one when the first line has one fewer than the
+ * others; 2 when they do not agree. */
+static int64_t fit_of(az_ctx *az, const csv_scan *scan, const char *text, size_t length)
 {
     csv_grid grid;
     if (!csv_scan_rows(az, scan, text, length, &grid)) {
         az_clear(az); /* what a wrong separator makes of the text is no error */
-        return 1;
+        return 2;
     }
-    int64_t columns = 0;
+    int64_t columns = 0, shorter = 0;
     for (int64_t row = 0; row < grid.rows; row++) {
         const int64_t end = row + 1 < grid.rows ? grid.row[row + 1].first : grid.fields, got = end - grid.row[row].first;
-        const bool agrees = row == 0 || got == columns || (row == 1 && got == columns + 1);
+        if (row == 1 && got == columns + 1) shorter = 1;
+        const bool agrees = row == 0 || got == columns || (row == 1 && shorter);
         columns = agrees ? got : 1;
         if (!agrees) break;
     }
     csv_drop(&grid);
-    return columns;
+    return columns > 1 ? 2 * columns - shorter : 2;
 }
 
 char csv_separator(az_ctx *az, const char *text, size_t length, bool last)
 {
     static const char candidates[] = {',', '\t', ';', '|', ' '};
     char best = ',';
-    int64_t most = 1;
+    int64_t most = 2;
     if (length > GUESS_BYTES) length = GUESS_BYTES, last = false;
     for (size_t i = 0; i < sizeof candidates && az_ok(az); i++) {
-        if (candidates[i] == ' ' && most > 1) continue; /* "a b,c d" */
+        if (candidates[i] == ' ' && most > 2) continue; /* "a b,c d" */
         const csv_scan scan = {.separator = candidates[i], .most = GUESS_ROWS, .ragged = true, .line = 1, .last = last};
-        const int64_t columns = columns_by(az, &scan, text, length);
-        if (columns <= most) continue;
+        const int64_t fit = fit_of(az, &scan, text, length);
+        if (fit <= most) continue;
         best = candidates[i];
-        most = columns;
+        most = fit;
     }
     return best;
 }

@@ -92,10 +92,11 @@ static bool fill_numbers(const column_source *source, az_column *column, int64_t
     for (int64_t row = 0; row < source->rows; row++) {
         const csv_field field = field_of(source, row);
         bool whole = false;
-        if (csv_number(field, &column->value[row], &whole)) {
+        const bool absent = source->missing->numbers && csv_missing(source->missing, field);
+        if (!absent && csv_number(field, &column->value[row], &whole)) {
             all_whole = all_whole && whole;
-            huge = huge || (whole && fabs(column->value[row]) > 0x1p53);
-        } else if (csv_missing(source->missing, field)) {
+            huge = huge || (whole && fabs(column->value[row]) >= 0x1p53);
+        } else if (absent || csv_missing(source->missing, field)) {
             column->value[row] = NAN;
             column->missing++;
         } else {

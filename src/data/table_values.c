@@ -195,7 +195,10 @@ missing_words csv_missing_words(az_ctx *az, const char *more)
     for (int i = 0; i < USUAL; i++) word[words.count++] = usual[i];
     while (more && *more) {
         const int length = (int)strcspn(more, ",");
+        double value;
+        bool whole;
         if (length > 0) word[words.count++] = az_format_text(az, "%.*s", length, more);
+        if (csv_number((csv_field){.text = more, .length = (uint32_t)length}, &value, &whole)) words.numbers = true;
         more += length + (more[length] == ',');
     }
     return words;

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const verbs[] = {"run",      "train",    "tokenize", "corpus", "info", "convert",
-                                    "evaluate", "compress", "methods",  "help",   "claim"};
+static const char *const verbs[] = {"run",      "train",    "tokenize", "corpus",  "info", "convert",
+                                    "evaluate", "compress", "estimate", "methods", "help", "claim"};
 
 Test(usage, every_verb_has_help_and_a_place_in_the_manual)
 {
@@ -66,6 +66,8 @@ Test(usage, mistakes_end_in_2_with_what_to_do)
         {"adze claim nothing", "nothing is claimed of 'nothing'"},
         {"adze convert tales", "--output=text must be given"},
         {"adze evaluate tales", "--data=text must be given"},
+        {"adze estimate wanda -d x.csv", "a method of the family compress, not of estimate"},
+        {"adze estimate wandaa -d x.csv", "did you mean 'wanda'?"},
         {"adze corpus sagas", "there is: tales"},
         {"adze tokenize tales -p a -d b", "not both"},
         {"adze run tales < .", "cannot read the standard input"},

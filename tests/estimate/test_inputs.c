@@ -60,7 +60,7 @@ Test(inputs, too_few_too_many_and_unreadable)
         const char *says;
     } cases[] = {
         {{NULL}, 0, "sketch needs factor: -d FILE or -d factor=FILE; it reads factor (the factors"},
-        {{a}, 1, "sketch needs y"},
+        {{a}, 1, "sketch needs factor"},
         {{a, "y=a", "y=b"}, 3, "at most 1 for y"},
         {{a, a, a, a, a, a, a, a}, 8, NULL},
         {{a, gap}, 2, "row 1, column 2 is missing"},

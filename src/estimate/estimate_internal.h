@@ -1,0 +1,17 @@
+/* estimate_internal.h - what methods of the family estimate share. */
+#ifndef ADZE_ESTIMATE_INTERNAL_H
+#define ADZE_ESTIMATE_INTERNAL_H
+
+#include "adze/linalg.h"
+#include "adze/method.h"
+
+#include <math.h>
+
+/* Fills the started row with estimate, se, low, high, z and p (two-sided), by the normal law. */
+void report_normal(az_report *report, double estimate, double se, double confidence);
+/* The median of n values, which are reordered; the mean of the middle two of an even number. */
+double median_of(double *values, int64_t n);
+/* The whole numbers of a list such as "600,800,1000". */
+bool read_counts(az_ctx *az, const char *list, const char *what, int64_t **values, int *count);
+
+#endif

@@ -1,0 +1,44 @@
+/* estimate_report.c - small things that several methods of the family say and read in the same way. */
+#include "estimate/estimate_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void report_normal(az_report *report, double estimate, double se, double confidence)
+{
+    const double half = az_normal_quantile(0.5 + confidence / 2) * se, z = estimate / se;
+    az_report_number(report, "estimate", estimate, "");
+    az_report_number(report, "se", se, "");
+    az_report_number(report, "low", estimate - half, "");
+    az_report_number(report, "high", estimate + half, "");
+    az_report_number(report, "z", z, "");
+    az_report_number(report, "p", 2 * az_normal_cdf(-fabs(z)), "");
+}
+
+static int by_value(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+double median_of(double *values, int64_t n)
+{
+    if (n < 1) return NAN;
+    qsort(values, (size_t)n, sizeof *values, by_value);
+    return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+}
+
+bool read_counts(az_ctx *az, const char *list, const char *what, int64_t **values, int *count)
+{
+    *count = 0;
+    *values = az_alloc_array(az, strlen(list) / 2 + 1, sizeof **values);
+    for (const char *at = list; *values && *at;) {
+        char *end;
+        const long long value = strtoll(at, &end, 10);
+        if (end == at || value < 1 || (*end && *end != ','))
+            return az_fail(az, AZ_BAD_INPUT, "%s=%s: whole numbers of at least 1, separated by commas, are expected", what, list);
+        (*values)[(*count)++] = value;
+        at = *end ? end + 1 : end;
+    }
+    return az_ok(az);
+}
