@@ -6,8 +6,8 @@ set -eu
 packages_for() {
     case $1 in
     build) echo "gcc libc6-dev make cmake ninja-build pkg-config libopenblas-openmp-dev liblapacke-dev libfftw3-dev libpcre2-dev
-                 libutf8proc-dev libjansson-dev zlib1g-dev gnuplot-nox" ;;
-    test) echo "libcriterion-dev" ;;
+                 libutf8proc-dev libjansson-dev zlib1g-dev gnuplot-nox libcurl4-openssl-dev libsqlite3-dev nettle-dev bubblewrap" ;;
+    test) echo "libcriterion-dev libmicrohttpd-dev" ;;
     lint) echo "clang-format clang-tidy cppcheck" ;;
     fuzz) echo "clang libclang-rt-dev libomp-dev" ;;
     arm) echo "gcc-aarch64-linux-gnu qemu-user mmdebstrap" ;;

@@ -10,6 +10,7 @@
 #include "adze/optim.h"
 #include "adze/data.h"
 #include "adze/lm.h"
+#include "adze/backend.h"
 #include "adze/method.h"
 
 #endif

@@ -7,8 +7,8 @@
 
 #include "adze/adze.h"
 
-/* Exit codes. INTERRUPTED is what a shell expects after Ctrl-C. */
-enum { CLI_OK = 0, CLI_NEGATIVE = 1, CLI_BAD = 2, CLI_INTERRUPTED = 130 };
+/* Exit codes. BUDGET: a limit of calls, tokens or cost ended the work. INTERRUPTED is what a shell expects after Ctrl-C. */
+enum { CLI_OK = 0, CLI_NEGATIVE = 1, CLI_BAD = 2, CLI_BUDGET = 3, CLI_INTERRUPTED = 130 };
 
 /* Options that every verb has. */
 typedef struct cli_common {
@@ -97,6 +97,13 @@ FILE *cli_report_stream(const cli_job *job);
 /* A format by name; fails and proposes the nearest. NULL without failing for "" (keep as it is). */
 const az_format *cli_format(az_ctx *az, const char *name);
 
+/* ---- prompt.c ---- */
+
+/* The spec of a backend, its model found as cli_model_path finds models. */
+const char *cli_backend_spec(az_ctx *az, const char *spec);
+/* Tells the budget's error, and clears it: the exit code. */
+int cli_out_of_budget(cli_job *job);
+
 /* ---- score.c ---- */
 
 extern const az_option cli_score_options[]; /* of az_lm_score_options */
@@ -132,7 +139,7 @@ void cli_print_version(FILE *out);
 
 /* ---- the verbs ---- */
 
-extern const cli_verb cli_run, cli_train, cli_tokenize, cli_corpus, cli_info, cli_convert, cli_evaluate, cli_compress, cli_estimate,
-    cli_methods, cli_help, cli_claim;
+extern const cli_verb cli_run, cli_train, cli_tokenize, cli_corpus, cli_info, cli_convert, cli_evaluate, cli_compress, cli_prompt,
+    cli_estimate, cli_methods, cli_help, cli_claim;
 
 #endif

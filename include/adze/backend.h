@@ -1,0 +1,245 @@
+/* backend.h - one interface to every language model: the local engine, servers, programs, recordings and simulated models; with a cache of
+ * replies, a budget, templates, parsers of replies, and a sandbox for programs that models write.
+ *
+ * A request is plain data. What is asked of a backend is answered from the cache where it can be, else by its engine, and kept. */
+#ifndef ADZE_BACKEND_H
+#define ADZE_BACKEND_H
+
+#include "adze/lm.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- requests and replies ---------------------------------------------------------------------------------------------------- */
+
+typedef enum az_operation {
+    AZ_CHAT,     /* messages -> the text of the next turn */
+    AZ_COMPLETE, /* prompt -> its continuation */
+    AZ_SCORE,    /* prompt, continuation -> log P(continuation | prompt), token by token */
+    AZ_NEXT,     /* messages or prompt -> the most likely next tokens with their log-probabilities */
+    AZ_EMBED,    /* prompt -> a vector of length 1 */
+    AZ_OPERATIONS
+} az_operation;
+const char *az_operation_name(az_operation operation); /* "chat", "complete", "score", "next_logprobs", "embed" */
+
+typedef struct az_message {
+    const char *role, *text; /* role: "system", "user", "assistant" */
+} az_message;
+
+typedef struct az_logit_bias {
+    int32_t token;
+    double bias;
+} az_logit_bias;
+
+/* Zero means: model of the backend; temperature 0 (the most likely tokens); top_p and top_k off; one sample. */
+typedef struct az_request {
+    az_operation operation;
+    const char *model;
+    const az_message *message;
+    int messages;
+    const char *prompt;
+    const char *continuation; /* AZ_SCORE */
+    int64_t max_tokens;       /* of a sample; required for AZ_CHAT and AZ_COMPLETE */
+    double temperature, top_p;
+    int64_t top_k, seed;
+    const char *const *stop; /* texts that end a sample; they are not part of it */
+    int stops;
+    int first, samples; /* samples first .. first + samples - 1: asking 16 after 8 costs 8 */
+    int top;            /* AZ_NEXT: how many tokens; 0 = 20 */
+    const az_logit_bias *bias;
+    int biases;
+    const char *stage; /* whom the call is counted for in the report; not part of the question */
+} az_request;
+
+typedef struct az_next_token {
+    const char *text;
+    double log_probability;
+} az_next_token;
+
+typedef struct az_answer {
+    const char *text;    /* AZ_CHAT, AZ_COMPLETE */
+    const char *finish;  /* "stop" or "length" */
+    const char *failure; /* why there is no answer, when this request alone failed; NULL = there is one */
+    int64_t prompt_tokens, completion_tokens;
+    bool estimated; /* the counts are */
+    bool cached;
+    double milliseconds;     /* what the engine took */
+    int n;                   /* of the arrays below */
+    double *log_probability; /* AZ_SCORE: [n] of the continuation's tokens */
+    double total;            /* AZ_SCORE: their sum */
+    az_next_token *next;     /* AZ_NEXT: [n] most likely first */
+    float *vector;           /* AZ_EMBED: [n] */
+} az_answer;
+
+typedef struct az_reply {
+    int n; /* samples */
+    az_answer *sample;
+    char key[65]; /* of the request, in hexadecimal */
+} az_reply;
+
+/* The request as canonical JSON (sorted keys, no spaces, %.17g): equal questions are equal texts. Fails on numbers that are not finite, on
+ * texts that are not UTF-8 and on operands that are missing. `model` is the identity of the model. */
+char *az_request_json(az_ctx *az, const az_request *request, const char *model);
+/* SHA-256 in hexadecimal. */
+void az_sha256(const void *data, size_t bytes, char hex[65]);
+/* The seed of a call: the first 8 bytes of SHA-256(seed, stage, id, sample). */
+int64_t az_call_seed(int64_t seed, const char *stage, const char *id, int64_t sample);
+/* The probability of a class among the next tokens: the sum over its spellings x, " x", with a small and with a capital first letter.
+ * *found (may be NULL) tells whether any is listed; else the result is the least probability listed, an upper bound. */
+double az_next_mass(const az_answer *answer, const char *word, bool *found);
+
+/* ---- backends ---------------------------------------------------------------------------------------------------------------- */
+
+typedef enum az_capability {
+    AZ_CAN_CHAT = 1,
+    AZ_CAN_COMPLETE = 2,
+    AZ_CAN_SCORE = 4,
+    AZ_CAN_NEXT = 8,
+    AZ_CAN_EMBED = 16,
+    AZ_CAN_BIAS = 32,
+    AZ_CAN_SEED = 64,    /* equal seeds give equal samples */
+    AZ_CAN_INSPECT = 128 /* az_backend_model: hidden states, attention, gradients */
+} az_capability;
+
+/* SPEC is one of
+ *   local:MODEL[?ctx=N&chat=auto|raw|FORM]  the project's own engine; raw = the texts of the messages one after the other
+ *   http://HOST/v1#MODEL, https://...       a server that speaks OpenAI's protocol
+ *   replay:FILE                             recorded replies (a cache, or its export .jsonl); a question that is not there is an error
+ *   oracle:NAME[?parameter=value&...]       a simulated model, of known accuracy
+ *   exec:PROGRAM                            a program: one request as a line of JSON in, one reply as a line out
+ * The key of a server comes from the environment and is neither stored nor told. */
+typedef struct az_backend_settings {
+    const char *key_env; /* name of the variable; NULL = ADZE_API_KEY */
+    const char *cache;   /* SQLite file of replies; NULL or "" = none */
+    const char *prices;  /* JSON file {"MODEL": {"prompt": P, "completion": C}}, per million tokens; NULL or "" = none */
+    double max_cost;     /* 0 = no limit, as the next two */
+    int64_t max_calls, max_tokens;
+    int64_t jobs;         /* requests under way at once to a server; 0 = 4 */
+    double timeout, wait; /* s: of a call (0 = 120); the first wait before a retry (0 = 1), doubled by each further one */
+    double calls_per_minute, tokens_per_minute; /* 0 = no limit */
+    bool replay;                                /* answer from the cache only */
+} az_backend_settings;
+extern const az_option az_backend_options[];
+
+/* A question as one text. */
+typedef struct az_call_text {
+    const az_request *request;
+    const char *text;
+    int sample;
+} az_call_text;
+
+typedef struct az_backend az_backend; /* lives in the scope that opened it */
+az_backend *az_backend_open(az_ctx *az, const char *spec, const az_backend_settings *settings);
+/* The same on a model in memory, which may change between calls. identity: what its replies are kept under; NULL = they are not kept.
+ * chat: as in SPEC, NULL = auto. */
+az_backend *az_backend_of_model(az_ctx *az, const az_lm *lm, const char *chat, const char *identity, const az_backend_settings *settings);
+/* A backend whose answers are a function's: simulated models, and tests. text: the messages' texts, or the prompt. The function fills the
+ * answer in the current scope; its draws come from az_call_seed or the like, so that equal questions have equal answers. */
+typedef bool (*az_answer_function)(az_ctx *az, const az_call_text *call, az_answer *answer, void *user);
+az_backend *az_backend_of_function(az_ctx *az, az_answer_function function, void *user, const char *identity,
+                                   const az_backend_settings *settings);
+/* The accuracy that a simulated model has by law under its parameters; NaN with an error for unknown ones. */
+double az_oracle_accuracy(az_ctx *az, const char *spec);
+unsigned az_backend_capabilities(const az_backend *backend);
+/* Fails, before the first call, when the backend lacks one of the capabilities that `who` needs. */
+bool az_backend_need(az_backend *backend, unsigned capabilities, const char *who);
+const az_lm *az_backend_model(const az_backend *backend); /* NULL unless AZ_CAN_INSPECT */
+const char *az_backend_identity(const az_backend *backend);
+
+/* Answers n requests, with up to `jobs` under way at once; reply[i] belongs to request[i], in the current scope. What hinders one request
+ * only (a reply that cannot be read, no answer after six tries, a prompt beyond the context) is that sample's `failure`; what would
+ * hinder all (a refused key, an unknown model, a recording without the question, the budget) is an error. Every answer is in the cache as
+ * soon as it is there. */
+bool az_backend_ask_all(az_backend *backend, const az_request *request, int n, az_reply *reply);
+az_reply *az_backend_ask(az_backend *backend, const az_request *request);
+/* Asks one sample and has `parse` read it; when that returns false, asks the next sample, at most `again` times more. Returns the last
+ * answer; done tells whether it could be read. NULL with an error. */
+typedef struct az_reading {
+    int again;
+    bool (*parse)(az_ctx *az, const az_answer *answer, void *user);
+    void *user;
+    bool done;
+} az_reading;
+const az_answer *az_backend_ask_parsed(az_backend *backend, const az_request *request, az_reading *reading);
+
+/* Whether the error that is there is the budget's: what is done is kept, and a larger budget goes on. */
+bool az_backend_exhausted(const az_backend *backend);
+typedef struct az_usage {
+    int64_t calls, cached_calls, failed_calls, prompt_tokens, completion_tokens;
+    double cost, cached_cost; /* NaN when the price is not known */
+    bool estimated;
+} az_usage;
+az_usage az_backend_usage(const az_backend *backend);
+/* Section "calls": a row for each stage, with the latencies' quantiles. */
+void az_backend_report(const az_backend *backend, az_report *report);
+
+/* ---- the cache of replies, as a file ------------------------------------------------------------------------------------------ */
+
+/* SQLite, write-ahead log: several processes may share one. Rows are (key, sample). */
+typedef struct az_cache_size {
+    int64_t replies, vectors, bytes;
+} az_cache_size;
+bool az_cache_stat(az_ctx *az, const char *path, az_cache_size *size, az_report *report); /* report: a row for each model; may be NULL */
+/* JSON lines, one a row; ascending by key. Returns the number of rows, -1 on an error. */
+int64_t az_cache_export(az_ctx *az, const char *path, FILE *out);
+/* Adds the rows of an export; fails on lines whose key is not the hash of their request. */
+int64_t az_cache_import(az_ctx *az, const char *path, const char *lines);
+
+/* ---- templates --------------------------------------------------------------------------------------------------------------- */
+
+/* Lines "@@system", "@@user", "@@assistant" open messages (without one the text is one user message); {{name}} inserts a variable, as it
+ * is; {{#each name}} ... {{/each}} repeats for each object of a list, whose fields are variables inside, with {{@index}} from 1.
+ * `variables` is a JSON object. A name that is unknown is an error, one that is not used is noted. */
+typedef struct az_messages {
+    az_message *item;
+    int n;
+} az_messages;
+az_messages *az_template_fill(az_ctx *az, const char *text, const char *variables);
+
+/* ---- what a reply holds -------------------------------------------------------------------------------------------------------- */
+
+/* All return a copy in the current scope, or NULL (without an error) when it is not there. */
+char *az_find_fence(az_ctx *az, const char *text, const char *language); /* the first fenced block; language NULL = any */
+char *az_find_json(az_ctx *az, const char *text);                        /* the first balanced object or list that parses */
+char *az_find_label(az_ctx *az, const char *text, const char *label);    /* what follows "label:" on a line that begins with it */
+char *az_find_boxed(az_ctx *az, const char *text, bool last);            /* inside \boxed{...}, braces balanced */
+char *az_find_number(az_ctx *az, const char *text);                      /* the last number, as written */
+/* The items of a numbered list (lines that begin with digits and "." or ")"), up to `most`. */
+int az_find_list(az_ctx *az, const char *text, char **item, int most);
+/* Which of the choices a text names: exactly, then without regard to case, then as whole words. -1 none, -2 ambiguous. */
+int az_find_choice(const char *text, const char *const *choice, int n);
+
+/* ---- sandbox ------------------------------------------------------------------------------------------------------------------ */
+
+/* Runs a program that nobody has read. bubblewrap gives it namespaces of its own (no network, no other processes), a read-only view of the
+ * system's programs, an empty environment and an empty folder; limits bound time, memory, output, files and processes. This contains
+ * accidents; it is no wall against a determined adversary. */
+typedef struct az_file_text {
+    const char *name, *text; /* a plain name, without folders */
+} az_file_text;
+typedef struct az_program {
+    const char *const *argv; /* ends with NULL; argv[0] is looked for in /usr/bin and /bin; no shell */
+    const char *input;       /* the standard input; NULL = empty */
+    const az_file_text *file;
+    int files;              /* written into its folder first */
+    double seconds;         /* of processor time; 1.5 times that by the clock; 0 = 5 */
+    int64_t memory, output; /* bytes: address space (0 = 512 MiB); of each stream and file (0 = 1 MiB) */
+    int processes;          /* at once; 0 = 32 */
+} az_program;
+typedef enum az_outcome_kind { AZ_RAN, AZ_PROGRAM_FAILED, AZ_PROGRAM_TIMEOUT, AZ_PROGRAM_MEMORY, AZ_PROGRAM_OUTPUT } az_outcome_kind;
+typedef struct az_outcome {
+    az_outcome_kind kind; /* AZ_RAN: it ended by itself with status 0 */
+    int status;           /* exit status, 128 + signal */
+    char *out, *err;      /* at most `output` bytes of each */
+    double seconds;
+} az_outcome;
+const char *az_outcome_name(az_outcome_kind kind);
+/* Fails when bubblewrap is not installed or the program is not there. */
+az_outcome *az_sandbox_run(az_ctx *az, const az_program *program);
+bool az_sandbox_has(az_ctx *az, const char *program, const char *package); /* fails, and names the package, when it is not installed */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

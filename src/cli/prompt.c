@@ -1,0 +1,242 @@
+/* prompt.c - adze prompt: asks one question of any backend, and looks after caches of replies. */
+#include "adze/backend.h"
+#include "cli/cli.h"
+
+#include <jansson.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct prompt_settings {
+    const char *backend, *prompt, *system, *template, *vars, *output, *score;
+    int64_t samples, tokens, next, top_k;
+    double temperature, top_p;
+    bool complete, embed;
+    az_backend_settings how;
+} prompt_settings;
+
+static const az_option prompt_options[] = {
+    {"backend", AZ_TEXT, offsetof(prompt_settings, backend), "", 0, 0, NULL,
+     "local:MODEL, http://HOST/v1#MODEL, replay:FILE, oracle:NAME or exec:PROGRAM"},
+    {"prompt", AZ_TEXT, offsetof(prompt_settings, prompt), "", 0, 0, NULL, "the question"},
+    {"system", AZ_TEXT, offsetof(prompt_settings, system), "", 0, 0, NULL, "what the model is told before"},
+    {"template", AZ_TEXT, offsetof(prompt_settings, template), "", 0, 0, NULL, "file of a template that takes the question's place"},
+    {"vars", AZ_TEXT, offsetof(prompt_settings, vars), "", 0, 0, NULL, "JSON file with the template's variables"},
+    {"complete", AZ_BOOL, offsetof(prompt_settings, complete), "false", 0, 0, NULL, "continue the prompt instead of answering it"},
+    {"score", AZ_TEXT, offsetof(prompt_settings, score), "", 0, 0, NULL, "tell the log-probability of this text behind the prompt instead"},
+    {"next", AZ_INT, offsetof(prompt_settings, next), "0", 0, 1000, NULL, "tell this many of the most likely next tokens instead"},
+    {"embed", AZ_BOOL, offsetof(prompt_settings, embed), "false", 0, 0, NULL, "give the prompt's vector instead"},
+    {"samples", AZ_INT, offsetof(prompt_settings, samples), "1", 1, 10000, NULL, "answers"},
+    {"tokens", AZ_INT, offsetof(prompt_settings, tokens), "256", 1, 1 << 20, NULL, "tokens of an answer, at most"},
+    {"temperature", AZ_REAL, offsetof(prompt_settings, temperature), "0", 0, 100, NULL, "0 takes the most likely tokens"},
+    {"top_p", AZ_REAL, offsetof(prompt_settings, top_p), "0", 0, 1, NULL, "keep the most likely tokens with this mass; 0 = all"},
+    {"top_k", AZ_INT, offsetof(prompt_settings, top_k), "0", 0, 1 << 24, NULL, "keep the k most likely tokens; 0 = all"},
+    {"output", AZ_TEXT, offsetof(prompt_settings, output), "", 0, 0, NULL, "cache export: the file to write; default: the standard output"},
+    {0},
+};
+static const cli_group prompt_groups[] = {
+    {"options", prompt_options, 0},
+    {"the backend", az_backend_options, offsetof(prompt_settings, how)},
+    {0},
+};
+
+/* ---- ask ---- */
+
+static const az_messages *messages_of(cli_job *job, const prompt_settings *o)
+{
+    az_ctx *az = job->az;
+    if (*o->template) {
+        const char *text = az_read_file(az, o->template, NULL), *vars = *o->vars ? az_read_file(az, o->vars, NULL) : "{}";
+        const az_messages *messages = az_template_fill(az, text, vars);
+        if (!messages) az_fail_context(az, "prompt: '%s'", o->template);
+        return messages;
+    }
+    az_messages *messages = az_alloc(az, sizeof *messages);
+    az_message *item = az_alloc_array(az, 2, sizeof *item);
+    if (!messages || !item) return NULL;
+    if (!*o->prompt) return az_fail(az, AZ_BAD_INPUT, "prompt ask: give the question with -p, or --template with --vars");
+    int n = 0;
+    if (*o->system) item[n++] = (az_message){.role = "system", .text = o->system};
+    item[n++] = (az_message){.role = "user", .text = o->prompt};
+    *messages = (az_messages){.item = item, .n = n};
+    return messages;
+}
+
+static az_operation operation_of(const prompt_settings *o)
+{
+    if (*o->score) return AZ_SCORE;
+    if (o->next > 0) return AZ_NEXT;
+    if (o->embed) return AZ_EMBED;
+    return o->complete ? AZ_COMPLETE : AZ_CHAT;
+}
+
+/* "local:tales" is the bundled model. */
+const char *cli_backend_spec(az_ctx *az, const char *spec)
+{
+    if (strncmp(spec, "local:", 6) != 0) return spec;
+    const char *rest = spec + 6, *name = az_format_text(az, "%.*s", (int)strcspn(rest, "?"), rest);
+    const char *path = name ? cli_model_path(az, name) : NULL;
+    return path ? az_format_text(az, "local:%s%s", path, rest + strcspn(rest, "?")) : NULL;
+}
+
+static void print_answer(cli_job *job, const az_reply *reply, int sample)
+{
+    const az_answer *a = &reply->sample[sample];
+    az_report_row(job->report, "answers");
+    az_report_count(job->report, "sample", sample);
+    if (a->text) az_report_text(job->report, "text", a->text);
+    if (a->failure) az_report_text(job->report, "failure", a->failure);
+    if (a->log_probability) az_report_number(job->report, "log_probability", a->total, "nat");
+    if (a->log_probability) az_report_count(job->report, "tokens", a->n);
+    if (a->text) az_report_text(job->report, "finish", a->finish);
+    az_report_bool(job->report, "cached", a->cached);
+    if (job->common->json) az_report_text(job->report, "key", reply->key);
+    for (int i = 0; a->next && i < a->n; i++) {
+        az_report_row(job->report, "next");
+        az_report_text(job->report, "token", a->next[i].text);
+        az_report_number(job->report, "log_probability", a->next[i].log_probability, "nat");
+    }
+    for (int i = 0; a->vector && i < a->n; i++) {
+        az_report_row(job->report, "vector");
+        az_report_number(job->report, "value", (double)a->vector[i], "");
+    }
+}
+
+/* With one answer and no --json the text alone: it may be piped on. */
+static void print_reply(cli_job *job, const az_reply *reply)
+{
+    const az_answer *a = &reply->sample[0];
+    if (!job->common->json && reply->n == 1 && a->text) {
+        puts(a->text);
+        return;
+    }
+    for (int s = 0; s < reply->n; s++) print_answer(job, reply, s);
+}
+
+static int ask(cli_job *job, const prompt_settings *o)
+{
+    az_ctx *az = job->az;
+    if (!*o->backend) return az_fail(az, AZ_BAD_INPUT, "prompt ask: --backend is missing, such as --backend local:tales"), CLI_BAD;
+    const az_messages *messages = messages_of(job, o);
+    const char *spec = messages ? cli_backend_spec(az, o->backend) : NULL;
+    az_backend *backend = az_backend_open(az, spec, &o->how);
+    const az_operation operation = operation_of(o);
+    if (!az_backend_need(backend, 1u << operation, "prompt ask")) return CLI_BAD;
+    const bool chat = operation == AZ_CHAT || (operation == AZ_NEXT && !o->complete);
+    az_request request = {.operation = operation,
+                          .max_tokens = o->tokens,
+                          .temperature = o->temperature,
+                          .top_p = o->top_p,
+                          .top_k = o->top_k,
+                          .seed = job->common->seed,
+                          .samples = (int)o->samples,
+                          .top = (int)o->next,
+                          .continuation = o->score,
+                          .stage = "ask"};
+    if (chat)
+        request.message = messages->item, request.messages = messages->n;
+    else
+        request.prompt = messages->item[messages->n - 1].text;
+    const az_reply *reply = az_backend_ask(backend, &request);
+    if (!reply) return az_backend_exhausted(backend) ? cli_out_of_budget(job) : CLI_BAD;
+    print_reply(job, reply);
+    if (job->common->json) az_backend_report(backend, job->report);
+    for (int s = 0; s < reply->n; s++)
+        if (reply->sample[s].failure && !job->common->json) cli_complain("%s", reply->sample[s].failure);
+    return reply->sample[0].failure ? CLI_NEGATIVE : CLI_OK;
+}
+
+int cli_out_of_budget(cli_job *job)
+{
+    cli_complain("%s", az_error(job->az));
+    az_clear(job->az);
+    return CLI_BUDGET;
+}
+
+/* ---- cache ---- */
+
+static void stat_cache(cli_job *job, const char *path)
+{
+    az_cache_size size;
+    if (!az_cache_stat(job->az, path, &size, job->report)) return;
+    az_report_row(job->report, "file");
+    az_report_text(job->report, "cache", path);
+    az_report_count(job->report, "replies", size.replies);
+    az_report_count(job->report, "vectors", size.vectors);
+    az_report_number(job->report, "size", (double)size.bytes, "B");
+}
+
+static void export_cache(cli_job *job, const char *path, const char *to)
+{
+    az_out *out = az_create(job->az, *to ? to : "-");
+    job->streams_out = true;
+    if (out && az_cache_export(job->az, path, az_out_stream(out)) >= 0) az_commit(out);
+}
+
+static void import_cache(cli_job *job, const char *path, const char *lines)
+{
+    const int64_t rows = az_cache_import(job->az, path, lines);
+    if (rows < 0) return;
+    az_report_row(job->report, "file");
+    az_report_text(job->report, "cache", path);
+    az_report_count(job->report, "rows_read", rows);
+}
+
+/* The file and what SQLite keeps beside it; another kind of file is left alone. */
+static void drop_cache(cli_job *job, const char *path)
+{
+    az_cache_size size;
+    const char *const ending[] = {"-wal", "-shm", ""};
+    az_scope_push(job->az); /* closes the file before it goes */
+    const bool good = az_cache_stat(job->az, path, &size, NULL);
+    az_scope_pop(job->az);
+    for (int i = 0; good && i < 3; i++) unlink(az_format_text(job->az, "%s%s", path, ending[i]));
+}
+
+static int cache(cli_job *job, const prompt_settings *o)
+{
+    const char *const what = job->words > 1 ? job->word[1] : "", *const path = job->words > 2 ? job->word[2] : NULL;
+    if (path && strcmp(what, "stat") == 0 && job->words == 3)
+        stat_cache(job, path);
+    else if (path && strcmp(what, "export") == 0 && job->words == 3)
+        export_cache(job, path, o->output);
+    else if (path && strcmp(what, "import") == 0 && job->words == 4)
+        import_cache(job, path, job->word[3]);
+    else if (path && strcmp(what, "drop") == 0 && job->words == 3)
+        drop_cache(job, path);
+    else
+        az_fail(job->az, AZ_BAD_INPUT, "prompt cache: write stat FILE, export FILE [-o LINES], import FILE LINES, or drop FILE");
+    return CLI_OK;
+}
+
+static int prompt(cli_job *job, const void *settings)
+{
+    const prompt_settings *o = settings;
+    if (strcmp(job->word[0], "cache") == 0) return cache(job, o);
+    if (strcmp(job->word[0], "ask") == 0 && job->words == 1) return ask(job, o);
+    if (strcmp(job->word[0], "oracle") == 0 && job->words == 2) {
+        az_report_row(job->report, "oracle");
+        az_report_text(job->report, "oracle", job->word[1]);
+        az_report_number(job->report, "accuracy", az_oracle_accuracy(job->az, job->word[1]), "");
+        return CLI_OK;
+    }
+    az_fail(job->az, AZ_BAD_INPUT,
+            "prompt: write `adze prompt ask --backend SPEC -p TEXT`, `adze prompt cache ...` or `adze prompt oracle NAME`");
+    return CLI_BAD;
+}
+
+const cli_verb cli_prompt = {
+    .name = "prompt",
+    .summary = "ask a language model, here or on a server, and keep its replies",
+    .usage = "ask --backend SPEC -p TEXT | cache stat|export|import|drop FILE | oracle NAME",
+    .details =
+        "SPEC is local:MODEL[?ctx=N&chat=auto|raw|FORM], http://HOST/v1#MODEL (OpenAI's protocol; the key comes from the environment),\n"
+        "replay:FILE (recorded replies), oracle:NAME?parameter=value (a simulated model) or exec:PROGRAM (a line of JSON in, one out).\n"
+        "With --cache the same question is asked once only, by any number of processes. The exit status is 3 when a budget\n"
+        "(--max-cost, --max-calls, --max-tokens) ends the work; what was answered is kept.\n"
+        "oracle tells how accurate a simulated model is under its parameters.",
+    .groups = prompt_groups,
+    .settings_size = sizeof(prompt_settings),
+    .min_words = 1,
+    .max_words = 4,
+    .run = prompt,
+};

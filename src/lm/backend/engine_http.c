@@ -1,0 +1,321 @@
+/* engine_http.c - servers that speak OpenAI's protocol: several calls under way at once in one thread, retries that wait as they are told,
+ * limits of calls and tokens a minute.
+ *
+ * Retried are failed connections, timeouts and the states 408, 409, 429 and 5xx, up to six tries in all; 401, 403 and 404 would hinder
+ * every call and are errors; other states are the call's own failure. Redirections are not followed, so that the key goes to nobody else.
+ */
+#include "lm/backend/backend_internal.h"
+
+#include <curl/curl.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TRIES = 6, LONGEST_WAIT = 60, LONGEST_TOLD_WAIT = 3600, POLL_MILLISECONDS = 200 };
+
+/* A bucket of tokens: it fills at `rate` per second up to a minute's worth. */
+typedef struct bucket {
+    double rate, level, at;
+} bucket;
+
+typedef struct http_state {
+    const char *base; /* "http://host/v1" */
+    CURLM *multi;
+    struct curl_slist *headers;
+    bucket calls, tokens;
+} http_state;
+
+typedef struct transfer {
+    az_call *call; /* NULL = free */
+    CURL *easy;
+    char *body;  /* what is sent */
+    char *reply; /* what came; grows by realloc, as the connection's thread of control is inside curl */
+    size_t length;
+    bool too_long, under_way;
+    int tries;
+    double not_before; /* s: when the next try may begin */
+} transfer;
+
+/* ---- buckets ---- */
+
+static bucket new_bucket(double per_minute)
+{
+    return (bucket){.rate = per_minute / 60, .level = per_minute, .at = az_seconds()};
+}
+
+/* Seconds until `amount` may be taken. What is more than the bucket holds waits until it is full. */
+static double seconds_until(bucket *b, double amount)
+{
+    if (b->rate <= 0) return 0;
+    const double now = az_seconds(), size = 60 * b->rate, needed = amount < size ? amount : size;
+    b->level = fmin(size, b->level + (now - b->at) * b->rate);
+    b->at = now;
+    return b->level < needed ? (needed - b->level) / b->rate : 0;
+}
+
+/* Seconds to wait before one more call; 0 = it is counted, and may begin. */
+static double take(http_state *state, double tokens)
+{
+    const double wait = fmax(seconds_until(&state->tokens, tokens), seconds_until(&state->calls, 1));
+    if (wait > 0) return wait;
+    state->calls.level -= 1;
+    state->tokens.level -= tokens;
+    return 0;
+}
+
+/* ---- one transfer ---- */
+
+static size_t receive(char *data, size_t size, size_t n, void *user)
+{
+    transfer *t = user;
+    (void)size; /* 1 */
+    if (t->length + n > AZ_REPLY_LIMIT) {
+        t->too_long = true;
+        return 0;
+    }
+    char *longer = realloc(t->reply, t->length + n + 1);
+    if (!longer) return 0;
+    memcpy(longer + t->length, data, n);
+    t->reply = longer;
+    t->length += n;
+    return n;
+}
+
+static bool start(az_backend *backend, transfer *t)
+{
+    http_state *state = backend->state;
+    az_ctx *az = backend->az;
+    const char *path = NULL;
+    if (!t->easy) t->easy = curl_easy_init();
+    if (!t->body) t->body = az_http_body(az, t->call->request, backend->model, t->call->index, &path);
+    if (!t->easy || !t->body) return az_fail(az, AZ_NO_MEMORY, "out of memory");
+    t->length = 0;
+    if (t->tries++ == 0) {
+        curl_easy_setopt(t->easy, CURLOPT_URL, az_format_text(az, "%s%s", state->base, path));
+        curl_easy_setopt(t->easy, CURLOPT_POSTFIELDS, t->body);
+        curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, state->headers);
+        curl_easy_setopt(t->easy, CURLOPT_PROTOCOLS_STR, "http,https");
+        curl_easy_setopt(t->easy, CURLOPT_WRITEFUNCTION, receive);
+        curl_easy_setopt(t->easy, CURLOPT_WRITEDATA, t);
+        curl_easy_setopt(t->easy, CURLOPT_PRIVATE, t);
+        curl_easy_setopt(t->easy, CURLOPT_NOSIGNAL, 1L);
+        curl_easy_setopt(t->easy, CURLOPT_ACCEPT_ENCODING, "");
+        curl_easy_setopt(t->easy, CURLOPT_TIMEOUT_MS, (long)(1e3 * backend->settings.timeout));
+    }
+    t->under_way = true;
+    curl_multi_add_handle(state->multi, t->easy);
+    return true;
+}
+
+static void forget(transfer *t)
+{
+    free(t->reply);
+    t->call = NULL;
+    t->body = t->reply = NULL;
+    t->length = 0;
+    t->tries = 0;
+    t->too_long = false;
+    t->not_before = 0;
+}
+
+/* Waits min(60, wait 2^k) U(0.5, 1) s before the next try, or as long as the server says. */
+static void wait_for_retry(const az_backend *backend, transfer *t, double told)
+{
+    az_rng rng = az_rng_at((uint64_t)t->call->request->seed, az_stream("http retry", (uint64_t)(t->call->index * TRIES + t->tries)));
+    const double wait = fmin(LONGEST_WAIT, backend->settings.wait * exp2(t->tries - 1)) * (0.5 + 0.5 * az_uniform(&rng));
+    t->not_before = az_seconds() + (told > 0 ? fmin(told, LONGEST_TOLD_WAIT) : wait);
+}
+
+static bool may_succeed_later(CURLcode code, long status)
+{
+    if (code != CURLE_OK)
+        return code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_OPERATION_TIMEDOUT ||
+               code == CURLE_PARTIAL_FILE || code == CURLE_RECV_ERROR || code == CURLE_SEND_ERROR || code == CURLE_GOT_NOTHING;
+    return status == 408 || status == 409 || status == 429 || status >= 500;
+}
+
+static bool hinders_all(long status)
+{
+    return status == 401 || status == 403 || status == 404;
+}
+
+static const char *what_happened(az_backend *backend, const transfer *t, CURLcode code, long status)
+{
+    az_ctx *az = backend->az;
+    if (t->too_long) return az_format_text(az, "the reply is longer than %d MiB", AZ_REPLY_LIMIT >> 20);
+    if (code != CURLE_OK) return curl_easy_strerror(code);
+    return az_format_text(az, "status %ld: %s", status, az_http_error(az, t->reply ? t->reply : "", t->length));
+}
+
+/* A transfer has ended: its call is answered, waits for another try, has failed, or the error of all. */
+static bool settle(az_backend *backend, transfer *t, CURLcode code)
+{
+    az_ctx *az = backend->az;
+    const http_state *state = backend->state;
+    long status = 0;
+    curl_off_t told = 0;
+    curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(t->easy, CURLINFO_RETRY_AFTER, &told);
+    curl_multi_remove_handle(state->multi, t->easy);
+    t->under_way = false;
+    const bool good = code == CURLE_OK && status >= 200 && status < 300;
+    if (!good && !t->too_long && t->tries < TRIES && may_succeed_later(code, status)) {
+        wait_for_retry(backend, t, (double)told);
+        return true;
+    }
+    if (code == CURLE_OK && hinders_all(status))
+        return az_fail(az, AZ_BAD_INPUT, "%s: %s%s", state->base, what_happened(backend, t, code, status),
+                       status == 404 ? "" : " (the key is read from the environment variable that --key-env names)");
+    if (good)
+        az_http_read(az, t->call->request, t->reply ? t->reply : "", t->length, t->call->answer);
+    else
+        az_call_fail(backend, t->call, "%s, after %d tries: %s", state->base, t->tries, what_happened(backend, t, code, status));
+    const bool done = az_call_done(backend, t->call);
+    forget(t);
+    return done;
+}
+
+/* ---- many of them ---- */
+
+/* Gives free transfers their calls and starts what may start. Returns how many calls are not answered yet; -1 on an error. *next: the first
+ * call that nobody has taken. *pause: seconds until something more may start. */
+static int begin_some(az_backend *backend, transfer *t, az_call *call, int n, int *next, double *pause)
+{
+    http_state *state = backend->state;
+    int busy = 0;
+    *pause = POLL_MILLISECONDS * 1e-3;
+    for (int i = 0; i < backend->settings.jobs; i++) {
+        if (!t[i].call && *next < n) {
+            const az_request *r = call[*next].request;
+            const double wait = take(state, (double)r->max_tokens);
+            if (wait > 0) *pause = fmin(*pause, wait);
+            if (wait > 0) continue;
+            if (!az_call_begin(backend, &call[*next])) return -1;
+            t[i].call = &call[(*next)++];
+        }
+        if (!t[i].call) continue;
+        busy++;
+        const double left = t[i].not_before - az_seconds();
+        if (t[i].under_way) continue;
+        if (left > 0)
+            *pause = fmin(*pause, left);
+        else if (!start(backend, &t[i]))
+            return -1;
+    }
+    return busy + n - *next;
+}
+
+static bool settle_ended(az_backend *backend)
+{
+    const http_state *state = backend->state;
+    int left = 0;
+    for (CURLMsg *message; (message = curl_multi_info_read(state->multi, &left));) {
+        transfer *t = NULL;
+        if (message->msg != CURLMSG_DONE) continue;
+        const CURLcode code = message->data.result;
+        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &t);
+        if (!settle(backend, t, code)) return false;
+    }
+    return true;
+}
+
+static bool turn(az_backend *backend, double pause)
+{
+    const http_state *state = backend->state;
+    int running = 0;
+    if (curl_multi_perform(state->multi, &running) != CURLM_OK) return az_fail(backend->az, AZ_IO, "libcurl failed");
+    if (!settle_ended(backend)) return false;
+    curl_multi_poll(state->multi, NULL, 0, running > 0 || pause > 0 ? (int)(1e3 * pause) + 1 : 0, NULL);
+    if (az_interrupted(backend->az)) return az_fail(backend->az, AZ_INTERRUPTED, "interrupted while a server was asked");
+    return true;
+}
+
+/* What is under way is waited for when the budget ends the run: it is paid. */
+static bool drain(az_backend *backend, transfer *t)
+{
+    char error[1024];
+    const az_status status = az_status_of(backend->az);
+    snprintf(error, sizeof error, "%s", az_error(backend->az));
+    az_clear(backend->az);
+    bool good = true;
+    for (bool busy = true; busy && good;) {
+        good = turn(backend, 0.01);
+        busy = false;
+        for (int i = 0; i < backend->settings.jobs; i++) busy = busy || t[i].under_way;
+    }
+    return good ? az_fail(backend->az, status, "%s", error) : false;
+}
+
+static bool answer_calls(az_backend *backend, az_call *call, int n)
+{
+    const http_state *state = backend->state;
+    transfer *t = az_alloc_array(backend->az, (size_t)backend->settings.jobs, sizeof *t);
+    bool good = t != NULL;
+    int next = 0, busy = 1;
+    while (good) {
+        double pause = 0;
+        busy = begin_some(backend, t, call, n, &next, &pause);
+        if (busy < 0) good = backend->exhausted ? drain(backend, t) : false;
+        if (busy == 0 || !good) break;
+        good = turn(backend, pause);
+    }
+    for (int i = 0; t && i < backend->settings.jobs; i++) {
+        if (t[i].under_way) curl_multi_remove_handle(state->multi, t[i].easy);
+        free(t[i].reply);
+        curl_easy_cleanup(t[i].easy);
+    }
+    return good;
+}
+
+static const az_engine http_engine = {.answer = answer_calls};
+
+/* ---- opening ---- */
+
+static void close_state(void *object)
+{
+    http_state *state = object;
+    curl_slist_free_all(state->headers);
+    curl_multi_cleanup(state->multi);
+}
+
+static struct curl_slist *headers_of(const az_backend *backend)
+{
+    struct curl_slist *list = curl_slist_append(NULL, "Content-Type: application/json");
+    const char *key = getenv(backend->settings.key_env);
+    if (!key || !*key || strpbrk(key, "\r\n")) return list;
+    char *line = NULL;
+    if (asprintf(&line, "Authorization: Bearer %s", key) < 0) return list;
+    list = curl_slist_append(list, line);
+    explicit_bzero(line, strlen(line));
+    free(line);
+    return list;
+}
+
+/* "http://host" and "http://host/v1/" are the same server. */
+static const char *base_of(az_ctx *az, const char *spec)
+{
+    char *base = az_format_text(az, "%.*s", (int)strcspn(spec, "#"), spec);
+    if (!base) return NULL;
+    for (size_t n = strlen(base); n > 0 && base[n - 1] == '/'; n--) base[n - 1] = '\0';
+    const char *host = strstr(base, "://");
+    return host && strchr(host + 3, '/') ? base : az_format_text(az, "%s/v1", base);
+}
+
+bool az_engine_http(az_backend *backend, const char *spec)
+{
+    az_ctx *az = backend->az;
+    const char *hash = strchr(spec, '#');
+    if (!hash || !hash[1]) return az_fail(az, AZ_BAD_INPUT, "'%s' does not name a model; write %s#MODEL", spec, spec);
+    http_state *state = backend->state = az_alloc(az, sizeof *state);
+    if (!state || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) return az_fail(az, AZ_NO_MEMORY, "libcurl cannot start");
+    *state = (http_state){.base = base_of(az, spec),
+                          .calls = new_bucket(backend->settings.calls_per_minute),
+                          .tokens = new_bucket(backend->settings.tokens_per_minute)};
+    state->multi = curl_multi_init();
+    state->headers = headers_of(backend);
+    if (!az_on_leave(az, close_state, state) || !state->base || !state->multi || !state->headers) return false;
+    backend->model = backend->identity = az_strdup(az, hash + 1);
+    backend->engine = &http_engine;
+    backend->capabilities = AZ_CAN_CHAT | AZ_CAN_COMPLETE | AZ_CAN_SCORE | AZ_CAN_NEXT | AZ_CAN_EMBED | AZ_CAN_BIAS;
+    return backend->model != NULL;
+}

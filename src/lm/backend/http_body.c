@@ -1,0 +1,211 @@
+/* http_body.c - OpenAI's protocol as texts: the body of a request, and what a reply says. No connection here. */
+#include "lm/backend/backend_internal.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---- requests ---- */
+
+static void set_sampling(json_t *body, const az_request *r, int sample)
+{
+    json_object_set_new(body, "max_tokens", json_integer(r->max_tokens));
+    json_object_set_new(body, "temperature", json_real(r->temperature));
+    if (r->top_p > 0) json_object_set_new(body, "top_p", json_real(r->top_p));
+    if (r->top_k > 0) json_object_set_new(body, "top_k", json_integer(r->top_k));
+    json_object_set_new(body, "seed", json_integer((r->seed + sample) & INT64_MAX));
+    if (r->stops == 0) return;
+    json_t *stop = json_array();
+    for (int i = 0; i < r->stops; i++) json_array_append_new(stop, json_string(r->stop[i]));
+    json_object_set_new(body, "stop", stop);
+}
+
+static void set_question(json_t *body, const az_request *r)
+{
+    if (r->messages == 0) {
+        json_object_set_new(body, r->operation == AZ_EMBED ? "input" : "prompt", json_string(r->prompt));
+        return;
+    }
+    json_t *list = json_array();
+    for (int i = 0; i < r->messages; i++)
+        json_array_append_new(list, json_pack("{s:s, s:s}", "role", r->message[i].role, "content", r->message[i].text));
+    json_object_set_new(body, "messages", list);
+}
+
+static void set_next(json_t *body, const az_request *r)
+{
+    const int top = r->top ? r->top : AZ_DEFAULT_TOP;
+    json_object_set_new(body, "max_tokens", json_integer(1));
+    json_object_set_new(body, "temperature", json_real(0));
+    json_object_set_new(body, "logprobs", r->messages > 0 ? json_true() : json_integer(top));
+    if (r->messages > 0) json_object_set_new(body, "top_logprobs", json_integer(top));
+}
+
+/* Prompt and continuation come back as an echo with the log-probability of each token. */
+static void set_score(az_ctx *az, json_t *body, const az_request *r)
+{
+    json_object_set_new(body, "prompt", json_string(az_format_text(az, "%s%s", r->prompt, r->continuation)));
+    json_object_set_new(body, "max_tokens", json_integer(0));
+    json_object_set_new(body, "echo", json_true());
+    json_object_set_new(body, "logprobs", json_integer(1));
+    json_object_set_new(body, "temperature", json_real(0));
+}
+
+static void set_bias(json_t *body, const az_request *r)
+{
+    json_t *bias = json_object();
+    char token[16];
+    for (int i = 0; i < r->biases; i++) {
+        snprintf(token, sizeof token, "%d", (int)r->bias[i].token);
+        json_object_set_new(bias, token, json_real(r->bias[i].bias));
+    }
+    json_object_set_new(body, "logit_bias", bias);
+}
+
+char *az_http_body(az_ctx *az, const az_request *r, const char *model, int sample, const char **path)
+{
+    json_t *body = az_json_keep(az, json_object());
+    if (!body) return NULL;
+    *path = r->operation == AZ_EMBED ? "/embeddings" : r->messages > 0 ? "/chat/completions" : "/completions";
+    json_object_set_new(body, "model", json_string(r->model ? r->model : model));
+    if (r->operation == AZ_SCORE)
+        set_score(az, body, r);
+    else
+        set_question(body, r);
+    if (r->operation == AZ_CHAT || r->operation == AZ_COMPLETE) set_sampling(body, r, sample);
+    if (r->operation == AZ_NEXT) set_next(body, r);
+    if (r->biases > 0) set_bias(body, r);
+    return az_json_dump(az, body);
+}
+
+/* ---- replies ---- */
+
+/* The value at a path of object keys, "0" being the first item of a list; NULL when it is not there. */
+static const json_t *at(const json_t *value, const char *const *path)
+{
+    for (; value && *path; path++) value = strcmp(*path, "0") == 0 ? json_array_get(value, 0) : json_object_get(value, *path);
+    return value;
+}
+
+static const char *text_at(const json_t *value, const char *const *path)
+{
+    return json_string_value(at(value, path));
+}
+
+static void read_usage(const json_t *reply, az_answer *a)
+{
+    const json_t *usage = json_object_get(reply, "usage"), *prompt = json_object_get(usage, "prompt_tokens");
+    a->prompt_tokens = json_integer_value(prompt);
+    a->completion_tokens = json_integer_value(json_object_get(usage, "completion_tokens"));
+    a->estimated = !json_is_integer(prompt);
+    if (a->prompt_tokens < 0) a->prompt_tokens = 0;
+    if (a->completion_tokens < 0) a->completion_tokens = 0;
+}
+
+static const char *read_text(az_ctx *az, const az_request *r, const json_t *reply, az_answer *a)
+{
+    const char *text = r->messages > 0 ? text_at(reply, (const char *const[]){"choices", "0", "message", "content", NULL})
+                                       : text_at(reply, (const char *const[]){"choices", "0", "text", NULL});
+    const char *finish = text_at(reply, (const char *const[]){"choices", "0", "finish_reason", NULL});
+    if (!text) return "it holds no text";
+    a->text = az_strdup(az, text);
+    a->finish = finish && strcmp(finish, "length") == 0 ? "length" : "stop";
+    return NULL;
+}
+
+static void add_next(az_ctx *az, az_answer *a, const char *text, const json_t *log)
+{
+    if (!text || !json_is_number(log)) return;
+    int i = a->n++;
+    for (; i > 0 && a->next[i - 1].log_probability < json_number_value(log); i--) a->next[i] = a->next[i - 1];
+    a->next[i] = (az_next_token){.text = az_strdup(az, text), .log_probability = json_number_value(log)};
+}
+
+/* Chat: a list of {"token", "logprob"}; completions: an object {token: logprob}. */
+static const char *read_next(az_ctx *az, const json_t *reply, az_answer *a)
+{
+    const json_t *list = at(reply, (const char *const[]){"choices", "0", "logprobs", "content", "0", "top_logprobs", NULL});
+    const json_t *map = at(reply, (const char *const[]){"choices", "0", "logprobs", "top_logprobs", "0", NULL});
+    const size_t n = list ? json_array_size(list) : json_object_size(map);
+    if (n == 0) return "it holds no log-probabilities of next tokens; the server may not give them";
+    a->next = az_alloc_array(az, n, sizeof *a->next);
+    if (!a->next) return NULL;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *item = json_array_get(list, i);
+        add_next(az, a, json_string_value(json_object_get(item, "token")), json_object_get(item, "logprob"));
+    }
+    const char *key;
+    json_t *log;
+    if (!list) json_object_foreach((json_t *)map, key, log) add_next(az, a, key, log);
+    return a->n > 0 ? NULL : "its log-probabilities of next tokens are no numbers";
+}
+
+/* The tokens give the text back, and one of them begins where the continuation does. */
+static const char *read_score(az_ctx *az, const az_request *r, const json_t *reply, az_answer *a)
+{
+    const json_t *tokens = at(reply, (const char *const[]){"choices", "0", "logprobs", "tokens", NULL});
+    const json_t *logs = at(reply, (const char *const[]){"choices", "0", "logprobs", "token_logprobs", NULL});
+    const char *whole = az_format_text(az, "%s%s", r->prompt, r->continuation);
+    const size_t n = json_array_size(tokens), begin = strlen(r->prompt);
+    a->log_probability = az_alloc_array(az, n + 1, sizeof *a->log_probability);
+    if (!whole || !a->log_probability) return NULL;
+    if (n == 0 || json_array_size(logs) != n) return "it holds no echo with log-probabilities; the server cannot score texts";
+    size_t where = 0;
+    for (size_t i = 0; i < n; i++) {
+        const json_t *token = json_array_get(tokens, i), *log = json_array_get(logs, i);
+        const size_t length = json_string_length(token);
+        if (!json_is_string(token) || strncmp(whole + where, json_string_value(token), length) != 0)
+            return "its tokens do not give the text back";
+        if (where < begin && where + length > begin) return "a token holds the end of the prompt and the beginning of the continuation";
+        if (where >= begin && !json_is_number(log)) return "a token of the continuation has no log-probability";
+        if (where >= begin) a->total += a->log_probability[a->n++] = json_number_value(log);
+        where += length;
+    }
+    return whole[where] ? "its tokens end before the text does" : NULL;
+}
+
+static const char *read_vector(az_ctx *az, const json_t *reply, az_answer *a)
+{
+    const json_t *list = at(reply, (const char *const[]){"data", "0", "embedding", NULL});
+    const size_t n = json_array_size(list);
+    double square = 0;
+    if (n == 0) return "it holds no vector";
+    a->vector = az_alloc_array(az, n, sizeof *a->vector);
+    for (size_t i = 0; a->vector && i < n; i++) {
+        const json_t *x = json_array_get(list, i);
+        if (!json_is_number(x)) return "its vector holds something else than numbers";
+        a->vector[i] = (float)json_number_value(x);
+        square += (double)a->vector[i] * (double)a->vector[i];
+    }
+    if (!isfinite(square)) return "its vector is not finite";
+    for (size_t i = 0; a->vector && square > 0 && i < n; i++) a->vector[i] = (float)((double)a->vector[i] / sqrt(square));
+    a->n = (int)n;
+    return NULL;
+}
+
+void az_http_read(az_ctx *az, const az_request *r, const char *body, size_t length, az_answer *a)
+{
+    const char *why = NULL;
+    const json_t *reply = az_json_read(az, body, length, &why);
+    if (reply && !json_is_object(reply)) why = "it is not an object";
+    if (!why) {
+        read_usage(reply, a);
+        switch (r->operation) {
+        case AZ_SCORE: why = read_score(az, r, reply, a); break;
+        case AZ_NEXT: why = read_next(az, reply, a); break;
+        case AZ_EMBED: why = read_vector(az, reply, a); break;
+        default: why = read_text(az, r, reply, a); break;
+        }
+    }
+    if (why) a->failure = az_format_text(az, "the server's reply cannot be read: %s", why);
+}
+
+const char *az_http_error(az_ctx *az, const char *body, size_t length)
+{
+    const char *why = NULL, *text = NULL;
+    const json_t *reply = az_json_read(az, body, length, &why);
+    if (reply) text = text_at(reply, (const char *const[]){"error", "message", NULL});
+    if (reply && !text) text = json_string_value(json_object_get(reply, "error"));
+    if (text) return az_format_text(az, "%.300s", text);
+    json_t *clean = az_json_keep(az, az_json_string(body, length < 300 ? length : 300));
+    return clean ? json_string_value(clean) : "";
+}

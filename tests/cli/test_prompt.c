@@ -1,0 +1,66 @@
+/* adze prompt: one question, the cache and its lines, the exit status of a budget. */
+#include "support/command.h"
+#include "support/folder.h"
+
+#include <criterion/criterion.h>
+#include <string.h>
+
+Test(prompt, a_question_is_answered_once_and_replayed_from_its_lines)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    static const char ask[] = "adze prompt ask --complete -p 'Compute:\n7 + 3 * 2 =' --backend ";
+    test_run run = test_shell(az, folder, az_format_text(az, "%s oracle:arith --cache r.db", ask));
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    cr_assert_str_eq(run.out, "The answer is 20.\n");
+    run = test_shell(az, folder,
+                     "adze prompt cache export r.db -o r.jsonl && adze prompt cache import s.db r.jsonl && adze prompt cache export s.db | "
+                     "cmp - r.jsonl");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    run = test_shell(az, folder, az_format_text(az, "%s replay:r.jsonl --json", ask));
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    cr_assert(json_is_true(json_object_get(test_section(az, run.out, "answers"), "cached")));
+    cr_assert_eq(test_json_number(test_section(az, run.out, "calls"), "cached_calls"), 1);
+    run = test_shell(az, folder, "adze prompt ask --complete -p other --backend replay:r.jsonl");
+    cr_assert_eq(run.code, 2);
+    cr_assert_not_null(strstr(run.err, "\"prompt\":\"other\""), "%s", run.err); /* shows what is missing */
+    run = test_shell(az, folder, "adze prompt cache drop r.db && ls");
+    cr_assert_str_eq(run.out, "r.jsonl\ns.db\n");
+    az_close(az);
+}
+
+Test(prompt, a_budget_has_an_exit_status_of_its_own)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    test_run run =
+        test_shell(az, folder, "adze prompt ask --complete -p '1 + 1' --samples 3 --backend oracle:arith --max-calls 2 --cache r.db");
+    cr_assert_eq(run.code, 3);
+    cr_assert_not_null(strstr(run.err, "--max-calls"), "%s", run.err);
+    run = test_shell(az, folder, "adze prompt cache stat r.db --json");
+    cr_assert_eq(test_json_number(test_section(az, run.out, "file"), "replies"), 2); /* what was paid is kept */
+    az_close(az);
+}
+
+Test(prompt, what_is_wrong_is_told)
+{
+    const struct {
+        const char *line, *why;
+    } bad[] = {
+        {"adze prompt ask -p hi", "--backend"},
+        {"adze prompt ask --backend oracle:arith", "-p"},
+        {"adze prompt ask --backend oracle:arith -p hi --replay", "--replay needs a cache"},
+        {"adze prompt ask --backend local:nothing -p hi", "there is no model 'nothing'"},
+        {"adze prompt cache stat none.db", "there is no cache"},
+        {"adze prompt cache", "export FILE"},
+        {"adze prompt dance", "adze prompt ask"},
+        {"echo 'SELECT' > q.sql; adze prompt cache drop q.sql", "q.sql"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        az_ctx *az = az_open(NULL);
+        test_run run = test_shell(az, test_folder(az), bad[i].line);
+        cr_assert_eq(run.code, 2, "%s", bad[i].line);
+        cr_assert_not_null(strstr(run.err, bad[i].why), "%s: %s", bad[i].line, run.err);
+        az_close(az);
+    }
+}
