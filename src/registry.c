@@ -4,11 +4,13 @@
 #include <string.h>
 
 extern const az_method az_magnitude, az_wanda, az_sparsegpt, az_dsnot, az_maskpro, az_quantize, az_welore, az_pv, az_m_fac, az_flash_llm,
-    az_llm_int8;
+    az_llm_int8, az_lora, az_full_tuning;
 
 static const az_method *const methods[] = {
     &az_magnitude, /* compress */
-    &az_wanda,     &az_sparsegpt, &az_dsnot, &az_maskpro, &az_quantize, &az_welore, &az_pv, &az_m_fac, &az_flash_llm, &az_llm_int8, NULL,
+    &az_wanda,     &az_sparsegpt, &az_dsnot,     &az_maskpro,  &az_quantize, &az_welore,
+    &az_pv,        &az_m_fac,     &az_flash_llm, &az_llm_int8, &az_lora,     &az_full_tuning, /* tune */
+    NULL,
 };
 
 static const char *const family_names[AZ_FAMILIES] = {"compress", "tune",      "decode",   "prompt",  "study",    "evaluate",

@@ -28,6 +28,32 @@ az_documents *az_documents_read(az_ctx *az, const char *path);
  * be empty. */
 bool az_documents_split(az_ctx *az, const az_documents *all, double share, uint64_t seed, az_documents **first, az_documents **second);
 
+/* ---- examples: prompts with their responses, and conversations -------------------------------------------------------------------- */
+
+typedef struct az_turn {
+    const char *role; /* "system", "user", "assistant", ...; "prompt", "response" and "text" outside of conversations */
+    const char *text;
+    size_t length;
+} az_turn;
+/* {"prompt", "response"} (or "completion") is a turn "prompt" and a turn "response"; {"messages": [{"role", "content"}, ...]} its messages;
+ * {"text"} one turn "text". */
+typedef struct az_example {
+    int turns;
+    az_turn *turn;
+    const char *messages; /* of a conversation: the list as JSON, for chat templates; NULL otherwise */
+    const char *line;     /* the whole object as it stands in the file, for methods that read other fields */
+} az_example;
+typedef struct az_examples {
+    int64_t count;
+    az_example *item;
+    const char *path;
+} az_examples;
+/* Reads JSON lines (gzip is undone; "-" is the standard input). Fails on bytes that are not UTF-8, lines that are not JSON objects of one
+ * of those forms (names the line), conversations without an assistant's turn, and files without examples. */
+az_examples *az_examples_read(az_ctx *az, const char *path);
+/* As az_documents_split. */
+bool az_examples_split(az_ctx *az, const az_examples *all, double share, uint64_t seed, az_examples **first, az_examples **second);
+
 /* ---- tales: synthetic stories whose exact probability is known ------------------------------------------------------------------ */
 
 /* A probabilistic grammar of short English stories with long-range agreement (who owns what, how many are left, who did what and

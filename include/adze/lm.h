@@ -177,6 +177,79 @@ int az_lm_choose_parameters(az_ctx *az, az_lm *lm, az_dtype dtype, const char *g
 int64_t az_lm_parameter_count(const az_lm *lm);
 size_t az_lm_bytes(const az_lm *lm);
 
+/* ---- adapters ---------------------------------------------------------------------------------------------------------------- */
+
+/* What sits beside one linear layer, whose weight W [out, in] has any format and is never changed. A layer's y = W x + b becomes
+ *     y = W x + b + s B (e * (A drop(x))),    s = alpha / rank, or alpha / sqrt(rank) when the adapter is rank-stabilized (rsLoRA)
+ * and with a magnitude m (DoRA), V = W + s B diag(e) A and |V| the norms of its rows, which derivatives take for constants,
+ *     y = m / |V| * (V x) + b.
+ * Tensors that are NULL do not take part: without a there is no low-rank term. Types are those of the activations (f32, or f64). */
+typedef struct az_adapter_layer {
+    const char *name;     /* of the linear layer, "blocks.3.attn.q", "head"; or "embed" */
+    int64_t in, out;      /* of the embedding: vocabulary, width */
+    int64_t rank;         /* 0 = no low-rank term */
+    double alpha, scale;  /* scale = s */
+    az_tensor *a;         /* [rank, in]; of the embedding [vocabulary, rank]: row t is what token t gives */
+    az_tensor *b;         /* [out, rank] */
+    az_tensor *e;         /* [rank], or NULL = ones (AdaLoRA's singular values) */
+    az_tensor *magnitude; /* [out], or NULL */
+    az_tensor *b_bias;    /* [out], or NULL: added to B's output, before the scale (lora_bias) */
+    az_tensor *bias;      /* [out], or NULL: stands in for the layer's own bias */
+    az_weight *weight;    /* dense, or NULL: stands in for the layer's own weight (modules_to_save) */
+    az_tensor *row_norm;  /* [out] |V| as it was last computed, outside of training; NULL = not yet */
+} az_adapter_layer;
+
+/* An adapter belongs to a model's shape and names, not to one az_lm: it serves every copy and every format of it.
+ * Virtual tokens are rows in front of a sequence that are no words. In a batch they are written as tokens -1, -2, ...: token -1 - j stands
+ * for virtual token j, whose embedding is row j of `prompt` (0 without it) and whose key and value in block i are, where there is a prefix,
+ * those of its row j: [block][key | value][kv_heads * head_dim], after rotation. */
+typedef struct az_adapter {
+    const char *name; /* of its folder, without the path */
+    const char *kind; /* PEFT's peft_type: "LORA", "ADALORA", "PROMPT_TUNING", "PREFIX_TUNING", ... */
+    int layers;
+    az_adapter_layer *layer; /* [layers] in the order of the forward pass */
+    double dropout;          /* of a layer's input in front of A, in training */
+    bool rank_stabilized;
+    int64_t virtual_tokens;
+    az_tensor *prompt; /* [virtual_tokens, width], or NULL */
+    az_tensor *prefix; /* [virtual_tokens, blocks * 2 * kv_heads * head_dim], or NULL */
+    az_arena *arena;   /* owns all of the above */
+} az_adapter;
+
+typedef enum az_adapter_bias { AZ_BIAS_NONE, AZ_BIAS_ALL, AZ_BIAS_ADAPTED /* of layers with a low-rank term */ } az_adapter_bias;
+
+/* Layers are named by adze's names, by those of Hugging Face, or by the end of one ("q_proj", "attn.q"), several separated by commas; a
+ * text in "/" is a regular expression for a whole Hugging Face name. "all-linear" = every linear layer but the head; "" = the
+ * architecture's usual ones (q and v, or the joint query_key_value). */
+typedef struct az_adapter_how {
+    int64_t rank;
+    double alpha, dropout;
+    bool rank_stabilized, dora, gaussian; /* gaussian: A ~ N(0, 1 / rank^2) instead of U(-1 / sqrt(in), 1 / sqrt(in)) */
+    const char *targets, *exclude;        /* NULL = "" */
+    const char *save;                     /* layers that are trained whole: "lm_head", "embed_tokens"; NULL = none */
+    const char *ranks, *alphas;           /* "q_proj=4,down_proj=16": other ranks, other alphas; NULL = none */
+    az_adapter_bias bias;
+    uint64_t seed;
+} az_adapter_how;
+/* An adapter that changes nothing yet (B = 0, of the embedding A = 0), trainable, of f32 tensors (f64 for an f64 model). rank 0 and no
+ * targets, for methods that add what they want by az_adapter_add_layer. Fails when nothing matches, and names what there is. */
+az_adapter *az_adapter_new(az_ctx *az, const az_lm *lm, const az_adapter_how *how);
+/* An adapter without layers, for methods that fill it themselves; `kind` as in az_adapter. */
+az_adapter *az_adapter_empty(az_ctx *az, const char *name, const char *kind);
+/* A place beside the named layer of the model (adze's name), with a low-rank term of zeros unless rank is 0. NULL when there is no such
+ * layer. Pointers to other layers of the adapter do not stay valid. */
+az_adapter_layer *az_adapter_add_layer(az_ctx *az, const az_lm *lm, az_adapter *adapter, const char *name, int64_t rank, double alpha);
+void az_adapter_free(az_ctx *az, az_adapter *adapter);
+/* NULL when nothing sits beside the layer. */
+az_adapter_layer *az_adapter_find(const az_adapter *adapter, const char *name);
+/* Its tensors with their names ("blocks.3.attn.q.lora_a") and places, for az_lm_gradient and az_lm_fit; returns their number. */
+int az_adapter_parameters(az_ctx *az, az_adapter *adapter, az_lm_parameter **parameters);
+int64_t az_adapter_parameter_count(const az_adapter *adapter);
+/* Whether its layers are the model's, in name and shape; fails with the first that is not. */
+bool az_adapter_check(az_ctx *az, const az_adapter *adapter, const az_lm *lm);
+/* s B diag(e) A as a dense f32 (or f64) matrix [out, in], without a magnitude; zeros without a low-rank term. */
+az_tensor *az_adapter_delta(az_ctx *az, const az_adapter_layer *layer);
+
 /* ---- forward ----------------------------------------------------------------------------------------------------------------- */
 
 /* Sequences of different lengths, one after the other: sequence s has the tokens start[s] .. start[s+1] - 1. */
@@ -221,6 +294,10 @@ typedef struct az_lm_run {
     az_lm_output output;
     bool checkpoint; /* with a tape: compute each block's inside again in the backward pass; hooks then see it again, and must
                       * live as long as the tape */
+    const az_adapter *const *adapter; /* [adapters] what sits beside the layers; several serve one batch together */
+    int adapters;
+    const int *adapter_of; /* [sequences] which of them a sequence uses, -1 = none; NULL = all of them the first */
+    uint64_t dropout;      /* key of this pass's dropout in adapters (any number that no other pass has); 0 = none */
 } az_lm_run;
 
 /* Logits [tokens or sequences, vocabulary]; with AZ_LOGITS_LAST a sequence without new tokens has no row. run NULL = all zeros. Fails on
@@ -243,6 +320,7 @@ typedef struct az_lm_score {
 /* Tokens of a window; by how many it advances; tokens per forward pass; documents. 0 = the model's context; context; automatic; all. */
 typedef struct az_lm_score_options {
     int64_t context, stride, batch, limit;
+    const az_adapter *adapter; /* beside the model; its virtual tokens stand in front of each window, which is shorter by them; or NULL */
 } az_lm_score_options;
 /* Every token of every document once, each document for itself, after BOS (without BOS the first token is not scored). Documents longer
  * than the context are cut into windows of `context` tokens that advance by `stride` and score what no earlier window has scored. A
@@ -322,6 +400,7 @@ typedef struct az_lm_generate_options {
     az_sampler sampler; /* sample s draws with the seed sampler.seed + s */
     az_token_sink sink; /* or NULL */
     void *user;
+    const az_adapter *adapter; /* beside the model; its virtual tokens are no part of prompt or result; or NULL */
 } az_lm_generate_options;
 /* Continues the prompt (at least one token) until a token that ends it (az_token_ends; not part of the result), max_tokens, the end of the
  * context, or an interruption, which keeps what is done. Returns prompt and new tokens of each sample [samples]; NULL on an error. The
@@ -351,6 +430,84 @@ extern const az_option az_lm_train_options[];
  * interrupted run fails with AZ_INTERRUPTED; the model then holds the last whole step. report receives the section "training" and the
  * loss curve. */
 bool az_lm_train(az_ctx *az, az_lm *lm, const az_documents *documents, const az_lm_train_settings *settings, az_report *report);
+
+/* ---- the loop under every kind of training ------------------------------------------------------------------------------------ */
+
+/* A run under way, as its callbacks see it. */
+typedef struct az_lm_fit {
+    const struct az_lm_fit_plan *plan;
+    int64_t step;            /* steps done */
+    int64_t tokens;          /* tokens that counted in them */
+    az_tensor **value;       /* [plan->n] what the parameters' slots hold; steps change their data in place */
+    az_optimizer *optimizer; /* NULL when plan->advance takes the steps */
+    double *loss;            /* [settings.steps] of each step done */
+    int64_t validations;
+    double *valid_step, *valid_loss; /* [validations] */
+} az_lm_fit;
+
+/* What to train on what, and what a method does differently. Callbacks that are NULL leave the usual way; those that return bool end the
+ * run by returning false (with az_fail). Whatever they draw at random they draw by keys made of the settings' seed and fit->step, and what
+ * else they remember from step to step they name in `state`, so that a run goes on bit for bit after a break. */
+typedef struct az_lm_fit_plan {
+    const az_lm *lm;
+    const az_lm_parameter *parameter; /* [n] of the model, of an adapter, or tensors of the method's own */
+    int n;
+    const bool *decay;                    /* [n] which have weight decay; NULL = matrices */
+    const az_lm_train_settings *settings; /* steps, accumulate, learning rate, optimizer, clip, checkpoint, save_every, seed, resume */
+    az_lm_run run;                        /* adapters and hooks of the passes; its dropout key is set by the loop */
+    const char *task;                     /* for the progress bar and the report's section: "training" */
+    const char *identity;                 /* all that the numbers depend on besides the parameters: another one's state is refused */
+    int64_t validate_every, patience;     /* steps between validations, 0 = none; validations without improvement that end the run, which
+                                           * then, as at its end, goes back to its best parameters; 0 = never */
+    void *user;
+    /* Pass number `pass` of the run (step * accumulate + k), in the current scope. The loss of a step is the mean over all tokens with a
+     * target in its passes. */
+    bool (*lesson)(az_ctx *az, const az_lm_fit *fit, int64_t pass, az_lm_lesson *lesson);
+    /* Instead of lessons: the step's loss and gradient, gradient[i] of the shape of value[i], contiguous, in the current scope. */
+    bool (*gradient)(az_ctx *az, az_lm_fit *fit, az_tensor **gradient, double *loss);
+    bool (*revise)(az_ctx *az, az_lm_fit *fit, az_tensor **gradient); /* before clipping and the step */
+    /* Instead of gradient, clipping and optimizer: changes value[] itself (zeroth-order methods). */
+    bool (*advance)(az_ctx *az, az_lm_fit *fit, double lr, double *loss);
+    bool (*after)(az_ctx *az, az_lm_fit *fit); /* behind each step, which is counted already */
+    /* More tensors that a break must not lose: their number; names are unique and none begins with "w." or "best.". */
+    int (*state)(az_ctx *az, az_lm_fit *fit, az_tensor ***tensor, const char ***name);
+    bool (*validate)(az_ctx *az, az_lm_fit *fit, double *loss);
+} az_lm_fit_plan;
+/* Runs the plan. Progress has the loss, the speed and the time left. report receives a row of the section `task` and the curves of the
+ * losses. With settings->resume the state is written there every save_every steps, whole or not at all, and one that is found is taken up.
+ * An interruption saves and fails with AZ_INTERRUPTED; the parameters are then those of the last whole step. */
+bool az_lm_fit_run(az_ctx *az, const az_lm_fit_plan *plan, az_report *report);
+
+/* ---- examples: what to say after what ------------------------------------------------------------------------------------------ */
+
+typedef struct az_lm_example_options {
+    int64_t length;   /* tokens of an example at most, virtual ones included; 0 = the model's context */
+    bool whole;       /* tokens of prompts count as well */
+    bool last_only;   /* of several answers in one conversation only the last counts */
+    const char *chat; /* form or text of a chat template (az_chat_render); NULL or "" = the model's own */
+    int64_t virtual_tokens;
+} az_lm_example_options;
+/* An example as tokens: [virtual tokens] [BOS] prompt response [EOS]. A prompt and a response are tokenized apart, so that their border is
+ * the same whatever follows. target[i] is the token behind token[i] where that counts, -1 elsewhere. */
+typedef struct az_lm_example {
+    int64_t n; /* tokens that are read; the last target is one further */
+    const int32_t *token, *target;
+    int64_t counted;
+    int64_t source; /* its place among the az_examples */
+} az_lm_example;
+typedef struct az_lm_examples {
+    int64_t count, skipped, truncated; /* skipped: no token of a response is left within `length` (or there is none) */
+    int64_t tokens, counted;
+    az_lm_example *item;
+} az_lm_examples;
+/* Examples that are too long lose tokens at their end. Fails when none is left. */
+az_lm_examples *az_lm_examples_of(az_ctx *az, const az_lm *lm, const az_examples *examples, const az_lm_example_options *options);
+/* A lesson of n of them side by side, each a sequence of its own; in the current scope. */
+az_lm_lesson az_lm_lesson_of_examples(az_ctx *az, const az_lm_examples *examples, const int64_t *which, int n);
+/* Pass `pass` of an endless round through the examples, `batch` at a time, in an order of its own for each round by (seed, round). */
+az_lm_lesson az_lm_lesson_drawn(az_ctx *az, const az_lm_examples *examples, int64_t batch, int64_t pass, uint64_t seed);
+/* Mean loss over all counted tokens; run (may be NULL) as in az_lm_loss. loss_each (may be NULL) [count]: the sum of each example. */
+double az_lm_examples_loss(az_ctx *az, const az_lm *lm, const az_lm_examples *examples, const az_lm_run *run, double *loss_each);
 
 #ifdef __cplusplus
 }

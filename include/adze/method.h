@@ -83,6 +83,28 @@ az_inputs *az_inputs_read(az_ctx *az, const az_method *method, const char *const
 /* The i-th file of a slot, NULL when there are not so many. */
 const az_input *az_job_input(const az_estimate_job *job, int slot, int i);
 
+/* What every method of the family tune is told about data and training; `adze tune` has these as options. */
+typedef struct az_tune_settings {
+    az_lm_train_settings training; /* batch = examples in a pass; length = longest example in tokens, 0 = the context */
+    double epochs;                 /* where training.steps is 0: rounds through the examples */
+    bool whole, last_only;         /* what counts: az_lm_example_options */
+    const char *chat;
+    int64_t validate_every, patience; /* az_lm_fit_plan; 0 validations = 20 over the run */
+} az_tune_settings;
+extern const az_option az_tune_options[];
+
+/* Tune: makes lm answer as the examples do. lm is the caller's own copy. A method sets `adapter` to what it has made, in an arena of its
+ * own, and leaves lm as it was; or changes lm's weights and leaves adapter NULL. valid may be NULL. train may be NULL for methods
+ * without needs_data. The report receives the section "training" and the curves. */
+typedef struct az_tune_job {
+    az_lm *lm;
+    const az_examples *train, *valid;
+    const az_tune_settings *settings;
+    const char *model; /* the model's name as given, for the adapter's file */
+    az_report *report;
+    az_adapter *adapter; /* result */
+} az_tune_job;
+
 struct az_method {
     const char *name; /* as typed */
     az_family family;
@@ -95,6 +117,7 @@ struct az_method {
     /* Compress: fails, before any work is done, when the options ask for what cannot be done to this model; NULL = nothing can be wrong. */
     bool (*check)(az_ctx *az, const void *options, az_lm *lm);
     bool (*compress)(az_ctx *az, const void *options, az_compress_job *job);
+    bool (*tune)(az_ctx *az, const void *options, az_tune_job *job);
     const az_input_slot *inputs; /* estimate; NULL = none */
     bool (*estimate)(az_ctx *az, const void *options, az_estimate_job *job);
 };

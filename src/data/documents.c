@@ -26,7 +26,7 @@ static int64_t line_of(const char *text, size_t at)
     return line;
 }
 
-static bool check_text(az_ctx *az, const char *text, size_t length)
+bool documents_check_text(az_ctx *az, const char *text, size_t length)
 {
     const utf8proc_uint8_t *bytes = (const utf8proc_uint8_t *)text;
     size_t at = 0;
@@ -146,7 +146,7 @@ az_documents *documents_parse(az_ctx *az, const char *path, const char *text, si
     if (!text || !out) return NULL;
     *out = (az_documents){.path = az_strdup(az, path)};
     bool json = ends_with(path, ".jsonl") || ends_with(path, ".json");
-    bool ok = check_text(az, text, length) && (json ? read_json_lines : read_marked)(az, text, length, out);
+    bool ok = documents_check_text(az, text, length) && (json ? read_json_lines : read_marked)(az, text, length, out);
     if (ok && out->count == 0) ok = az_fail(az, AZ_BAD_INPUT, "there is no text in it");
     if (!ok) az_fail_context(az, "reading '%s'", path);
     return ok && out->path ? out : NULL;

@@ -6,5 +6,9 @@
 
 /* What az_documents_read does with the bytes of a file, which must outlive the result; the name tells text from JSON lines. */
 az_documents *documents_parse(az_ctx *az, const char *path, const char *text, size_t length);
+/* The same of az_examples_read. */
+az_examples *examples_parse(az_ctx *az, const char *path, const char *text, size_t length);
+/* Fails at the first bytes that are not UTF-8, or zero; names the line. */
+bool documents_check_text(az_ctx *az, const char *text, size_t length);
 
 #endif

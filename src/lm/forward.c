@@ -39,8 +39,21 @@ az_tensor *az_pass_site(az_ctx *az, const az_pass *pass, az_tensor *x, const cha
 
 /* ---- the beginning of a pass ---- */
 
-static bool check_batch(az_ctx *az, const az_lm *lm, const az_lm_batch *batch, const az_lm_cache *cache)
+/* Virtual tokens are negative and belong to the adapter of their sequence. */
+static bool check_tokens(az_ctx *az, const az_lm *lm, const az_lm_batch *batch, int s, const az_lm_run *run)
 {
+    const int which = run->adapters < 1 ? -1 : run->adapter_of ? run->adapter_of[s] : 0;
+    const int64_t lowest = which >= 0 && which < run->adapters ? -run->adapter[which]->virtual_tokens : 0;
+    for (int64_t i = batch->start[s]; i < batch->start[s + 1]; i++)
+        if (batch->token[i] < lowest || batch->token[i] >= lm->config.vocabulary)
+            return az_fail(az, AZ_BAD_INPUT, "token %d at %lld is outside the vocabulary of %lld", batch->token[i], (long long)i,
+                           (long long)lm->config.vocabulary);
+    return true;
+}
+
+static bool check_batch(az_ctx *az, const az_lm *lm, const az_lm_batch *batch, const az_lm_run *run)
+{
+    const az_lm_cache *cache = run->cache;
     if (batch->sequences < 1 || batch->start[0] != 0 || batch->start[batch->sequences] < 1)
         return az_fail(az, AZ_BAD_CALL, "a batch without tokens");
     if (cache && batch->sequences > cache->sequences)
@@ -56,11 +69,7 @@ static bool check_batch(az_ctx *az, const az_lm *lm, const az_lm_batch *batch, c
         if (lm->position && before + fresh > lm->config.context)
             return az_fail(az, AZ_BAD_INPUT, "a sequence of %lld tokens outgrows the model's %lld learned positions",
                            (long long)(before + fresh), (long long)lm->config.context);
-    }
-    for (int64_t i = 0; i < batch->start[batch->sequences]; i++) {
-        if (batch->token[i] < 0 || batch->token[i] >= lm->config.vocabulary)
-            return az_fail(az, AZ_BAD_INPUT, "token %d at %lld is outside the vocabulary of %lld", batch->token[i], (long long)i,
-                           (long long)lm->config.vocabulary);
+        if (!check_tokens(az, lm, batch, s, run)) return false;
     }
     return true;
 }
@@ -84,7 +93,7 @@ static const az_pass *pass_begin(az_ctx *az, const az_lm *lm, const az_lm_batch 
     az_pass pass = {.lm = lm, .batch = batch, .tokens = batch->start[batch->sequences]};
     if (run) pass.run = *run;
     az_lm_cache *cache = pass.run.cache;
-    if (!check_batch(az, lm, batch, cache)) return NULL;
+    if (!check_batch(az, lm, batch, &pass.run)) return NULL;
     const size_t sequences = (size_t)batch->sequences;
     int64_t *key_start = az_alloc_array(az, 3 * sequences + 1, sizeof *key_start);
     if (!key_start) return NULL;
@@ -109,6 +118,7 @@ static const az_pass *pass_begin(az_ctx *az, const az_lm *lm, const az_lm_batch 
                                         .softcap = lm->config.attention_softcap,
                                         .window = lm->config.window};
     if (lm->arch->position == AZ_POSITION_ALIBI) pass.attention.slope = az_alibi_slopes(az, lm->config.heads);
+    pass.adapters = az_pass_adapters_begin(az, batch, &pass.run);
     az_pass *kept = az_alloc(az, sizeof *kept);
     if (kept) *kept = pass;
     return az_ok(az) ? kept : NULL;
@@ -122,6 +132,13 @@ az_tensor *az_pass_norm(az_ctx *az, const az_pass *pass, const az_lm_norm *norm,
     if (pass->lm->arch->norm != AZ_NORM_RMS) return az_layer_norm(az, x, norm->weight, norm->bias, eps);
     az_tensor *y = az_rms_norm(az, x, norm->weight, eps);
     return norm->bias ? az_add(az, y, norm->bias) : y; /* files have none; methods may add one */
+}
+
+/* y = W x -> the layer's output: with its bias, and what sits beside it. */
+static az_tensor *complete(az_ctx *az, const az_pass *pass, const az_lm_linear *linear, az_tensor *x, az_tensor *y)
+{
+    if (az_adapters_touch(pass->adapters, linear->name)) return az_adapters_linear(az, pass->adapters, linear, x, y);
+    return linear->bias ? az_add(az, y, linear->bias) : y;
 }
 
 bool az_pass_linears(az_ctx *az, const az_pass *pass, const az_lm_linear *const *linear, int n, az_tensor *x, az_tensor **y)
@@ -139,8 +156,7 @@ bool az_pass_linears(az_ctx *az, const az_pass *pass, const az_lm_linear *const 
         if (x) az_fail_context(az, "%s", linear[failed]->name);
         return false;
     }
-    for (int i = 0; i < n; i++)
-        if (linear[i]->bias) y[i] = az_add(az, y[i], linear[i]->bias);
+    for (int i = 0; i < n; i++) y[i] = complete(az, pass, linear[i], x, y[i]);
     return az_ok(az);
 }
 
@@ -149,8 +165,7 @@ az_tensor *az_pass_linear(az_ctx *az, const az_pass *pass, const az_lm_linear *l
     x = az_pass_site(az, pass, x, "%s.in", linear->name);
     az_tensor *y = az_weight_apply(az, linear->weight, x);
     if (x && !y) az_fail_context(az, "%s", linear->name);
-    if (linear->bias) y = az_add(az, y, linear->bias);
-    return az_pass_site(az, pass, y, "%s.out", linear->name);
+    return az_pass_site(az, pass, complete(az, pass, linear, x, y), "%s.out", linear->name);
 }
 
 /* cap tanh(x / cap); x itself when cap is 0. */
@@ -197,6 +212,7 @@ static const az_pass *pass_save(az_ctx *az, const az_pass *pass)
     const size_t sequences = (size_t)pass->attention.sequences;
     saved.batch = NULL;
     saved.position = az_save(az, pass->position);
+    saved.adapters = az_pass_adapters_save(az, pass->adapters);
     saved.attention.query_start = az_save_memory(az, pass->attention.query_start, (sequences + 1) * sizeof(int64_t));
     saved.attention.key_start = az_save_memory(az, pass->attention.key_start, sequences * sizeof(int64_t));
     saved.attention.key_count = az_save_memory(az, pass->attention.key_count, sequences * sizeof(int64_t));
@@ -221,10 +237,14 @@ static az_tensor *run_segment(az_ctx *az, az_tensor *const *inputs, int n, void 
 
 static az_tensor *block_checkpointed(az_ctx *az, const az_pass *pass, int b, az_tensor *x)
 {
-    az_tensor ***slots;
-    const int n = az_lm_block_tracked(az, pass->lm, b, &slots);
+    az_tensor ***own, ***beside;
+    const int n_own = az_lm_block_tracked(az, pass->lm, b, &own), n_beside = az_adapters_tracked(az, pass->adapters, b, &beside);
+    const int n = n_own + n_beside;
+    az_tensor ***slots = az_alloc_array(az, (size_t)n + 1, sizeof *slots);
     az_tensor **inputs = az_alloc_array(az, (size_t)n + 1, sizeof *inputs);
-    if (!slots || !inputs) return NULL;
+    if (!own || !beside || !slots || !inputs) return NULL;
+    memcpy(slots, own, (size_t)n_own * sizeof *slots);
+    memcpy(slots + n_own, beside, (size_t)n_beside * sizeof *slots);
     inputs[0] = x;
     for (int i = 0; i < n; i++) inputs[i + 1] = *slots[i];
     const az_block_segment segment = {.pass = pass, .block = b, .slot = az_save_memory(az, slots, (size_t)n * sizeof *slots)};
@@ -234,11 +254,22 @@ static az_tensor *block_checkpointed(az_ctx *az, const az_pass *pass, int b, az_
 
 /* ---- the pieces ---- */
 
+/* Rows of the embedding; virtual tokens borrow one until they get theirs. */
+static az_tensor *look_up(az_ctx *az, const az_pass *pass)
+{
+    az_tensor *index = az_from(az, AZ_I32, 1, &pass->tokens, pass->batch->token);
+    int32_t *id = index ? index->data : NULL;
+    for (int64_t i = 0; id && i < pass->tokens; i++) id[i] = id[i] < 0 ? 0 : id[i];
+    az_tensor *x = az_weight_gather(az, pass->lm->embedding, index);
+    return az_adapters_embed(az, pass->adapters, pass->batch->token, x);
+}
+
 static az_tensor *embed(az_ctx *az, const az_pass *pass)
 {
     const az_lm *lm = pass->lm;
-    az_tensor *x = az_weight_gather(az, lm->embedding, az_from(az, AZ_I32, 1, &pass->tokens, pass->batch->token));
+    az_tensor *x = look_up(az, pass);
     if (lm->arch->embedding_scale_power != 0) x = az_affine(az, x, pow((double)lm->config.width, lm->arch->embedding_scale_power), 0);
+    x = az_adapters_prompt(az, pass->adapters, x);
     if (lm->position) {
         const az_tensor *row = pass->position;
         az_tensor *shifted = lm->arch->position_offset ? az_copy(az, row) : NULL;
@@ -282,8 +313,8 @@ static az_tensor *run_blocks(az_ctx *az, const az_pass *pass, az_tensor *x)
     return x;
 }
 
-/* The last row of every sequence that has tokens. */
-static az_tensor *last_rows(az_ctx *az, const az_pass *pass, az_tensor *x)
+/* The last row of every sequence that has tokens; the pass goes on with those. */
+static az_tensor *last_rows(az_ctx *az, az_pass *pass, az_tensor *x)
 {
     const az_lm_batch *batch = pass->batch;
     if (pass->tokens == 1) return x;
@@ -291,6 +322,7 @@ static az_tensor *last_rows(az_ctx *az, const az_pass *pass, az_tensor *x)
     int64_t n = 0;
     for (int s = 0; row && s < batch->sequences; s++)
         if (batch->start[s + 1] > batch->start[s]) row[n++] = (int32_t)(batch->start[s + 1] - 1);
+    if (row) pass->adapters = az_pass_adapters_take(az, pass->adapters, row, n);
     return row ? az_gather(az, x, az_from(az, AZ_I32, 1, &n, row)) : NULL;
 }
 
@@ -299,9 +331,11 @@ static az_tensor *logits_of(az_ctx *az, const az_pass *pass, az_tensor *hidden)
     return soft_cap(az, az_pass_linear(az, pass, &pass->lm->head, hidden), pass->lm->config.logit_softcap);
 }
 
-static az_tensor *head(az_ctx *az, const az_pass *pass, az_tensor *x)
+static az_tensor *head(az_ctx *az, const az_pass *whole, az_tensor *x)
 {
-    if (pass->run.output == AZ_LOGITS_LAST) x = last_rows(az, pass, x);
+    az_pass rows = *whole;
+    const az_pass *pass = &rows;
+    if (pass->run.output == AZ_LOGITS_LAST) x = last_rows(az, &rows, x);
     x = az_pass_norm(az, pass, &pass->lm->final_norm, x);
     x = pass->run.output == AZ_HIDDEN ? az_pass_site(az, pass, x, "head.in") : logits_of(az, pass, x);
     az_lm_cache *cache = pass->run.cache;
@@ -331,9 +365,9 @@ az_tensor *az_lm_head_forward(az_ctx *az, const az_lm *lm, az_tensor *x, const a
     return pass ? head(az, pass, x) : NULL;
 }
 
-az_tensor *az_lm_head_logits(az_ctx *az, const az_lm *lm, az_tensor *hidden)
+az_tensor *az_lm_head_logits(az_ctx *az, const az_lm *lm, const az_pass_adapters *adapters, az_tensor *hidden)
 {
-    const az_pass pass = {.lm = lm};
+    const az_pass pass = {.lm = lm, .adapters = adapters};
     return logits_of(az, &pass, hidden);
 }
 

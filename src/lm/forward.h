@@ -2,7 +2,7 @@
 #ifndef ADZE_LM_FORWARD_H
 #define ADZE_LM_FORWARD_H
 
-#include "lm/lm_internal.h"
+#include "lm/adapter.h"
 
 /* What the blocks of one pass share. */
 typedef struct az_pass {
@@ -12,8 +12,9 @@ typedef struct az_pass {
     const az_lm_batch *batch;  /* NULL in a pass that a tape keeps */
     const az_tensor *position; /* [tokens] i32 */
     az_attention_how attention;
-    az_kv *kv; /* the cache as attention sees it; NULL without one */
-    bool far;  /* a sequence may grow beyond config.rope_original tokens */
+    az_kv *kv;                        /* the cache as attention sees it; NULL without one */
+    bool far;                         /* a sequence may grow beyond config.rope_original tokens */
+    const az_pass_adapters *adapters; /* NULL without */
 } az_pass;
 
 /* Shows x to the hooks that match the site's name; the tensor to go on with. */

@@ -58,7 +58,8 @@ az_tensor *az_pass_attend(az_ctx *az, const az_pass *pass, int b, az_tensor *x)
     if (block->q_norm.weight) q = az_pass_norm(az, pass, &block->q_norm, q);
     if (block->k_norm.weight) k = az_pass_norm(az, pass, &block->k_norm, k);
     q = rotate(az, pass, b, q);
-    k = rotate(az, pass, b, k);
+    k = az_adapters_prefix(az, pass->adapters, b, 0, rotate(az, pass, b, k));
+    v = az_adapters_prefix(az, pass->adapters, b, 1, v);
     az_tensor *y = look_back(az, pass, b, (az_tensor *[]){q, k, v});
     y = az_reshape(az, y, 2, (const int64_t[]){pass->tokens, c->heads * c->head_dim});
     return az_pass_linear(az, pass, &block->o, y);

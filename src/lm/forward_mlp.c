@@ -62,7 +62,9 @@ static az_tensor *mix_experts(az_ctx *az, const az_pass *pass, const az_lm_block
     for (int64_t e = 0; e < c->experts && az_ok(az); e++) {
         const az_tensor *row = rows_of_expert(az, mark, e);
         if (!row) continue;
-        az_tensor *y = network(az, pass, &block->expert[e], az_gather(az, x, row));
+        az_pass sent = *pass;
+        sent.adapters = az_pass_adapters_take(az, pass->adapters, row->data, row->shape[0]);
+        az_tensor *y = network(az, &sent, &block->expert[e], az_gather(az, x, row));
         y = az_mul(az, y, az_gather(az, az_contiguous(az, az_slice(az, share, 1, e, 1)), row));
         y = az_scatter_add(az, y, row, pass->tokens);
         sum = sum ? az_add(az, sum, y) : y;

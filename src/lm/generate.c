@@ -16,10 +16,21 @@ typedef struct az_generation {
     bool *ended;    /* [samples] */
 } az_generation;
 
+static int64_t virtual_tokens(const az_lm_generate_options *options)
+{
+    return options->adapter ? options->adapter->virtual_tokens : 0;
+}
+
+static az_lm_run run_of(const az_generation *g, az_lm_output output)
+{
+    return (az_lm_run){.cache = g->cache, .output = output, .adapter = &g->options->adapter, .adapters = g->options->adapter ? 1 : 0};
+}
+
 /* One pass; the logits after the last token of each sequence that has some, [rows, vocabulary] in the current scope. */
 static const float *advance(az_ctx *az, const az_generation *g, const az_lm_batch *batch)
 {
-    az_tensor *logits = az_lm_forward(az, g->lm, batch, &(az_lm_run){.cache = g->cache, .output = AZ_LOGITS_LAST});
+    const az_lm_run run = run_of(g, AZ_LOGITS_LAST);
+    az_tensor *logits = az_lm_forward(az, g->lm, batch, &run);
     if (logits && logits->dtype != AZ_F32) logits = az_cast(az, logits, AZ_F32);
     return logits ? az_f32(logits) : NULL;
 }
@@ -30,7 +41,7 @@ static int64_t prefill(az_ctx *az, const az_generation *g, const az_tokens *prom
     int64_t at = 0;
     for (; prompt->n - at > PREFILL_CHUNK; at += PREFILL_CHUNK) {
         const az_lm_batch batch = {.sequences = 1, .token = prompt->id + at, .start = (const int64_t[]){0, PREFILL_CHUNK}};
-        const az_lm_run run = {.cache = g->cache, .output = AZ_HIDDEN}; /* no head */
+        const az_lm_run run = run_of(g, AZ_HIDDEN); /* no head */
         az_scope_push(az);
         const bool good = az_lm_forward(az, g->lm, &batch, &run) != NULL;
         az_scope_pop(az);
@@ -87,11 +98,24 @@ static bool go_on(az_ctx *az, az_generation *g)
     return logits && az_ok(az);
 }
 
+/* The prompt behind the adapter's virtual tokens. */
+static az_tokens whole_prompt(az_ctx *az, const az_generation *g, const az_tokens *prompt)
+{
+    const int64_t in_front = virtual_tokens(g->options);
+    if (in_front == 0) return *prompt;
+    az_tokens all = {.id = az_alloc_array(az, (size_t)(in_front + prompt->n), sizeof *all.id), .n = in_front + prompt->n};
+    if (!all.id) return (az_tokens){0};
+    for (int64_t i = 0; i < in_front; i++) all.id[i] = (int32_t)(-1 - i);
+    memcpy(all.id + in_front, prompt->id, (size_t)prompt->n * sizeof *all.id);
+    return all;
+}
+
 static void run(az_ctx *az, az_generation *g, const az_tokens *prompt)
 {
-    g->cache = az_lm_cache_new(az, g->lm, g->samples, g->room, g->options->cache);
+    g->cache = az_lm_cache_new(az, g->lm, g->samples, g->room + virtual_tokens(g->options), g->options->cache);
     if (!g->cache || g->room == prompt->n) return;
-    bool more = begin(az, g, prompt);
+    const az_tokens whole = whole_prompt(az, g, prompt);
+    bool more = whole.n > 0 && begin(az, g, &whole);
     while (more && !az_interrupted(az)) {
         az_scope_push(az);
         more = go_on(az, g);
@@ -99,19 +123,19 @@ static void run(az_ctx *az, az_generation *g, const az_tokens *prompt)
     }
 }
 
-static bool prompt_fits(az_ctx *az, const az_lm *lm, const az_tokens *prompt)
+static bool prompt_fits(az_ctx *az, const az_lm *lm, const az_tokens *prompt, int64_t in_front)
 {
     if (prompt->n < 1) return az_fail(az, AZ_BAD_INPUT, "the prompt has no token to continue");
-    if (prompt->n <= lm->config.context) return true;
-    return az_fail(az, AZ_BAD_INPUT, "the prompt has %lld tokens, but the model's context holds %lld; shorten it", (long long)prompt->n,
-                   (long long)lm->config.context);
+    if (prompt->n + in_front <= lm->config.context) return true;
+    return az_fail(az, AZ_BAD_INPUT, "the prompt has %lld tokens, but the model's context holds %lld; shorten it",
+                   (long long)(prompt->n + in_front), (long long)lm->config.context);
 }
 
 az_tokens *az_lm_generate(az_ctx *az, const az_lm *lm, const az_tokens *prompt, const az_lm_generate_options *options)
 {
-    if (!lm || !az_ok(az) || !prompt_fits(az, lm, prompt)) return NULL;
+    if (!lm || !az_ok(az) || !prompt_fits(az, lm, prompt, virtual_tokens(options))) return NULL;
     if (options->samples < 0) return az_fail(az, AZ_BAD_CALL, "%d samples", options->samples);
-    const int64_t left = lm->config.context - prompt->n, wanted = options->max_tokens;
+    const int64_t left = lm->config.context - prompt->n - virtual_tokens(options), wanted = options->max_tokens;
     az_generation g = {.lm = lm,
                        .options = options,
                        .samples = options->samples > 0 ? options->samples : 1,

@@ -87,12 +87,18 @@ void az_lm_cache_layer(const az_lm_cache *cache, int block, az_kv *kv);
 
 /* ---- pieces that scoring and training share ---- */
 
-/* Logits of rows [n, width] that come from AZ_HIDDEN: the head alone. */
-az_tensor *az_lm_head_logits(az_ctx *az, const az_lm *lm, az_tensor *hidden);
+/* Logits of rows [n, width] that come from AZ_HIDDEN: the head alone, with the adapters of those rows (or NULL). */
+typedef struct az_pass_adapters az_pass_adapters;
+az_tensor *az_lm_head_logits(az_ctx *az, const az_lm *lm, const az_pass_adapters *adapters, az_tensor *hidden);
 
 /* Sum of the losses of hidden [tokens, width] (AZ_HIDDEN). With a tape, more than `rows` rows are done in pieces whose logits are not kept
  * but made again for the gradient. */
-az_tensor *az_lm_hidden_loss(az_ctx *az, const az_lm *lm, az_tensor *hidden, const int32_t *target, int64_t rows);
+typedef struct az_hidden_rows {
+    az_tensor *hidden;
+    const int32_t *target;
+    const az_pass_adapters *adapters; /* of these rows, or NULL */
+} az_hidden_rows;
+az_tensor *az_lm_hidden_loss(az_ctx *az, const az_lm *lm, const az_hidden_rows *from, int64_t rows);
 
 /* az_lm_score_documents for sequences of tokens, whose first tokens are not scored. */
 az_lm_score *az_lm_score_sequences(az_ctx *az, const az_lm *lm, const az_tokens *sequence, int64_t n, bool separated,

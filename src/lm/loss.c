@@ -1,5 +1,5 @@
 /* loss.c - the loss of a lesson and its gradient: what training, tuning and second-order methods differentiate. */
-#include "lm/lm_internal.h"
+#include "lm/adapter.h"
 
 #include "adze/grad.h"
 
@@ -8,55 +8,72 @@
 
 static const int64_t LOGITS_AT_ONCE = (int64_t)32 << 20; /* entries held by the loss at a time */
 
-enum { HEAD_TENSORS = AZ_WEIGHT_PARTS + 1 };
-
-/* The head over some rows: inputs are the rows and the head's tracked tensors, which stand in `slot` while it runs. */
+/* The head over some rows: inputs are the rows and the tracked tensors of the head and of what sits beside it, which stand in `slot` while
+ * it runs. */
 typedef struct az_loss_segment {
     const az_lm *lm;
     const az_tensor *target; /* [rows] */
+    const az_pass_adapters *adapters;
+    int64_t first, rows; /* of the adapters' rows */
     int slots;
-    az_tensor **slot[HEAD_TENSORS];
+    az_tensor ***slot; /* [slots] */
 } az_loss_segment;
 
 /* Sum of the rows' losses. */
 static az_tensor *segment_loss(az_ctx *az, az_tensor *const *inputs, int n, void *user)
 {
     const az_loss_segment *segment = user;
-    az_tensor *outside[HEAD_TENSORS];
+    az_tensor **outside = az_alloc_array(az, (size_t)n, sizeof *outside);
+    if (!outside) return NULL;
     for (int i = 1; i < n; i++) {
         outside[i - 1] = *segment->slot[i - 1];
         *segment->slot[i - 1] = inputs[i];
     }
-    az_tensor *logits = az_lm_head_logits(az, segment->lm, inputs[0]);
+    const az_pass_adapters *adapters = az_pass_adapters_slice(az, segment->adapters, segment->first, segment->rows);
+    az_tensor *logits = az_lm_head_logits(az, segment->lm, adapters, inputs[0]);
     for (int i = 1; i < n; i++) *segment->slot[i - 1] = outside[i - 1];
     return az_sum(az, az_cross_entropy(az, logits, segment->target), AZ_ALL_AXES, false);
 }
 
-static void find_tracked(az_ctx *az, const az_lm *lm, az_loss_segment *segment)
+static bool is_tracked(az_ctx *az, const az_tensor *x)
 {
-    az_tensor **place[HEAD_TENSORS];
-    int n = 0;
-    for (int p = 0; p < AZ_WEIGHT_PARTS; p++)
-        if (lm->head.weight->part[p]) place[n++] = &lm->head.weight->part[p];
-    if (lm->head.bias) place[n++] = (az_tensor **)&lm->head.bias;
-    for (int i = 0; i < n; i++)
-        if (az_tracked(az, (const az_tensor *[]){*place[i]}, 1)) segment->slot[segment->slots++] = place[i];
+    return x && az_tracked(az, &x, 1);
 }
 
-az_tensor *az_lm_hidden_loss(az_ctx *az, const az_lm *lm, az_tensor *hidden, const int32_t *target, int64_t rows)
+static bool find_tracked(az_ctx *az, const az_lm *lm, az_loss_segment *segment)
 {
-    if (!hidden) return NULL;
-    const int64_t tokens = hidden->shape[0];
-    az_loss_segment segment = {.lm = lm};
-    find_tracked(az, lm, &segment);
+    az_tensor ***beside;
+    const int n_beside = az_adapters_tracked(az, segment->adapters, -1, &beside);
+    az_tensor ***all = az_alloc_array(az, (size_t)n_beside + AZ_WEIGHT_PARTS + 1, sizeof *all);
+    int n = 0;
+    for (int p = 0; all && p < AZ_WEIGHT_PARTS; p++)
+        if (is_tracked(az, lm->head.weight->part[p])) all[n++] = &lm->head.weight->part[p];
+    if (all && is_tracked(az, lm->head.bias)) all[n++] = (az_tensor **)&lm->head.bias;
+    for (int i = 0; all && i < n_beside; i++) all[n++] = beside[i];
+    segment->slot = all;
+    segment->slots = n;
+    return az_ok(az);
+}
+
+az_tensor *az_lm_hidden_loss(az_ctx *az, const az_lm *lm, const az_hidden_rows *from, int64_t rows)
+{
+    if (!from->hidden) return NULL;
+    const int64_t tokens = from->hidden->shape[0];
+    const bool pieces = rows < tokens && az_tape_is_open(az);
+    az_loss_segment segment = {.lm = lm, .adapters = from->adapters};
+    if (!find_tracked(az, lm, &segment)) return NULL;
+    az_tensor **inputs = az_alloc_array(az, (size_t)segment.slots + 1, sizeof *inputs);
+    if (!inputs) return NULL;
+    if (pieces) segment.slot = az_save_memory(az, segment.slot, (size_t)segment.slots * sizeof *segment.slot);
+    if (pieces) segment.adapters = az_pass_adapters_save(az, segment.adapters);
     az_tensor *total = NULL;
-    for (int64_t first = 0; first < tokens && az_ok(az); first += rows) {
-        const int64_t n = tokens - first < rows ? tokens - first : rows;
-        az_tensor *inputs[HEAD_TENSORS + 1] = {az_slice(az, hidden, 0, first, n)};
+    for (segment.first = 0; segment.first < tokens && az_ok(az); segment.first += rows) {
+        segment.rows = tokens - segment.first < rows ? tokens - segment.first : rows;
+        inputs[0] = az_slice(az, from->hidden, 0, segment.first, segment.rows);
         for (int i = 0; i < segment.slots; i++) inputs[i + 1] = *segment.slot[i];
-        segment.target = az_from(az, AZ_I32, 1, &n, target + first);
+        segment.target = az_from(az, AZ_I32, 1, &segment.rows, from->target + segment.first);
         az_tensor *sum = NULL;
-        if (rows >= tokens || !az_tape_is_open(az)) {
+        if (!pieces) {
             sum = segment_loss(az, inputs, segment.slots + 1, &segment);
         } else {
             segment.target = az_save(az, segment.target);
@@ -73,9 +90,11 @@ az_tensor *az_lm_loss(az_ctx *az, const az_lm *lm, const az_lm_lesson *lesson, c
     if (!lm || !lesson) return NULL;
     az_lm_run how = run ? *run : (az_lm_run){0};
     how.output = AZ_HIDDEN;
-    az_tensor *hidden = az_lm_forward(az, lm, &lesson->batch, &how);
+    const az_hidden_rows from = {.hidden = az_lm_forward(az, lm, &lesson->batch, &how),
+                                 .target = lesson->target,
+                                 .adapters = az_pass_adapters_begin(az, &lesson->batch, &how)};
     const int64_t rows = LOGITS_AT_ONCE / lm->config.vocabulary;
-    return az_lm_hidden_loss(az, lm, hidden, lesson->target, rows > 16 ? rows : 16);
+    return az_lm_hidden_loss(az, lm, &from, rows > 16 ? rows : 16);
 }
 
 bool az_lm_gradient(az_ctx *az, const az_lm_objective *objective, const az_lm_parameter *parameter, int n, az_tensor **gradient,

@@ -2,7 +2,7 @@
  *
  * A document of tokens t_0 .. t_n is a sequence of predictions 1 .. n. A window reads the inputs first .. first + context - 1 and predicts
  * one token further; it scores the predictions that no earlier window has scored. */
-#include "lm/lm_internal.h"
+#include "lm/adapter.h"
 
 #include <math.h>
 #include <string.h>
@@ -19,16 +19,17 @@ typedef struct az_window {
 /* ---- one pass: windows side by side ---- */
 
 /* Losses of rows [n, width] of hidden states against target [n], a bounded number of logits at a time. */
-static bool row_losses(az_ctx *az, const az_lm *lm, const az_tensor *hidden, const int32_t *target, double *loss)
+static bool row_losses(az_ctx *az, const az_lm *lm, const az_hidden_rows *from, double *loss)
 {
-    const int64_t rows = hidden->shape[0];
+    const int64_t rows = from->hidden->shape[0];
     int64_t step = LOGITS_AT_ONCE / lm->config.vocabulary;
     if (step < 16) step = 16;
     for (int64_t first = 0; first < rows; first += step) {
         const int64_t n = rows - first < step ? rows - first : step;
         az_scope_push(az);
-        az_tensor *logits = az_lm_head_logits(az, lm, az_slice(az, hidden, 0, first, n));
-        az_tensor *nll = az_cross_entropy(az, logits, az_from(az, AZ_I32, 1, &n, target + first));
+        const az_pass_adapters *adapters = az_pass_adapters_slice(az, from->adapters, first, n);
+        az_tensor *logits = az_lm_head_logits(az, lm, adapters, az_slice(az, from->hidden, 0, first, n));
+        az_tensor *nll = az_cross_entropy(az, logits, az_from(az, AZ_I32, 1, &n, from->target + first));
         for (int64_t i = 0; nll && i < n; i++) loss[first + i] = az_item(nll, i);
         az_scope_pop(az);
         if (!az_ok(az)) return false;
@@ -37,10 +38,11 @@ static bool row_losses(az_ctx *az, const az_lm *lm, const az_tensor *hidden, con
 }
 
 /* Adds each window's losses to its item's sum. */
-static bool score_pass(az_ctx *az, const az_lm *lm, const az_window *window, int n, double *nll)
+static bool score_pass(az_ctx *az, const az_lm *lm, const az_adapter *adapter, const az_window *window, int n, double *nll)
 {
+    const int64_t in_front = adapter ? adapter->virtual_tokens : 0;
     int64_t tokens = 0, scored = 0;
-    for (int w = 0; w < n; w++) tokens += window[w].inputs, scored += window[w].scored;
+    for (int w = 0; w < n; w++) tokens += window[w].inputs + in_front, scored += window[w].scored;
     int32_t *token = az_alloc_array(az, (size_t)tokens, sizeof *token);
     int32_t *row = az_alloc_array(az, (size_t)scored, sizeof *row), *target = az_alloc_array(az, (size_t)scored, sizeof *target);
     int64_t *start = az_alloc_array(az, (size_t)n + 1, sizeof *start);
@@ -48,17 +50,21 @@ static bool score_pass(az_ctx *az, const az_lm *lm, const az_window *window, int
     if (!token || !row || !target || !start || !loss) return false;
     int64_t r = 0;
     for (int w = 0; w < n; w++) {
-        memcpy(token + start[w], window[w].token, (size_t)window[w].inputs * sizeof *token);
-        start[w + 1] = start[w] + window[w].inputs;
+        for (int64_t i = 0; i < in_front; i++) token[start[w] + i] = (int32_t)(-1 - i);
+        const int64_t first = start[w] + in_front;
+        memcpy(token + first, window[w].token, (size_t)window[w].inputs * sizeof *token);
+        start[w + 1] = first + window[w].inputs;
         for (int64_t i = window[w].inputs - window[w].scored; i < window[w].inputs; i++, r++) {
-            row[r] = (int32_t)(start[w] + i);
+            row[r] = (int32_t)(first + i);
             target[r] = window[w].token[i + 1];
         }
     }
     const az_lm_batch batch = {.sequences = n, .token = token, .start = start};
-    az_tensor *hidden = az_lm_forward(az, lm, &batch, &(az_lm_run){.output = AZ_HIDDEN});
-    if (scored < tokens) hidden = az_gather(az, hidden, az_from(az, AZ_I32, 1, &scored, row));
-    if (!hidden || !row_losses(az, lm, hidden, target, loss)) return false;
+    const az_lm_run run = {.output = AZ_HIDDEN, .adapter = &adapter, .adapters = adapter ? 1 : 0};
+    az_hidden_rows rows = {.hidden = az_lm_forward(az, lm, &batch, &run), .target = target};
+    rows.adapters = az_pass_adapters_take(az, az_pass_adapters_begin(az, &batch, &run), row, scored);
+    if (scored < tokens) rows.hidden = az_gather(az, rows.hidden, az_from(az, AZ_I32, 1, &scored, row));
+    if (!rows.hidden || !row_losses(az, lm, &rows, loss)) return false;
     r = 0;
     for (int w = 0; w < n; w++)
         for (int64_t i = 0; i < window[w].scored; i++) nll[window[w].item] += loss[r++];
@@ -98,14 +104,15 @@ static az_windows cut(az_ctx *az, const az_tokens *sequence, int64_t n, bool ite
 
 /* ---- scoring ---- */
 
-static bool score_windows(az_ctx *az, const az_lm *lm, const az_windows *windows, int64_t batch, double *nll)
+static bool score_windows(az_ctx *az, const az_lm *lm, const az_windows *windows, const az_lm_score_options *o, double *nll)
 {
     for (int64_t at = 0; at < windows->n;) {
         int n = 0;
         int64_t tokens = 0;
-        while (at + n < windows->n && (n == 0 || tokens + windows->item[at + n].inputs <= batch)) tokens += windows->item[at + n++].inputs;
+        while (at + n < windows->n && (n == 0 || tokens + windows->item[at + n].inputs <= o->batch))
+            tokens += windows->item[at + n++].inputs;
         az_scope_push(az);
-        const bool good = score_pass(az, lm, windows->item + at, n, nll);
+        const bool good = score_pass(az, lm, o->adapter, windows->item + at, n, nll);
         az_scope_pop(az);
         if (!good) return false;
         at += n;
@@ -119,7 +126,8 @@ az_lm_score *az_lm_score_sequences(az_ctx *az, const az_lm *lm, const az_tokens 
 {
     if (!lm || !az_ok(az)) return NULL;
     az_lm_score_options o = options ? *options : (az_lm_score_options){0};
-    if (!o.context || o.context > lm->config.context) o.context = lm->config.context;
+    const int64_t room = lm->config.context - (o.adapter ? o.adapter->virtual_tokens : 0);
+    if (!o.context || o.context > room) o.context = room;
     if (!o.stride) o.stride = o.context;
     if (!o.batch) o.batch = BATCH_TOKENS;
     if (o.context < 1 || o.stride < 1 || o.stride > o.context || o.batch < 1)
@@ -133,7 +141,7 @@ az_lm_score *az_lm_score_sequences(az_ctx *az, const az_lm *lm, const az_tokens 
     double *nll = az_alloc_array(az, (size_t)items, sizeof *nll), *weight = az_alloc_array(az, (size_t)items, sizeof *weight);
     if (!score || !nll || !weight) return NULL;
     for (int64_t w = 0; w < windows.n; w++) weight[windows.item[w].item] += (double)windows.item[w].scored;
-    if (!score_windows(az, lm, &windows, o.batch, nll)) return NULL;
+    if (!score_windows(az, lm, &windows, &o, nll)) return NULL;
     *score = (az_lm_score){.documents = items, .nll = nll, .weight = weight};
     for (int64_t i = 0; i < items; i++) {
         score->tokens += (int64_t)weight[i];

@@ -1,11 +1,10 @@
-/* train.c - training: windows of a stream of documents, cross-entropy, AdamW.
+/* train.c - training on text: windows of a stream of documents for the loop of fit.c.
  *
- * Step s takes `accumulate` passes of `batch` windows of `length` tokens. Window w of the run is a function of (seed, w) alone, and so is
- * everything else but the parameters, which is why a run can go on from its state bit for bit. Inside a window documents are sequences of
- * their own: a document is read as it will be when it stands alone, and no attention is spent on its neighbours. */
-#include "lm/train.h"
+ * Step s takes `accumulate` passes of `batch` windows of `length` tokens. Window w of the run is a function of (seed, w) alone. Inside a
+ * window documents are sequences of their own: a document is read as it will be when it stands alone, and no attention is spent on its
+ * neighbours. */
+#include "lm/lm_internal.h"
 
-#include <math.h>
 #include <string.h>
 #include <zlib.h>
 
@@ -45,6 +44,12 @@ const az_option az_lm_train_options[] = {
     {.name = NULL},
 };
 
+typedef struct az_training {
+    az_lm *lm;
+    az_lm_train_settings settings;
+    const az_lm_stream *stream;
+} az_training;
+
 /* ---- windows ---- */
 
 /* The first document that starts behind position `at`. */
@@ -70,8 +75,10 @@ static int add_window(const az_lm_stream *stream, int64_t first, int64_t length,
     return n;
 }
 
-static bool draw_batch(az_ctx *az, const az_training *t, int64_t first_window, az_lm_lesson *out)
+static bool draw_batch(az_ctx *az, const az_lm_fit *fit, int64_t pass, az_lm_lesson *out)
 {
+    const az_training *t = fit->plan->user;
+    const int64_t first_window = pass * t->settings.batch;
     const int64_t length = t->settings.length, tokens = t->settings.batch * length;
     int32_t *token = az_alloc_array(az, (size_t)tokens, sizeof *token);
     int64_t *start = az_alloc_array(az, (size_t)tokens + 1, sizeof *start);
@@ -90,104 +97,7 @@ static bool draw_batch(az_ctx *az, const az_training *t, int64_t first_window, a
     return true;
 }
 
-/* ---- loss and gradient ---- */
-
-/* Loss of a lesson times `scale`, and its gradient with respect to every parameter, in the current scope. */
-static bool differentiate(az_ctx *az, const az_training *t, const az_lm_lesson *lesson, double scale, az_tensor **gradient, double *loss)
-{
-    const az_lm_objective objective = {.lm = t->lm, .lesson = *lesson, .scale = scale, .run = {.checkpoint = t->settings.checkpoint}};
-    return az_lm_gradient(az, &objective, t->parameter, t->n, gradient, loss);
-}
-
-static void add_to(az_tensor *sum, const az_tensor *x)
-{
-    const int64_t n = az_count(sum);
-    float *f = az_f32_mut(sum);
-    double *d = az_f64_mut(sum);
-    const float *xf = az_f32(x);
-    const double *xd = az_f64(x);
-#pragma omp parallel for simd schedule(static) if (n > 1 << 15)
-    for (int64_t i = 0; i < n; i++) {
-        if (f)
-            f[i] += xf[i];
-        else
-            d[i] += xd[i];
-    }
-}
-
-/* Gradient of the mean loss over all tokens of the step; one pass at a time. */
-static bool step_gradient(az_ctx *az, az_training *t, az_tensor **gradient, double *loss)
-{
-    const az_lm_train_settings *s = &t->settings;
-    const double scale = 1.0 / (double)(s->accumulate * s->batch * s->length);
-    az_tensor **fresh = az_alloc_array(az, (size_t)t->n, sizeof *fresh);
-    *loss = 0;
-    for (int64_t pass = 0; fresh && pass < s->accumulate; pass++) {
-        double part = 0;
-        az_lm_lesson lesson;
-        az_scope_push(az);
-        if (!draw_batch(az, t, (t->step * s->accumulate + pass) * s->batch, &lesson) ||
-            !differentiate(az, t, &lesson, scale, fresh, &part)) {
-            az_scope_pop(az);
-            return false;
-        }
-        *loss += part;
-        if (pass > 0) {
-            for (int i = 0; i < t->n; i++) add_to(gradient[i], fresh[i]);
-            az_scope_pop(az);
-            continue;
-        }
-        /* a gradient that is added to must be its own: two parameters may have received the same one */
-        for (int i = 0; i < t->n; i++) gradient[i] = s->accumulate > 1 ? az_copy(az, fresh[i]) : fresh[i];
-        az_keep_all(az, gradient, t->n);
-    }
-    return az_ok(az);
-}
-
 /* ---- the run ---- */
-
-static bool train_step(az_ctx *az, az_training *t, const az_schedule *schedule)
-{
-    double loss;
-    az_tensor **gradient = az_alloc_array(az, (size_t)t->n, sizeof *gradient);
-    if (!gradient || !step_gradient(az, t, gradient, &loss)) return false;
-    const double norm = az_clip_gradients(az, gradient, t->n, t->settings.clip);
-    if (!isfinite(loss) || !isfinite(norm))
-        return az_fail(az, AZ_NUMERIC, "the %s is not finite in step %lld; a lower learning rate (lr) may help",
-                       isfinite(loss) ? "gradient" : "loss", (long long)t->step + 1);
-    if (!az_optimizer_step(az, t->optimizer, gradient, az_learning_rate(schedule, t->step))) return false;
-    t->loss[t->step++] = loss;
-    return true;
-}
-
-static bool run_steps(az_ctx *az, az_training *t)
-{
-    const az_lm_train_settings *s = &t->settings;
-    const az_schedule schedule = {.kind = (az_schedule_kind)s->schedule,
-                                  .peak = s->lr,
-                                  .floor = s->lr * s->lr_floor,
-                                  .warmup = (int64_t)ceil(s->warmup * (double)s->steps),
-                                  .total = s->steps};
-    const bool saves = s->resume && *s->resume;
-    const int64_t step_tokens = s->accumulate * s->batch * s->length, first = t->step;
-    const double began = az_seconds();
-    while (t->step < s->steps) {
-        az_scope_push(az);
-        const bool good = train_step(az, t, &schedule);
-        az_scope_pop(az);
-        if (!good) return false;
-        const double speed = (double)((t->step - first) * step_tokens) / fmax(az_seconds() - began, 1e-9);
-        char note[96];
-        snprintf(note, sizeof note, "loss %.4f, %.0f tok/s", t->loss[t->step - 1], speed);
-        const bool go_on = az_progress(az, "training", t->step, s->steps, note);
-        const bool last = t->step == s->steps || !go_on;
-        if (saves && (last || t->step % s->save_every == 0) && !az_training_save(az, t)) return false;
-        if (!go_on && t->step < s->steps)
-            return az_fail(az, AZ_INTERRUPTED, "interrupted after step %lld of %lld%s", (long long)t->step, (long long)s->steps,
-                           saves ? "; the same command goes on from there" : "");
-    }
-    return true;
-}
 
 /* A digest of everything that the run's numbers depend on. */
 static const char *identity_of(az_ctx *az, const az_training *t)
@@ -221,63 +131,31 @@ static bool fit_length(az_ctx *az, az_training *t)
     return true;
 }
 
-static bool training_begin(az_ctx *az, az_training *t, const az_documents *documents)
+static bool begin(az_ctx *az, az_training *t, const az_documents *documents, az_lm_fit_plan *plan)
 {
-    const az_lm_train_settings *s = &t->settings;
     const bool f64 = az_weight_is_dense(t->lm->embedding) && t->lm->embedding->part[0]->dtype == AZ_F64;
     t->stream = az_lm_stream_of(az, t->lm, documents);
     if (!t->stream || !fit_length(az, t)) return false;
-    t->n = az_lm_choose_parameters(az, t->lm, f64 ? AZ_F64 : AZ_F32, s->only, &t->parameter);
-    t->tensor = az_alloc_array(az, (size_t)t->n, sizeof *t->tensor);
-    t->loss = az_alloc_array(az, (size_t)s->steps, sizeof *t->loss);
-    t->identity = identity_of(az, t);
-    if (!t->n || !t->tensor || !t->loss || !t->identity) return false;
-    for (int i = 0; i < t->n; i++) t->tensor[i] = *t->parameter[i].slot;
-    const az_optimizer_options optimizer = {
-        .kind = (az_optimizer_kind)s->optimizer,
-        .beta1 = s->optimizer == AZ_ADAMW ? s->beta1 : s->momentum,
-        .beta2 = s->beta2,
-        .eps = 1e-8,
-        .weight_decay = s->weight_decay,
-        .window = s->grads,
-        .damp = s->damp,
-        .plain_steps = s->plain_steps,
-    };
-    t->optimizer = az_optimizer_new(az, &optimizer, t->tensor, t->n, NULL);
-    return t->optimizer && (!s->resume || !*s->resume || az_training_load(az, t));
-}
-
-static void report_training(az_ctx *az, const az_training *t, double seconds, int64_t first, az_report *report)
-{
-    const az_lm_train_settings *s = &t->settings;
-    double *x = az_alloc_array(az, (size_t)t->step, sizeof *x), recent = 0;
-    if (!x) return;
-    int64_t trained = 0;
-    for (int i = 0; i < t->n; i++) trained += az_count(t->tensor[i]);
-    const int64_t tail = (t->step + 9) / 10, step_tokens = s->accumulate * s->batch * s->length;
-    for (int64_t i = 0; i < t->step; i++) x[i] = (double)i + 1;
-    for (int64_t i = t->step - tail; i < t->step; i++) recent += t->loss[i] / (double)tail;
-    az_report_row(report, "training");
-    az_report_count(report, "steps", t->step);
-    az_report_count(report, "tokens", t->step * step_tokens);
-    az_report_count(report, "parameters", az_lm_parameter_count(t->lm));
-    az_report_count(report, "trained", trained);
-    az_report_number(report, "loss", recent, "nat");
-    az_report_number(report, "seconds", seconds, "s");
-    az_report_number(report, "tokens_per_second", (double)((t->step - first) * step_tokens) / fmax(seconds, 1e-9), "1/s");
-    az_report_curve(report, "training loss", "step", "nats per token", t->step, x, t->loss);
+    az_lm_parameter *parameter;
+    const int n = az_lm_choose_parameters(az, t->lm, f64 ? AZ_F64 : AZ_F32, t->settings.only, &parameter);
+    *plan = (az_lm_fit_plan){.lm = t->lm,
+                             .parameter = parameter,
+                             .n = n,
+                             .settings = &t->settings,
+                             .task = "training",
+                             .identity = identity_of(az, t),
+                             .user = t,
+                             .lesson = draw_batch};
+    return n > 0 && plan->identity;
 }
 
 bool az_lm_train(az_ctx *az, az_lm *lm, const az_documents *documents, const az_lm_train_settings *settings, az_report *report)
 {
     if (!lm || !documents || !az_ok(az)) return false;
     az_training t = {.lm = lm, .settings = *settings};
+    az_lm_fit_plan plan;
     az_scope_push(az);
-    bool good = training_begin(az, &t, documents);
-    const double began = az_seconds();
-    const int64_t first = t.step;
-    good = good && run_steps(az, &t);
-    if (t.step > 0) report_training(az, &t, az_seconds() - began, first, report);
+    const bool good = begin(az, &t, documents, &plan) && az_lm_fit_run(az, &plan, report);
     az_scope_pop(az);
     return good;
 }

@@ -52,7 +52,7 @@ Test(loss, the_loss_in_pieces_is_the_loss)
     for (int i = 0; i < 2; i++) {
         az_tape_open(az);
         az_tensor *x = az_watch(az, hidden), *w = *head = az_watch(az, kept);
-        const az_tensor *sum = az_lm_hidden_loss(az, lm, x, target, i ? 7 : 20);
+        const az_tensor *sum = az_lm_hidden_loss(az, lm, &(az_hidden_rows){.hidden = x, .target = target}, i ? 7 : 20);
         loss[i] = az_to_double(sum);
         cr_assert(az_grad(az, sum, NULL, (const az_tensor *[]){x, w}, 2, gradient[i], AZ_GRAD_FREE), "%s", az_error(az));
         az_tape_close(az);

@@ -1,5 +1,5 @@
 /* Training: it learns, it goes on from its state bit for bit, and no number depends on the threads. */
-#include "lm/train.h"
+#include "adze/lm.h"
 #include "support/folder.h"
 #include "support/tiny_lm.h"
 

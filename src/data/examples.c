@@ -1,0 +1,140 @@
+/* examples.c - reads what a model should say after what: prompts with responses, and conversations, as JSON lines. */
+#include "data/documents.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+static az_turn turn_of(az_ctx *az, const char *role, const json_t *text)
+{
+    const size_t length = json_string_length(text);
+    char *copy = az_alloc(az, length + 1);
+    if (copy) memcpy(copy, json_string_value(text), length);
+    return (az_turn){.role = az_strdup(az, role), .text = copy, .length = length};
+}
+
+static const char *kept_json(az_ctx *az, const json_t *value)
+{
+    char *text = json_dumps(value, JSON_COMPACT | JSON_PRESERVE_ORDER);
+    const char *kept = text ? az_strdup(az, text) : NULL;
+    free(text);
+    return kept;
+}
+
+static bool read_messages(az_ctx *az, const json_t *messages, int64_t line, az_example *out)
+{
+    const size_t n = json_array_size(messages);
+    bool answered = false;
+    out->turn = az_alloc_array(az, n + 1, sizeof *out->turn);
+    for (size_t i = 0; out->turn && i < n; i++) {
+        const json_t *message = json_array_get(messages, i);
+        const json_t *role = json_object_get(message, "role"), *content = json_object_get(message, "content");
+        if (!json_is_string(role) || !json_is_string(content))
+            return az_fail(az, AZ_BAD_INPUT, "line %lld: message %zu has no string \"role\" and \"content\"", (long long)line, i + 1);
+        answered = answered || strcmp(json_string_value(role), "assistant") == 0;
+        out->turn[out->turns++] = turn_of(az, json_string_value(role), content);
+    }
+    if (!answered) return az_fail(az, AZ_BAD_INPUT, "line %lld: no message has the role \"assistant\"", (long long)line);
+    out->messages = kept_json(az, messages);
+    return az_ok(az);
+}
+
+static bool read_object(az_ctx *az, const json_t *object, int64_t line, az_example *out)
+{
+    const json_t *messages = json_object_get(object, "messages"), *text = json_object_get(object, "text");
+    const json_t *prompt = json_object_get(object, "prompt"), *response = json_object_get(object, "response");
+    if (!response) response = json_object_get(object, "completion");
+    if (json_is_array(messages)) return read_messages(az, messages, line, out);
+    out->turn = az_alloc_array(az, 2, sizeof *out->turn);
+    if (!out->turn) return false;
+    if (json_is_string(prompt) && json_is_string(response)) {
+        out->turn[out->turns++] = turn_of(az, "prompt", prompt);
+        out->turn[out->turns++] = turn_of(az, "response", response);
+    } else if (json_is_string(text)) {
+        out->turn[out->turns++] = turn_of(az, "text", text);
+    } else {
+        return az_fail(az, AZ_BAD_INPUT,
+                       "line %lld has neither a list \"messages\", nor the strings \"prompt\" and \"response\" (or \"completion\"), nor a "
+                       "string \"text\"",
+                       (long long)line);
+    }
+    return az_ok(az);
+}
+
+static bool read_line(az_ctx *az, const char *text, size_t length, int64_t line, az_example *out)
+{
+    json_error_t error;
+    json_t *object = json_loadb(text, length, 0, &error);
+    if (!object) return az_fail(az, AZ_BAD_INPUT, "line %lld is not JSON: %s", (long long)line, error.text);
+    char *kept = az_alloc(az, length + 1);
+    if (kept) memcpy(kept, text, length);
+    *out = (az_example){.line = kept};
+    const bool good = kept && read_object(az, object, line, out);
+    json_decref(object);
+    return good;
+}
+
+static bool is_blank(const char *text, size_t length)
+{
+    for (size_t i = 0; i < length; i++)
+        if (text[i] != ' ' && text[i] != '\t' && text[i] != '\r') return false;
+    return true;
+}
+
+static bool read_lines(az_ctx *az, const char *text, size_t length, az_examples *out)
+{
+    const char *end = text + length;
+    size_t lines = 1;
+    for (const char *c = text; (c = memchr(c, '\n', (size_t)(end - c))); c++) lines++;
+    out->item = az_alloc_array(az, lines, sizeof *out->item);
+    if (!out->item) return false;
+    for (int64_t line = 1; text < end; line++) {
+        const char *stop = memchr(text, '\n', (size_t)(end - text));
+        if (!stop) stop = end;
+        const size_t n = (size_t)(stop - text);
+        if (!is_blank(text, n) && !read_line(az, text, n, line, &out->item[out->count++])) return false;
+        text = stop < end ? stop + 1 : end;
+    }
+    if (out->count == 0) return az_fail(az, AZ_BAD_INPUT, "there are no examples in it");
+    return true;
+}
+
+az_examples *examples_parse(az_ctx *az, const char *path, const char *text, size_t length)
+{
+    az_examples *out = az_alloc(az, sizeof *out);
+    if (!text || !out) return NULL;
+    *out = (az_examples){.path = az_strdup(az, path)};
+    const bool good = documents_check_text(az, text, length) && read_lines(az, text, length, out);
+    if (!good) az_fail_context(az, "reading '%s'", path);
+    return good && out->path ? out : NULL;
+}
+
+az_examples *az_examples_read(az_ctx *az, const char *path)
+{
+    size_t length;
+    const char *text = az_read_file(az, path, &length);
+    return text ? examples_parse(az, path, text, length) : NULL;
+}
+
+bool az_examples_split(az_ctx *az, const az_examples *all, double share, uint64_t seed, az_examples **first, az_examples **second)
+{
+    if (!all) return false;
+    if (!(share >= 0 && share <= 1))
+        return az_fail(az, AZ_BAD_CALL, "a share of %g of the examples cannot be split off: use 0 to 1", share);
+    az_examples *part[2];
+    for (int p = 0; p < 2; p++) {
+        part[p] = az_alloc(az, sizeof **part);
+        if (!part[p]) return false;
+        *part[p] = (az_examples){.path = all->path, .item = az_alloc_array(az, (size_t)all->count + 1, sizeof *all->item)};
+        if (!part[p]->item) return false;
+    }
+    for (int64_t i = 0; i < all->count; i++) {
+        uint32_t word[4];
+        az_philox(seed, az_stream("split", 0), (uint64_t)i, word);
+        az_examples *to = part[word[0] * 0x1p-32 < share];
+        to->item[to->count++] = all->item[i];
+    }
+    *first = part[0];
+    *second = part[1];
+    return true;
+}
