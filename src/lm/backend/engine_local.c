@@ -189,7 +189,7 @@ static bool score_tokens(az_backend *backend, const az_tokens *prompt, const az_
     const az_lm_batch batch = {.sequences = 1, .token = token, .start = (const int64_t[]){0, n}};
     az_scope_push(az);
     az_tensor *hidden = az_lm_forward(az, backend->lm, &batch, &(az_lm_run){.output = AZ_HIDDEN});
-    az_tensor *logits = hidden ? az_lm_head_logits(az, backend->lm, az_slice(az, hidden, 0, prompt->n - 1, more->n)) : NULL;
+    az_tensor *logits = hidden ? az_lm_head_logits(az, backend->lm, NULL, az_slice(az, hidden, 0, prompt->n - 1, more->n)) : NULL;
     az_tensor *loss = az_cross_entropy(az, logits, az_from(az, AZ_I32, 1, &more->n, token + prompt->n));
     for (int64_t i = 0; loss && i < more->n; i++) a->total += a->log_probability[i] = -az_item(loss, i);
     az_scope_pop(az);
