@@ -3,15 +3,18 @@
 
 #include <string.h>
 
-extern const az_method az_magnitude, az_wanda, az_sparsegpt, az_dsnot, az_maskpro, az_quantize, az_welore, az_pv, az_m_fac, az_flash_llm,
-    az_llm_int8, az_lora, az_full_tuning;
+/* clang-format off: a line for each family, so that families grow side by side */
+extern const az_method az_magnitude, az_wanda, az_sparsegpt, az_dsnot, az_maskpro, az_quantize, az_welore, az_pv, az_m_fac, az_flash_llm, az_llm_int8;
+extern const az_method az_lora, az_full_tuning;
+extern const az_method az_dsl;
 
 static const az_method *const methods[] = {
-    &az_magnitude, /* compress */
-    &az_wanda,     &az_sparsegpt, &az_dsnot,     &az_maskpro,  &az_quantize, &az_welore,
-    &az_pv,        &az_m_fac,     &az_flash_llm, &az_llm_int8, &az_lora,     &az_full_tuning, /* tune */
+    /* compress */ &az_magnitude, &az_wanda, &az_sparsegpt, &az_dsnot, &az_maskpro, &az_quantize, &az_welore, &az_pv, &az_m_fac, &az_flash_llm, &az_llm_int8,
+    /* tune     */ &az_lora, &az_full_tuning,
+    /* estimate */ &az_dsl,
     NULL,
 };
+/* clang-format on */
 
 static const char *const family_names[AZ_FAMILIES] = {"compress", "tune",      "decode",   "prompt",  "study",    "evaluate",
                                                       "federate", "continual", "forecast", "predict", "estimate", "solve"};

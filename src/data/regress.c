@@ -158,6 +158,14 @@ static double take_step(solver *s, double before, double *score)
     return after;
 }
 
+/* Whether nearly every mean is 0 or 1, so that the equation has lost its slope. */
+static bool is_flat(const solver *s)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < s->n; i++) sum += slope(s, az_f64(s->mean)[i]);
+    return sum < 1e-8 * (double)s->n;
+}
+
 static bool solve(solver *s, int *iterations)
 {
     double *score = az_alloc_array(s->az, (size_t)s->p, sizeof *score);
@@ -165,6 +173,7 @@ static bool solve(solver *s, int *iterations)
     double now = evaluate(s, s->b, score);
     for (*iterations = 0; *iterations < MOST_STEPS && now > 0; (*iterations)++) {
         const double before = now;
+        if (is_flat(s)) return az_fail(s->az, AZ_NUMERIC, "the regression has no solution: its columns separate the classes");
         now = take_step(s, before, score);
         if (!az_ok(s->az)) {
             az_fail_context(s->az, "regression");
@@ -174,7 +183,7 @@ static bool solve(solver *s, int *iterations)
         if (now > before / 2 && now < 1e-12 * s->score_scale) break;
     }
     if (now < 1e-8 * s->score_scale) return true;
-    return az_fail(s->az, AZ_NUMERIC, "the regression does not converge: perhaps a column separates the classes");
+    return az_fail(s->az, AZ_NUMERIC, "the regression does not converge: perhaps its columns nearly separate the classes");
 }
 
 /* ---- variances ---- */
@@ -299,7 +308,7 @@ az_regression *az_regress(az_ctx *az, const az_tensor *x, const az_tensor *y, co
     regress(&s, x, &iterations, out);
     az_keep_all(az, out, 4);
     az_regression *result = az_alloc(az, sizeof *result);
-    if (!result) return NULL;
+    if (!result || !az_ok(az)) return NULL;
     *result = (az_regression){
         .coefficient = out[0], .covariance = out[1], .jacobian = out[2], .residual = out[3], .n = s.n, .p = s.p, .iterations = iterations};
     return result;

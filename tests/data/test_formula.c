@@ -52,6 +52,11 @@ Test(formula, columns_are_those_of_r)
         {"y ~ x + x + x:x", "(Intercept) | x"},
         {"~ x*(g + h)", "(Intercept) | x | g[b] | g[c] | h[v] | x:g[b] | x:g[c] | x:h[v]"},
         {"y ~ I(x > 2 * (1 + 1))", "(Intercept) | I(x>(2*(1+1)))"},
+        {"y ~ 0 + g:h", "g[a]:h[u] | g[b]:h[u] | g[c]:h[u] | g[a]:h[v] | g[b]:h[v] | g[c]:h[v]"},
+        {"y ~ 0 + h + g:h", "h[u] | h[v] | h[u]:g[b] | h[v]:g[b] | h[u]:g[c] | h[v]:g[c]"},
+        {"y ~ 0 + x:g + h", "h[u] | h[v] | x:g[a] | x:g[b] | x:g[c]"},
+        {"y ~ g*h*x",
+         "(Intercept) | g[b] | g[c] | h[v] | x | g[b]:h[v] | g[c]:h[v] | g[b]:x | g[c]:x | h[v]:x | g[b]:h[v]:x | g[c]:h[v]:x"},
         {"y ~ z + g", "(Intercept) | z | g[b]"}, /* the row with level c has no z */
     };
     az_ctx *az = az_open(NULL);

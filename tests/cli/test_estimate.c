@@ -1,0 +1,93 @@
+/* adze estimate: slots, options, results in files, reports, and mistakes. */
+#include "support/command.h"
+#include "support/folder.h"
+
+#include <criterion/criterion.h>
+#include <string.h>
+
+/* A table with a label in every third row, and a machine's label everywhere. */
+static const char make_table[] =
+    "awk 'BEGIN { srand(1); print \"y,q,x,g\"; for (i = 0; i < 240; i++) { x = rand(); y = rand() < x; q = rand() < .8 ? y : 1 - y; "
+    "print (i % 3 ? \"NA\" : y) \",\" q \",\" x \",\" (i % 4 < 2 ? \"a\" : \"b\") } }' > t.csv";
+
+Test(estimate, a_report_and_a_result)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    test_shell(az, folder, make_table);
+    test_run run =
+        test_shell(az, folder, "adze estimate 'dsl:formula=y ~ x + g,gold=y,surrogate=q' -d t.csv -o fit.csv --json --plot p.svg");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    cr_assert_eq(test_json_number(test_section(az, run.out, "data"), "labelled"), 80);
+    json_t *row = test_section(az, run.out, "coefficients");
+    cr_assert_str_eq(json_string_value(json_object_get(row, "name")), "(Intercept)");
+    cr_assert_gt(test_json_number(row, "se"), 0);
+    char *csv = az_read_file(az, test_path(az, folder, "fit.csv"), NULL);
+    cr_assert_not_null(strstr(csv, "name,estimate,se,p,surrogate_only"));
+    cr_assert_not_null(strstr(csv, "\ng[b],"));
+    cr_assert_not_null(strstr(az_read_file(az, test_path(az, folder, "p.svg"), NULL), "<svg"));
+    run = test_shell(az, folder,
+                     "adze estimate 'dsl:formula=y ~ x + g,gold=y,surrogate=q' -d data=t.csv -o - 2>report | head -c 1; cat report");
+    cr_assert_eq(run.out[0], '{');
+    cr_assert_not_null(strstr(run.out, "coefficients"));
+    az_close(az);
+}
+
+Test(estimate, the_same_command_gives_the_same_bits)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    test_shell(az, folder, make_table);
+    test_run run = test_shell(az, folder,
+                              "for t in 1 2; do adze estimate 'dsl:formula=y ~ x,gold=y,surrogate=q,label_model=forest,splits=2' -d t.csv "
+                              "--threads $t --seed 5 -o $t.npz; done; cmp 1.npz 2.npz");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    az_close(az);
+}
+
+Test(estimate, an_earlier_fit_tells_of_more_labels)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    test_shell(az, folder, make_table);
+    test_run run =
+        test_shell(az, folder,
+                   "adze estimate 'dsl:formula=y ~ x,gold=y,surrogate=q,power=\"80,160\"' -d t.csv -o f.npz --json | grep power > a; "
+                   "adze estimate 'dsl:power=\"80,160\"' -d fit=f.npz --json | grep power > b; cat b; "
+                   "for f in a b; do sed 's/.*\"se\"://' $f > $f.se; done; cmp a.se b.se");
+    cr_assert_eq(run.code, 0, "%s%s", run.out, run.err);
+    cr_assert_eq(test_lines(run.out), 4);
+    az_close(az);
+}
+
+Test(estimate, mistakes_end_in_2_with_what_to_do)
+{
+    static const struct {
+        const char *line, *says;
+    } cases[] = {
+        {"adze estimate dsl:formula=y~x", "either a table is needed (-d FILE) or an earlier fit"},
+        {"adze estimate dsl -d t.csv", "formula and gold must be given"},
+        {"adze estimate dsl:formula=y~x,gold=y,surrogate=q -d t.csv -d t.csv -d t.csv -d t.csv", "has no use for 1 of the 4 files"},
+        {"adze estimate dsl:formula=y~x,gold=y,surrogate=q -d data=t.csv -d data=t.csv", "at most 1 for data"},
+        {"adze estimate dsl:formula=y~x,gold=y,surrogate=q -d absent.csv", "cannot read 'absent.csv'"},
+        {"adze estimate dsl:formula=y~x,gold=y,surrogate=q -d t.csv -o fit", "the ending tells how a result is written"},
+        {"adze estimate dsl:formula=y~x,gold=y,surrogate=q -d t.csv -o fit.xyz", "no result is written with this ending"},
+        {"adze estimate dsl:formula=y~x,gold=y,surrogate=q -d t.csv -o absent/fit.csv", "there is no folder 'absent'"},
+        {"adze estimate dsl:formula=y~x,gold=y,surrogate=q -d t.csv --separator=dot", "not one of auto, comma, tab"},
+        {"adze estimate dsl:formula=y~w,gold=y,surrogate=q -d t.csv", "dsl: there is no column 'w'"},
+        {"adze estimate dsl:formula=y~x,gold=y,surrogat=q -d t.csv", "did you mean 'surrogate'?"},
+        {"printf 'a,b\\n1\\n' > bad.csv; adze estimate dsl:formula=y~x,gold=y,surrogate=q -d bad.csv",
+         "reading 'bad.csv': line 2 has 1 fields"},
+        {"adze estimate", "something is missing; usage: adze estimate METHOD"},
+    };
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    test_shell(az, folder, make_table);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        test_run run = test_shell(az, folder, cases[i].line);
+        cr_assert_eq(run.code, 2, "'%s' ended in %d: %s", cases[i].line, run.code, run.err);
+        cr_assert_not_null(strstr(run.err, cases[i].says), "'%s' said: %s", cases[i].line, run.err);
+    }
+    cr_assert_eq(test_shell(az, folder, "ls | grep fit").code, 1, "nothing is half-written");
+    az_close(az);
+}
