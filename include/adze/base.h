@@ -217,6 +217,8 @@ void az_report_bool(az_report *report, const char *key, bool value);
 /* A curve of n points for --plot; curves of the same y_label share a picture. In JSON it is an object of the section "curves". */
 void az_report_curve(az_report *report, const char *name, const char *x_label, const char *y_label, int64_t n, const double *x,
                      const double *y);
+/* The n values y of the curve of that name, of the report; NULL when there is none. */
+const double *az_report_curve_of(const az_report *report, const char *name, int64_t *n);
 bool az_report_is_empty(const az_report *report); /* neither rows nor curves */
 void az_report_print(const az_report *report, FILE *out);
 void az_report_json(const az_report *report, FILE *out);

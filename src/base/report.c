@@ -143,6 +143,16 @@ double az_report_value(const az_report *report, const char *section, const char 
     return last ? az_cell_value(az_row_cell(last, key)) : NAN;
 }
 
+const double *az_report_curve_of(const az_report *report, const char *name, int64_t *n)
+{
+    for (const az_curve *curve = report ? report->curves : NULL; curve; curve = curve->next)
+        if (strcmp(curve->name, name) == 0) {
+            *n = curve->n;
+            return curve->y;
+        }
+    return NULL;
+}
+
 /* ---- JSON lines ---- */
 
 static json_t *number_json(double value)

@@ -173,6 +173,17 @@ static az_report *with_curves(az_ctx *az)
     return report;
 }
 
+Test(report, curves_are_found_by_name)
+{
+    az_ctx *az = az_open(NULL);
+    int64_t n = 0;
+    const double *y = az_report_curve_of(with_curves(az), "held out", &n);
+    cr_assert_not_null(y);
+    cr_assert_eq(n, 40);
+    cr_assert_null(az_report_curve_of(with_curves(az), "nothing", &n));
+    az_close(az);
+}
+
 Test(plot, curves_and_bars_become_pictures)
 {
     if (!has_gnuplot()) cr_skip("gnuplot is not installed");
