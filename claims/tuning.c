@@ -1,0 +1,142 @@
+/* tuning.c - tasks on strings, and runs of tuning methods on them. */
+#include "claims/tuning.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { ALPHABET = 10, MOVED = 3, LONGEST = 64 };
+
+static az_turn letters_turn(az_ctx *az, const char *role, const int *letter, int n)
+{
+    char text[2 * LONGEST + 1];
+    for (int i = 0; i < n; i++) {
+        text[2 * i] = ' ';
+        text[2 * i + 1] = (char)('a' + letter[i]);
+    }
+    text[2 * n] = 0;
+    return (az_turn){.role = role, .text = az_strdup(az, text), .length = 2 * (size_t)n};
+}
+
+static bool make_example(az_ctx *az, int letters, uint64_t seed, int64_t i, az_example *out)
+{
+    az_rng rng = az_rng_at(seed, az_stream("letters", (uint64_t)i));
+    int question[LONGEST], answer[LONGEST];
+    for (int k = 0; k < letters; k++) question[k] = (int)az_below(&rng, ALPHABET);
+    for (int k = 0; k < letters; k++) answer[k] = (question[letters - 1 - k] + MOVED) % ALPHABET;
+    az_turn *turn = az_alloc_array(az, 2, sizeof *turn);
+    if (!turn) return false;
+    turn[0] = letters_turn(az, "prompt", question, letters);
+    turn[1] = letters_turn(az, "response", answer, letters);
+    *out = (az_example){.turns = 2, .turn = turn};
+    return az_ok(az);
+}
+
+az_examples *claim_letters(az_ctx *az, int letters, int64_t count, uint64_t seed)
+{
+    az_examples *examples = az_alloc(az, sizeof *examples);
+    az_example *item = az_alloc_array(az, (size_t)count, sizeof *item);
+    if (!examples || !item || letters > LONGEST) return NULL;
+    for (int64_t i = 0; i < count; i++)
+        if (!make_example(az, letters, seed, i, &item[i])) return NULL;
+    *examples = (az_examples){.count = count, .item = item, .path = "letters"};
+    return examples;
+}
+
+bool claim_tune(az_ctx *az, const claim_tuning *what, int seed, claim_tuned *out)
+{
+    const az_method *method = az_method_by_name(what->method);
+    if (!method || !method->tune) return az_fail(az, AZ_BAD_CALL, "there is no tuning method '%s'", what->method);
+    void *options = az_alloc(az, method->options_size);
+    az_tune_settings settings;
+    *out = (claim_tuned){.report = az_report_new(az, what->method)};
+    if (!options || !az_options_parse(az, method->options, what->method, what->options, options)) return false;
+    if (!az_options_parse(az, az_tune_options, "tune", what->settings, &settings)) return false;
+    settings.training.seed = seed;
+    az_lm *lm = az_lm_copy(az, what->lm);
+    az_tune_job job = {
+        .lm = lm, .train = what->train, .valid = what->valid, .settings = &settings, .model = lm ? lm->name : "", .report = out->report};
+    if (!lm || !method->tune(az, options, &job)) return false;
+    out->adapter = job.adapter;
+    out->loss = az_report_curve_of(out->report, "training loss", &out->steps);
+    az_lm_free(az, lm);
+    return out->loss != NULL;
+}
+
+static double mean(const double *x, int64_t first, int64_t end)
+{
+    double sum = 0;
+    for (int64_t i = first; i < end; i++) sum += x[i];
+    return sum / (double)(end - first);
+}
+
+double claim_loss_halfway(const claim_tuned *run)
+{
+    return mean(run->loss, run->steps / 2 - run->steps / 20, run->steps / 2 + run->steps / 20);
+}
+
+double claim_loss_end(const claim_tuned *run)
+{
+    return mean(run->loss, run->steps - run->steps / 10, run->steps);
+}
+
+/* ---- comparisons ---- */
+
+enum { LETTERS = 6, EXAMPLES = 8000 };
+
+bool claim_learn(az_ctx *az, az_report *report, az_lm *lm, const char *method, const char *options, double lr, claim_losses *out)
+{
+    claim_tuning what = {.lm = lm,
+                         .method = method,
+                         .options = options,
+                         .settings = az_format_text(az, "steps=200,batch=32,lr=%g,schedule=cosine,warmup=0.03,clip=1", lr)};
+    for (int seed = 0; seed < CLAIM_TUNED_SEEDS && az_ok(az); seed++) {
+        claim_tuned run;
+        az_scope_push(az);
+        what.train = claim_letters(az, LETTERS, EXAMPLES, 100 + (uint64_t)seed);
+        if (claim_tune(az, &what, seed, &run)) {
+            out->half[seed] = claim_loss_halfway(&run);
+            out->end[seed] = claim_loss_end(&run);
+            az_adapter_free(az, run.adapter);
+        }
+        az_scope_pop(az);
+    }
+    if (!az_ok(az)) return false;
+    az_report_row(report, "letters");
+    az_report_text(report, "way", az_format_text(az, "%s %s", method, options));
+    az_report_number(report, "lr", lr, "");
+    az_report_number(report, "loss_halfway", claim_mean(out->half), "nat");
+    az_report_number(report, "loss_end", claim_mean(out->end), "nat");
+    for (int i = 0; i < CLAIM_TUNED_SEEDS; i++) az_report_number(report, az_format_text(az, "halfway_%d", i), out->half[i], "nat");
+    return true;
+}
+
+double claim_mean(const double x[CLAIM_TUNED_SEEDS])
+{
+    double sum = 0;
+    for (int i = 0; i < CLAIM_TUNED_SEEDS; i++) sum += x[i] / CLAIM_TUNED_SEEDS;
+    return sum;
+}
+
+int claim_wins(const double a[CLAIM_TUNED_SEEDS], const double b[CLAIM_TUNED_SEEDS])
+{
+    int n = 0;
+    for (int i = 0; i < CLAIM_TUNED_SEEDS; i++) n += a[i] < b[i];
+    return n;
+}
+
+void claim_check(claim_checks *checks, const char *what, bool holds)
+{
+    az_report_row(checks->report, "checks");
+    az_report_text(checks->report, "what", what);
+    az_report_bool(checks->report, "holds", holds);
+    checks->asked++;
+    checks->held += holds;
+}
+
+az_lm *claim_small_model(az_ctx *az)
+{
+    const char *folder = getenv("ADZE_DATA");
+    if (!folder || !*folder)
+        return az_fail(az, AZ_BAD_INPUT, "this claim needs the model stories260K; ADZE_DATA names the folder that has it");
+    return az_lm_load(az, az_format_text(az, "%s/models/stories260K/stories260K.gguf", folder));
+}

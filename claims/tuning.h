@@ -1,0 +1,53 @@
+/* tuning.h - what the claims about tuning share: tasks on strings, runs of a method on one, and how far training has come. */
+#ifndef ADZE_CLAIMS_TUNING_H
+#define ADZE_CLAIMS_TUNING_H
+
+#include "claims/subjects.h"
+
+/* Prompts of `letters` letters from a to j, and responses that are them, each moved on by three places around the ten and in reverse
+ * order: "a b j" becomes "c e d". The letters stand apart, so that they are tokens for almost every tokenizer. Example number i depends on
+ * (seed, i) alone. */
+az_examples *claim_letters(az_ctx *az, int letters, int64_t count, uint64_t seed);
+
+typedef struct claim_tuning {
+    az_lm *lm;            /* not changed */
+    const char *method;   /* of the family tune */
+    const char *options;  /* "rank=4,..." as on the command line */
+    const char *settings; /* "steps=200,lr=2e-3,..." of az_tune_options */
+    const az_examples *train, *valid;
+} claim_tuning;
+
+typedef struct claim_tuned {
+    int64_t steps;
+    const double *loss; /* [steps] of training */
+    az_adapter *adapter;
+    az_report *report;
+} claim_tuned;
+/* In the current scope; the adapter has an arena of its own. */
+bool claim_tune(az_ctx *az, const claim_tuning *what, int seed, claim_tuned *out);
+
+/* Means of the training loss about half-time (a twentieth of the steps on both sides) and over the last tenth. */
+double claim_loss_halfway(const claim_tuned *run);
+double claim_loss_end(const claim_tuned *run);
+
+enum { CLAIM_TUNED_SEEDS = 5 };
+/* Losses of one way to tune, for each of the seeds, on claim_letters of six letters drawn by the seed. */
+typedef struct claim_losses {
+    double half[CLAIM_TUNED_SEEDS], end[CLAIM_TUNED_SEEDS];
+} claim_losses;
+/* 200 steps of 32 examples with AdamW and a learning rate that falls as a cosine; adds a row to the section "letters". */
+bool claim_learn(az_ctx *az, az_report *report, az_lm *lm, const char *method, const char *options, double lr, claim_losses *out);
+double claim_mean(const double x[CLAIM_TUNED_SEEDS]);
+int claim_wins(const double a[CLAIM_TUNED_SEEDS], const double b[CLAIM_TUNED_SEEDS]); /* seeds with a < b */
+
+/* What was asked and what held, a row each in the section "checks". */
+typedef struct claim_checks {
+    az_report *report;
+    int asked, held;
+} claim_checks;
+void claim_check(claim_checks *checks, const char *what, bool holds);
+
+/* stories260K, alone: small enough for many runs. NULL and an error without the data. */
+az_lm *claim_small_model(az_ctx *az);
+
+#endif
