@@ -249,10 +249,13 @@ static bool tune(az_ctx *az, const void *settings, az_tune_job *job)
     az_lm_fit_plan plan = az_tuning_plan(az, &run.tuning, parameter, n, az_method_text(az, &az_adalora_method, settings));
     plan.user = &run;
     az_adalora_complete(&plan);
-    if (!plan.identity || !az_lm_fit_run(az, &plan, job->report)) return false;
+    az_lm_fit_run(az, &plan, job->report);
+    const az_set_aside aside = az_interruption_aside(az);
+    if (!az_ok(az)) return false;
     report_ranks(az, &run, job->report);
     job->adapter = az_adalora_plain(az, &run, job->lm);
-    return job->adapter != NULL;
+    az_interruption_back(az, &aside);
+    return az_ok(az);
 }
 
 const az_method az_adalora_method = {

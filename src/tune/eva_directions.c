@@ -190,8 +190,10 @@ static int open_hooks(const drive *d, seen *s, az_lm_hook *hook, const char *con
     return n;
 }
 
-static bool never_enough(az_ctx *az, const drive *d)
+static bool check_rows(az_ctx *az, const drive *d)
 {
+    if (az_interrupted(az) && !every_input_began(d->out))
+        return az_fail(az, AZ_BAD_INPUT, "interrupted before every input had a batch; nothing is kept");
     for (int j = 0; j < d->out->inputs; j++)
         if (d->out->input[j].batches == 0)
             return az_fail(az, AZ_BAD_INPUT, "%s never had %lld rows in a batch, one for each direction; larger batches (svd_batch)%s help",
@@ -219,12 +221,12 @@ static bool run_batches(az_ctx *az, drive *d, int64_t budget)
         }
         char note[64];
         snprintf(note, sizeof note, "%d of %d inputs converged", eva->inputs - open, eva->inputs);
-        if (!az_progress(az, "directions", eva->batches, 0, note)) az_fail(az, AZ_INTERRUPTED, "interrupted while finding directions");
+        if (!az_progress(az, "directions", eva->batches, 0, note)) break; /* the training that follows ends with the same interruption */
     }
     if (az_ok(az) && open > 0 && every_input_began(eva))
         az_note(az, "the directions of %d of %d inputs have not converged after %lld batches (max_batches)", open, eva->inputs,
                 (long long)eva->batches);
-    return az_ok(az) && never_enough(az, d);
+    return az_ok(az) && check_rows(az, d);
 }
 
 bool az_eva_directions(az_ctx *az, const az_lm *lm, const az_lm_examples *examples, const az_eva_how *how, az_eva_place *place, int n,

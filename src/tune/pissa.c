@@ -160,8 +160,7 @@ static bool split_layers(az_ctx *az, pissa *p)
         az_fail_context(az, "%s", layer->name);
         p->a0[i] = az_copy(az, layer->a);
         p->b0[i] = az_copy(az, layer->b);
-        if (!az_progress(az, "splitting", i + 1, n, layer->name))
-            az_fail(az, AZ_INTERRUPTED, "interrupted after %d of %d layers", i + 1, n);
+        az_progress(az, "splitting", i + 1, n, layer->name); /* an interruption ends the training that follows */
         if (!az_ok(az)) return false;
     }
     if (p->dead > 0)
@@ -239,11 +238,13 @@ static bool tune(az_ctx *az, const void *settings, az_tune_job *job)
     beside.lm = p.residual;
     if (!az_tuning_begin(az, &beside, 0, &tuning)) return false;
     tuning.adapter = p.adapter;
-    if (!az_tune_adapter(az, &tuning, az_method_text(az, &az_pissa, settings))) return false;
+    az_tune_adapter(az, &tuning, az_method_text(az, &az_pissa, settings));
+    const az_set_aside aside = az_interruption_aside(az);
     job->adapter = *o->residual ? p.adapter : for_original(az, &p);
     if (*o->residual) job->model = o->residual;
     az_lm_free(az, p.residual);
-    return job->adapter != NULL;
+    az_interruption_back(az, &aside);
+    return az_ok(az);
 }
 
 const az_method az_pissa = {

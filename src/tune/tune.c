@@ -158,3 +158,17 @@ bool az_tune_adapter(az_ctx *az, az_tuning *tuning, const char *method)
     const az_lm_fit_plan plan = az_tuning_plan(az, tuning, parameter, n, method);
     return plan.identity && az_lm_fit_run(az, &plan, tuning->job->report);
 }
+
+az_set_aside az_interruption_aside(az_ctx *az)
+{
+    az_set_aside aside = {.interrupted = az_status_of(az) == AZ_INTERRUPTED};
+    if (!aside.interrupted) return aside;
+    snprintf(aside.text, sizeof aside.text, "%s", az_error(az));
+    az_clear(az);
+    return aside;
+}
+
+void az_interruption_back(az_ctx *az, const az_set_aside *aside)
+{
+    if (aside->interrupted) az_fail(az, AZ_INTERRUPTED, "%s", aside->text);
+}

@@ -24,6 +24,14 @@ az_lm_fit_plan az_tuning_plan(az_ctx *az, const az_tuning *tuning, const az_lm_p
 /* Trains every tensor of tuning->adapter with the plan above. */
 bool az_tune_adapter(az_ctx *az, az_tuning *tuning, const char *method);
 
+/* Sets an interruption of the run aside, so that a result can be made of what was trained so far, and fails with it again. */
+typedef struct az_set_aside {
+    bool interrupted;
+    char text[256];
+} az_set_aside;
+az_set_aside az_interruption_aside(az_ctx *az);
+void az_interruption_back(az_ctx *az, const az_set_aside *aside);
+
 /* "name:option=value,..." of a method with its settings: for identities. In the current scope. */
 const char *az_method_text(az_ctx *az, const az_method *method, const void *settings);
 
