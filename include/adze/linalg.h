@@ -1,4 +1,4 @@
-/* linalg.h - factorizations and solvers (LAPACK), randomized SVD, conjugate gradients, FFT.
+/* linalg.h - factorizations and solvers (LAPACK), randomized SVD, conjugate gradients, sketches, FFT.
  *
  * Matrices are f32 or f64 tensors (views too); f32 input is factored in f32 unless a comment says otherwise. Nothing here is recorded on a
  * tape except the functions marked "tracked". Operands that are not finite give AZ_NUMERIC with the first such position, shapes that do
@@ -113,6 +113,45 @@ void az_fisher_window_state(az_fisher_window *window, az_tensor *state[3]);
  * imaginary), unnormalised; and its inverse with factor 1/n. Results have the type of x. */
 az_tensor *az_rfft(az_ctx *az, const az_tensor *x);
 az_tensor *az_irfft(az_ctx *az, const az_tensor *x, int64_t n);
+
+/* In place: x [n, columns] becomes H_n x, unnormalised (H_n H_n = n I), n a power of two, rows in Sylvester's order. O(n columns log n). */
+void az_walsh_hadamard(double *x, int64_t n, int64_t columns, int threads);
+
+/* Random projections S [sketched, rows] with E S^T S = I (sketch.c has their formulas). */
+typedef enum az_sketch_kind { AZ_SKETCH_SRHT, AZ_SKETCH_SIGN, AZ_SKETCH_GAUSS, AZ_SKETCH_COUNT, AZ_SKETCH_OSNAP } az_sketch_kind;
+extern const char *const az_sketch_names[]; /* NULL-terminated */
+enum { AZ_SKETCH_BLOCK = 256 };
+typedef struct az_sketch {
+    az_sketch_kind kind;
+    int64_t rows, sketched;
+    int64_t per_row; /* osnap: entries of S for each row of x */
+    uint64_t seed;
+} az_sketch;
+/* out [sketched, width] += S x for rows first .. first + count - 1 of x, given as x [count, width]; first is a multiple of AZ_SKETCH_BLOCK.
+ * srht wants all rows at once and overwrites out. */
+bool az_sketch_add(az_ctx *az, const az_sketch *sketch, const double *x, int64_t first, int64_t count, int64_t width, double *out);
+
+/* Least squares min |A x - b| for A [m, k], m >> k: conjugate gradients preconditioned by the R of a sketch of A with `rows` rows, stopped
+ * at
+ * |(A R^-1)^T (b - A x)| <= tolerance |(A R^-1)^T b|. With rows >= m it is one QR factorization. Allocates nothing: work holds
+ * az_sketched_workspace(m, k, rows) doubles, so threads may solve different problems at once. */
+typedef struct az_sketched_how {
+    int64_t rows; /* of the sketch, at least k; 4 k is usual */
+    double tolerance;
+    int64_t most_steps;
+    bool plain;            /* steps x += R^-1 (A R^-1)^T (b - A x) instead; they need a sketch of many rows to converge */
+    uint64_t seed, stream; /* of the sketch */
+} az_sketched_how;
+typedef struct az_sketched_result {
+    int64_t steps, operations; /* multiplications and additions, in pairs */
+    bool full_rank, converged; /* without full rank x is not set */
+} az_sketched_result;
+int64_t az_sketched_workspace(int64_t m, int64_t k, int64_t rows);
+az_sketched_result az_sketched_least_squares(const double *a, const double *b, int64_t m, int64_t k, double *x, const az_sketched_how *how,
+                                             double *work);
+/* The iteration alone, from x on, with a given upper triangular R [k, k] whose rows are ldr apart; work holds 2 m + 4 k doubles. */
+az_sketched_result az_preconditioned_least_squares(const double *a, const double *b, int64_t m, int64_t k, const double *r, int64_t ldr,
+                                                   double *x, const az_sketched_how *how, double *work);
 
 #ifdef __cplusplus
 }
