@@ -49,7 +49,12 @@ typedef struct az_sem_fit {
     int64_t iterations;
     int stages; /* that were run; NOTEARS: rounds of the multiplier */
     az_sem_stage stage[AZ_SEM_MOST_STAGES];
+    int64_t traced, room; /* points of the two below */
+    double *trace_iteration, *trace_score;
 } az_sem_fit;
+/* An empty fit with room for that many points of its trace; further ones are dropped. */
+az_sem_fit *az_sem_fit_new(az_ctx *az, int64_t room);
+void az_sem_trace(az_sem_fit *fit, int64_t iteration, double score);
 
 /* Fills a fit of the current scope. CoLiDE and LS follow the central path, GOLEM descends by Adam for last_iterations, NOTEARS raises its
  * multiplier. AZ_NUMERIC when no step is short enough to stay in the domain. */

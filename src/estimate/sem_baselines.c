@@ -68,7 +68,7 @@ static double golem_objective(az_ctx *az, golem *p, double *h)
 }
 
 /* From w on, by Adam with its usual constants. */
-static az_sem_stage descend_golem(az_ctx *az, golem *p, const az_sem_path *path)
+static az_sem_stage descend_golem(az_ctx *az, golem *p, const az_sem_path *path, az_sem_fit *fit)
 {
     az_sem_stage stage = {.mu = 1};
     const int64_t n = (int64_t)p->problem->d * p->problem->d;
@@ -83,24 +83,23 @@ static az_sem_stage descend_golem(az_ctx *az, golem *p, const az_sem_path *path)
         if (!az_optimizer_step(az, adam, &gradient, path->lr) || ++stage.iterations % path->checkpoint) continue;
         if (!az_progress(az, "golem", stage.iterations, path->last_iterations, NULL))
             az_fail(az, AZ_INTERRUPTED, "interrupted after %lld steps", (long long)stage.iterations);
+        az_sem_trace(fit, fit->iterations + stage.iterations, stage.objective);
         if (fabs(before - stage.objective) <= path->tolerance * fabs(before)) break;
         before = stage.objective;
     }
+    fit->iterations += stage.iterations;
+    fit->stage[fit->stages++] = stage;
     return stage;
 }
 
-static az_sem_fit *golem_result(az_ctx *az, golem *p, az_sem_stage first, az_sem_stage last)
+static void finish_golem(golem *p, az_sem_stage last, az_sem_fit *fit)
 {
-    az_sem_fit *fit = az_alloc(az, sizeof *fit);
-    if (!fit || !az_ok(az)) return NULL;
-    az_sem_residuals(p->problem, p->w, p->product, p->r);
-    *fit = (az_sem_fit){.w = p->w, .sigma = p->r, .score = last.objective, .h = last.h, .iterations = first.iterations + last.iterations};
-    if (first.iterations > 0) fit->stage[fit->stages++] = first;
-    fit->stage[fit->stages++] = last;
+    const int d = p->problem->d;
     double mean = 0;
-    for (int j = 0; j < p->problem->d; j++) mean += p->r[j] / p->problem->d;
-    for (int j = 0; j < p->problem->d; j++) p->r[j] = sqrt(p->problem->score == AZ_SEM_GOLEM_EV ? mean : p->r[j]);
-    return fit;
+    az_sem_residuals(p->problem, p->w, p->product, p->r);
+    for (int j = 0; j < d; j++) mean += p->r[j] / d;
+    for (int j = 0; j < d; j++) p->r[j] = sqrt(p->problem->score == AZ_SEM_GOLEM_EV ? mean : p->r[j]);
+    fit->w = p->w, fit->sigma = p->r, fit->score = last.objective, fit->h = last.h;
 }
 
 az_sem_fit *az_sem_golem(az_ctx *az, const az_sem_problem *problem, const az_sem_path *path)
@@ -111,15 +110,16 @@ az_sem_fit *az_sem_golem(az_ctx *az, const az_sem_problem *problem, const az_sem
         !allocate(az, (double **const[]){&p.r, &p.work}, 2, 64 * d))
         return NULL;
     az_sem_problem equal = *problem;
-    az_sem_stage first = {0};
+    az_sem_fit *fit = az_sem_fit_new(az, 2 * (path->last_iterations / path->checkpoint + 1));
+    if (!fit) return NULL;
     if (problem->score == AZ_SEM_GOLEM_NV) {
         equal.score = AZ_SEM_GOLEM_EV;
         p.problem = &equal;
-        first = descend_golem(az, &p, path);
+        descend_golem(az, &p, path, fit);
     }
     p.problem = problem;
-    const az_sem_stage last = descend_golem(az, &p, path);
-    return golem_result(az, &p, first, last);
+    finish_golem(&p, descend_golem(az, &p, path, fit), fit);
+    return az_ok(az) ? fit : NULL;
 }
 
 /* ---- NOTEARS ---- */
@@ -187,7 +187,7 @@ az_sem_fit *az_sem_notears(az_ctx *az, const az_sem_problem *problem, const az_s
     enum { MOST_ROUNDS = 100 };
     (void)path; /* its constants are those of its paper */
     const size_t d = (size_t)problem->d;
-    az_sem_fit *fit = az_alloc(az, sizeof *fit);
+    az_sem_fit *fit = az_sem_fit_new(az, MOST_ROUNDS);
     notears p = {.problem = problem, .rho = 1};
     double *halves = NULL, h = INFINITY;
     if (!fit || !allocate(az, (double **const[]){&p.w, &p.slope, &p.product, &halves}, 4, 2 * d * d) ||
@@ -201,6 +201,7 @@ az_sem_fit *az_sem_notears(az_ctx *az, const az_sem_problem *problem, const az_s
         fit->iterations += stage.iterations;
         fit->stages = round < AZ_SEM_MOST_STAGES ? round + 1 : AZ_SEM_MOST_STAGES;
         fit->stage[fit->stages - 1] = stage;
+        az_sem_trace(fit, fit->iterations, stage.objective);
         if (!az_progress(az, "notears", round + 1, MOST_ROUNDS, NULL))
             return az_fail(az, AZ_INTERRUPTED, "interrupted after %d rounds", round + 1);
     }

@@ -12,6 +12,7 @@ typedef enum stage_end { STAGE_DONE, STAGE_OUTSIDE, STAGE_INTERRUPTED } stage_en
 typedef struct descent {
     const az_sem_problem *problem;
     const az_sem_path *path;
+    az_sem_fit *fit;
     int64_t n;                         /* d * d */
     double *w, *first, *second, *step; /* [d, d]: weights, Adam's moments, its last direction */
     double *product, *inverse;         /* [d, d]: C (I - W), (sI - W o W)^-1 */
@@ -101,6 +102,7 @@ static void measure(descent *p, az_sem_stage *stage)
     stage->h = domain(p, stage->s);
     const double score = az_sem_smooth(p->problem, p->r, p->sigma) + p->problem->lambda * az_sem_l1(p->w, p->n);
     stage->objective = stage->mu * score + stage->h;
+    az_sem_trace(p->fit, p->fit->iterations + stage->iterations, score);
 }
 
 static stage_end run_stage(az_ctx *az, descent *p, az_sem_stage *stage, int64_t iterations, double lr)
@@ -123,7 +125,6 @@ static stage_end run_stage(az_ctx *az, descent *p, az_sem_stage *stage, int64_t 
         if (fabs(before - stage->objective) <= p->path->tolerance * fabs(before)) break;
         before = stage->objective;
     }
-    measure(p, stage);
     return STAGE_DONE;
 }
 
@@ -146,8 +147,11 @@ static bool finish_stage(az_ctx *az, descent *p, az_sem_stage *stage, int64_t it
 az_sem_fit *az_sem_follow_path(az_ctx *az, const az_sem_problem *problem, const az_sem_path *path)
 {
     descent p;
-    az_sem_fit *fit = az_alloc(az, sizeof *fit);
+    const int64_t looks =
+        (path->stages - 1) * (path->warm_iterations / path->checkpoint + 2) + path->last_iterations / path->checkpoint + 2;
+    az_sem_fit *fit = az_sem_fit_new(az, looks);
     if (!fit || !prepare(az, &p, problem, path)) return NULL;
+    p.fit = fit;
     begin(&p);
     double mu = path->mu;
     for (int k = 0; k < path->stages; k++, mu *= path->mu_factor) {

@@ -9,6 +9,23 @@
 
 const char *const az_sem_score_names[AZ_SEM_SCORES + 1] = {"colide-nv", "colide-ev", "ls", "golem-ev", "golem-nv", "notears", NULL};
 
+az_sem_fit *az_sem_fit_new(az_ctx *az, int64_t room)
+{
+    az_sem_fit *fit = az_alloc(az, sizeof *fit);
+    if (!fit) return NULL;
+    *fit = (az_sem_fit){.room = room,
+                        .trace_iteration = az_alloc_array(az, (size_t)room, sizeof(double)),
+                        .trace_score = az_alloc_array(az, (size_t)room, sizeof(double))};
+    return az_ok(az) ? fit : NULL;
+}
+
+void az_sem_trace(az_sem_fit *fit, int64_t iteration, double score)
+{
+    if (fit->traced == fit->room) return;
+    fit->trace_iteration[fit->traced] = (double)iteration;
+    fit->trace_score[fit->traced++] = score;
+}
+
 double *az_sem_covariance(az_ctx *az, const double *x, int64_t n, int d)
 {
     double *cov = az_alloc_array(az, (size_t)d * (size_t)d, sizeof *cov);

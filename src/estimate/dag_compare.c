@@ -1,0 +1,66 @@
+/* dag_compare.c - how far one directed acyclic graph is from another. */
+#include "estimate/dag.h"
+#include "estimate/dag_file.h"
+
+#include "adze/method.h"
+
+#include <math.h>
+
+typedef struct compare_options {
+    double threshold;
+} compare_options;
+
+static const az_option compare_table[] = {
+    {"threshold", AZ_REAL, offsetof(compare_options, threshold), "0", 0, INFINITY, NULL, "edges with no larger weight are dropped first"},
+    {0},
+};
+static const az_input_slot compare_inputs[] = {
+    {"weights", AZ_INPUT_ARRAY, 1, 1, "a matrix of weights, such as colide writes"},
+    {"truth", AZ_INPUT_FILE, 1, 1, "the true graph: a matrix of weights, or a table of edges from, to, weight"},
+    {0},
+};
+
+static bool compare(az_ctx *az, const void *options, az_estimate_job *job)
+{
+    const compare_options *o = options;
+    const az_array *given = az_job_input(job, 0, 0)->array;
+    const az_tensor *m = given->value;
+    if (m->rank != 2 || m->shape[0] != m->shape[1] || m->shape[0] > 5000 || given->complex)
+        return az_fail(az, AZ_BAD_INPUT, "%s is %s: a square matrix of at most 5000 rows is wanted", az_job_input(job, 0, 0)->path,
+                       az_shape_text(az, m));
+    const int d = (int)m->shape[0];
+    const char **name = given->column_name ? given->column_name : az_alloc_array(az, (size_t)d, sizeof *name);
+    for (int j = 0; name && !given->column_name && j < d; j++) name[j] = az_format_text(az, "x%d", j + 1);
+    az_tensor *w = az_copy(az, m);
+    const double *truth = name ? az_dag_read(az, az_job_input(job, 1, 0)->path, job->how, d, name) : NULL;
+    if (!w || !truth) return false;
+    const int64_t removed = az_dag_prune(az, d, az_f64_mut(w), o->threshold);
+    const az_dag_comparison c = az_dag_compare(d, az_f64(w), truth);
+    az_report_row(job->report, "comparison");
+    az_report_count(job->report, "edges", c.predicted);
+    az_report_count(job->report, "true_edges", c.truth);
+    az_report_count(job->report, "shd", c.shd);
+    az_report_count(job->report, "reversed", c.reversed);
+    az_report_count(job->report, "extra", c.extra);
+    az_report_count(job->report, "missing", c.missing);
+    az_report_number(job->report, "tpr", c.tpr, "");
+    az_report_number(job->report, "fdr", c.fdr, "");
+    az_report_number(job->report, "fpr", c.fpr, "");
+    az_report_number(job->report, "weight_error", c.weight_error, "");
+    az_report_count(job->report, "cyclic_edges_removed", removed);
+    return az_ok(az);
+}
+
+const az_method az_dag_compare_files = {
+    .name = "dag-compare",
+    .family = AZ_ESTIMATE,
+    .summary = "count the differences between two directed acyclic graphs",
+    .paper = "Zheng, Aragam, Ravikumar, Xing: DAGs with NO TEARS, NeurIPS 2018, arXiv 1803.01422 (metrics)",
+    .details =
+        "shd counts adjacencies that only one graph has, and reversed edges; tpr = correct / true edges, fdr = (reversed + extra) /\n"
+        "edges, fpr = the same / pairs that are not joined; weight_error = |W - truth| / |truth| (Frobenius).",
+    .options = compare_table,
+    .options_size = sizeof(compare_options),
+    .inputs = compare_inputs,
+    .estimate = compare,
+};

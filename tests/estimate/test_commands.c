@@ -1,0 +1,192 @@
+/* The methods of graphs, matrices and regressions as a user calls them: files in, tables and files out, errors that say what to do. */
+#include "claims/splitmix.h"
+#include "support/command.h"
+#include "support/data.h"
+#include "support/folder.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static void write(az_ctx *az, const char *folder, const char *name, const char *text)
+{
+    FILE *file = fopen(test_path(az, folder, name), "w");
+    fputs(text, file);
+    fclose(file);
+}
+
+static test_run run(az_ctx *az, const char *folder, const char *line)
+{
+    const test_run result = test_shell(az, folder, line);
+    cr_assert_eq(result.code, 0, "%s: %s", line, result.err);
+    return result;
+}
+
+typedef struct refusal {
+    const char *line, *says;
+} refusal;
+
+static void refuse(az_ctx *az, const char *folder, const refusal *cases, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const test_run result = test_shell(az, folder, cases[i].line);
+        cr_assert_eq(result.code, 2, "%s gives %d", cases[i].line, result.code);
+        cr_assert(strstr(result.err, cases[i].says), "%s: %s", cases[i].line, result.err);
+    }
+}
+
+#define REFUSE(az, folder, cases) refuse(az, folder, cases, sizeof(cases) / sizeof *(cases))
+
+Test(commands, a_graph_is_drawn_sampled_learnt_and_compared)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    run(az, folder, "mkdir d; adze estimate dag-samples:nodes=8,edges=10,samples=500 --seed 3 -o d/");
+    const test_run fit = run(az, folder, "adze estimate colide:score=colide-ev,beside=ls -d d/samples.csv -d d/truth.csv -o w.csv --json");
+    cr_assert_leq(test_json_number(test_section(az, fit.out, "fit"), "shd"), 2);
+    cr_assert_float_eq(test_json_number(test_section(az, fit.out, "noise"), "sigma"), 1, 0.1);
+    cr_assert(test_section(az, fit.out, "edges") && test_section(az, fit.out, "scores"));
+    const test_run again = run(az, folder, "adze estimate dag-compare -d w.csv -d d/truth.csv --json");
+    cr_assert_eq(test_json_number(test_section(az, again.out, "comparison"), "shd"),
+                 test_json_number(test_section(az, fit.out, "fit"), "shd"));
+    run(az, folder, "adze estimate colide:score=colide-ev -d d/samples.csv -o g.dot && grep -q 'x[0-9]\" -> \"x' g.dot");
+    az_close(az);
+}
+
+Test(commands, graphs_that_cannot_be_learnt_are_refused)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    write(az, folder, "x.csv", "a,b,c\n1,2,1\n2,1,1\n3,5,1\n");
+    write(az, folder, "hole.csv", "a,b\n1,2\nNA,3\n2,2\n");
+    write(az, folder, "good.csv", "a,b,c\n1,2,1\n2,1,2\n3,5,1\n");
+    write(az, folder, "loop.csv", "from,to\na,b\nb,c\nc,a\n");
+    write(az, folder, "other.csv", "from,to\na,bb\n");
+    const refusal cases[] = {
+        {"adze estimate colide -d x.csv", "column 'c' has the same value in each row"},
+        {"adze estimate colide -d hole.csv", "column 'a', row 2"},
+        {"adze estimate colide:columns=a -d x.csv", "at least 2 variables"},
+        {"adze estimate colide -d good.csv -d loop.csv", "b -> c -> a -> b"},
+        {"adze estimate colide -d good.csv -d other.csv", "'bb' is not among the variables"},
+        {"adze estimate colide:beside=lasso -d good.csv", "'lasso' is no score"},
+        {"adze estimate 'colide:s=\"1,x\"' -d good.csv", "positive numbers are wanted"},
+        {"adze estimate colide", "samples"},
+        {"adze estimate dag-samples:nodes=3,edges=9", "3 pairs"},
+        {"adze estimate dag-compare -d good.csv -d loop.csv", "acyclic"},
+    };
+    REFUSE(az, folder, cases);
+    az_close(az);
+}
+
+/* The graph of signalling proteins (Sachs et al. 2005); how near it comes is told by the claim. */
+Test(commands, colide_reads_the_protein_data)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az), *data = test_data(az, "tabular/sachs/sachs.2005.logxplus10.continuous.txt");
+    const test_run fit = run(az, folder, az_format_text(az, "adze estimate colide:warm=3000,iterations=3000 -d %s --json", data));
+    cr_assert_geq(test_json_number(test_section(az, fit.out, "fit"), "edges"), 5);
+    az_close(az);
+}
+
+/* 20 x 15 of rank 3, two thirds known. */
+static void write_entries(az_ctx *az, const char *folder)
+{
+    FILE *known = fopen(test_path(az, folder, "known.csv"), "w"), *test = fopen(test_path(az, folder, "test.csv"), "w");
+    fputs("user,item,value\n", known), fputs("user,item,value\n", test);
+    for (int i = 0; i < 20; i++)
+        for (int j = 0; j < 15; j++)
+            fprintf(splitmix(7, (uint64_t)(15 * i + j)) % 3 ? known : test, "u%02d,i%02d,%.17g\n", i, j,
+                    sin(i + 1) * cos(2 * j) + (i % 4) * (j % 5) + 1);
+    fclose(known), fclose(test);
+}
+
+Test(commands, a_matrix_is_completed_and_its_entries_predicted)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    write_entries(az, folder);
+    write(az, folder, "pairs.csv", "user,item\nu03,i04\nu19,i00\nu99,i00\n");
+    const test_run fit = run(az, folder,
+                             "adze estimate matrix-completion:rank=3,iterations=400,beside=exact -d known.csv -d test=test.csv "
+                             "-d pairs=pairs.csv -o p.csv --json");
+    const json_t *row = test_section(az, fit.out, "fit");
+    cr_assert_lt(test_json_number(row, "rmse"), 1e-4);
+    cr_assert_lt(test_json_number(row, "rmse_held_out"), 1e-2);
+    cr_assert_eq(test_json_number(row, "columns"), 15);
+    const test_run written = run(az, folder, "cat p.csv");
+    double value = 0;
+    cr_assert_eq(sscanf(strstr(written.out, "u03,i04,") + 8, "%lf", &value), 1);
+    cr_assert_float_eq(value, sin(4) * cos(8) + 3 * 4 + 1, 0.05);
+    cr_assert(strstr(written.out, "NA,i00,NA,0"), "%s", written.out);
+    run(az, folder, "adze estimate matrix-completion:rank=2,method=svd -d known.csv -o f.safetensors && test -s f.safetensors");
+    az_close(az);
+}
+
+Test(commands, matrices_that_cannot_be_completed_are_refused)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    write_entries(az, folder);
+    write(az, folder, "twice.csv", "i,j,v\n0,0,1\n0,1,2\n0,0,3\n");
+    write(az, folder, "few.csv", "i,j,v\n0,0,1\n0,1,2\n1,0,3\n1,1,2\n");
+    const refusal cases[] = {
+        {"adze estimate matrix-completion -d known.csv", "rank"},
+        {"adze estimate matrix-completion:rank=2 -d twice.csv", "twice"},
+        {"adze estimate matrix-completion:rank=3 -d few.csv", "no approximation of rank 3"},
+        {"adze estimate matrix-completion:rank=2,rows=9,columns=9 -d known.csv", "more than the 9 x 9"},
+        {"adze estimate matrix-completion:rank=9 -d known.csv", "fewer than the rank 9"},
+        {"adze estimate matrix-completion:rank=2,split -d known.csv", "in one part of the split"},
+        {"adze estimate matrix-completion:rank=2 -d known.csv -d test=few.csv", "names them"},
+    };
+    REFUSE(az, folder, cases);
+    az_close(az);
+}
+
+Test(commands, a_regression_is_sketched_refined_and_read_in_blocks)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    FILE *file = fopen(test_path(az, folder, "a.csv"), "w");
+    fputs("x,z,y\n", file);
+    for (int i = 0; i < 4000; i++) {
+        const double x = sin(i), z = cos(1.7 * i + 0.3);
+        fprintf(file, "%.9g,%.9g,%.9g\n", x, z, 2 * x - 3 * z + 1 + 0.5 * sin(i * i % 1000));
+    }
+    fclose(file);
+    const test_run exact = run(az, folder, "adze estimate linf-regression:target=y,intercept,rows=4000 -d a.csv -o x.csv --json");
+    const test_run fit =
+        run(az, folder, "adze estimate linf-regression:target=y,intercept,rows=300,refine=30,exact,beside=all -d a.csv --json");
+    const test_run block =
+        run(az, folder, "adze estimate linf-regression:target=y,intercept,rows=300,sketch=sign,block=1000 -d a.csv --json");
+    const test_run whole = run(az, folder, "adze estimate linf-regression:target=y,intercept,rows=300,sketch=sign -d a.csv --json");
+    const double first = test_json_number(test_section(az, exact.out, "coefficients"), "value");
+    cr_assert_float_eq(first, 1, 0.1);
+    cr_assert_float_eq(test_json_number(test_section(az, fit.out, "coefficients"), "value"), first, 1e-9);
+    cr_assert_eq(test_json_number(test_section(az, block.out, "coefficients"), "value"),
+                 test_json_number(test_section(az, whole.out, "coefficients"), "value"));
+    const json_t *sketched = test_section(az, whole.out, "coefficients");
+    cr_assert_leq(fabs(test_json_number(sketched, "value") - first), 5 * test_json_number(sketched, "se"));
+    az_close(az);
+}
+
+Test(commands, regressions_that_make_no_sense_are_refused)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    write(az, folder, "a.csv", "x,z,y\n1,0,1\n2,0,2\n3,0,4\n4,0,4\n");
+    write(az, folder, "b.csv", "y\n1\n2\n");
+    write(az, folder, "wide.csv", "x,z,y\n1,3,1\n");
+    const refusal cases[] = {
+        {"adze estimate linf-regression:target=y -d a.csv", "column 'z' is zero"},
+        {"adze estimate linf-regression:target=yy -d a.csv", "yy"},
+        {"adze estimate linf-regression -d a.csv", "b is missing"},
+        {"adze estimate linf-regression -d a.csv -d b.csv", "A has 4 rows, b 2"},
+        {"adze estimate linf-regression:target=y -d wide.csv", "1 rows do not determine 2"},
+        {"adze estimate linf-regression:target=y,block=100 -d a.csv", "sketch=sign"},
+        {"adze estimate linf-regression:sketch=tensor-srht -d a.csv -d b.csv", "second factor is missing"},
+        {"adze estimate linf-regression:beside=fft,target=y -d wide.csv", "1 rows"},
+    };
+    REFUSE(az, folder, cases);
+    az_close(az);
+}
