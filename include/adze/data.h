@@ -54,6 +54,65 @@ az_examples *az_examples_read(az_ctx *az, const char *path);
 /* As az_documents_split. */
 bool az_examples_split(az_ctx *az, const az_examples *all, double share, uint64_t seed, az_examples **first, az_examples **second);
 
+/* ---- JSON lines: items with names, and files that grow with the work ------------------------------------------------------------- */
+
+struct json_t; /* jansson's */
+typedef struct az_json_line {
+    int64_t number; /* of the line, from 1 */
+    const char *id; /* the text or number of its identifying field; NULL when none was asked for */
+    struct json_t *object;
+} az_json_line;
+typedef struct az_json_lines {
+    int64_t count;
+    az_json_line *item;
+    const char *path;
+} az_json_lines;
+/* Every line an object; empty ones are skipped, CRLF and a byte order mark accepted. id: the field that names an item, each once (fails and
+ * names both lines otherwise); NULL = none. skip_bad: lines that are no objects are left out and noted instead of an error that names
+ * line and reason. Objects live in the current scope. */
+az_json_lines *az_json_lines_read(az_ctx *az, const char *path, const char *id, bool skip_bad);
+/* A string field of a line, NULL when it is not there. */
+const char *az_json_line_text(const az_json_line *line, const char *field);
+
+/* A file of results, one line an item, that is written as the work goes on: what is there already need not be done again. A half-written
+ * last line, lines with "ok": false, and lines of items that were asked for otherwise are dropped when it is opened. */
+typedef struct az_journal az_journal; /* lives in the current scope */
+az_journal *az_journal_open(az_ctx *az, const char *path, const char *id);
+/* What is known of the item, NULL = nothing yet. */
+const struct json_t *az_journal_find(const az_journal *journal, const char *id);
+/* Appends the object, which has the field `id`, and takes it over. It is with the system when this returns. */
+bool az_journal_add(az_journal *journal, struct json_t *object);
+/* Puts the lines into the order of the items, and leaves out those of no item; nothing is done where they are so already. */
+bool az_journal_finish(az_journal *journal, const az_json_lines *items);
+
+/* ---- answers to mathematical questions ----------------------------------------------------------------------------------------- */
+
+typedef enum az_answer_kind { AZ_ANSWER_NUMBER, AZ_ANSWER_EQUATION, AZ_ANSWER_TUPLE, AZ_ANSWER_STRING } az_answer_kind;
+const char *az_answer_kind_name(az_answer_kind kind); /* "real", "equation", "tuple", "string" */
+/* One spelling of what LaTeX writes in many ways: without $, \left, \right, spaces, units, % and degrees at the end, trailing zeros and
+ * points; \dfrac and \tfrac are \frac, \frac12 is \frac{1}{2}, 1/2 of whole numbers too. In the current scope. */
+char *az_answer_normal(az_ctx *az, const char *text);
+az_answer_kind az_answer_kind_of(const char *normal);
+/* Whether two answers are the same: as normal spellings; as numbers (whole ones exactly, others to 1e-4 of their size; a percentage is also
+ * its hundredth); tuples and intervals item by item, sets in any order, matrices cell by cell; an equation up to the sign of left - right,
+ * "x = 3" as 3; else as expressions (+ - * / ^, \frac, \sqrt, pi, named functions) whose values agree to 1e-8 at eight fixed points. */
+bool az_answers_equal(az_ctx *az, const char *a, const char *b);
+
+/* ---- overlap: texts that repeat parts of others ---------------------------------------------------------------------------------- */
+
+/* A set of texts, lower-case and with single blanks. A text overlaps with it when one of them, of at least AZ_OVERLAP_BYTES, is part of it,
+ * or when it has n words in a row in common with one. */
+typedef struct az_overlap az_overlap; /* lives in the current scope */
+typedef struct az_overlap_hit {
+    const char *source, *shared; /* whose text; what is shared */
+    bool whole;                  /* the whole text of the source */
+} az_overlap_hit;
+enum { AZ_OVERLAP_BYTES = 20 };
+az_overlap *az_overlap_new(az_ctx *az, int n);
+bool az_overlap_add(az_overlap *overlap, const char *source, const char *text);
+/* Whether the text overlaps with one of the set; hit may be NULL. Candidates come from 64-bit hashes and are compared as texts. */
+bool az_overlap_find(az_overlap *overlap, const char *text, az_overlap_hit *hit);
+
 /* ---- tales: synthetic stories whose exact probability is known ------------------------------------------------------------------ */
 
 /* A probabilistic grammar of short English stories with long-range agreement (who owns what, how many are left, who did what and
@@ -331,6 +390,8 @@ typedef struct az_estimate {
 az_estimate az_mean_estimate(const double *x, int64_t n, double confidence);
 /* Ratio of sums R = sum(a) / sum(w), delta method: se = sqrt(n/(n-1) sum (a_i - R w_i)^2) / sum(w). */
 az_estimate az_ratio_estimate(const double *a, const double *w, int64_t n, double confidence);
+/* Wilson's interval of a share, k successes among n; se is sqrt(p (1 - p) / n). NaN when n = 0. */
+az_estimate az_share_estimate(int64_t k, int64_t n, double confidence);
 /* R_a - R_b for two systems measured on the same items with the same weights. */
 az_estimate az_paired_ratio_estimate(const double *a, const double *b, const double *w, int64_t n, double confidence);
 

@@ -50,3 +50,12 @@ az_estimate az_paired_ratio_estimate(const double *a, const double *b, const dou
     }
     return with_interval(ratio_a - ratio_b, squares, weight, n, confidence);
 }
+
+az_estimate az_share_estimate(int64_t k, int64_t n, double confidence)
+{
+    if (n < 1) return (az_estimate){.value = NAN, .se = NAN, .low = NAN, .high = NAN};
+    const double p = (double)k / (double)n, z = az_normal_quantile(0.5 + confidence / 2), size = (double)n;
+    const double centre = (p + z * z / (2 * size)) / (1 + z * z / size);
+    const double half = z / (1 + z * z / size) * sqrt(p * (1 - p) / size + z * z / (4 * size * size));
+    return (az_estimate){.value = p, .se = sqrt(p * (1 - p) / size), .low = centre - half, .high = centre + half, .n = n};
+}
