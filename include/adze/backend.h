@@ -174,6 +174,16 @@ az_usage az_backend_usage(const az_backend *backend);
 /* Section "calls": a row for each stage, with the latencies' quantiles. */
 void az_backend_report(const az_backend *backend, az_report *report);
 
+/* ---- benchmarks of mathematical questions ---------------------------------------------------------------------------------------- */
+
+/* Asks every question of a file ({"id", "question", "answer", "year", "month", "answer_type"}) for an answer in \boxed{} and compares it
+ * with the answer (az_answers_equal; without a box the last number counts). `predictions` is a journal with a line a question, which also
+ * has "ok", "prediction" and "correct". The report receives the accuracy, overall and by kind of answer, with Wilson's intervals. */
+bool az_math_evaluate(az_backend *backend, const char *questions, const char *predictions, int64_t max_tokens, az_report *report);
+/* Accuracy by month of such predictions; before a month (12 year + month - 1) and from it on; and whether it falls with time: the slope per
+ * month of a logistic regression that also has the kinds of answers, so that a month of harder kinds is no decay. */
+bool az_math_decay(az_ctx *az, const char *predictions, int64_t month, az_report *report);
+
 /* ---- the cache of replies, as a file ------------------------------------------------------------------------------------------ */
 
 /* SQLite, write-ahead log: several processes may share one. Rows are (key, sample). */

@@ -6,6 +6,7 @@
 #define ADZE_METHOD_H
 
 #include "adze/data.h"
+#include "adze/backend.h"
 #include "adze/lm.h"
 
 #ifdef __cplusplus
@@ -105,6 +106,16 @@ typedef struct az_tune_job {
     az_adapter *adapter; /* result */
 } az_tune_job;
 
+/* Prepare: makes examples, or measures a model, with the help of language models: `adze prepare INPUT METHOD --backend SPEC -o FOLDER/`.
+ * What is done lies in journals in the folder, so that the same command goes on where it was stopped. */
+typedef struct az_prepare_job {
+    const char *input, *folder; /* JSON lines; the folder is there */
+    az_backend *backend;        /* the model that is asked */
+    az_backend *second;         /* another one (who judges, who checks), or NULL */
+    int64_t seed;
+    az_report *report;
+} az_prepare_job;
+
 struct az_method {
     const char *name; /* as typed */
     az_family family;
@@ -118,7 +129,8 @@ struct az_method {
     bool (*check)(az_ctx *az, const void *options, az_lm *lm);
     bool (*compress)(az_ctx *az, const void *options, az_compress_job *job);
     bool (*tune)(az_ctx *az, const void *options, az_tune_job *job);
-    const az_input_slot *inputs; /* estimate; NULL = none */
+    bool (*prepare)(az_ctx *az, const void *options, az_prepare_job *job); /* tune */
+    const az_input_slot *inputs;                                           /* estimate; NULL = none */
     bool (*estimate)(az_ctx *az, const void *options, az_estimate_job *job);
 };
 

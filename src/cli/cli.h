@@ -139,7 +139,7 @@ void cli_print_version(FILE *out);
 
 /* ---- the verbs ---- */
 
-extern const cli_verb cli_run, cli_train, cli_tokenize, cli_corpus, cli_info, cli_convert, cli_evaluate, cli_compress, cli_prompt,
+extern const cli_verb cli_run, cli_train, cli_tokenize, cli_corpus, cli_info, cli_convert, cli_evaluate, cli_compress, cli_prompt, cli_prepare,
     cli_estimate, cli_methods, cli_help, cli_claim;
 
 #endif

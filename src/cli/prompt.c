@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 typedef struct prompt_settings {
-    const char *backend, *prompt, *system, *template, *vars, *output, *score;
+    const char *backend, *prompt, *system, *template, *vars, *output, *score, *cutoff;
     int64_t samples, tokens, next, top_k;
     double temperature, top_p;
     bool complete, embed;
@@ -30,7 +30,9 @@ static const az_option prompt_options[] = {
     {"temperature", AZ_REAL, offsetof(prompt_settings, temperature), "0", 0, 100, NULL, "0 takes the most likely tokens"},
     {"top_p", AZ_REAL, offsetof(prompt_settings, top_p), "0", 0, 1, NULL, "keep the most likely tokens with this mass; 0 = all"},
     {"top_k", AZ_INT, offsetof(prompt_settings, top_k), "0", 0, 1 << 24, NULL, "keep the k most likely tokens; 0 = all"},
-    {"output", AZ_TEXT, offsetof(prompt_settings, output), "", 0, 0, NULL, "cache export: the file to write; default: the standard output"},
+    {"output", AZ_TEXT, offsetof(prompt_settings, output), "", 0, 0, NULL,
+     "cache export: the file to write (default: the standard output); math: the predictions"},
+    {"cutoff", AZ_TEXT, offsetof(prompt_settings, cutoff), "2024-01", 0, 0, NULL, "decay: the first month behind the model's training"},
     {0},
 };
 static const cli_group prompt_groups[] = {
@@ -208,11 +210,41 @@ static int cache(cli_job *job, const prompt_settings *o)
     return CLI_OK;
 }
 
+/* ---- math, decay ---- */
+
+static int math(cli_job *job, const prompt_settings *o)
+{
+    az_ctx *az = job->az;
+    if (!*o->backend || !*o->output) {
+        az_fail(az, AZ_BAD_INPUT, "prompt math: write `adze prompt math QUESTIONS.jsonl --backend SPEC -o PREDICTIONS.jsonl`");
+        return CLI_BAD;
+    }
+    const char *spec = cli_check_output(az, o->output) ? cli_backend_spec(az, o->backend) : NULL;
+    az_backend *backend = spec ? az_backend_open(az, spec, &o->how) : NULL;
+    if (az_math_evaluate(backend, job->word[1], o->output, o->tokens, job->report)) {
+        az_backend_report(backend, job->report);
+        return CLI_OK;
+    }
+    return az_backend_exhausted(backend) ? cli_out_of_budget(job) : CLI_BAD;
+}
+
+static int decay(cli_job *job, const prompt_settings *o)
+{
+    int year = 0, month = 0;
+    if (sscanf(o->cutoff, "%4d-%2d", &year, &month) != 2 || month < 1 || month > 12)
+        az_fail(job->az, AZ_BAD_INPUT, "prompt decay: --cutoff=%s is no month; write one such as 2024-01", o->cutoff);
+    else
+        az_math_decay(job->az, job->word[1], 12 * (int64_t)year + month - 1, job->report);
+    return CLI_OK;
+}
+
 static int prompt(cli_job *job, const void *settings)
 {
     const prompt_settings *o = settings;
     if (strcmp(job->word[0], "cache") == 0) return cache(job, o);
     if (strcmp(job->word[0], "ask") == 0 && job->words == 1) return ask(job, o);
+    if (strcmp(job->word[0], "math") == 0 && job->words == 2) return math(job, o);
+    if (strcmp(job->word[0], "decay") == 0 && job->words == 2) return decay(job, o);
     if (strcmp(job->word[0], "oracle") == 0 && job->words == 2) {
         az_report_row(job->report, "oracle");
         az_report_text(job->report, "oracle", job->word[1]);
@@ -220,19 +252,20 @@ static int prompt(cli_job *job, const void *settings)
         return CLI_OK;
     }
     az_fail(job->az, AZ_BAD_INPUT,
-            "prompt: write `adze prompt ask --backend SPEC -p TEXT`, `adze prompt cache ...` or `adze prompt oracle NAME`");
+            "prompt: write `adze prompt ask --backend SPEC -p TEXT`, `adze prompt math ...`, `decay ...`, `cache ...` or `oracle NAME`");
     return CLI_BAD;
 }
 
 const cli_verb cli_prompt = {
     .name = "prompt",
     .summary = "ask a language model, here or on a server, and keep its replies",
-    .usage = "ask --backend SPEC -p TEXT | cache stat|export|import|drop FILE | oracle NAME",
+    .usage = "ask --backend SPEC -p TEXT | math FILE -o FILE | decay FILE | cache stat|export|import|drop FILE | oracle NAME",
     .details =
         "SPEC is local:MODEL[?ctx=N&chat=auto|raw|FORM], http://HOST/v1#MODEL (OpenAI's protocol; the key comes from the environment),\n"
         "replay:FILE (recorded replies), oracle:NAME?parameter=value (a simulated model) or exec:PROGRAM (a line of JSON in, one out).\n"
         "With --cache the same question is asked once only, by any number of processes. The exit status is 3 when a budget\n"
         "(--max-cost, --max-calls, --max-tokens) ends the work; what was answered is kept.\n"
+        "math asks the questions of a file and counts the right answers; decay tells whether fewer of the newer ones are right.\n"
         "oracle tells how accurate a simulated model is under its parameters.",
     .groups = prompt_groups,
     .settings_size = sizeof(prompt_settings),
