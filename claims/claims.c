@@ -3,7 +3,7 @@
 
 extern const az_claim az_claim_wanda, az_claim_sparsegpt, az_claim_dsnot, az_claim_maskpro, az_claim_m_fac, az_claim_welore,
     az_claim_pv_tuning, az_claim_flash_llm, az_claim_llm_int8, az_claim_pissa, az_claim_eva, az_claim_adalora, az_claim_dsl,
-    az_claim_colide, az_claim_matrix_completion, az_claim_linf_regression;
+    az_claim_colide, az_claim_matrix_completion, az_claim_linf_regression, az_claim_adaptive_analysis, az_claim_ldp_sparse_regression;
 
 static const az_claim *const claims[] = {
     &az_claim_wanda,
@@ -22,6 +22,8 @@ static const az_claim *const claims[] = {
     &az_claim_colide,
     &az_claim_matrix_completion,
     &az_claim_linf_regression,
+    &az_claim_adaptive_analysis,
+    &az_claim_ldp_sparse_regression,
     NULL,
 };
 

@@ -1,0 +1,76 @@
+/* adze estimate ldp-sparse-regression: clients, a server, a simulation. */
+#include "support/command.h"
+#include "support/folder.h"
+
+#include <criterion/criterion.h>
+#include <string.h>
+
+#define CLIENT "adze estimate ldp-sparse-regression:action=client,protocol=nldp,tau1=1,tau2=2,radius=2,"
+#define SERVER "adze estimate ldp-sparse-regression:action=server"
+
+Test(ldp, users_send_and_a_server_adds_up)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    test_run run = test_shell(az, folder,
+                              "for i in 1 2 3; do printf 'a,b,c,y\\n1,-1,1,0.5\\n' > r; " CLIENT
+                              "eps=50,user=u$i,message=m$i -d r -q > /dev/null; done; "
+                              "grep -c . r; adze estimate ldp-sparse-regression:action=server,regularise=1000 -d messages=m1 -d "
+                              "messages=m2 -d messages=m3 -o theta.csv --json");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    json_t *row = test_section(az, strchr(run.out, '\n') + 1, "protocols");
+    cr_assert_eq(test_json_number(row, "users"), 3);
+    az_close(az);
+}
+
+Test(ldp, a_simulation_compares)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    test_run run = test_shell(
+        az, folder,
+        "awk 'BEGIN { srand(2); print \"a,b,c,y\"; for (i = 0; i < 5000; i++) { a = rand() < .5 ? -1 : 1; b = rand() < .5 ? -1 : 1; "
+        "c = rand() < .5 ? -1 : 1; print a \",\" b \",\" c \",\" a * .6 - c * .8 + rand() * .1 } }' > t.csv; printf '0.6\\n0\\n-0.8\\n' > "
+        "truth.csv; "
+        "adze estimate ldp-sparse-regression:eps=20,sparsity=2,radius=1.8,tau1=1,tau2=1.6 -d t.csv -d truth=truth.csv -o all.json --json");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    cr_assert_eq(test_lines(run.out), 5, "all but nldp-public: %s", run.out);
+    cr_assert_lt(test_json_number(test_json(az, run.out, 4), "error"), 0.1);
+    az_close(az);
+}
+
+Test(ldp, mistakes_end_in_2_with_what_to_do)
+{
+    static const struct {
+        const char *line, *says;
+    } cases[] = {
+        {"adze estimate ldp-sparse-regression", "a table is needed"},
+        {"adze estimate ldp-sparse-regression:eps=0 -d r", "out of range"},
+        {"adze estimate ldp-sparse-regression:delta=1 -d r", "out of range"},
+        {"adze estimate ldp-sparse-regression -d r", "1 users do not determine 3 coefficients"},
+        {"adze estimate ldp-sparse-regression -d narrow", "there is nothing sparse"},
+        {"adze estimate ldp-sparse-regression -d gap", "row 1: 'b' is missing or not finite"},
+        {"adze estimate ldp-sparse-regression:protocol=nldp-public -d t", "needs unlabelled public rows"},
+        {"adze estimate ldp-sparse-regression:action=client,protocol=nldp,tau1=1,tau2=2 -d r", "and radius must be agreed on beforehand"},
+        {"adze estimate ldp-sparse-regression:action=client,protocol=ols,tau1=1,tau2=2 -d r", "must be nldp, nldp-public or iht"},
+        {CLIENT "user=u1,message=x -d t", "a client has one row, this table has 4"},
+        {CLIENT "message=x -d r", "user=... names the user"},
+        {SERVER, "a server needs messages"},
+        {SERVER " -d messages=r", "this is no message of a user"},
+        {SERVER " -d messages=m1 -d messages=m1", "user 'u1' has sent 'm1' already"},
+        {SERVER " -d messages=m1 -d messages=m2", "'m2' was made on other terms than 'm1'"},
+    };
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    test_shell(az, folder,
+               "printf 'a,b,c,y\\n1,-1,1,0.5\\n' > r; printf 'a,y\\n1,2\\n' > narrow; printf 'a,b,c,y\\n1,NA,1,0.5\\n' > gap; "
+               "printf 'a,b,c,y\\n1,-1,1,0.5\\n1,1,-1,2\\n-1,1,1,1\\n1,1,1,1\\n' > t; " CLIENT "user=u1,message=m1 -d r -q; " CLIENT
+               "eps=2,user=u2,message=m2 -d r -q");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        test_run run = test_shell(az, folder, cases[i].line);
+        cr_assert_eq(run.code, 2, "'%s' ended in %d: %s", cases[i].line, run.code, run.err);
+        cr_assert_not_null(strstr(run.err, cases[i].says), "'%s' said: %s", cases[i].line, run.err);
+    }
+    cr_assert_eq(test_shell(az, folder, "test ! -e x").code, 0);
+    az_close(az);
+}
