@@ -19,8 +19,17 @@ def timed(command, out):
     return time.monotonic() - start, usage.ru_maxrss * 1024
 
 
+def in_turn(ours, theirs, rounds):
+    """What the two give in each round. Who is first changes: writing depends on what was removed before (memory, blocks of the disk)."""
+    runs = [], []
+    for i in range(rounds):
+        for who in (0, 1) if i % 2 == 0 else (1, 0):
+            runs[who].append((ours, theirs)[who]())
+    return runs
+
+
 def conversions(adze, model, folder, rounds):
-    """One row a direction; copies and conversions run in turn."""
+    """One row a direction."""
     directory, out, out_folder = folder / "convert", folder / "convert.out.gguf", folder / "convert.out"
     subprocess.run([adze, "convert", model, "-o", directory], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     copy = ["sh", "-c", f"cp '{model}' '{out}' && sync '{out}'"]
@@ -29,10 +38,10 @@ def conversions(adze, model, folder, rounds):
     rows = []
     for name, words in ways.items():
         command = [adze, "convert", *words]
-        runs = [(timed(command, words[-1]), timed(copy, out)[0]) for _ in range(rounds)]
-        ours, theirs, peak = min(r[0][0] for r in runs), min(r[1] for r in runs), max(r[0][1] for r in runs)
-        rows.append({"name": name, "seconds": ours, "copy": theirs, "ratio": ours / theirs, "command": command,
-                     "extra_mib": max(0, peak - model.stat().st_size) / 2**20})
+        runs = in_turn(lambda: timed(command, words[-1]), lambda: timed(copy, out), 2 * rounds)
+        seconds, copying = (min(r[0] for r in who) for who in runs)
+        rows.append({"name": name, "seconds": seconds, "copy": copying, "ratio": seconds / copying, "command": command,
+                     "extra_mib": max(0, max(r[1] for r in runs[0]) - model.stat().st_size) / 2**20})
     shutil.rmtree(out_folder, ignore_errors=True)
     shutil.rmtree(directory)
     out.unlink(missing_ok=True)
