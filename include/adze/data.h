@@ -163,7 +163,9 @@ typedef struct az_safetensors_writer az_safetensors_writer;
 az_safetensors_writer *az_safetensors_create(az_ctx *az, const char *path);
 bool az_safetensors_put_metadata(az_safetensors_writer *writer, const char *key, const char *value);
 bool az_safetensors_declare(az_safetensors_writer *writer, const char *name, az_dtype dtype, int rank, const int64_t *shape);
-/* The next tensor; it has the declared type and shape. */
+/* The next rows of the tensor at hand: of its type and shape but for the first extent. */
+bool az_safetensors_write_rows(az_safetensors_writer *writer, const az_tensor *rows);
+/* The next tensor whole; it has the declared type and shape. */
 bool az_safetensors_write(az_safetensors_writer *writer, const az_tensor *value);
 /* Fails when a declared tensor has not been written. */
 bool az_safetensors_commit(az_safetensors_writer *writer);

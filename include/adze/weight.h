@@ -69,6 +69,8 @@ az_weight *az_weight_encode(az_ctx *az, const az_weight *w, const az_format *for
 az_weight *az_weight_recode(az_ctx *az, const az_weight *w, const az_format *format, const float *importance);
 /* The matrix as f32 [rows, cols], contiguous, a copy; the dense f32 part itself is never returned. */
 az_tensor *az_weight_decode(az_ctx *az, const az_weight *w);
+/* Rows first .. first + n - 1 as a weight: a view where the format stores row after row, otherwise decoded to f32. */
+az_weight *az_weight_rows(az_ctx *az, const az_weight *w, int64_t first, int64_t n);
 /* A weight with its own header and parts in the current scope or arena, sharing their data. */
 az_weight *az_weight_share(az_ctx *az, const az_weight *w);
 bool az_weight_is_dense(const az_weight *w);

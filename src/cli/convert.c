@@ -1,6 +1,7 @@
 /* convert.c - adze convert: a model in another format. */
 #include "cli/cli.h"
 
+#include <dirent.h>
 #include <math.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -50,11 +51,37 @@ static bool is_kept(const char *path)
     return !cli_is_stdout(path) && stat(path, &info) == 0 && (S_ISREG(info.st_mode) || S_ISDIR(info.st_mode));
 }
 
+static size_t tensor_bytes(az_ctx *az, const char *path)
+{
+    const az_safetensors *file = az_safetensors_read(az, path);
+    size_t bytes = 0;
+    for (int64_t i = 0; file && i < file->count; i++) {
+        const az_tensor *x = file->item[i].value;
+        bytes += (size_t)az_count(x) * az_dtype_size(x->dtype);
+    }
+    return bytes;
+}
+
+/* Bytes of the tensors that were written. A folder is not loaded for that: compressed matrices would be unpacked. */
+static double written_bytes(az_ctx *az, const char *path)
+{
+    const char *const ending = ".safetensors";
+    DIR *folder = opendir(path);
+    if (!folder) return (double)az_lm_bytes(az_lm_load(az, path));
+    size_t bytes = 0;
+    for (const struct dirent *entry = readdir(folder); entry; entry = readdir(folder)) {
+        const size_t length = strlen(entry->d_name), tail = strlen(ending);
+        const bool fits = length > tail && strcmp(entry->d_name + length - tail, ending) == 0;
+        if (fits) bytes += tensor_bytes(az, az_format_text(az, "%s/%s", path, entry->d_name));
+    }
+    closedir(folder);
+    return (double)bytes;
+}
+
 /* bytes: of the model as it came */
 static int report_result(cli_job *job, const convert_settings *options, const az_lm *lm, const az_format *format, size_t bytes)
 {
-    const bool kept = is_kept(options->output);
-    const az_lm *saved = kept ? az_lm_load(job->az, options->output) : NULL;
+    const double written = is_kept(options->output) ? written_bytes(job->az, options->output) : NAN;
     if (!az_ok(job->az)) return CLI_BAD;
     az_report_row(job->report, "converted");
     az_report_text(job->report, "model", lm->name);
@@ -62,7 +89,7 @@ static int report_result(cli_job *job, const convert_settings *options, const az
     az_report_text(job->report, "format", format ? format->name : "unchanged");
     az_report_count(job->report, "parameters", az_lm_parameter_count(lm));
     az_report_number(job->report, "bytes_before", (double)bytes, "B");
-    az_report_number(job->report, "bytes_after", saved ? (double)az_lm_bytes(saved) : NAN, "B");
+    az_report_number(job->report, "bytes_after", written, "B");
     return CLI_OK;
 }
 

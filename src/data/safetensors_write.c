@@ -22,6 +22,7 @@ struct az_safetensors_writer {
     az_out *out;
     json_t *metadata;             /* owned by the scope */
     declared *first, *last, *due; /* due: the next to be written; NULL before the first and after the last */
+    size_t part;                  /* bytes of it that are written */
     bool header_written;
 };
 
@@ -107,26 +108,48 @@ static bool write_header(az_safetensors_writer *writer)
     return good || az_fail(writer->az, AZ_BAD_INPUT, "the header is longer than %d bytes", AZ_SAFETENSORS_MAX_HEADER);
 }
 
-bool az_safetensors_write(az_safetensors_writer *writer, const az_tensor *value)
+/* The tensor at hand, or NULL with an error when it is not of the value's type and shape, the first extent left out when `rows`. */
+static const declared *expected(az_safetensors_writer *writer, const az_tensor *value, bool rows)
 {
-    if (!writer || !value || !az_ok(writer->az) || (!writer->header_written && !write_header(writer))) return false;
+    if (!writer || !value || !az_ok(writer->az) || (!writer->header_written && !write_header(writer))) return NULL;
     const declared *d = writer->due;
     if (!d) return az_fail(writer->az, AZ_BAD_CALL, "more tensors are written than declared");
-    bool same = value->dtype == d->dtype && value->rank == d->rank;
-    for (int i = 0; same && i < d->rank; i++) same = value->shape[i] == d->shape[i];
-    if (!same) return az_fail(writer->az, AZ_BAD_CALL, "'%s' is not of the type and shape that were declared", d->name);
+    bool same = value->dtype == d->dtype && value->rank == d->rank && (!rows || d->rank > 0);
+    for (int i = rows; same && i < d->rank; i++) same = value->shape[i] == d->shape[i];
+    return same ? d : az_fail(writer->az, AZ_BAD_CALL, "'%s' is not of the type and shape that were declared", d->name);
+}
+
+static bool write_values(az_safetensors_writer *writer, const az_tensor *value)
+{
+    const declared *d = writer->due;
+    const size_t bytes = (size_t)az_count(value) * az_dtype_size(value->dtype);
+    if (bytes > d->end - d->begin - writer->part) return az_fail(writer->az, AZ_BAD_CALL, "'%s' has more rows than were declared", d->name);
     az_scope_push(writer->az);
     const az_tensor *whole = az_contiguous(writer->az, value);
-    const size_t bytes = d->end - d->begin;
     const bool good = whole && az_out_write(writer->out, whole->data, bytes);
     az_scope_pop(writer->az);
+    writer->part += bytes;
+    if (writer->part < d->end - d->begin) return good;
     writer->due = d->next;
+    writer->part = 0;
     return good;
+}
+
+bool az_safetensors_write_rows(az_safetensors_writer *writer, const az_tensor *rows)
+{
+    return expected(writer, rows, true) && write_values(writer, rows);
+}
+
+bool az_safetensors_write(az_safetensors_writer *writer, const az_tensor *value)
+{
+    return expected(writer, value, false) && write_values(writer, value);
 }
 
 bool az_safetensors_commit(az_safetensors_writer *writer)
 {
     if (!writer || !az_ok(writer->az) || (!writer->header_written && !write_header(writer))) return false;
-    if (writer->due) return az_fail(writer->az, AZ_BAD_CALL, "'%s' was declared, but not written", writer->due->name);
+    if (writer->due)
+        return az_fail(writer->az, AZ_BAD_CALL, "'%s' was declared, but not written%s", writer->due->name,
+                       writer->part > 0 ? " to its end" : "");
     return az_commit(writer->out);
 }

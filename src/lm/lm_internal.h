@@ -37,9 +37,13 @@ typedef struct az_lm_slot {
  * also when it is tied (its *weight is then the embedding, or NULL before az_lm_complete). Returns their number. */
 int az_lm_slots(az_ctx *az, az_lm *lm, az_lm_slot **slots);
 
-/* The rows [rows, ...] of q or k (or of their biases) in the other order for rotary embedding: from halves to pairs, if that is how the
+/* Rows of q or k (or of their biases), of whole heads, in the other order for rotary embedding: from halves to pairs, if that is how the
  * model has them, or back. Other places are returned as they are. The bytes of an encoded matrix do as well as its values. */
 const az_tensor *az_lm_reorder_rows(az_ctx *az, const az_lm *lm, const az_lm_slot *slot, const az_tensor *rows);
+static inline bool az_lm_has_rope_rows(const az_lm_slot *slot)
+{
+    return slot->part == AZ_PART_Q || slot->part == AZ_PART_K;
+}
 
 /* Whether the architecture has such a part at all. */
 bool az_lm_knows_part(const az_lm_arch *arch, az_lm_part part);

@@ -17,18 +17,30 @@ static az_rows_kernel *rows_kernel(const az_format *format, int64_t n)
     return az_worth_rounding(n) ? az_weight_kernels_here()->q8_0 : NULL;
 }
 
+/* roundf, in operations that vectorize: for magnitudes below 2^31. */
+static int round_half_away(float x)
+{
+    const int whole = (int)x;
+    const float rest = x - (float)whole;
+    return whole + (rest >= 0.5f) - (rest <= -0.5f);
+}
+
 /* d = max |x| / 127, q = round(x / d) with halves away from zero. */
 static bool encode_block(const az_format *format, const float *x, const float *importance, unsigned char *out)
 {
     (void)format, (void)importance; /* the scale that just covers the block is all but the best one under any importance: steps are 1/254 of
                                        the range */
-    float largest = 0;
-    for (int j = 0; j < AZ_BLOCK; j++) largest = fmaxf(largest, fabsf(x[j]));
-    const float d = largest / 127, inverse = d > 0 ? 1 / d : 0;
+    int32_t largest = 0;            /* the bits of magnitudes are ordered like them, and their maximum vectorizes */
+    for (int j = 0; j < AZ_BLOCK; j++) {
+        const int32_t magnitude = (int32_t)(az_bits_of_float(x[j]) & 0x7fffffffu);
+        largest = magnitude > largest ? magnitude : largest;
+    }
+    const float d = az_float_of_bits((uint32_t)largest) / 127;
+    float inverse = d > 0 ? 1 / d : 0;
+    if (!isfinite(inverse)) inverse = 0; /* a subnormal d, whose f16 is 0 anyway */
     const uint16_t half = az_f16_round(d);
     memcpy(out, &half, sizeof half);
-    /* 1/d overflows for a subnormal d, whose f16 is 0 anyway */
-    for (int j = 0; j < AZ_BLOCK; j++) out[2 + j] = isfinite(inverse) ? (unsigned char)(int8_t)roundf(x[j] * inverse) : 0;
+    for (int j = 0; j < AZ_BLOCK; j++) out[2 + j] = (unsigned char)round_half_away(x[j] * inverse);
     return isfinite(az_f16_widen(half));
 }
 

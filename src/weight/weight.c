@@ -1,4 +1,5 @@
 /* weight.c - making, checking, converting and describing weights. */
+#include "tensor/half.h"
 #include "weight/weight_internal.h"
 
 #include <math.h>
@@ -83,7 +84,7 @@ az_weight *az_encode_blocks(az_ctx *az, const az_format *format, const az_tensor
     if (!blocks || !x) return NULL;
     unsigned char *out = blocks->data;
     int64_t bad = rows; /* first row with a value that is too large */
-#pragma omp parallel for schedule(static) num_threads(az_threads(az)) reduction(min : bad)
+#pragma omp parallel for schedule(guided) num_threads(az_threads(az)) reduction(min : bad)
     for (int64_t r = 0; r < rows; r++)
         for (int64_t b = 0; b < per_row; b++) {
             const float *weight = importance ? importance + b * format->block : NULL;
@@ -96,6 +97,30 @@ az_weight *az_encode_blocks(az_ctx *az, const az_format *format, const az_tensor
     return az_weight_around(az, format, rows, cols, blocks);
 }
 
+static bool is_finite(const float *x, int64_t n)
+{
+    int32_t largest = 0; /* of the magnitudes' bits, a maximum that vectorizes */
+    for (int64_t i = 0; i < n; i++) {
+        const int32_t magnitude = (int32_t)(az_bits_of_float(x[i]) & 0x7fffffffu);
+        largest = magnitude > largest ? magnitude : largest;
+    }
+    return largest < 0x7f800000;
+}
+
+/* Formats of blocks have no code for infinity or NaN. */
+static bool check_finite(az_ctx *az, const az_tensor *dense, const az_format *format)
+{
+    const int64_t rows = dense->shape[0], cols = dense->shape[1];
+    const float *x = az_f32(dense);
+    bool finite = true;
+#pragma omp parallel for schedule(guided) num_threads(az_threads(az)) reduction(&& : finite)
+    for (int64_t r = 0; r < rows; r++) finite = finite && is_finite(x + r * cols, cols);
+    if (finite) return true;
+    const int64_t bad = az_first_nonfinite(dense);
+    return az_fail(az, AZ_NUMERIC, "weight [%lld, %lld] cannot be stored as %s: the value at row %lld, column %lld is not finite",
+                   (long long)rows, (long long)cols, format->name, (long long)(bad / cols), (long long)(bad % cols));
+}
+
 az_weight *az_weight_encode(az_ctx *az, const az_weight *w, const az_format *format, const float *importance)
 {
     if (!w || !format) return NULL;
@@ -105,10 +130,7 @@ az_weight *az_weight_encode(az_ctx *az, const az_weight *w, const az_format *for
                        (long long)w->rows, (long long)w->cols, format->name, (long long)format->block);
     az_tensor *dense = az_weight_decode(az, w);
     if (!dense) return NULL;
-    const int64_t bad = format->block > 1 ? az_first_nonfinite(dense) : -1;
-    if (bad >= 0)
-        return az_fail(az, AZ_NUMERIC, "weight [%lld, %lld] cannot be stored as %s: the value at row %lld, column %lld is not finite",
-                       (long long)w->rows, (long long)w->cols, format->name, (long long)(bad / w->cols), (long long)(bad % w->cols));
+    if (format->block > 1 && !check_finite(az, dense, format)) return NULL;
     for (int64_t j = 0; importance && j < w->cols; j++)
         if (!(importance[j] >= 0) || !isfinite(importance[j]))
             return az_fail(az, AZ_BAD_INPUT, "weight [%lld, %lld]: the importance of input %lld is %g; it must be finite and not negative",
@@ -122,15 +144,30 @@ az_weight *az_weight_recode(az_ctx *az, const az_weight *w, const az_format *for
     return az_weight_encode(az, w, format, importance);
 }
 
-az_tensor *az_weight_decode(az_ctx *az, const az_weight *w)
+static az_tensor *decode_rows(az_ctx *az, const az_weight *w, int64_t first, int64_t n)
 {
-    az_tensor *dense = w ? az_new2(az, AZ_F32, w->rows, w->cols) : NULL;
+    az_tensor *dense = az_new2(az, AZ_F32, n, w->cols);
     if (!dense) return NULL;
     float *out = az_f32_mut(dense);
-#pragma omp parallel for schedule(static) num_threads(az_threads(az))
-    for (int64_t r = 0; r < w->rows; r += AZ_DECODE_ROWS)
-        w->format->decode(w, r, r + AZ_DECODE_ROWS <= w->rows ? AZ_DECODE_ROWS : w->rows - r, out + r * w->cols);
+#pragma omp parallel for schedule(guided) num_threads(az_threads(az))
+    for (int64_t r = 0; r < n; r += AZ_DECODE_ROWS)
+        w->format->decode(w, first + r, r + AZ_DECODE_ROWS <= n ? AZ_DECODE_ROWS : n - r, out + r * w->cols);
     return dense;
+}
+
+az_tensor *az_weight_decode(az_ctx *az, const az_weight *w)
+{
+    return w ? decode_rows(az, w, 0, w->rows) : NULL;
+}
+
+az_weight *az_weight_rows(az_ctx *az, const az_weight *w, int64_t first, int64_t n)
+{
+    if (!w) return NULL;
+    if (first < 0 || n < 1 || n > w->rows - first)
+        return az_fail(az, AZ_BAD_CALL, "weight [%lld, %lld] has no rows %lld .. %lld", (long long)w->rows, (long long)w->cols,
+                       (long long)first, (long long)(first + n - 1));
+    if (w->format->block_bytes > 0) return az_weight_around(az, w->format, n, w->cols, az_slice(az, w->part[0], 0, first, n));
+    return az_weight_around(az, &az_format_f32, n, w->cols, decode_rows(az, w, first, n));
 }
 
 az_weight *az_weight_share(az_ctx *az, const az_weight *w)

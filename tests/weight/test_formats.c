@@ -263,6 +263,24 @@ Test(formats, names_and_numbers_find_each_other)
     cr_assert_null(az_format_by_ggml(-1));
 }
 
+Test(formats, some_rows_are_a_weight_of_their_own)
+{
+    az_ctx *az = az_open(NULL);
+    az_tensor *x = matrix(az, 20, 256);
+    for (int i = 0; i < 20 * 256; i++) az_f32_mut(x)[i] = i % 4 < 2 ? az_f32(x)[i] : 0;
+    for (const az_format *const *f = az_formats(); *f; f++) {
+        if (!(*f)->encode) continue;
+        az_weight *whole = encoded(az, x, (*f)->name), *some = az_weight_rows(az, whole, 9, 10);
+        cr_assert(some && some->rows == 10, "%s: %s", (*f)->name, az_error(az));
+        cr_assert(some->format == ((*f)->block_bytes > 0 ? *f : az_format_by_name("f32")), "%s", (*f)->name);
+        const az_tensor *expected = az_slice(az, az_weight_decode(az, whole), 0, 9, 10);
+        cr_assert_arr_eq(az_f32(az_weight_decode(az, some)), az_f32(expected), 10 * 256 * sizeof(float), "%s", (*f)->name);
+    }
+    cr_assert_null(az_weight_rows(az, encoded(az, x, "f16"), 11, 10));
+    cr_assert_not_null(strstr(az_error(az), "no rows 11 .. 20"), "%s", az_error(az));
+    az_close(az);
+}
+
 Test(formats, sizes_sparsity_and_shares)
 {
     az_ctx *az = az_open(NULL);

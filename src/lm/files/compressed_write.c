@@ -38,6 +38,21 @@ bool az_compressed_same(const az_compressed_form *a, const az_compressed_form *b
 }
 
 /* Numbers of so many bits, raised above zero, one after the other in words of 32. */
+static void pack_row(const int8_t *value, int64_t n, int bits, uint32_t *to)
+{
+    uint64_t waiting = 0; /* bits that have not been written */
+    int held = 0;
+    for (int64_t i = 0; i < n; i++) {
+        waiting |= (uint64_t)(value[i] + (1 << (bits - 1))) << held;
+        held += bits;
+        if (held < 32) continue;
+        *to++ = (uint32_t)waiting;
+        waiting >>= 32;
+        held -= 32;
+    }
+    if (held > 0) *to = (uint32_t)waiting;
+}
+
 static const az_tensor *pack_rows(az_ctx *az, const az_tensor *level, int bits)
 {
     const int64_t rows = level->shape[0], cols = level->shape[1], words = (cols * bits + 31) / 32;
@@ -45,12 +60,8 @@ static const az_tensor *pack_rows(az_ctx *az, const az_tensor *level, int bits)
     if (!packed) return NULL;
     const int8_t *value = level->data;
     uint32_t *to = packed->data;
-    for (int64_t r = 0; r < rows; r++, value += cols, to += words)
-        for (int64_t c = 0; c < cols; c++) {
-            const uint64_t raised = (uint64_t)(value[c] + (1 << (bits - 1))) << c * bits % 32;
-            to[c * bits / 32] |= (uint32_t)raised;
-            if (raised >> 32) to[c * bits / 32 + 1] |= (uint32_t)(raised >> 32);
-        }
+#pragma omp parallel for schedule(static) num_threads(az_threads(az))
+    for (int64_t r = 0; r < rows; r++) pack_row(value + r * cols, cols, bits, to + r * words);
     return packed;
 }
 

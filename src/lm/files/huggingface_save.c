@@ -1,9 +1,10 @@
 /* huggingface_save.c - writes a model as a folder: model.safetensors (several with an index when it is large), config.json,
- * generation_config.json and the tokenizer's files. One tensor at a time is in memory. Quantized and sparse matrices are written as
- * compressed tensors where that convention has a form for them, weights of adze's own formats by their parts. */
+ * generation_config.json and the tokenizer's files. What has to be encoded is so in tiles of some rows. Quantized and sparse matrices are
+ * written as compressed tensors where that convention has a form for them, weights of adze's own formats by their parts. */
 #include "lm/files/compressed.h"
 #include "lm/files/huggingface.h"
 #include "lm/files/own.h"
+#include "lm/files/tiles.h"
 #include "lm/tokenizer/tokenizer.h"
 
 #include <errno.h>
@@ -121,8 +122,7 @@ static void add_own(az_ctx *az, saving *s, const az_lm_slot *first, const az_lm_
                                            .slot = slot,
                                            .own = w->part[p],
                                            .dtype = w->part[p]->dtype};
-        const bool turned = slot->part == AZ_PART_Q || slot->part == AZ_PART_K;
-        if (turned && az_lm_arch_reorders_huggingface(s->lm->arch)) s->keep_order = true;
+        if (az_lm_has_rope_rows(slot) && az_lm_arch_reorders_huggingface(s->lm->arch)) s->keep_order = true;
     }
 }
 
@@ -220,20 +220,33 @@ static bool declare(az_safetensors_writer *writer, const saving *s, const output
     return az_safetensors_declare(writer, o->name, o->dtype, rank, shape);
 }
 
-/* The rows of one place, as a matrix; a vector has one column. */
+static bool is_reordered(const saving *s, const az_lm_slot *slot)
+{
+    return az_lm_arch_reorders_huggingface(s->lm->arch) && !s->keep_order && az_lm_has_rope_rows(slot);
+}
+
+/* Rows of a matrix. */
+static const az_tensor *tile_of(az_ctx *az, const saving *s, const az_lm_slot *slot, const output *o, az_lm_tile tile)
+{
+    const az_weight *w = *slot->weight;
+    const az_format *format = o->kind == OUTPUT_COMPRESSED ? format_of(s, slot) : az_format_by_name(az_dtype_name(o->dtype));
+    if (w && tile.n < w->rows) w = az_weight_rows(az, w, tile.first, tile.n);
+    if (w && w->format != format) w = az_weight_encode(az, w, format, NULL);
+    return !w ? NULL : o->kind == OUTPUT_COMPRESSED ? az_compressed_part_of(az, w, &o->form, o->part) : w->part[0];
+}
+
+/* All rows of one place, as a matrix; a vector has one column. */
 static const az_tensor *rows_of(az_ctx *az, const saving *s, const az_lm_slot *slot, const output *o)
 {
     const az_tensor *x;
-    const az_weight *w = slot->weight ? *slot->weight : NULL;
-    if (o->kind == OUTPUT_COMPRESSED)
-        x = az_compressed_part_of(az, w->format == format_of(s, slot) ? w : az_weight_encode(az, w, s->format, NULL), &o->form, o->part);
-    else if (w)
-        x = az_weight_is_dense(w) ? w->part[0] : az_weight_decode(az, w);
-    else
+    if (slot->weight) {
+        x = tile_of(az, s, slot, o, az_lm_first_tile(s->lm, slot, true));
+    } else {
         x = az_reshape(az, *slot->vector, 2, (const int64_t[]){slot->rows, 1});
-    if (x && s->family->norm_shift != 0 && !w && !slot->bias) x = az_affine(az, x, 1, -s->family->norm_shift);
-    if (x && x->dtype != o->dtype) x = az_cast(az, x, o->dtype);
-    return az_lm_arch_reorders_huggingface(s->lm->arch) && !s->keep_order ? az_lm_reorder_rows(az, s->lm, slot, x) : x;
+        if (s->family->norm_shift != 0 && !slot->bias) x = az_affine(az, x, 1, -s->family->norm_shift);
+        if (x && x->dtype != o->dtype) x = az_cast(az, x, o->dtype);
+    }
+    return is_reordered(s, slot) ? az_lm_reorder_rows(az, s->lm, slot, x) : x;
 }
 
 /* The parts one below the other, or q, k and v head by head. */
@@ -261,8 +274,39 @@ static const az_tensor *tensor_of(az_ctx *az, const saving *s, const output *o)
     return o->slot->weight ? x : az_reshape(az, x, 1, &o->slot->huggingface_rows);
 }
 
+/* Whether the rows of a tensor are those of its places one after the other. */
+static bool is_stacked(const saving *s, const output *o)
+{
+    const bool matrix = o->slot && o->slot->weight && (o->kind == OUTPUT_WHOLE || o->kind == OUTPUT_COMPRESSED);
+    return matrix && !is_turned(s->family, o->slot) && (!s->family->qkv_by_head || !next_in_tensor(o->slot, o->end));
+}
+
+static bool write_place(az_ctx *az, az_safetensors_writer *writer, const saving *s, const output *o, const az_lm_slot *slot)
+{
+    const az_weight *w = *slot->weight;
+    az_dtype dtype;
+    const bool same = w && (o->kind == OUTPUT_COMPRESSED ? o->form.bits == 0 : is_float_type(w->format, &dtype) && dtype == o->dtype);
+    for (az_lm_tile tile = az_lm_first_tile(s->lm, slot, same); tile.n > 0; tile = az_lm_next_tile(slot, tile)) {
+        az_scope_push(az);
+        const az_tensor *x = tile_of(az, s, slot, o, tile);
+        if (is_reordered(s, slot)) x = az_lm_reorder_rows(az, s->lm, slot, x);
+        const bool good = x && az_safetensors_write_rows(writer, x);
+        az_scope_pop(az);
+        if (!good) return az_lm_fail_tile(az, slot, tile);
+    }
+    return true;
+}
+
+static bool write_stacked(az_ctx *az, az_safetensors_writer *writer, const saving *s, const output *o)
+{
+    for (const az_lm_slot *slot = o->slot; slot; slot = next_in_tensor(slot, o->end))
+        if (!write_place(az, writer, s, o, slot)) return false;
+    return true;
+}
+
 static bool write_tensor(az_ctx *az, az_safetensors_writer *writer, const saving *s, const output *o)
 {
+    if (is_stacked(s, o)) return write_stacked(az, writer, s, o);
     const az_tensor *x = tensor_of(az, s, o);
     if (x && az_safetensors_write(writer, az_contiguous(az, x))) return true;
     az_fail_context(az, "writing '%s'", o->name);

@@ -6,13 +6,13 @@
 
 const az_tensor *az_lm_reorder_rows(az_ctx *az, const az_lm *lm, const az_lm_slot *slot, const az_tensor *rows)
 {
-    if (!rows || (slot->part != AZ_PART_Q && slot->part != AZ_PART_K)) return rows;
+    if (!rows || !az_lm_has_rope_rows(slot)) return rows;
     const int64_t dim = lm->config.head_dim, cols = rows->rank == 2 ? rows->shape[1] : 1;
     if (lm->config.rope_dims != dim)
         return az_fail(az, AZ_BAD_INPUT, "'%s': a head that turns %lld of its %lld dimensions cannot change their order", slot->name,
                        (long long)lm->config.rope_dims, (long long)dim);
     const bool halves = lm->arch->position == AZ_POSITION_ROPE_HALVES;
-    const int64_t split[] = {slot->rows / dim, halves ? 2 : dim / 2, halves ? dim / 2 : 2, cols};
+    const int64_t split[] = {rows->shape[0] / dim, halves ? 2 : dim / 2, halves ? dim / 2 : 2, cols};
     const az_tensor *x = az_reshape(az, rows, 4, split);
     x = az_contiguous(az, az_permute(az, x, (const int[]){0, 2, 1, 3}));
     return az_reshape(az, x, rows->rank, rows->shape);

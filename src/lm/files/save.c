@@ -1,9 +1,10 @@
-/* save.c - writes a model as GGUF, tensor by tensor: at no time is more than one of them in memory in encoded form.
+/* save.c - writes a model as GGUF, tensor by tensor; what has to be encoded is so in tiles of some rows.
  *
  * A model that came out of a GGUF file keeps the file's keys, their encoding and the order of keys and tensors; what the model itself knows
  * better (sizes, vocabulary) replaces what the file said. Saving an unchanged model thus gives the same file again. */
 #include "lm/files/load.h"
 #include "lm/files/own.h"
+#include "lm/files/tiles.h"
 #include "lm/tokenizer/tokenizer.h"
 
 #include <math.h>
@@ -250,7 +251,7 @@ static void add_own(az_ctx *az, saving *save, const az_lm_slot *first, int64_t o
             save->list[save->n++] = (output){.slot = slot, .part = w->part[p], .number = p, .name = name, .order = place};
         }
         save->own++;
-        if (slot->part == AZ_PART_Q || slot->part == AZ_PART_K) save->keep_order = az_lm_arch_reorders_gguf(save->lm->arch);
+        if (az_lm_has_rope_rows(slot)) save->keep_order = az_lm_arch_reorders_gguf(save->lm->arch);
     }
 }
 
@@ -325,19 +326,24 @@ static bool declare(az_gguf_writer *writer, const output *o)
     return az_gguf_declare(writer, az_text_of(slot->gguf), 1, &matrix[1], 0);
 }
 
-/* The rows of one place as they go into the file: bytes of a matrix in the format, or f32 of a vector. */
-static const az_tensor *encoded_rows(az_ctx *az, const saving *save, const az_lm_slot *slot, const az_format *format)
+static bool is_reordered(const saving *save, const az_lm_slot *slot)
+{
+    return az_lm_arch_reorders_gguf(save->lm->arch) && !save->keep_order && az_lm_has_rope_rows(slot);
+}
+
+/* Rows first .. first + n - 1 of one place as they go into the file: bytes of a matrix in the format, or f32 of a vector. */
+static const az_tensor *encoded_rows(az_ctx *az, const saving *save, const output *o, const az_lm_slot *slot, az_lm_tile tile)
 {
     const az_tensor *rows;
     if (slot->weight) {
-        const az_weight *w = *slot->weight;
-        if (w && w->format != format) w = az_weight_encode(az, w, format, NULL);
+        const az_weight *w = az_weight_rows(az, *slot->weight, tile.first, tile.n);
+        if (w && w->format != o->format) w = az_weight_encode(az, w, o->format, NULL);
         rows = w ? w->part[0] : NULL;
     } else {
-        rows = *slot->vector;
+        rows = az_slice(az, *slot->vector, 0, tile.first, tile.n);
         if (rows && rows->dtype != AZ_F32) rows = az_cast(az, rows, AZ_F32);
     }
-    if (az_lm_arch_reorders_gguf(save->lm->arch) && !save->keep_order) rows = az_lm_reorder_rows(az, save->lm, slot, rows);
+    if (is_reordered(save, slot)) rows = az_lm_reorder_rows(az, save->lm, slot, rows);
     return rows ? az_contiguous(az, rows) : NULL;
 }
 
@@ -350,19 +356,26 @@ static bool write_part(az_ctx *az, az_gguf_writer *writer, const az_tensor *part
     return good;
 }
 
+static bool write_place(az_ctx *az, az_gguf_writer *writer, const saving *save, const output *o, const az_lm_slot *slot)
+{
+    const bool whole = !slot->weight || (*slot->weight)->format == o->format;
+    for (az_lm_tile tile = az_lm_first_tile(save->lm, slot, whole); tile.n > 0; tile = az_lm_next_tile(slot, tile)) {
+        az_scope_push(az);
+        const az_tensor *rows = encoded_rows(az, save, o, slot, tile);
+        const bool good = rows && az_gguf_write_part(writer, rows->data, (size_t)az_count(rows) * az_dtype_size(rows->dtype));
+        az_scope_pop(az);
+        if (!good) return az_lm_fail_tile(az, slot, tile);
+    }
+    return true;
+}
+
 static bool write_tensor(az_ctx *az, az_gguf_writer *writer, const saving *save, const output *o)
 {
     if (o->part) return write_part(az, writer, o->part);
     if (o->divisors) return az_gguf_write(writer, o->divisors->data, (size_t)az_count(o->divisors) * sizeof(float));
     if (!o->slot) return az_gguf_write(writer, o->original->data, o->original->bytes);
-    for (const az_lm_slot *slot = o->slot; slot; slot = next_in_tensor(slot)) {
-        az_scope_push(az);
-        const az_tensor *rows = encoded_rows(az, save, slot, o->format);
-        const bool good = rows && az_gguf_write_part(writer, rows->data, (size_t)az_count(rows) * az_dtype_size(rows->dtype));
-        az_scope_pop(az);
-        if (!good) az_fail_context(az, "writing '%s'", slot->name);
-        if (!good) return false;
-    }
+    for (const az_lm_slot *slot = o->slot; slot; slot = next_in_tensor(slot))
+        if (!write_place(az, writer, save, o, slot)) return false;
     return true;
 }
 
