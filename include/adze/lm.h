@@ -164,6 +164,8 @@ bool az_lm_is_architecture(const char *name);
 int az_lm_architectures(const char **names, int most);
 /* The linear layers inside the blocks, in the order of the forward pass; the head and the routers of experts are not among them. */
 int az_lm_linears(az_ctx *az, az_lm *lm, az_lm_linear ***linears);
+/* Whether the architecture has a place for a bias of this layer of the model: files keep no other biases. */
+bool az_lm_has_bias(const az_lm *lm, const az_lm_linear *linear);
 /* Every tensor of a model of dense matrices and dense factors with its name ("blocks.0.attn.q.weight", a factor of it "...weight.u") and
  * the place that holds it: store a watched header there, run, put the old one back. */
 typedef struct az_lm_parameter {

@@ -130,6 +130,19 @@ typedef struct az_int8_settings {
  * activations in the same way, adds up whole numbers, and adds the outlier columns in f32: as f16 weights where they are listed. */
 az_weight *az_weight_int8(az_ctx *az, const az_weight *w, const az_int8_settings *settings);
 
+/* W as whole numbers for products with rounded activations: scale_o (code_ok - zero_o) = step_k w_ok. The steps and shifts of the inputs
+ * are known beforehand (format int8_static: x_k is rounded to a multiple of step_k beside shift_k), or there is one step for each token and
+ * no shift (int8_token). Codes and zeros of b bits lie between -2^(b - 1) and 2^(b - 1) - 1. */
+typedef struct az_int8_codes {
+    az_tensor *codes;                 /* i8 [rows, cols] */
+    az_tensor *scales;                /* f32 [rows] */
+    az_tensor *zeros;                 /* i32 [rows] */
+    az_tensor *channels;              /* f32 [2, cols], steps and shifts; NULL = int8_token */
+    int weight_bits, activation_bits; /* 2 to 8 */
+    int output_bits;                  /* 2 to 8: what a token's product is rounded to, with one scale; 0 = it is not */
+} az_int8_codes;
+az_weight *az_weight_int8_static(az_ctx *az, const az_int8_codes *from);
+
 /* ---- masks ------------------------------------------------------------------------------------------------------------------- */
 
 /* A keep mask is a u8 matrix [rows, cols]: 0 = dropped (the weight becomes zero), anything else = kept. */

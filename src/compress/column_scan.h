@@ -16,6 +16,12 @@ typedef struct az_column_scan {
     double *middle;      /* [cols] sum over sequences of (largest + smallest) / 2 */
 } az_column_scan;
 
+/* Runs the model on the sequences, one at a time, and shows `see` (as a hook) what layer i of az_lm_linears reads, where user[i] is not
+ * NULL. */
+typedef az_tensor *az_watcher(az_ctx *az, const char *site, az_tensor *x, void *user);
+bool az_watch_inputs(az_ctx *az, az_lm *lm, const az_lm_sequences *sequences, az_watcher *see, void *const *user);
+/* For a watcher: x as contiguous f32; fails where it is not finite. */
+az_tensor *az_watched_rows(az_ctx *az, const char *site, az_tensor *x);
 /* Runs the model on the sequences and scans what each of its n linear layers (az_lm_linears) reads: scan [n], in the current scope. */
 bool az_scan_columns(az_ctx *az, az_lm *lm, const az_lm_sequences *sequences, double magnitude, az_column_scan **scan);
 /* The share q of a column's large values lies below it, to 2 %. */

@@ -42,6 +42,15 @@ az_lm_linear *az_lm_linear_of(az_lm *lm, az_lm_part part, int block, int expert)
     }
 }
 
+bool az_lm_has_bias(const az_lm *lm, const az_lm_linear *linear)
+{
+    for (const az_lm_part_names *at = lm->arch->parts; at->gguf; at++)
+        if (az_lm_part_in_block(at->part) && !az_lm_part_of_expert(at->part) && linear->block >= 0 &&
+            az_lm_linear_of((az_lm *)(uintptr_t)lm, at->part, linear->block, 0) == linear)
+            return at->bias != AZ_ABSENT;
+    return false;
+}
+
 static void shape_of(const az_lm *lm, az_lm_part part, int64_t *rows, int64_t *cols)
 {
     const az_lm_config *c = &lm->config;

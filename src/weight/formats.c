@@ -1,5 +1,6 @@
 /* formats.c - the catalogue of weight formats. */
 #include "weight/int8.h"
+#include "weight/int8_static.h"
 #include "weight/weight_internal.h"
 
 #include <string.h>
@@ -35,6 +36,8 @@ static const az_format *const catalogue[] = {
     &az_format_int8,
     &az_format_int8_columns,
     &az_format_int8_live,
+    &az_format_int8_static,
+    &az_format_int8_token,
     NULL,
 };
 

@@ -126,7 +126,7 @@ static void round_vector(const az_int8_how *how, const float *x, int64_t j, az_i
     out->total[j] = total;
 }
 
-static bool check_finite(az_ctx *az, const float *x, int64_t n, int64_t cols)
+bool az_int8_finite(az_ctx *az, const float *x, int64_t n, int64_t cols)
 {
     for (int64_t j = 0; j < n; j++) {
         float sum = 0; /* NaN when there is one, or an infinity */
@@ -144,7 +144,7 @@ bool az_int8_round(az_ctx *az, const az_int8_how *how, const az_int8_rows *liste
                    az_int8_vectors *out)
 {
     *out = (az_int8_vectors){.n = n, .cols = cols};
-    if (!check_finite(az, x, n, cols)) return false;
+    if (!az_int8_finite(az, x, n, cols)) return false;
     const az_tensor *bytes = az_new2(az, AZ_I8, n, cols);
     out->q = bytes ? bytes->data : NULL;
     out->scale = az_alloc_array(az, (size_t)n, sizeof *out->scale);

@@ -24,6 +24,10 @@ static const chain chains[] = {
     {{{"m-fac", "sparsity=0.6,grads=8,recompute=2,seqlen=32"}, {"quantize", "type=q4_0"}}, "q4_0", 0},
     {{{"sparsegpt", "pattern=2:4,nsamples=8"}, {"quantize", "type=nm_bf16"}, {"quantize", "type=q4_0"}}, "q4_0", 0.5},
     {{{"magnitude", "sparsity=0.3"}, {"sparsegpt", "sparsity=0.5,nsamples=8"}, {"wanda", "sparsity=0.7,nsamples=8"}}, "f32", 0.6875},
+    {{{"maskpro", "pattern=2:4,init=wanda,steps=20,samples=16,batch=4,seqlen=32"},
+      {"outliertune", "nsamples=8,sym_samples=8,range_samples=4"}},
+     "int8_static",
+     0.5},
     {{{"quantize", "type=q4_0"}, {"wanda", "pattern=1:4,nsamples=8"}, {"quantize", "type=nm_f16"}}, "nm_f16", 0.75},
 };
 enum { CHAINS = sizeof chains / sizeof *chains };

@@ -44,7 +44,7 @@ Test(int8, kernels_do_not_saturate_at_the_ends)
 {
     static int8_t w[ROWS * 300], x[VECTORS * 300];
     for (int signs = 0; signs < 4; signs++) {
-        memset(w, signs & 1 ? 127 : -127, sizeof w);
+        memset(w, signs & 1 ? 127 : -128, sizeof w);
         memset(x, signs & 2 ? 127 : -127, sizeof x);
         expect_exact(w, ROWS, x, VECTORS, 300);
     }

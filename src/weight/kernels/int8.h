@@ -7,7 +7,7 @@
 /* cols 127^2 stays below 2^31 up to here */
 enum { AZ_INT8_MOST_COLS = 133000 };
 
-/* sum[j rows + r] = row r of w [rows, cols] . vector j of x [n, cols]. Neither holds -128. Every version gives the same integers. */
+/* sum[j rows + r] = row r of w [rows, cols] . vector j of x [n, cols]. x does not hold -128. Every version gives the same integers. */
 typedef void az_int8_kernel(const int8_t *w, int64_t rows, const int8_t *x, int64_t n, int64_t cols, int32_t *sum);
 
 az_int8_kernel az_int8_portable;

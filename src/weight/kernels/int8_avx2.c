@@ -1,7 +1,7 @@
 /* int8_avx2.c - products of bytes with AVX2.
  *
  * The multiplier of bytes takes one unsigned and one signed operand: |w|, and x with the sign of w. It adds pairs in 16 bits, which hold
- * 2 * 127 * 127 = 32258: nothing saturates as long as neither side holds -128. */
+ * 2 * 128 * 127 = 32512: nothing saturates as long as x does not hold -128, which has no opposite. */
 #include "weight/kernels/int8.h"
 
 #include <immintrin.h>
