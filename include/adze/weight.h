@@ -143,6 +143,25 @@ typedef struct az_int8_codes {
 } az_int8_codes;
 az_weight *az_weight_int8_static(az_ctx *az, const az_int8_codes *from);
 
+/* ---- planes of bits ------------------------------------------------------------------------------------------------------------- */
+
+/* How the product of planes is computed; all ways give the same whole numbers. auto: lookup, or for wide codes with many vectors int8. */
+typedef enum az_bipolar_kernel { AZ_BIPOLAR_AUTO, AZ_BIPOLAR_POPCOUNT, AZ_BIPOLAR_LOOKUP, AZ_BIPOLAR_INT8 } az_bipolar_kernel;
+typedef struct az_bipolar_settings {
+    int weight_bits, activation_bits; /* 1 to 8 */
+    int64_t group;                    /* inputs that share a scale: 0 = a row's, otherwise a multiple of 8 up to 256, or of 256 */
+    bool search;                      /* the scale is the share 1, 0.99 ... 0.21 of the largest with the least squared error */
+    bool offset;                      /* weights from the least to the largest with an offset; an exact zero stays one */
+    bool activation_offset;           /* the same for the activations of each vector */
+    az_bipolar_kernel kernel;
+} az_bipolar_settings;
+/* W as odd whole numbers v from -(2^bits - 1) to 2^bits - 1, w = scale v + offset, in a plane for each bit; of one bit without offset
+ * scale = mean |w|. The product rounds activations in the same way, vector by vector. */
+az_weight *az_weight_bipolar(az_ctx *az, const az_weight *w, const az_bipolar_settings *settings);
+/* The same without rounding from a weight that has codes already: q8_0, q5_0, q4_0, grid, int8_token, bipolar. weight_bits, group, search
+ * and offset are those of the weight. */
+az_weight *az_weight_bipolar_recode(az_ctx *az, const az_weight *w, const az_bipolar_settings *settings);
+
 /* ---- masks ------------------------------------------------------------------------------------------------------------------- */
 
 /* A keep mask is a u8 matrix [rows, cols]: 0 = dropped (the weight becomes zero), anything else = kept. */

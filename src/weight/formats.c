@@ -1,4 +1,5 @@
 /* formats.c - the catalogue of weight formats. */
+#include "weight/bipolar.h"
 #include "weight/int8.h"
 #include "weight/int8_static.h"
 #include "weight/weight_internal.h"
@@ -38,6 +39,7 @@ static const az_format *const catalogue[] = {
     &az_format_int8_live,
     &az_format_int8_static,
     &az_format_int8_token,
+    &az_format_bipolar,
     NULL,
 };
 

@@ -28,6 +28,7 @@ static const chain chains[] = {
       {"outliertune", "nsamples=8,sym_samples=8,range_samples=4"}},
      "int8_static",
      0.5},
+    {{{"wanda", "pattern=2:4,nsamples=8"}, {"bipolar-int", "wbits=6,offset"}}, "bipolar", 0.5},
     {{{"quantize", "type=q4_0"}, {"wanda", "pattern=1:4,nsamples=8"}, {"quantize", "type=nm_f16"}}, "nm_f16", 0.75},
 };
 enum { CHAINS = sizeof chains / sizeof *chains };
