@@ -124,6 +124,9 @@ az_tensor *az_relu(az_ctx *az, const az_tensor *x);
 az_tensor *az_silu(az_ctx *az, const az_tensor *x);      /* x sigmoid(x) */
 az_tensor *az_gelu(az_ctx *az, const az_tensor *x);      /* x Phi(x), exact */
 az_tensor *az_gelu_tanh(az_ctx *az, const az_tensor *x); /* x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
+/* log Gamma(x), and psi^(order)(x), its derivative order + 1: digamma is order 0. NaN where x <= 0. */
+az_tensor *az_lgamma(az_ctx *az, const az_tensor *x);
+az_tensor *az_polygamma(az_ctx *az, int order, const az_tensor *x);
 az_tensor *az_clip(az_ctx *az, const az_tensor *x, double low, double high);
 /* mask != 0 ? a : b ; mask of any type, broadcast */
 az_tensor *az_where(az_ctx *az, const az_tensor *mask, const az_tensor *a, const az_tensor *b);
