@@ -5,7 +5,10 @@
 #include <math.h>
 #include <string.h>
 
-enum { BLOCK = 16384 }; /* elements; all four arrays of a block stay in the second-level cache */
+enum {
+    BLOCK = 16384,     /* elements; all four arrays of a block stay in the second-level cache */
+    PARALLEL = 1 << 15 /* below so many parameters a step is not worth waking other threads for */
+};
 
 typedef struct adamw_rates {
     double beta1, beta2, eps;
@@ -50,7 +53,8 @@ struct az_optimizer {
     az_optimizer_options options;
     int64_t steps;
     int n;
-    slot *slot; /* [n] */
+    slot *slot;     /* [n] */
+    int64_t values; /* of all parameters */
     int64_t n_blocks;
     block *block;          /* [n_blocks] */
     az_m_fac_state *m_fac; /* of that kind */
@@ -86,7 +90,10 @@ static bool fill_slot(az_ctx *az, const az_optimizer_options *options, const az_
 /* Cuts all parameters into blocks of at most BLOCK elements. */
 static bool make_blocks(az_ctx *az, az_optimizer *optimizer)
 {
-    for (int i = 0; i < optimizer->n; i++) optimizer->n_blocks += (az_count(optimizer->slot[i].parameter) + BLOCK - 1) / BLOCK;
+    for (int i = 0; i < optimizer->n; i++) {
+        optimizer->values += az_count(optimizer->slot[i].parameter);
+        optimizer->n_blocks += (az_count(optimizer->slot[i].parameter) + BLOCK - 1) / BLOCK;
+    }
     block *next = optimizer->block = az_alloc_array(az, (size_t)optimizer->n_blocks, sizeof *optimizer->block);
     if (!next) return false;
     for (int i = 0; i < optimizer->n; i++) {
@@ -167,7 +174,7 @@ static void adamw_step(const az_optimizer *optimizer, const void *const *gradien
                                .keep = 1};
     adamw_rates decayed = plain;
     decayed.keep = 1 - lr * o->weight_decay;
-#pragma omp parallel for schedule(static) if (optimizer->n_blocks > 1)
+#pragma omp parallel for schedule(static) if (optimizer->values > PARALLEL)
     for (int64_t i = 0; i < optimizer->n_blocks; i++) {
         const block *b = &optimizer->block[i];
         const slot *s = &optimizer->slot[b->slot];
@@ -181,7 +188,7 @@ static void sgd_step(const az_optimizer *optimizer, const void *const *gradient,
     const sgd_rates plain = {.lr = lr, .momentum = o->beta1, .nesterov = o->nesterov};
     sgd_rates decayed = plain;
     decayed.decay = o->weight_decay;
-#pragma omp parallel for schedule(static) if (optimizer->n_blocks > 1)
+#pragma omp parallel for schedule(static) if (optimizer->values > PARALLEL)
     for (int64_t i = 0; i < optimizer->n_blocks; i++) {
         const block *b = &optimizer->block[i];
         const slot *s = &optimizer->slot[b->slot];
