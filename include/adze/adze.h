@@ -12,5 +12,6 @@
 #include "adze/lm.h"
 #include "adze/backend.h"
 #include "adze/method.h"
+#include "adze/vi.h"
 
 #endif
