@@ -4,8 +4,27 @@
 extern const az_claim az_claim_wanda, az_claim_sparsegpt, az_claim_dsnot, az_claim_maskpro, az_claim_m_fac, az_claim_welore,
     az_claim_pv_tuning, az_claim_flash_llm, az_claim_llm_int8, az_claim_pissa, az_claim_eva, az_claim_adalora, az_claim_dsl,
     az_claim_colide, az_claim_matrix_completion, az_claim_linf_regression, az_claim_adaptive_analysis, az_claim_ldp_sparse_regression;
+extern const az_claim az_claim_wanda;
+extern const az_claim az_claim_sparsegpt;
+extern const az_claim az_claim_dsnot;
+extern const az_claim az_claim_maskpro;
+extern const az_claim az_claim_m_fac;
+extern const az_claim az_claim_welore;
+extern const az_claim az_claim_pv_tuning;
+extern const az_claim az_claim_flash_llm;
+extern const az_claim az_claim_llm_int8;
+extern const az_claim az_claim_pissa;
+extern const az_claim az_claim_eva;
+extern const az_claim az_claim_adalora;
+extern const az_claim az_claim_dsl;
+extern const az_claim az_claim_colide;
+extern const az_claim az_claim_matrix_completion;
+extern const az_claim az_claim_linf_regression;
+extern const az_claim az_claim_programmable_vi;
 
+/* clang-format off */
 static const az_claim *const claims[] = {
+    /* compress */
     &az_claim_wanda,
     &az_claim_sparsegpt,
     &az_claim_dsnot,
@@ -15,17 +34,21 @@ static const az_claim *const claims[] = {
     &az_claim_pv_tuning,
     &az_claim_flash_llm,
     &az_claim_llm_int8,
+    /* tune */
     &az_claim_pissa,
     &az_claim_eva,
     &az_claim_adalora,
+    /* estimate */
     &az_claim_dsl,
     &az_claim_colide,
     &az_claim_matrix_completion,
     &az_claim_linf_regression,
     &az_claim_adaptive_analysis,
     &az_claim_ldp_sparse_regression,
+    &az_claim_programmable_vi,
     NULL,
 };
+/* clang-format on */
 
 const az_claim *const *az_claims(void)
 {

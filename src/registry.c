@@ -3,7 +3,6 @@
 
 #include <string.h>
 
-/* clang-format off: a line for each family, so that families grow side by side */
 extern const az_method az_aops;
 extern const az_method az_magnitude, az_wanda, az_sparsegpt, az_dsnot, az_maskpro, az_quantize, az_welore;
 extern const az_method az_pv, az_m_fac, az_flash_llm, az_llm_int8;
@@ -13,7 +12,31 @@ extern const az_method az_magnitude, az_wanda, az_sparsegpt, az_dsnot, az_maskpr
 extern const az_method az_lora, az_full_tuning, az_pissa, az_eva_method, az_adalora_method;
 extern const az_method az_dsl, az_adaptive_analysis, az_ldp_sparse_regression;
 extern const az_method az_colide, az_dag_samples, az_dag_compare_files, az_matrix_completion, az_linf_regression;
+extern const az_method az_magnitude;
+extern const az_method az_wanda;
+extern const az_method az_sparsegpt;
+extern const az_method az_dsnot;
+extern const az_method az_maskpro;
+extern const az_method az_quantize;
+extern const az_method az_welore;
+extern const az_method az_pv;
+extern const az_method az_m_fac;
+extern const az_method az_flash_llm;
+extern const az_method az_llm_int8;
+extern const az_method az_lora;
+extern const az_method az_full_tuning;
+extern const az_method az_pissa;
+extern const az_method az_eva_method;
+extern const az_method az_adalora_method;
+extern const az_method az_dsl;
+extern const az_method az_colide;
+extern const az_method az_dag_samples;
+extern const az_method az_dag_compare_files;
+extern const az_method az_matrix_completion;
+extern const az_method az_linf_regression;
+extern const az_method az_programmable_vi;
 
+/* clang-format off */
 static const az_method *const methods[] = {
     /* prepare  */ &az_aops,
     /* compress */ &az_magnitude, &az_wanda, &az_sparsegpt, &az_dsnot, &az_maskpro, &az_quantize, &az_welore,
@@ -24,6 +47,34 @@ static const az_method *const methods[] = {
     /* tune     */ &az_lora, &az_full_tuning, &az_pissa, &az_eva_method, &az_adalora_method,
     /* estimate */ &az_dsl, &az_adaptive_analysis, &az_ldp_sparse_regression,
     /*          */ &az_colide, &az_dag_samples, &az_dag_compare_files, &az_matrix_completion, &az_linf_regression,
+    /* prepare */
+    &az_aops,
+    /* compress */
+    &az_magnitude,
+    &az_wanda,
+    &az_sparsegpt,
+    &az_dsnot,
+    &az_maskpro,
+    &az_quantize,
+    &az_welore,
+    &az_pv,
+    &az_m_fac,
+    &az_flash_llm,
+    &az_llm_int8,
+    /* tune */
+    &az_lora,
+    &az_full_tuning,
+    &az_pissa,
+    &az_eva_method,
+    &az_adalora_method,
+    /* estimate */
+    &az_dsl,
+    &az_colide,
+    &az_dag_samples,
+    &az_dag_compare_files,
+    &az_matrix_completion,
+    &az_linf_regression,
+    &az_programmable_vi,
     NULL,
 };
 /* clang-format on */
