@@ -1,9 +1,6 @@
 /* claims.c - the list of claims: one a method. */
 #include "claims/claims.h"
 
-extern const az_claim az_claim_wanda, az_claim_sparsegpt, az_claim_dsnot, az_claim_maskpro, az_claim_m_fac, az_claim_welore,
-    az_claim_pv_tuning, az_claim_flash_llm, az_claim_llm_int8, az_claim_pissa, az_claim_eva, az_claim_adalora, az_claim_dsl,
-    az_claim_colide, az_claim_matrix_completion, az_claim_linf_regression, az_claim_adaptive_analysis, az_claim_ldp_sparse_regression;
 extern const az_claim az_claim_wanda;
 extern const az_claim az_claim_sparsegpt;
 extern const az_claim az_claim_dsnot;
@@ -17,6 +14,8 @@ extern const az_claim az_claim_pissa;
 extern const az_claim az_claim_eva;
 extern const az_claim az_claim_adalora;
 extern const az_claim az_claim_dsl;
+extern const az_claim az_claim_adaptive_analysis;
+extern const az_claim az_claim_ldp_sparse_regression;
 extern const az_claim az_claim_colide;
 extern const az_claim az_claim_matrix_completion;
 extern const az_claim az_claim_linf_regression;
@@ -40,11 +39,11 @@ static const az_claim *const claims[] = {
     &az_claim_adalora,
     /* estimate */
     &az_claim_dsl,
+    &az_claim_adaptive_analysis,
+    &az_claim_ldp_sparse_regression,
     &az_claim_colide,
     &az_claim_matrix_completion,
     &az_claim_linf_regression,
-    &az_claim_adaptive_analysis,
-    &az_claim_ldp_sparse_regression,
     &az_claim_programmable_vi,
     NULL,
 };

@@ -29,6 +29,8 @@ extern const az_method az_pissa;
 extern const az_method az_eva_method;
 extern const az_method az_adalora_method;
 extern const az_method az_dsl;
+extern const az_method az_adaptive_analysis;
+extern const az_method az_ldp_sparse_regression;
 extern const az_method az_colide;
 extern const az_method az_dag_samples;
 extern const az_method az_dag_compare_files;
@@ -69,6 +71,8 @@ static const az_method *const methods[] = {
     &az_adalora_method,
     /* estimate */
     &az_dsl,
+    &az_adaptive_analysis,
+    &az_ldp_sparse_regression,
     &az_colide,
     &az_dag_samples,
     &az_dag_compare_files,
