@@ -9,6 +9,8 @@ extern const az_method az_pv, az_m_fac, az_flash_llm, az_llm_int8;
 extern const az_method az_magnitude, az_wanda, az_sparsegpt, az_dsnot, az_maskpro, az_quantize, az_welore, az_pv, az_m_fac, az_flash_llm, az_llm_int8;
 extern const az_method az_magnitude, az_wanda, az_sparsegpt, az_dsnot, az_maskpro, az_quantize, az_welore, az_pv, az_m_fac, az_flash_llm, az_llm_int8, az_outliertune;
 extern const az_method az_magnitude, az_wanda, az_sparsegpt, az_dsnot, az_maskpro, az_quantize, az_welore, az_pv, az_m_fac, az_flash_llm, az_llm_int8, az_outliertune, az_bipolar_int;
+extern const az_method az_aops, az_dpo, az_lacie, az_itertl;
+extern const az_method az_magnitude, az_wanda, az_sparsegpt, az_dsnot, az_maskpro, az_quantize, az_welore, az_pv, az_m_fac, az_flash_llm, az_llm_int8;
 extern const az_method az_lora, az_full_tuning, az_pissa, az_eva_method, az_adalora_method;
 extern const az_method az_dsl, az_adaptive_analysis, az_ldp_sparse_regression;
 extern const az_method az_colide, az_dag_samples, az_dag_compare_files, az_matrix_completion, az_linf_regression;
@@ -46,6 +48,8 @@ static const az_method *const methods[] = {
     /* compress */ &az_magnitude, &az_wanda, &az_sparsegpt, &az_dsnot, &az_maskpro, &az_quantize, &az_welore, &az_pv, &az_m_fac, &az_flash_llm, &az_llm_int8,
     /* compress */ &az_magnitude, &az_wanda, &az_sparsegpt, &az_dsnot, &az_maskpro, &az_quantize, &az_welore, &az_pv, &az_m_fac, &az_flash_llm, &az_llm_int8, &az_outliertune,
     /* compress */ &az_magnitude, &az_wanda, &az_sparsegpt, &az_dsnot, &az_maskpro, &az_quantize, &az_welore, &az_pv, &az_m_fac, &az_flash_llm, &az_llm_int8, &az_outliertune, &az_bipolar_int,
+    /* prepare  */ &az_aops, &az_dpo, &az_lacie, &az_itertl,
+    /* compress */ &az_magnitude, &az_wanda, &az_sparsegpt, &az_dsnot, &az_maskpro, &az_quantize, &az_welore, &az_pv, &az_m_fac, &az_flash_llm, &az_llm_int8,
     /* tune     */ &az_lora, &az_full_tuning, &az_pissa, &az_eva_method, &az_adalora_method,
     /* estimate */ &az_dsl, &az_adaptive_analysis, &az_ldp_sparse_regression,
     /*          */ &az_colide, &az_dag_samples, &az_dag_compare_files, &az_matrix_completion, &az_linf_regression,

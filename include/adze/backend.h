@@ -119,6 +119,7 @@ typedef struct az_backend_settings {
     double timeout, wait; /* s: of a call (0 = 120); the first wait before a retry (0 = 1), doubled by each further one */
     double calls_per_minute, tokens_per_minute; /* 0 = no limit */
     bool replay;                                /* answer from the cache only */
+    const az_adapter *adapter;                  /* beside the local model, or NULL */
 } az_backend_settings;
 extern const az_option az_backend_options[];
 

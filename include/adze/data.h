@@ -35,7 +35,8 @@ typedef struct az_turn {
     const char *text;
     size_t length;
 } az_turn;
-/* {"prompt", "response"} (or "completion") is a turn "prompt" and a turn "response"; {"messages": [{"role", "content"}, ...]} its messages;
+/* {"prompt", "response"} (or "completion", or "chosen", the better of a preference pair) is a turn "prompt" and a turn "response";
+ * {"messages": [{"role", "content"}, ...]} its messages;
  * {"text"} one turn "text". */
 typedef struct az_example {
     int turns;
@@ -392,6 +393,11 @@ typedef struct az_estimate {
 az_estimate az_mean_estimate(const double *x, int64_t n, double confidence);
 /* Ratio of sums R = sum(a) / sum(w), delta method: se = sqrt(n/(n-1) sum (a_i - R w_i)^2) / sum(w). */
 az_estimate az_ratio_estimate(const double *a, const double *w, int64_t n, double confidence);
+/* The chance that a positive item has the higher score than a negative one, ties counting half; NaN without both kinds. */
+double az_auroc(const double *score, const bool *positive, int64_t n);
+/* Expected calibration error of probabilities: sum over bins of share * |share of positives - mean probability|. bins of equal width on
+ * [0, 1]; with `spread` between the smallest and the largest probability, a bin's middle standing for its mean. NaN for n = 0. */
+double az_calibration_error(const double *p, const bool *positive, int64_t n, int bins, bool spread);
 /* Wilson's interval of a share, k successes among n; se is sqrt(p (1 - p) / n). NaN when n = 0. */
 az_estimate az_share_estimate(int64_t k, int64_t n, double confidence);
 /* R_a - R_b for two systems measured on the same items with the same weights. */

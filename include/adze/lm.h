@@ -344,14 +344,17 @@ az_lm_sequences *az_lm_sample_sequences(az_ctx *az, const az_lm *lm, const az_do
 typedef struct az_lm_lesson {
     az_lm_batch batch;
     const int32_t *target;
+    const float *weight; /* [tokens] of each token's loss; NULL = 1 */
 } az_lm_lesson;
 /* Sequences first .. first + count - 1 of calibration text, each token but the first to be predicted from those before it. In the
  * current scope; without tokens when there is an error or sequences are shorter than two tokens. */
 az_lm_lesson az_lm_lesson_of(az_ctx *az, const az_lm_sequences *sequences, int64_t first, int64_t count);
 
-/* Sum over the tokens of -log p(target): a scalar, recorded when a tape is open. Logits of a large vocabulary exist a part at a time; for
- * the gradient they are made again. run (may be NULL): hooks and checkpointing; its output is ignored. */
+/* Sum over the tokens of -log p(target), each times its weight: a scalar, recorded when a tape is open. Logits of a large vocabulary exist
+ * a part at a time; for the gradient they are made again. run (may be NULL): hooks and checkpointing; its output is ignored. */
 az_tensor *az_lm_loss(az_ctx *az, const az_lm *lm, const az_lm_lesson *lesson, const az_lm_run *run);
+/* The sum of -log p(target) of each sequence, [batch.sequences], without weights and outside of tapes. */
+bool az_lm_sequence_losses(az_ctx *az, const az_lm *lm, const az_lm_lesson *lesson, const az_lm_run *run, double *loss);
 /* scale * loss, and its gradient with respect to n parameters of the model, dense f32 or f64 tensors in the slots of az_lm_parameters or of
  * weights' parts: gradient[i] has the shape of *parameter[i].slot and lives in the current scope. loss may be NULL. */
 typedef struct az_lm_objective {

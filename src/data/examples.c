@@ -44,6 +44,7 @@ static bool read_object(az_ctx *az, const json_t *object, int64_t line, az_examp
     const json_t *messages = json_object_get(object, "messages"), *text = json_object_get(object, "text");
     const json_t *prompt = json_object_get(object, "prompt"), *response = json_object_get(object, "response");
     if (!response) response = json_object_get(object, "completion");
+    if (!response) response = json_object_get(object, "chosen"); /* of a preference pair */
     if (json_is_array(messages)) return read_messages(az, messages, line, out);
     out->turn = az_alloc_array(az, 2, sizeof *out->turn);
     if (!out->turn) return false;
@@ -54,7 +55,8 @@ static bool read_object(az_ctx *az, const json_t *object, int64_t line, az_examp
         out->turn[out->turns++] = turn_of(az, "text", text);
     } else {
         return az_fail(az, AZ_BAD_INPUT,
-                       "line %lld has neither a list \"messages\", nor the strings \"prompt\" and \"response\" (or \"completion\"), nor a "
+                       "line %lld has neither a list \"messages\", nor the strings \"prompt\" and \"response\" (or \"completion\", or "
+                       "\"chosen\"), nor a "
                        "string \"text\"",
                        (long long)line);
     }

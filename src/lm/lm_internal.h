@@ -100,6 +100,7 @@ az_tensor *az_lm_head_logits(az_ctx *az, const az_lm *lm, const az_pass_adapters
 typedef struct az_hidden_rows {
     az_tensor *hidden;
     const int32_t *target;
+    const float *weight;              /* of each row's loss; NULL = 1 */
     const az_pass_adapters *adapters; /* of these rows, or NULL */
 } az_hidden_rows;
 az_tensor *az_lm_hidden_loss(az_ctx *az, const az_lm *lm, const az_hidden_rows *from, int64_t rows);

@@ -13,6 +13,7 @@ static const int64_t LOGITS_AT_ONCE = (int64_t)32 << 20; /* entries held by the 
 typedef struct az_loss_segment {
     const az_lm *lm;
     const az_tensor *target; /* [rows] */
+    const az_tensor *weight; /* [rows], or NULL */
     const az_pass_adapters *adapters;
     int64_t first, rows; /* of the adapters' rows */
     int slots;
@@ -32,7 +33,9 @@ static az_tensor *segment_loss(az_ctx *az, az_tensor *const *inputs, int n, void
     const az_pass_adapters *adapters = az_pass_adapters_slice(az, segment->adapters, segment->first, segment->rows);
     az_tensor *logits = az_lm_head_logits(az, segment->lm, adapters, inputs[0]);
     for (int i = 1; i < n; i++) *segment->slot[i - 1] = outside[i - 1];
-    return az_sum(az, az_cross_entropy(az, logits, segment->target), AZ_ALL_AXES, false);
+    az_tensor *loss = az_cross_entropy(az, logits, segment->target);
+    if (segment->weight) loss = az_mul(az, loss, segment->weight);
+    return az_sum(az, loss, AZ_ALL_AXES, false);
 }
 
 static bool is_tracked(az_ctx *az, const az_tensor *x)
@@ -55,6 +58,14 @@ static bool find_tracked(az_ctx *az, const az_lm *lm, az_loss_segment *segment)
     return az_ok(az);
 }
 
+/* Weights of some rows in the type of the losses; NULL = all are 1. */
+static az_tensor *weights_of(az_ctx *az, const az_hidden_rows *from, int64_t first, int64_t rows)
+{
+    if (!from->weight) return NULL;
+    az_tensor *weight = az_from(az, AZ_F32, 1, &rows, from->weight + first);
+    return from->hidden->dtype == AZ_F64 ? az_cast(az, weight, AZ_F64) : weight;
+}
+
 az_tensor *az_lm_hidden_loss(az_ctx *az, const az_lm *lm, const az_hidden_rows *from, int64_t rows)
 {
     if (!from->hidden) return NULL;
@@ -72,11 +83,13 @@ az_tensor *az_lm_hidden_loss(az_ctx *az, const az_lm *lm, const az_hidden_rows *
         inputs[0] = az_slice(az, from->hidden, 0, segment.first, segment.rows);
         for (int i = 0; i < segment.slots; i++) inputs[i + 1] = *segment.slot[i];
         segment.target = az_from(az, AZ_I32, 1, &segment.rows, from->target + segment.first);
+        segment.weight = weights_of(az, from, segment.first, segment.rows);
         az_tensor *sum = NULL;
         if (!pieces) {
             sum = segment_loss(az, inputs, segment.slots + 1, &segment);
         } else {
             segment.target = az_save(az, segment.target);
+            if (segment.weight) segment.weight = az_save(az, segment.weight);
             void *user = az_save_memory(az, &segment, sizeof segment);
             sum = user ? az_checkpoint(az, segment_loss, inputs, segment.slots + 1, user) : NULL;
         }
@@ -92,9 +105,45 @@ az_tensor *az_lm_loss(az_ctx *az, const az_lm *lm, const az_lm_lesson *lesson, c
     how.output = AZ_HIDDEN;
     const az_hidden_rows from = {.hidden = az_lm_forward(az, lm, &lesson->batch, &how),
                                  .target = lesson->target,
+                                 .weight = lesson->weight,
                                  .adapters = az_pass_adapters_begin(az, &lesson->batch, &how)};
     const int64_t rows = LOGITS_AT_ONCE / lm->config.vocabulary;
     return az_lm_hidden_loss(az, lm, &from, rows > 16 ? rows : 16);
+}
+
+/* Adds the rows' losses to their sequences'. */
+static bool add_losses(az_ctx *az, const az_lm *lm, const az_lm_lesson *lesson, const az_hidden_rows *from, double *loss)
+{
+    const int64_t tokens = from->hidden->shape[0], most = LOGITS_AT_ONCE / lm->config.vocabulary, step = most > 16 ? most : 16;
+    int s = 0;
+    for (int64_t first = 0; first < tokens && az_ok(az); first += step) {
+        const int64_t rows = tokens - first < step ? tokens - first : step;
+        az_scope_push(az);
+        const az_pass_adapters *adapters = az_pass_adapters_slice(az, from->adapters, first, rows);
+        az_tensor *logits = az_lm_head_logits(az, lm, adapters, az_slice(az, from->hidden, 0, first, rows));
+        const az_tensor *nll = az_cross_entropy(az, logits, az_from(az, AZ_I32, 1, &rows, from->target + first));
+        for (int64_t i = 0; nll && i < rows; i++) {
+            while (first + i >= lesson->batch.start[s + 1]) s++;
+            loss[s] += az_item(nll, i);
+        }
+        az_scope_pop(az);
+    }
+    return az_ok(az);
+}
+
+bool az_lm_sequence_losses(az_ctx *az, const az_lm *lm, const az_lm_lesson *lesson, const az_lm_run *run, double *loss)
+{
+    if (!lm || !lesson || !lesson->target || !az_ok(az)) return false;
+    az_lm_run how = run ? *run : (az_lm_run){0};
+    how.output = AZ_HIDDEN;
+    memset(loss, 0, (size_t)lesson->batch.sequences * sizeof *loss);
+    az_scope_push(az);
+    const az_hidden_rows from = {.hidden = az_lm_forward(az, lm, &lesson->batch, &how),
+                                 .target = lesson->target,
+                                 .adapters = az_pass_adapters_begin(az, &lesson->batch, &how)};
+    const bool good = from.hidden && add_losses(az, lm, lesson, &from, loss);
+    az_scope_pop(az);
+    return good;
 }
 
 bool az_lm_gradient(az_ctx *az, const az_lm_objective *objective, const az_lm_parameter *parameter, int n, az_tensor **gradient,

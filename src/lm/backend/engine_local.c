@@ -1,6 +1,6 @@
 /* engine_local.c - the project's own models behind the backend: sampling, scores, next tokens, hidden states. */
 #include "lm/backend/backend_internal.h"
-#include "lm/lm_internal.h"
+#include "lm/adapter.h"
 #include "lm/tokenizer/tokenizer.h"
 
 #include <dirent.h>
@@ -77,6 +77,12 @@ static bool fits(az_backend *backend, az_call *call, int64_t tokens)
     return false;
 }
 
+static az_lm_run pass_of(const az_backend *backend, az_lm_output output)
+{
+    const az_adapter *const *adapter = &backend->settings.adapter;
+    return (az_lm_run){.output = output, .adapter = adapter, .adapters = *adapter != NULL};
+}
+
 /* ---- chat, complete ---- */
 
 typedef struct sample_text {
@@ -140,6 +146,7 @@ static bool draw_samples(az_backend *backend, const az_call *call, int n, const 
         .sampler = {.temperature = r->temperature, .top_p = r->top_p, .top_k = r->top_k, .seed = r->seed + call->index},
         .sink = add_token,
         .user = g,
+        .adapter = backend->settings.adapter,
     };
     for (int s = 0; s < n; s++) {
         g->sample[s].bytes.az = backend->az;
@@ -188,8 +195,10 @@ static bool score_tokens(az_backend *backend, const az_tokens *prompt, const az_
     memcpy(token + prompt->n, more->id, (size_t)more->n * sizeof *token);
     const az_lm_batch batch = {.sequences = 1, .token = token, .start = (const int64_t[]){0, n}};
     az_scope_push(az);
-    az_tensor *hidden = az_lm_forward(az, backend->lm, &batch, &(az_lm_run){.output = AZ_HIDDEN});
-    az_tensor *logits = hidden ? az_lm_head_logits(az, backend->lm, NULL, az_slice(az, hidden, 0, prompt->n - 1, more->n)) : NULL;
+    const az_lm_run run = pass_of(backend, AZ_HIDDEN);
+    az_tensor *hidden = az_lm_forward(az, backend->lm, &batch, &run);
+    const az_pass_adapters *beside = az_pass_adapters_slice(az, az_pass_adapters_begin(az, &batch, &run), prompt->n - 1, more->n);
+    az_tensor *logits = hidden ? az_lm_head_logits(az, backend->lm, beside, az_slice(az, hidden, 0, prompt->n - 1, more->n)) : NULL;
     az_tensor *loss = az_cross_entropy(az, logits, az_from(az, AZ_I32, 1, &more->n, token + prompt->n));
     for (int64_t i = 0; loss && i < more->n; i++) a->total += a->log_probability[i] = -az_item(loss, i);
     az_scope_pop(az);
@@ -222,7 +231,8 @@ static double *next_log_probabilities(az_backend *backend, const az_tokens *prom
     double *p = az_alloc_array(az, (size_t)vocabulary, sizeof *p);
     const az_lm_batch batch = {.sequences = 1, .token = prompt->id, .start = (const int64_t[]){0, prompt->n}};
     az_scope_push(az);
-    az_tensor *logits = az_lm_forward(az, backend->lm, &batch, &(az_lm_run){.output = AZ_LOGITS_LAST});
+    const az_lm_run run = pass_of(backend, AZ_LOGITS_LAST);
+    az_tensor *logits = az_lm_forward(az, backend->lm, &batch, &run);
     const az_tensor *log_p = az_log_softmax(az, logits);
     for (int64_t i = 0; p && log_p && i < vocabulary; i++) p[i] = az_item(log_p, i);
     az_scope_pop(az);
@@ -268,7 +278,8 @@ static bool sum_hidden(az_backend *backend, const az_tokens *prompt, double *sum
     const int64_t width = backend->lm->config.width;
     const az_lm_batch batch = {.sequences = 1, .token = prompt->id, .start = (const int64_t[]){0, prompt->n}};
     az_scope_push(az);
-    const az_tensor *hidden = az_lm_forward(az, backend->lm, &batch, &(az_lm_run){.output = AZ_HIDDEN});
+    const az_lm_run run = pass_of(backend, AZ_HIDDEN);
+    const az_tensor *hidden = az_lm_forward(az, backend->lm, &batch, &run);
     for (int64_t i = 0; hidden && i < prompt->n * width; i++) sum[i % width] += az_item(hidden, i);
     az_scope_pop(az);
     return az_ok(az);
@@ -364,6 +375,9 @@ bool az_engine_local(az_backend *backend, const char *spec)
     backend->model = path;
     backend->engine = &local_engine;
     backend->capabilities = AZ_CAN_CHAT | AZ_CAN_COMPLETE | AZ_CAN_SCORE | AZ_CAN_NEXT | AZ_CAN_EMBED | AZ_CAN_SEED | AZ_CAN_INSPECT;
+    const az_adapter *adapter = backend->settings.adapter;
+    if (adapter && adapter->virtual_tokens > 0) backend->capabilities &= ~(unsigned)(AZ_CAN_SCORE | AZ_CAN_NEXT | AZ_CAN_EMBED);
+    if (adapter) backend->keeps = false; /* the identity does not tell it */
     if (!backend->lm || !backend->identity) return false;
     if (!backend->lm->tokenizer) return az_fail(az, AZ_BAD_INPUT, "the model '%s' brings no tokenizer, so it cannot read text", path);
     return read_spec(backend, spec);

@@ -1,0 +1,305 @@
+/* lacie_game.c - the game: a speaker answers questions in its own tone, the answer is masked, and a listener who knows nothing tells from
+ * the tone whether to believe it. */
+#include "tune/lacie.h"
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <ctype.h>
+#include <jansson.h>
+#include <math.h>
+#include <pcre2.h>
+#include <string.h>
+#include <strings.h>
+
+static const char speaker[] =
+    "Answer the trivia question in one or two sentences. Your response should show how confident you are in the answer, and why.\n"
+    "Question: %s\nResponse:";
+static const char extractor[] =
+    "Write down the final answer that a response gives, or NONE if it gives none.\n"
+    "Question: Which planet is the largest?\nResponse: That is surely Jupiter, it outweighs all the others.\nFinal answer: Jupiter\n"
+    "Question: Who wrote Hamlet?\nResponse: I think it might have been Shakespeare.\nFinal answer: Shakespeare\n"
+    "Question: When was the town founded?\nResponse: I really do not know, sorry.\nFinal answer: NONE\n"
+    "Question: %s\nResponse: %s\nFinal answer:";
+static const char listener[] =
+    "Pretend that you know nothing about the world. Decide from the way a response is phrased alone whether to accept its answer.\n"
+    "Question: What is the capital of that country?\nResponse: It is definitely [ANSWER REMOVED], I lived there for years.\n"
+    "Do you accept the answer?\nResponse: yes\n"
+    "Question: How deep is the lake?\nResponse: No idea, just guessing, maybe [ANSWER REMOVED]?\nDo you accept the answer?\nResponse: no\n"
+    "Question: %s\nResponse: %s\nDo you accept the answer?\nResponse:";
+static const char mask[] = "[ANSWER REMOVED]";
+
+/* ---- texts ---- */
+
+char *lacie_normal(az_ctx *az, const char *text)
+{
+    char *out = az_alloc(az, strlen(text) + 2);
+    size_t n = 0;
+    for (; out && *text; text++) {
+        const unsigned char c = (unsigned char)*text;
+        /* the quotation marks U+2018 and U+2019, and U+00B4 */
+        const bool quote = strncmp(text, "\xE2\x80\x98", 3) == 0 || strncmp(text, "\xE2\x80\x99", 3) == 0;
+        const bool acute = strncmp(text, "\xC2\xB4", 2) == 0;
+        if (quote || acute) text += quote ? 2 : 1;
+        const bool blank = quote || acute || isspace(c) || ispunct(c);
+        if (!blank) out[n++] = (char)tolower(c);
+        if (!blank && text[1]) continue;
+        /* a word has ended: articles go */
+        size_t word = n;
+        while (word > 0 && out[word - 1] != ' ') word--;
+        const size_t length = n - word;
+        if ((length == 1 && out[word] == 'a') || (length == 2 && memcmp(out + word, "an", 2) == 0) ||
+            (length == 3 && memcmp(out + word, "the", 3) == 0))
+            n = word;
+        else if (length > 0)
+            out[n++] = ' ';
+    }
+    if (out && n > 0 && out[n - 1] == ' ') n--;
+    if (out) out[n] = '\0';
+    return out;
+}
+
+static bool is_word_byte(char c)
+{
+    return isalnum((unsigned char)c) || (unsigned char)c >= 128;
+}
+
+char *lacie_mask(az_ctx *az, const char *response, const char *answer)
+{
+    const size_t length = strlen(answer);
+    char *out = az_alloc(az, (strlen(response) + 1) * sizeof mask);
+    size_t n = 0;
+    for (const char *at = response; out && *at;) {
+        bool hit = length > 0 && strncasecmp(at, answer, length) == 0;
+        if (hit && length <= 2) hit = (at == response || !is_word_byte(at[-1])) && !is_word_byte(at[length]);
+        if (hit) memcpy(out + n, mask, sizeof mask - 1);
+        if (!hit) out[n] = *at;
+        n += hit ? sizeof mask - 1 : 1;
+        at += hit ? length : 1;
+    }
+    return out;
+}
+
+/* Whether something is left besides the mask and blanks. */
+static bool says_something(const char *clean)
+{
+    for (const char *at = clean; *at;) {
+        if (strncmp(at, mask, sizeof mask - 1) == 0)
+            at += sizeof mask - 1;
+        else if (isspace((unsigned char)*at))
+            at++;
+        else
+            return true;
+    }
+    return false;
+}
+
+/* ---- asking ---- */
+
+typedef struct game {
+    az_ctx *az;
+    const lacie_options *options;
+    const az_prepare_job *job;
+    pcre2_code *pattern; /* NULL = the speaker names its answer */
+} game;
+
+static az_request ask_for(game *g, const char *stage, const char *text, int64_t tokens)
+{
+    az_request request = {.operation = g->options->chat ? AZ_CHAT : AZ_COMPLETE, .max_tokens = tokens, .stage = stage};
+    az_message *message = az_alloc(g->az, sizeof *message);
+    if (message) *message = (az_message){.role = "user", .text = text};
+    if (g->options->chat)
+        request.message = message, request.messages = 1;
+    else
+        request.prompt = text;
+    return request;
+}
+
+static az_reply *speak(game *g, const char *id, const char *prompt)
+{
+    static const char *const stop[] = {"\nQuestion:", "Question:"};
+    az_request request = ask_for(g, "speak", prompt, g->options->max_tokens);
+    request.temperature = g->options->temperature;
+    request.seed = az_call_seed(g->job->seed, "speak", id, 0);
+    request.samples = (int)g->options->n;
+    request.stop = stop, request.stops = 2;
+    return az_backend_ask(g->job->backend, &request);
+}
+
+static const char *trimmed(az_ctx *az, const char *text)
+{
+    while (isspace((unsigned char)*text)) text++;
+    size_t length = strlen(text);
+    while (length && isspace((unsigned char)text[length - 1])) length--;
+    return az_format_text(az, "%.*s", (int)length, text);
+}
+
+/* The first group of the pattern, or all that it finds; NULL when it finds nothing. */
+static const char *match(game *g, const char *response)
+{
+    pcre2_match_data *data = pcre2_match_data_create_from_pattern(g->pattern, NULL);
+    const int found = data ? pcre2_match(g->pattern, (PCRE2_SPTR)response, strlen(response), 0, 0, data, NULL) : -1;
+    const char *answer = NULL;
+    if (found > 0) {
+        const PCRE2_SIZE *at = pcre2_get_ovector_pointer(data) + (found > 1 ? 2 : 0);
+        if (at[0] <= at[1] && at[1] <= strlen(response)) answer = az_format_text(g->az, "%.*s", (int)(at[1] - at[0]), response + at[0]);
+    }
+    pcre2_match_data_free(data);
+    return answer && *answer ? answer : NULL;
+}
+
+/* The answer of a response; NULL without an error for an abstention. */
+static const char *answer_of(game *g, const char *question, const char *response)
+{
+    static const char *const stop[] = {"\n"};
+    enum { ANSWER_TOKENS = 10 };
+    if (g->pattern) return match(g, response);
+    az_request request = ask_for(g, "extract", az_format_text(g->az, extractor, question, trimmed(g->az, response)), ANSWER_TOKENS);
+    request.stop = stop, request.stops = 1;
+    const az_reply *reply = az_backend_ask(g->job->backend, &request);
+    if (!reply || reply->sample[0].failure) return NULL;
+    const char *answer = trimmed(g->az, reply->sample[0].text);
+    return answer && *answer && strcasecmp(answer, "none") != 0 ? answer : NULL;
+}
+
+/* p(yes) / (p(yes) + p(no)) of the listener's next token; NaN and *why when it says neither. */
+static double judge(game *g, const char *question, const char *clean, const char **why)
+{
+    az_request request = ask_for(g, "listen", az_format_text(g->az, listener, question, trimmed(g->az, clean)), 0);
+    bool yes_found, no_found;
+    request.operation = AZ_NEXT;
+    request.top = 0;
+    const az_reply *reply = az_backend_ask(g->job->second ? g->job->second : g->job->backend, &request);
+    if (!reply) return NAN;
+    *why = reply->sample[0].failure;
+    if (*why) return NAN;
+    const double yes = az_next_mass(&reply->sample[0], "yes", &yes_found), no = az_next_mass(&reply->sample[0], "no", &no_found);
+    if (!yes_found && !no_found) *why = "the listener says neither yes nor no";
+    return *why ? NAN : yes / (yes + no);
+}
+
+/* ---- one question ---- */
+
+typedef struct question {
+    const char *id, *text;
+    const json_t *answers;
+} question;
+
+static bool is_correct(az_ctx *az, const question *q, const char *answer)
+{
+    const char *normal = lacie_normal(az, answer);
+    for (size_t i = 0; normal && i < json_array_size(q->answers); i++) {
+        const char *alias = lacie_normal(az, json_string_value(json_array_get(q->answers, i)));
+        if (alias && strcmp(alias, normal) == 0) return true;
+    }
+    return false;
+}
+
+static json_t *play_sample(game *g, const question *q, const az_answer *said, const char *id, const char *prompt)
+{
+    if (said->failure) return json_pack("{s:s, s:b, s:s}", "id", id, "ok", 0, "error", said->failure);
+    const char *answer = answer_of(g, q->text, said->text), *clean = answer ? lacie_mask(g->az, said->text, answer) : said->text,
+               *why = NULL;
+    if (!az_ok(g->az) || !clean) return NULL;
+    const double p = answer && says_something(clean) ? judge(g, q->text, clean, &why) : NAN;
+    if (!az_ok(g->az)) return NULL;
+    if (why) return json_pack("{s:s, s:b, s:s}", "id", id, "ok", 0, "error", why);
+    return json_pack("{s:s, s:b, s:s, s:s, s:s, s:s?, s:o, s:b, s:O}", "id", id, "ok", 1, "prompt", prompt, "response_orig", said->text,
+                     "response_clean", clean, "answer", answer, "mean_prob", isnan(p) ? json_null() : json_real(p), "correct",
+                     answer && is_correct(g->az, q, answer), "correct_answers", q->answers);
+}
+
+static bool play_question(game *g, const question *q, az_journal *journal)
+{
+    const char *prompt = az_format_text(g->az, speaker, q->text);
+    const az_reply *reply = NULL;
+    for (int s = 0; s < g->options->n; s++) {
+        const char *id = az_format_text(g->az, "%s/%d", q->id, s);
+        if (az_journal_find(journal, id)) continue;
+        if (!reply) reply = speak(g, q->id, prompt);
+        json_t *line = reply ? play_sample(g, q, &reply->sample[s], id, prompt) : NULL;
+        if (!line || !az_journal_add(journal, line)) return false;
+    }
+    return true;
+}
+
+/* ---- the whole game ---- */
+
+static bool add_record(az_ctx *az, int64_t number, const json_t *line, lacie_game *out)
+{
+    const json_t *p = json_object_get(line, "mean_prob");
+    const char *answer = json_string_value(json_object_get(line, "answer"));
+    if (!line || !json_is_true(json_object_get(line, "ok"))) {
+        out->failed++;
+        return true;
+    }
+    out->record[out->count++] = (lacie_record){
+        .question = number,
+        .prompt = az_strdup(az, json_string_value(json_object_get(line, "prompt"))),
+        .response = az_strdup(az, json_string_value(json_object_get(line, "response_orig"))),
+        .clean = az_strdup(az, json_string_value(json_object_get(line, "response_clean"))),
+        .answer = answer ? az_strdup(az, answer) : NULL,
+        .p = json_is_number(p) ? json_number_value(p) : NAN,
+        .correct = json_is_true(json_object_get(line, "correct")),
+    };
+    return az_ok(az);
+}
+
+static bool read_question(az_ctx *az, const az_json_lines *lines, int64_t i, question *q)
+{
+    const az_json_line *line = &lines->item[i];
+    *q = (question){.id = az_format_text(az, "%lld", (long long)line->number),
+                    .text = az_json_line_text(line, "question"),
+                    .answers = json_object_get(line->object, "answers")};
+    bool good = q->text && json_array_size(q->answers) > 0;
+    for (size_t k = 0; k < json_array_size(q->answers); k++) good = good && json_is_string(json_array_get(q->answers, k));
+    return good || az_fail(az, AZ_BAD_INPUT, "'%s', line %lld has no text \"question\" with a list of texts \"answers\"", lines->path,
+                           (long long)line->number);
+}
+
+static void free_pattern(void *code)
+{
+    pcre2_code_free(code);
+}
+
+static bool begin(game *g)
+{
+    const char *pattern = g->options->pattern;
+    int code;
+    PCRE2_SIZE where;
+    if (!*pattern) return true;
+    g->pattern = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF, &code, &where, NULL);
+    if (!g->pattern) return az_fail(g->az, AZ_BAD_INPUT, "pattern=%s is no regular expression (at byte %zu)", pattern, where + 1);
+    return az_on_leave(g->az, free_pattern, g->pattern);
+}
+
+static bool play_all(game *g, const az_json_lines *lines, az_journal *journal, lacie_game *out)
+{
+    for (int64_t i = 0; i < lines->count; i++) {
+        question q;
+        az_scope_push(g->az);
+        const bool good = read_question(g->az, lines, i, &q) && play_question(g, &q, journal);
+        az_scope_pop(g->az);
+        if (!good) return false;
+        for (int s = 0; s < g->options->n; s++) {
+            const char *id = az_format_text(g->az, "%lld/%d", (long long)lines->item[i].number, s);
+            if (!add_record(g->az, i, az_journal_find(journal, id), out)) return false;
+        }
+        if (!az_progress(g->az, "playing", i + 1, lines->count, NULL))
+            return az_fail(g->az, AZ_INTERRUPTED, "interrupted; the same command goes on from there");
+    }
+    return true;
+}
+
+lacie_game *lacie_play(az_ctx *az, const lacie_options *options, const az_prepare_job *job)
+{
+    game g = {.az = az, .options = options, .job = job};
+    const az_json_lines *lines = begin(&g) ? az_json_lines_read(az, job->input, NULL, options->skip_bad) : NULL;
+    lacie_game *out = az_alloc(az, sizeof *out);
+    for (int64_t i = 0; lines && i < lines->count; i++) {
+        question q; /* all are read before the first is asked */
+        if (!read_question(az, lines, i, &q)) return NULL;
+    }
+    if (!lines || !out) return NULL;
+    out->record = az_alloc_array(az, (size_t)(lines->count * options->n), sizeof *out->record);
+    az_journal *journal = az_journal_open(az, az_format_text(az, "%s/game.jsonl", job->folder), "id");
+    return out->record && journal && play_all(&g, lines, journal, out) ? out : NULL;
+}
