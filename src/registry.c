@@ -4,17 +4,9 @@
 #include <string.h>
 
 extern const az_method az_aops;
-extern const az_method az_dpo;
-extern const az_method az_lacie;
 extern const az_method az_itertl;
-extern const az_method az_magnitude, az_wanda, az_sparsegpt, az_dsnot, az_maskpro, az_quantize, az_welore;
-extern const az_method az_pv, az_m_fac, az_flash_llm, az_llm_int8;
-extern const az_method az_magnitude, az_wanda, az_sparsegpt, az_dsnot, az_maskpro, az_quantize, az_welore, az_pv, az_m_fac, az_flash_llm, az_llm_int8;
-extern const az_method az_magnitude, az_wanda, az_sparsegpt, az_dsnot, az_maskpro, az_quantize, az_welore, az_pv, az_m_fac, az_flash_llm, az_llm_int8, az_outliertune;
-extern const az_method az_magnitude, az_wanda, az_sparsegpt, az_dsnot, az_maskpro, az_quantize, az_welore, az_pv, az_m_fac, az_flash_llm, az_llm_int8, az_outliertune, az_bipolar_int;
-extern const az_method az_lora, az_full_tuning, az_pissa, az_eva_method, az_adalora_method;
-extern const az_method az_dsl, az_adaptive_analysis, az_ldp_sparse_regression;
-extern const az_method az_colide, az_dag_samples, az_dag_compare_files, az_matrix_completion, az_linf_regression;
+extern const az_method az_lacie;
+extern const az_method az_dpo;
 extern const az_method az_magnitude;
 extern const az_method az_wanda;
 extern const az_method az_sparsegpt;
@@ -26,6 +18,8 @@ extern const az_method az_pv;
 extern const az_method az_m_fac;
 extern const az_method az_flash_llm;
 extern const az_method az_llm_int8;
+extern const az_method az_outliertune;
+extern const az_method az_bipolar_int;
 extern const az_method az_lora;
 extern const az_method az_full_tuning;
 extern const az_method az_pissa;
@@ -43,20 +37,11 @@ extern const az_method az_programmable_vi;
 
 /* clang-format off */
 static const az_method *const methods[] = {
-    /* prepare  */ &az_aops,
-    /* compress */ &az_magnitude, &az_wanda, &az_sparsegpt, &az_dsnot, &az_maskpro, &az_quantize, &az_welore,
-    /*          */ &az_pv, &az_m_fac, &az_flash_llm, &az_llm_int8,
-    /* compress */ &az_magnitude, &az_wanda, &az_sparsegpt, &az_dsnot, &az_maskpro, &az_quantize, &az_welore, &az_pv, &az_m_fac, &az_flash_llm, &az_llm_int8,
-    /* compress */ &az_magnitude, &az_wanda, &az_sparsegpt, &az_dsnot, &az_maskpro, &az_quantize, &az_welore, &az_pv, &az_m_fac, &az_flash_llm, &az_llm_int8, &az_outliertune,
-    /* compress */ &az_magnitude, &az_wanda, &az_sparsegpt, &az_dsnot, &az_maskpro, &az_quantize, &az_welore, &az_pv, &az_m_fac, &az_flash_llm, &az_llm_int8, &az_outliertune, &az_bipolar_int,
-    /* tune     */ &az_lora, &az_full_tuning, &az_pissa, &az_eva_method, &az_adalora_method,
-    /* estimate */ &az_dsl, &az_adaptive_analysis, &az_ldp_sparse_regression,
-    /*          */ &az_colide, &az_dag_samples, &az_dag_compare_files, &az_matrix_completion, &az_linf_regression,
     /* prepare */
     &az_aops,
-    &az_dpo,
-    &az_lacie,
     &az_itertl,
+    &az_lacie,
+    &az_dpo,
     /* compress */
     &az_magnitude,
     &az_wanda,
@@ -69,6 +54,8 @@ static const az_method *const methods[] = {
     &az_m_fac,
     &az_flash_llm,
     &az_llm_int8,
+    &az_outliertune,
+    &az_bipolar_int,
     /* tune */
     &az_lora,
     &az_full_tuning,
