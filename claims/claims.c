@@ -10,8 +10,6 @@ extern const az_claim az_claim_welore;
 extern const az_claim az_claim_pv_tuning;
 extern const az_claim az_claim_flash_llm;
 extern const az_claim az_claim_llm_int8;
-extern const az_claim az_claim_outliertune;
-extern const az_claim az_claim_bipolar_int;
 extern const az_claim az_claim_pissa;
 extern const az_claim az_claim_eva;
 extern const az_claim az_claim_adalora;
@@ -35,8 +33,6 @@ static const az_claim *const claims[] = {
     &az_claim_pv_tuning,
     &az_claim_flash_llm,
     &az_claim_llm_int8,
-    &az_claim_outliertune,
-    &az_claim_bipolar_int,
     /* tune */
     &az_claim_pissa,
     &az_claim_eva,

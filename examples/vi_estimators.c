@@ -49,6 +49,7 @@ int main(void)
     compare(az, (strategies){AZ_VI_ENUM, AZ_VI_MVD});
     compare(az, (strategies){AZ_VI_ENUM, AZ_VI_MVD});
     compare(az, (strategies){AZ_VI_ENUM, AZ_VI_MVD});
+    compare(az, (strategies){AZ_VI_ENUM, AZ_VI_MVD});
     if (!az_ok(az)) fprintf(stderr, "%s\n", az_error(az));
     const int status = az_ok(az) ? 0 : 2;
     az_close(az);

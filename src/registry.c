@@ -4,9 +4,6 @@
 #include <string.h>
 
 extern const az_method az_aops;
-extern const az_method az_itertl;
-extern const az_method az_lacie;
-extern const az_method az_dpo;
 extern const az_method az_magnitude;
 extern const az_method az_wanda;
 extern const az_method az_sparsegpt;
@@ -25,6 +22,9 @@ extern const az_method az_full_tuning;
 extern const az_method az_pissa;
 extern const az_method az_eva_method;
 extern const az_method az_adalora_method;
+extern const az_method az_dpo;
+extern const az_method az_lacie;
+extern const az_method az_itertl;
 extern const az_method az_dsl;
 extern const az_method az_adaptive_analysis;
 extern const az_method az_ldp_sparse_regression;
@@ -39,9 +39,6 @@ extern const az_method az_programmable_vi;
 static const az_method *const methods[] = {
     /* prepare */
     &az_aops,
-    &az_itertl,
-    &az_lacie,
-    &az_dpo,
     /* compress */
     &az_magnitude,
     &az_wanda,
@@ -62,6 +59,9 @@ static const az_method *const methods[] = {
     &az_pissa,
     &az_eva_method,
     &az_adalora_method,
+    &az_dpo,
+    &az_lacie,
+    &az_itertl,
     /* estimate */
     &az_dsl,
     &az_adaptive_analysis,
