@@ -20,6 +20,7 @@ extern const az_claim az_claim_colide;
 extern const az_claim az_claim_matrix_completion;
 extern const az_claim az_claim_linf_regression;
 extern const az_claim az_claim_programmable_vi;
+extern const az_claim az_claim_krosbl;
 
 /* clang-format off */
 static const az_claim *const claims[] = {
@@ -45,6 +46,7 @@ static const az_claim *const claims[] = {
     &az_claim_matrix_completion,
     &az_claim_linf_regression,
     &az_claim_programmable_vi,
+    &az_claim_krosbl,
     NULL,
 };
 /* clang-format on */

@@ -34,6 +34,7 @@ extern const az_method az_dag_compare_files;
 extern const az_method az_matrix_completion;
 extern const az_method az_linf_regression;
 extern const az_method az_programmable_vi;
+extern const az_method az_krosbl;
 
 /* clang-format off */
 static const az_method *const methods[] = {
@@ -72,6 +73,7 @@ static const az_method *const methods[] = {
     &az_matrix_completion,
     &az_linf_regression,
     &az_programmable_vi,
+    &az_krosbl,
     NULL,
 };
 /* clang-format on */
