@@ -21,6 +21,7 @@ extern const az_claim az_claim_matrix_completion;
 extern const az_claim az_claim_linf_regression;
 extern const az_claim az_claim_programmable_vi;
 extern const az_claim az_claim_krosbl;
+extern const az_claim az_claim_ila_sdp;
 
 /* clang-format off */
 static const az_claim *const claims[] = {
@@ -47,6 +48,7 @@ static const az_claim *const claims[] = {
     &az_claim_linf_regression,
     &az_claim_programmable_vi,
     &az_claim_krosbl,
+    &az_claim_ila_sdp,
     NULL,
 };
 /* clang-format on */

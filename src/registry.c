@@ -35,6 +35,8 @@ extern const az_method az_matrix_completion;
 extern const az_method az_linf_regression;
 extern const az_method az_programmable_vi;
 extern const az_method az_krosbl;
+extern const az_method az_irs_channel;
+extern const az_method az_ila_sdp_method;
 
 /* clang-format off */
 static const az_method *const methods[] = {
@@ -74,6 +76,8 @@ static const az_method *const methods[] = {
     &az_linf_regression,
     &az_programmable_vi,
     &az_krosbl,
+    &az_irs_channel,
+    &az_ila_sdp_method,
     NULL,
 };
 /* clang-format on */

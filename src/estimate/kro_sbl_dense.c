@@ -185,7 +185,9 @@ static bool fit_support(az_ctx *az, const az_kron *a, const az_complex *y, const
         memcpy(right, y, (size_t)m * sizeof *right);
         memset(x, 0, (size_t)n * sizeof *x);
         memcpy(residual, y, (size_t)m * sizeof *residual);
-        done = LAPACKE_zgelss(LAPACK_COL_MAJOR, (int)m, (int)count, 1, work, (int)m, right, (int)longest, s, 1e-12, &rank) == 0;
+        /* zgels wants independent columns: sparse supports of random matrices are */
+        done = count < m ? LAPACKE_zgels(LAPACK_COL_MAJOR, 'N', (int)m, (int)count, 1, work, (int)m, right, (int)longest) == 0
+                         : LAPACKE_zgelss(LAPACK_COL_MAJOR, (int)m, (int)count, 1, work, (int)m, right, (int)longest, s, 1e-12, &rank) == 0;
         for (int64_t k = 0; k < count; k++) x[support[k]] = right[k];
         cblas_zgemv(CblasColMajor, CblasNoTrans, (int)m, (int)count, &minus, columns, (int)m, right, 1, &one, residual, 1);
     }

@@ -190,3 +190,79 @@ Test(commands, regressions_that_make_no_sense_are_refused)
     REFUSE(az, folder, cases);
     az_close(az);
 }
+
+Test(commands, a_sparse_vector_is_recovered)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    /* x = e_2 kron 3 e_1 for 2 x 3 and 2 x 2 factors: y = column 2 of the first kron 3 times column 1 of the second */
+    write(az, folder, "a.csv", "1,0.5,-1\n0.3,1,2\n");
+    write(az, folder, "b.csv", "2,1\n-1,1\n");
+    write(az, folder, "y.csv", "3\n-1.5\n6\n-3\n");
+    const test_run fit = run(az, folder, "adze estimate krosbl:noise=1e-4 -d a.csv -d b.csv -d y.csv -o x.npy --json");
+    const json_t *support = test_section(az, fit.out, "support");
+    cr_assert_eq(test_json_number(support, "position"), 2);
+    cr_assert_float_eq(test_json_number(support, "real"), 3, 0.01);
+    run(az, folder, "test -s x.npy");
+    write(az, folder, "zero.csv", "0\n0\n0\n0\n");
+    cr_assert(strstr(run(az, folder, "adze estimate krosbl -d a.csv -d b.csv -d zero.csv").err, "y is zero"));
+    const refusal cases[] = {
+        {"adze estimate krosbl -d a.csv -d b.csv", "y has 4 entries"},
+        {"adze estimate krosbl -d a.csv -d b.csv -d y.csv -d y.csv", "the product of the factors 16 rows"},
+        {"adze estimate krosbl:method=oracle -d a.csv -d b.csv -d y.csv", "truth=FILE is missing"},
+        {"adze estimate krosbl:noise=0 -d a.csv -d b.csv -d y.csv", "positive variance"},
+        {"adze estimate krosbl:beside=lasso -d a.csv -d b.csv -d y.csv", "'lasso' is no method"},
+    };
+    REFUSE(az, folder, cases);
+    az_close(az);
+}
+
+Test(commands, the_surface_study_tells_errors_by_method)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    const char *scene = "adze estimate irs-channel:bs=6,ms=4,irs=16,grid=8,trials=2,snr=20,methods=%s --threads 1 --json";
+    const test_run svd = run(az, folder, az_format_text(az, scene, "svd+oracle"));
+    cr_assert(test_json_number(test_section(az, svd.out, "channel"), "nmse") < 3);
+    const refusal cases[] = {
+        {"adze estimate irs-channel:methods=magic", "has no 'magic'"},
+        {"adze estimate irs-channel:snr=loud", "numbers are wanted"},
+    };
+    REFUSE(az, folder, cases);
+    az_close(az);
+}
+
+Test(commands, points_are_clustered)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    FILE *file = fopen(test_path(az, folder, "p.csv"), "w");
+    fputs("x,y,kind\n", file);
+    const double *g = splitmix_normal(az, 3, 80);
+    for (int i = 0; i < 40; i++) /* a flat and a tall cluster */
+        fprintf(file, "%g,%g,%s\n", i % 2 ? 3 * g[2 * i] : 0.3 * g[2 * i] + 8, i % 2 ? 0.3 * g[2 * i + 1] : 3 * g[2 * i + 1],
+                i % 2 ? "flat" : "tall");
+    fclose(file);
+    write(az, folder, "same.csv", "x,y\n1,2\n1,3\n1,4\n");
+    write(az, folder, "hole.csv", "x,y\n1,2\n,3\n1,4\n");
+    const test_run fit =
+        run(az, folder, "adze estimate ila-sdp:k=2,truth=kind,beside=all -d p.csv -o l.csv --threads 1 --json && head -1 l.csv > head.txt");
+    const json_t *row = test_section(az, fit.out, "fit");
+    cr_assert_leq(test_json_number(row, "error"), 0.051);
+    if (json_is_number(json_object_get(row, "bound")))
+        cr_assert_geq(test_json_number(row, "bound"), test_json_number(row, "log_likelihood") - 1e-3);
+    cr_assert(test_section(az, fit.out, "methods") && test_section(az, fit.out, "clusters"));
+    cr_assert_str_eq(run(az, folder, "cat head.txt").out, "label,membership1,membership2\n");
+    run(az, folder, "adze estimate ila-sdp:k=2,truth=kind,max_n=20,init=hclust,solver=lowrank -d p.csv --threads 1");
+    const refusal cases[] = {
+        {"adze estimate ila-sdp:k=2 -d same.csv", "column 'x' has the same value in each row"},
+        {"adze estimate ila-sdp:k=2 -d hole.csv", "column 'x', row 2"},
+        {"adze estimate ila-sdp:k=50 -d p.csv", "kind"},
+        {"adze estimate ila-sdp:k=50,truth=kind -d p.csv", "there are 40 points"},
+        {"adze estimate ila-sdp -d p.csv", "k"},
+        {"adze estimate ila-sdp:k=2,truth=kind,init=column -d p.csv", "start=NAME"},
+        {"adze estimate ila-sdp:k=2,beside=dbscan -d p.csv", "'dbscan' is no method"},
+    };
+    REFUSE(az, folder, cases);
+    az_close(az);
+}

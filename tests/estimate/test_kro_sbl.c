@@ -152,14 +152,15 @@ Test(kro_sbl, a_turn_of_the_phase_turns_the_estimate)
 /* One instance at 20 dB: structure helps; every method runs. */
 Test(kro_sbl, structure_helps)
 {
-    az_ctx *az = az_open(NULL);
+    az_ctx *az = az_open(&(az_settings){.threads = 1});
     const int64_t m[] = {5, 7, 8};
     const kron_data *data = kron_data_new(az, 8100, 10, m, 2, 20);
     double error[AZ_SBL_KINDS];
     for (az_sbl_kind kind = AZ_SBL_SVD; kind < AZ_SBL_KINDS; kind++) {
         az_sbl_how how = usual(kind, data);
+        if (kind == AZ_SBL_OMP) how.noise *= 30; /* ends before it has taken half of the columns */
         if (kind == AZ_SBL_BLOCK) how.prune[0] = how.prune[2] = 1e-2, how.prune[1] = 1e-1, how.sweeps = 9;
-        if (kind == AZ_SBL_CLASSIC || kind == AZ_SBL_COUPLED) how.iterations = 20;
+        if (kind == AZ_SBL_CLASSIC || kind == AZ_SBL_COUPLED) how.iterations = 10;
         const az_sbl_fit *fit = az_sbl_solve(az, &data->a, data->y, &how);
         cr_assert(fit, "%s: %s", az_sbl_names[kind], az_error(az));
         error[kind] = kron_error(data, fit->x);

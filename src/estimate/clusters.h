@@ -1,0 +1,37 @@
+/* clusters.h - partitions of points x [n, p] into k groups: K-means, Gaussian mixtures, hierarchical clustering, and their comparison. */
+#ifndef ADZE_ESTIMATE_CLUSTERS_H
+#define ADZE_ESTIMATE_CLUSTERS_H
+
+#include "adze/base.h"
+
+typedef struct az_points {
+    int64_t n;
+    int p;
+    const double *x; /* [n, p] */
+} az_points;
+
+/* How covariances are restrained. Every one gets a ridge of 1e-6 tr(S) / p and no eigenvalue below 1e-4 tr(S) / p, S the covariance of all
+ * points. */
+typedef enum az_cov_kind { AZ_COV_FULL, AZ_COV_DIAGONAL, AZ_COV_SHARED, AZ_COV_SHRINK } az_cov_kind;
+
+/* Labels [n] of the best of `restarts` runs of Lloyd's algorithm from k-means++ starts. *cost: sum of squared distances to the means. */
+int *az_kmeans(az_ctx *az, const az_points *points, int k, int restarts, uint64_t seed, double *cost);
+/* Labels by Ward's linkage (nearest-neighbour chains), cut at k groups. O(n^2) memory. */
+int *az_ward(az_ctx *az, const az_points *points, int k);
+/* Labels by the mixture of k Gaussians that expectation-maximisation reaches from the given ones; *likelihood: mean log density. */
+int *az_mixture(az_ctx *az, const az_points *points, int k, const int *start, int iterations, double tolerance, double *likelihood);
+
+/* Covariances [k, p, p] from weights: z_k 1 = mass [k, n] and scatter [k, p, p] not yet divided; *floored counts eigenvalues lifted. */
+void az_restrain_covariances(az_ctx *az, const az_points *points, int k, az_cov_kind kind, const double *mass, double *covariance,
+                             int *floored);
+/* Covariances of a partition, restrained. [k, p, p] */
+double *az_partition_covariances(az_ctx *az, const az_points *points, int k, const int *label, az_cov_kind kind, int *floored);
+/* -1/2 sum_k [sum_{i in G_k} (x_i - mean_k)^T S_k^-1 (x_i - mean_k) + |G_k| log |S_k|] */
+double az_partition_likelihood(az_ctx *az, const az_points *points, int k, const int *label, const double *covariance);
+/* Lower Cholesky factor [p, p] row-major of a covariance, and log |S|; false when it is not positive definite. */
+bool az_cov_factor(int p, const double *covariance, double *factor, double *log_det);
+
+/* Share of points on which two labelings disagree, for the best matching of their groups (Hungarian method). */
+double az_label_error(az_ctx *az, const int *a, const int *b, int64_t n, int k);
+
+#endif

@@ -1,0 +1,200 @@
+/* Clustering by semidefinite programs: brute force over partitions, identities of the lift, another solver's optima, starts. */
+#include "claims/splitmix.h"
+#include "estimate/ila.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <string.h>
+
+/* [Gm(11, 5, 2) diag(3, 0.3); Gm(12, 4, 2) diag(0.3, 3) + (0, 6)] */
+enum { N = 9 };
+static const double shapes[] = {9, 0, 0, 0.09, 0.09, 0, 0, 9};
+
+static az_points nine_points(az_ctx *az)
+{
+    const double *a = splitmix_normal(az, 11, 10), *b = splitmix_normal(az, 12, 8);
+    double *x = az_alloc_array(az, 2 * N, sizeof *x);
+    for (int i = 0; i < 5; i++) x[2 * i] = 3 * a[2 * i], x[2 * i + 1] = 0.3 * a[2 * i + 1];
+    for (int i = 0; i < 4; i++) x[10 + 2 * i] = 0.3 * b[2 * i], x[11 + 2 * i] = 3 * b[2 * i + 1] + 6;
+    return (az_points){.n = N, .p = 2, .x = x};
+}
+
+static const az_la_sdp_how precise = {.tolerance = 1e-8, .iterations = 50000};
+
+Test(ila, the_program_finds_the_best_of_all_partitions)
+{
+    az_ctx *az = az_open(&(az_settings){.threads = 1});
+    const az_points points = nine_points(az);
+    cr_assert_float_eq(points.x[0], 3 * -0.35331453 / 3, 1e-7);
+    double best = -INFINITY, best_gram = -INFINITY;
+    int label[N], best_code = 0;
+    for (int code = 1; code < (1 << N) - 1; code++) {
+        for (int i = 0; i < N; i++) label[i] = code >> i & 1;
+        const double value = az_partition_likelihood(az, &points, 2, label, shapes);
+        if (value > best) best = value, best_code = code;
+        double gram = 0; /* <X X^T, Z> */
+        for (int c = 0; c < 2; c++) {
+            double sum[2] = {0}, count = 0;
+            for (int i = 0; i < N; i++)
+                if (label[i] == c) sum[0] += points.x[2 * i], sum[1] += points.x[2 * i + 1], count++;
+            gram += (sum[0] * sum[0] + sum[1] * sum[1]) / count;
+        }
+        best_gram = fmax(best_gram, gram);
+    }
+    cr_assert_float_eq(best, -3.789164416234, 1e-11);
+    cr_assert_eq(best_code, 0x1e0); /* the last four are group 1 */
+    cr_assert_float_eq(best_gram, 210.92233884, 1e-7);
+    double **a = az_la_sdp_costs(az, &points, 2, shapes);
+    const az_la_sdp problem = {.n = N, .blocks = 2, .k = 2, .a = (const double *const *)a};
+    const az_la_sdp_fit *fit = az_la_sdp_solve(az, &problem, &precise, NULL);
+    cr_assert(fit && fit->converged);
+    cr_assert_float_eq(fit->objective, best, 1e-5);
+    for (int i = 0; i < N; i++)
+        for (int j = 0; j < N; j++) {
+            cr_assert_float_eq(fit->z[0][i * N + j], i < 5 && j < 5 ? 0.2 : 0, 1e-6);
+            cr_assert_float_eq(fit->z[1][i * N + j], i >= 5 && j >= 5 ? 0.25 : 0, 1e-6);
+        }
+    const az_ila_how how = {.k = 2, .iterations = 1, .program = precise};
+    int zeros[N] = {0};
+    const az_ila_fit *kmeans = az_kmeans_sdp(az, &points, NULL, zeros, &how);
+    cr_assert_float_eq(kmeans->bound, best_gram, 1e-4);
+    az_close(az);
+}
+
+Test(ila, the_lift_is_the_likelihood_of_every_partition)
+{
+    az_ctx *az = az_open(NULL);
+    const az_points points = nine_points(az);
+    double **a = az_la_sdp_costs(az, &points, 2, shapes);
+    for (uint64_t trial = 0; trial < 100; trial++) {
+        int label[N], count[2] = {0};
+        for (int i = 0; i < N; i++) label[i] = i < 2 ? i : (int)(splitmix(trial, (uint64_t)i) & 1), count[label[i]]++;
+        double lift = 0;
+        for (int i = 0; i < N; i++)
+            for (int j = 0; j < N; j++)
+                if (label[i] == label[j]) lift += a[label[i]][i * N + j] / count[label[i]];
+        cr_assert_float_eq(lift, az_partition_likelihood(az, &points, 2, label, shapes), 1e-10);
+    }
+    az_close(az);
+}
+
+Test(ila, the_projection_is_feasible_idempotent_and_orthogonal)
+{
+    enum { SIZE = 7, K = 3 };
+    az_ctx *az = az_open(NULL);
+    for (int blocks = 1; blocks <= K; blocks += K - 1) {
+        double *z[K], *m[K], *f[K], row[SIZE], slope[SIZE];
+        for (int b = 0; b < blocks; b++) {
+            z[b] = splitmix_normal(az, 10 + (uint64_t)b, SIZE * SIZE), f[b] = splitmix_normal(az, 20 + (uint64_t)b, SIZE * SIZE);
+            for (int i = 0; i < SIZE; i++)
+                for (int j = 0; j < i; j++) z[b][i * SIZE + j] = z[b][j * SIZE + i], f[b][i * SIZE + j] = f[b][j * SIZE + i];
+            m[b] = az_alloc_array(az, SIZE * SIZE, sizeof(double));
+            memcpy(m[b], z[b], SIZE * SIZE * sizeof(double));
+        }
+        az_la_sdp_project(SIZE, blocks, K, z, row, slope);
+        az_la_sdp_project(SIZE, blocks, K, f, row, slope);
+        double inner = 0, sums[SIZE] = {0};
+        for (int b = 0; b < blocks; b++) {
+            double trace = 0;
+            for (int i = 0; i < SIZE; i++) trace += z[b][i * SIZE + i];
+            cr_assert_float_eq(trace, blocks > 1 ? 1 : K, 1e-12);
+            for (int e = 0; e < SIZE * SIZE; e++) {
+                sums[e / SIZE] += z[b][e];
+                inner += (m[b][e] - z[b][e]) * (z[b][e] - f[b][e]);
+            }
+        }
+        for (int i = 0; i < SIZE; i++) cr_assert_float_eq(sums[i], 1, 1e-12);
+        cr_assert_float_eq(inner, 0, 1e-10);
+        memcpy(m[0], z[0], SIZE * SIZE * sizeof(double));
+        az_la_sdp_project(SIZE, blocks, K, z, row, slope);
+        for (int e = 0; e < SIZE * SIZE; e++) cr_assert_float_eq(m[0][e], z[0][e], 1e-12);
+    }
+    az_close(az);
+}
+
+/* Ten overlapping points, whose programs are not integral: CSDP 6.2.0 gives these optima (both programs in SDPA form, entries >= 0 by slack
+ * variables; its printed primal and dual objectives agree to all digits). */
+Test(ila, fractional_optima_are_those_of_another_solver)
+{
+    az_ctx *az = az_open(&(az_settings){.threads = 1});
+    const az_points points = {.n = 10, .p = 2, .x = splitmix_normal(az, 21, 20)};
+    const double covariance[] = {2, 0, 0, 0.5, 0.5, 0, 0, 2};
+    double **a = az_la_sdp_costs(az, &points, 2, covariance);
+    const az_la_sdp problem = {.n = 10, .blocks = 2, .k = 2, .a = (const double *const *)a};
+    const az_la_sdp_fit *fit = az_la_sdp_solve(az, &problem, &precise, NULL);
+    cr_assert(fit->converged);
+    cr_assert_float_eq(fit->objective, -5.7671312, 2e-6);
+    const az_ila_how how = {.k = 2, .iterations = 1, .program = precise};
+    int label[10] = {0};
+    cr_assert_float_eq(az_kmeans_sdp(az, &points, NULL, label, &how)->bound, 12.513181, 2e-6);
+    for (int i = 0; i < 10; i++) label[i] = i % 2;
+    const az_la_sdp_how low = {.tolerance = 1e-6, .rank = 3};
+    const az_la_sdp_fit *local = az_la_sdp_low_rank(az, &problem, &low, label);
+    cr_assert(local && local->converged);
+    cr_assert_leq(local->objective, fit->objective + 1e-4); /* the exact optimum is a bound */
+    cr_assert_geq(local->objective, fit->objective - 0.5);
+    az_close(az);
+}
+
+/* Moved, and mapped by an invertible matrix with its covariances: the optimum is the same up to -n log |det|. */
+Test(ila, the_optimum_moves_with_the_coordinates)
+{
+    az_ctx *az = az_open(&(az_settings){.threads = 1});
+    const az_points points = nine_points(az);
+    const double map[] = {1.2, 0.4, -0.3, 0.8}, det = 1.2 * 0.8 + 0.3 * 0.4;
+    double x[2 * N], mapped[8];
+    for (int i = 0; i < N; i++)
+        for (int r = 0; r < 2; r++) x[2 * i + r] = map[2 * r] * points.x[2 * i] + map[2 * r + 1] * points.x[2 * i + 1] + 5;
+    for (int c = 0; c < 2; c++)
+        for (int r = 0; r < 2; r++)
+            for (int s = 0; s < 2; s++)
+                mapped[4 * c + 2 * r + s] = map[2 * r] * shapes[4 * c] * map[2 * s] + map[2 * r + 1] * shapes[4 * c + 3] * map[2 * s + 1];
+    const az_points moved = {.n = N, .p = 2, .x = x};
+    double **a = az_la_sdp_costs(az, &moved, 2, mapped);
+    const az_la_sdp problem = {.n = N, .blocks = 2, .k = 2, .a = (const double *const *)a};
+    cr_assert_float_eq(az_la_sdp_solve(az, &problem, &precise, NULL)->objective, -3.789164416234 - N * log(det), 1e-4);
+    az_close(az);
+}
+
+/* Two clusters of different shapes, 30 points each, as in the claim. */
+Test(ila, the_iteration_climbs_and_depends_little_on_its_start)
+{
+    enum { HALF = 30, P = 2 };
+    az_ctx *az = az_open(&(az_settings){.threads = 1});
+    double *x = az_alloc_array(az, 2 * HALF * P, sizeof *x), cost;
+    const double *a = splitmix_normal(az, 700, HALF * P), *b = splitmix_normal(az, 701, HALF * P);
+    int truth[2 * HALF];
+    for (int i = 0; i < HALF; i++) {
+        x[2 * i] = 2 * a[2 * i], x[2 * i + 1] = 0.5 * a[2 * i + 1];
+        x[2 * (HALF + i)] = 0.5 * b[2 * i] + 3, x[2 * (HALF + i) + 1] = sqrt(2) * b[2 * i + 1];
+        truth[i] = 0, truth[HALF + i] = 1;
+    }
+    const az_points points = {.n = 2 * HALF, .p = P, .x = x};
+    const int *start = az_kmeans(az, &points, 2, 20, 0, &cost);
+    cr_assert_float_eq(az_label_error(az, start, truth, 60, 2), 0.2, 1e-12);
+    const az_ila_how how = {.k = 2, .iterations = 20, .tolerance = 1e-6, .program = {.tolerance = 1e-4, .iterations = 2000}};
+    const az_ila_fit *fit = az_ila_sdp(az, &points, start, &how);
+    cr_assert(fit, "%s", az_error(az));
+    for (int i = 1; i < fit->iterations; i++) cr_assert_geq(fit->objective[i], fit->objective[i - 1] - 0.05);
+    cr_assert_leq(az_label_error(az, fit->label, truth, 60, 2), 0.12);
+    az_close(az);
+}
+
+Test(ila, starts_and_mixtures)
+{
+    az_ctx *az = az_open(NULL);
+    double x[40], likelihood, cost;
+    const double *g = splitmix_normal(az, 5, 40);
+    for (int i = 0; i < 40; i++) x[i] = 0.3 * g[i] + (i < 20 ? 0 : 4);
+    const az_points points = {.n = 20, .p = 2, .x = x};
+    const int *ward = az_ward(az, &points, 2), *means = az_kmeans(az, &points, 2, 5, 1, &cost);
+    const int *mixture = az_mixture(az, &points, 2, means, 100, 1e-6, &likelihood);
+    for (int i = 0; i < 20; i++) {
+        cr_assert_eq(ward[i] == ward[0], i < 10);
+        cr_assert_eq(means[i] == means[0], i < 10);
+        cr_assert_eq(mixture[i] == mixture[0], i < 10);
+    }
+    const int one[] = {0, 0, 1, 1, 2, 2}, other[] = {2, 2, 0, 0, 1, 0};
+    cr_assert_float_eq(az_label_error(az, one, other, 6, 3), 1 / 6.0, 1e-12);
+    az_close(az);
+}
