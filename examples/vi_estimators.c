@@ -47,9 +47,6 @@ int main(void)
     for (int i = 0; i < 4; i++) compare(az, (strategies){of_order[i], AZ_VI_REPARAM});
     compare(az, (strategies){AZ_VI_ENUM, AZ_VI_REINFORCE});
     compare(az, (strategies){AZ_VI_ENUM, AZ_VI_MVD});
-    compare(az, (strategies){AZ_VI_ENUM, AZ_VI_MVD});
-    compare(az, (strategies){AZ_VI_ENUM, AZ_VI_MVD});
-    compare(az, (strategies){AZ_VI_ENUM, AZ_VI_MVD});
     if (!az_ok(az)) fprintf(stderr, "%s\n", az_error(az));
     const int status = az_ok(az) ? 0 : 2;
     az_close(az);
