@@ -213,9 +213,10 @@ typedef struct az_adapter {
     double dropout;          /* of a layer's input in front of A, in training */
     bool rank_stabilized;
     int64_t virtual_tokens;
-    az_tensor *prompt; /* [virtual_tokens, width], or NULL */
-    az_tensor *prefix; /* [virtual_tokens, blocks * 2 * kv_heads * head_dim], or NULL */
-    az_arena *arena;   /* owns all of the above */
+    az_tensor *prompt;  /* [virtual_tokens, width], or NULL */
+    az_tensor *prefix;  /* [virtual_tokens, blocks * 2 * kv_heads * head_dim], or NULL */
+    const char *config; /* further fields of its adapter_config.json, a JSON object; NULL = none */
+    az_arena *arena;    /* owns all of the above */
 } az_adapter;
 
 typedef enum az_adapter_bias { AZ_BIAS_NONE, AZ_BIAS_ALL, AZ_BIAS_ADAPTED /* of layers with a low-rank term */ } az_adapter_bias;
@@ -249,6 +250,31 @@ int az_adapter_parameters(az_ctx *az, az_adapter *adapter, az_lm_parameter **par
 int64_t az_adapter_parameter_count(const az_adapter *adapter);
 /* Whether its layers are the model's, in name and shape; fails with the first that is not. */
 bool az_adapter_check(az_ctx *az, const az_adapter *adapter, const az_lm *lm);
+/* Reads a folder as PEFT writes it, adapter_config.json and adapter_model.safetensors, for this model: kinds LORA, ADALORA and the kinds of
+ * virtual tokens. Rows of joint matrices (gpt2's c_attn) and of q and k go to their places. Fails on what would change the mathematics and
+ * is not known here, on shapes that are not the model's, on a rank that the configuration does not explain, on a half of a pair, and on
+ * values that are not finite; names the tensor or the key. */
+az_adapter *az_adapter_read(az_ctx *az, const az_lm *lm, const char *folder);
+/* Writes such a folder: each file whole or not at all. base: the model's name for "base_model_name_or_path". dtype: f32, f16 or bf16.
+ * Layers that Hugging Face has in one matrix become one pair with the sum of their ranks, or of theirs if A is the same. */
+bool az_adapter_write(az_ctx *az, const az_lm *lm, const az_adapter *adapter, const char *folder, const char *base, az_dtype dtype);
+
+/* Puts the adapter into the model's weights: W + s B diag(e) A, with a magnitude its rows scaled; biases and whole weights as well. A
+ * weight of type f32, f64, f16 or bf16 is rounded once to its type. A sparse one keeps its mask: the change counts where it has values (how
+ * much of the change is lost is reported). One of low rank U V gets the columns B and rows A, rank + r. Any other format is decoded,
+ * changed and encoded again, if it can be; otherwise it becomes f32. Virtual tokens cannot be merged. Section "merge" of report has a row a
+ * layer. Touches nothing when a value would not be finite. */
+bool az_adapter_merge(az_ctx *az, az_lm *lm, const az_adapter *adapter, az_report *report);
+/* The inverse for dense weights: exact up to the rounding of f32. Needs the weights that merging with a magnitude has made. */
+bool az_adapter_unmerge(az_ctx *az, az_lm *lm, const az_adapter *adapter, az_report *report);
+
+/* One adapter from n, by weight: cat (A stacked, B side by side: exactly the sum of the changes, rank the sum of the ranks); linear (A =
+ * sum sign(w) sqrt|w s| A_i, B = sum sqrt|w s| B_i, equal ranks: what PEFT calls linear, with cross terms); svd (the best change of `rank`,
+ * 0 = the largest of theirs). Without magnitudes, biases or virtual tokens. */
+typedef enum az_adapter_mix { AZ_MIX_CAT, AZ_MIX_LINEAR, AZ_MIX_SVD } az_adapter_mix;
+az_adapter *az_adapter_combine(az_ctx *az, const az_lm *lm, const az_adapter *const *adapter, const double *weight, int n,
+                               az_adapter_mix how, int64_t rank);
+
 /* s B diag(e) A as a dense f32 (or f64) matrix [out, in], without a magnitude; zeros without a low-rank term. */
 az_tensor *az_adapter_delta(az_ctx *az, const az_adapter_layer *layer);
 

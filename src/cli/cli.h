@@ -88,6 +88,8 @@ void cli_remark(const cli_job *job, const char *format, ...) AZ_PRINTF(2, 3);
 /* A model's file: the name itself, or a bundled model's name ("tales"), looked for in $ADZE_MODELS and beside the program. */
 const char *cli_model_path(az_ctx *az, const char *name);
 az_lm *cli_load(cli_job *job, const char *name);
+/* The adapter in a folder, for this model; NULL without failing for "". */
+const az_adapter *cli_load_adapter(cli_job *job, const az_lm *lm, const char *folder);
 /* Fails early when a result could not be written there. */
 bool cli_check_output(az_ctx *az, const char *path);
 /* Whether the path is the standard output, "-". */
@@ -139,7 +141,7 @@ void cli_print_version(FILE *out);
 
 /* ---- the verbs ---- */
 
-extern const cli_verb cli_run, cli_train, cli_tokenize, cli_corpus, cli_info, cli_convert, cli_evaluate, cli_compress, cli_prompt, cli_prepare,
-    cli_estimate, cli_methods, cli_help, cli_claim;
+extern const cli_verb cli_run, cli_train, cli_tune, cli_adapter, cli_tokenize, cli_corpus, cli_info, cli_convert, cli_evaluate, cli_compress,
+    cli_prompt, cli_prepare, cli_estimate, cli_methods, cli_help, cli_claim;
 
 #endif

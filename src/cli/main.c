@@ -6,8 +6,8 @@
 #include <string.h>
 
 const cli_verb *const cli_verbs[] = {
-    &cli_run,     &cli_train,  &cli_tokenize, &cli_corpus,  &cli_info,  &cli_convert, &cli_evaluate, &cli_compress,
-    &cli_prepare, &cli_prompt, &cli_estimate, &cli_methods, &cli_claim, &cli_help,    NULL,
+    &cli_run,      &cli_train,   &cli_tune,   &cli_adapter,  &cli_tokenize, &cli_corpus, &cli_info, &cli_convert, &cli_evaluate,
+    &cli_compress, &cli_prepare, &cli_prompt, &cli_estimate, &cli_methods,  &cli_claim,  &cli_help, NULL,
 };
 
 const cli_verb *cli_verb_by_name(const char *name)

@@ -49,6 +49,11 @@ az_lm *cli_load(cli_job *job, const char *name)
     return path ? az_lm_load(job->az, path) : NULL;
 }
 
+const az_adapter *cli_load_adapter(cli_job *job, const az_lm *lm, const char *folder)
+{
+    return lm && *folder ? az_adapter_read(job->az, lm, folder) : NULL;
+}
+
 bool cli_is_stdout(const char *path)
 {
     return strcmp(path, "-") == 0;

@@ -13,7 +13,7 @@ typedef struct run_settings {
     int64_t tokens, samples;
     int cache; /* az_kv_type */
     bool echo, chat;
-    const char *template, *system;
+    const char *template, *system, *adapter;
     az_sampler sampler;
 } run_settings;
 
@@ -34,6 +34,7 @@ static const az_option run_options[] = {
     {"template", AZ_TEXT, offsetof(run_settings, template), "", 0, 0, NULL,
      "with --chat: chatml, llama2, llama3, mistral, gemma, phi3, zephyr, or a file with a template"},
     {"system", AZ_TEXT, offsetof(run_settings, system), "", 0, 0, NULL, "with --chat: the system message in front"},
+    {"adapter", AZ_TEXT, offsetof(run_settings, adapter), "", 0, 0, NULL, "the folder of an adapter to use beside the model"},
     {"echo", AZ_BOOL, offsetof(run_settings, echo), "true", 0, 0, NULL, "leave the prompt out of the output"},
     {0},
 };
@@ -173,7 +174,7 @@ static void print_samples(cli_job *job, const az_lm *lm, const run_settings *opt
     }
 }
 
-static void continue_prompt(cli_job *job, const az_lm *lm, const run_settings *options, const char *prompt)
+static void continue_prompt(cli_job *job, const az_lm *lm, const az_adapter *adapter, const run_settings *options, const char *prompt)
 {
     if (options->chat) prompt = as_chat(job, lm, options, prompt);
     if (!prompt) return;
@@ -191,7 +192,8 @@ static void continue_prompt(cli_job *job, const az_lm *lm, const run_settings *o
                                         .cache = (az_kv_type)options->cache,
                                         .sampler = options->sampler,
                                         .sink = on_token,
-                                        .user = &s};
+                                        .user = &s,
+                                        .adapter = adapter};
     const az_tokens *all = az_lm_generate(job->az, lm, &ids, &how);
     double ended = az_seconds();
     if (streams) {
@@ -208,7 +210,7 @@ static void continue_prompt(cli_job *job, const az_lm *lm, const run_settings *o
 }
 
 /* Each line of the standard input is a prompt. */
-static void continue_lines(cli_job *job, const az_lm *lm, const run_settings *options)
+static void continue_lines(cli_job *job, const az_lm *lm, const az_adapter *adapter, const run_settings *options)
 {
     char *line = NULL;
     size_t room = 0;
@@ -219,7 +221,7 @@ static void continue_lines(cli_job *job, const az_lm *lm, const run_settings *op
         if (length < 0) break;
         line[strcspn(line, "\r\n")] = '\0';
         az_scope_push(job->az);
-        if (*line) continue_prompt(job, lm, options, line);
+        if (*line) continue_prompt(job, lm, adapter, options, line);
         az_scope_pop(job->az);
     }
     if (ferror(stdin)) az_fail(job->az, AZ_IO, "run: cannot read the standard input: %s", strerror(errno));
@@ -245,14 +247,15 @@ static int run(cli_job *job, const void *settings)
     if (!lm) return CLI_BAD;
     if (!lm->tokenizer)
         az_fail(job->az, AZ_BAD_INPUT, "run: '%s' brings no tokenizer, so it can neither read nor write text", job->word[0]);
+    const az_adapter *adapter = cli_load_adapter(job, lm, options->adapter);
     const bool lines = strcmp(options->prompt, "-") == 0;
     if (!lines && *options->prompt_file) az_fail(job->az, AZ_BAD_INPUT, "run: give --prompt or --prompt-file, not both");
     const char *prompt = *options->prompt_file ? az_read_file(job->az, options->prompt_file, NULL) : options->prompt;
     if (!az_ok(job->az)) return CLI_BAD;
     if (lines && !*options->prompt_file)
-        continue_lines(job, lm, options);
+        continue_lines(job, lm, adapter, options);
     else
-        continue_prompt(job, lm, options, prompt);
+        continue_prompt(job, lm, adapter, options, prompt);
     return CLI_OK;
 }
 

@@ -73,8 +73,7 @@ static bool ends_in(const char *path, const char *entry, size_t length)
     return n == length || path[n - length - 1] == '.';
 }
 
-/* Whether the whole of `path` matches; false with an error for what is no expression. */
-static bool matches_expression(az_ctx *az, const char *expression, const char *path)
+bool az_matches_expression(az_ctx *az, const char *expression, const char *path)
 {
     int code;
     PCRE2_SIZE at;
@@ -105,7 +104,7 @@ static bool matches(az_ctx *az, const char *text, const az_target *target)
     if (!text || !*text) return false;
     if (is_expression(text)) {
         const char *inside = az_format_text(az, "%.*s", (int)strlen(text) - 2, text + 1);
-        return inside && target->huggingface && matches_expression(az, inside, target->huggingface);
+        return inside && target->huggingface && az_matches_expression(az, inside, target->huggingface);
     }
     if (strcmp(text, "all-linear") == 0) return target->part != AZ_PART_HEAD && target->part != AZ_PART_EMBEDDING;
     for (const char *at = text; at; at = strchr(at, ','), at = at ? at + 1 : NULL) {
@@ -140,8 +139,8 @@ static double pattern_value(az_ctx *az, const char *pattern, const az_target *ta
         *equals = '\0';
         const char *expression = az_format_text(az, "(.*\\.)?(%s)", item);
         if (!expression) return fallback;
-        if ((target->huggingface && matches_expression(az, expression, target->huggingface)) ||
-            matches_expression(az, expression, target->name))
+        if ((target->huggingface && az_matches_expression(az, expression, target->huggingface)) ||
+            az_matches_expression(az, expression, target->name))
             return value;
     }
     return fallback;

@@ -23,5 +23,7 @@ bool az_target_named(az_ctx *az, const az_lm *lm, const char *name, az_target *t
 int az_targets(az_ctx *az, const az_lm *lm, const az_adapter_how *how, az_target **targets);
 /* Every place, nothing wanted yet. */
 int az_target_list(az_ctx *az, const az_lm *lm, az_target **targets);
+/* Whether the whole of `path` matches; false with an error for what is no regular expression. */
+bool az_matches_expression(az_ctx *az, const char *expression, const char *path);
 
 #endif

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const verbs[] = {"run",      "train",   "tokenize", "corpus",   "info",    "convert", "evaluate",
-                                    "compress", "prepare", "prompt",   "estimate", "methods", "help",    "claim"};
+static const char *const verbs[] = {"run",      "train",    "tune",    "adapter", "tokenize", "corpus",  "info", "convert",
+                                    "evaluate", "compress", "prepare", "prompt",  "estimate", "methods", "help", "claim"};
 
 Test(usage, every_verb_has_help_and_a_place_in_the_manual)
 {

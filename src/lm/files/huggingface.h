@@ -34,6 +34,8 @@ typedef struct az_lm_family {
 /* NULL when there is none. The second: of the text part of a folder for text and images. */
 const az_lm_family *az_lm_family_by_whole(const char *model_type);
 const az_lm_family *az_lm_family_by_type(const char *model_type);
+/* The first of that row of the architecture table. */
+const az_lm_family *az_lm_family_by_arch(const char *arch);
 /* "llama, mistral, ...", for messages. */
 const char *az_lm_family_types(az_ctx *az);
 /* The family to write a model as; NULL with an error when there is none. */

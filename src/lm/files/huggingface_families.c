@@ -117,6 +117,13 @@ const az_lm_family *az_lm_family_by_type(const char *model_type)
     return NULL;
 }
 
+const az_lm_family *az_lm_family_by_arch(const char *arch)
+{
+    for (int i = 0; i < FAMILIES; i++)
+        if (strcmp(families[i].arch, arch) == 0) return &families[i];
+    return NULL;
+}
+
 const az_lm_family *az_lm_family_by_whole(const char *model_type)
 {
     for (int i = 0; i < FAMILIES; i++)

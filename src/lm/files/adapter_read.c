@@ -1,0 +1,355 @@
+/* adapter_read.c - PEFT's folders: the configuration is believed only where the tensors agree with it. */
+#include "lm/files/adapter_files.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct az_adapter_folder {
+    const az_lm *lm;
+    const json_t *config;
+    const az_safetensors *file;
+    bool *used; /* [file->count] */
+    az_module *module;
+    int modules;
+    az_adapter *adapter;
+    az_dtype dtype; /* of the activations */
+} az_adapter_folder;
+
+/* ---- the configuration ---- */
+
+/* Keys that are read here, or that do not matter once an adapter is trained. */
+static const char *const known[] = {"peft_type",
+                                    "task_type",
+                                    "base_model_name_or_path",
+                                    "r",
+                                    "lora_alpha",
+                                    "lora_dropout",
+                                    "target_modules",
+                                    "exclude_modules",
+                                    "bias",
+                                    "fan_in_fan_out",
+                                    "init_lora_weights",
+                                    "use_rslora",
+                                    "use_dora",
+                                    "lora_bias",
+                                    "rank_pattern",
+                                    "alpha_pattern",
+                                    "modules_to_save",
+                                    "layers_to_transform",
+                                    "layers_pattern",
+                                    "inference_mode",
+                                    "revision",
+                                    "auto_mapping",
+                                    "peft_version",
+                                    "loftq_config",
+                                    "eva_config",
+                                    "corda_config",
+                                    "runtime_config",
+                                    "num_virtual_tokens",
+                                    "token_dim",
+                                    "num_transformer_submodules",
+                                    "num_attention_heads",
+                                    "num_layers",
+                                    "prefix_projection",
+                                    "encoder_hidden_size",
+                                    "ensure_weight_tying",
+                                    NULL};
+/* Keys whose value changes the mathematics in a way that is not known here, unless it is null, false, or empty. */
+static const char *const unsupported[] = {"use_qalora",
+                                          "alora_invocation_tokens",
+                                          "megatron_config",
+                                          "layer_replication",
+                                          "trainable_token_indices",
+                                          "target_parameters",
+                                          "use_bdlora",
+                                          "arrow_config",
+                                          "use_mora",
+                                          "lora_ga_config",
+                                          NULL};
+/* Kinds of adapters, and further keys that they may have. */
+static const char *const kinds[] = {"LORA", "ADALORA", "PROMPT_TUNING", "PREFIX_TUNING", "CPT", NULL};
+
+static bool is_among(const char *const *list, const char *word)
+{
+    for (; *list; list++)
+        if (strcmp(*list, word) == 0) return true;
+    return false;
+}
+
+static bool is_nothing(const json_t *value)
+{
+    return !value || json_is_null(value) || json_is_false(value) || (json_is_array(value) && json_array_size(value) == 0) ||
+           (json_is_object(value) && json_object_size(value) == 0);
+}
+
+/* The keys of an AdaLoRA or of virtual tokens that have no meaning here are kept as they are. */
+static bool check_keys(az_ctx *az, az_adapter_folder *f)
+{
+    const char *key;
+    const json_t *value;
+    const char *ignored = NULL;
+    json_t *kept = json_object();
+    json_object_foreach((json_t *)(uintptr_t)f->config, key, value)
+    {
+        if (is_among(unsupported, key)) {
+            if (!is_nothing(value)) az_fail(az, AZ_BAD_INPUT, "\"%s\" is set, which is not known here", key);
+        } else if (!is_among(known, key)) {
+            ignored = ignored ? az_format_text(az, "%s, %s", ignored, key) : az_strdup(az, key);
+            json_object_set(kept, key, (json_t *)(uintptr_t)value);
+        }
+    }
+    const bool plain = strcmp(f->adapter->kind, "LORA") == 0;
+    if (ignored && plain && az_ok(az)) az_note(az, "adapter_config.json: %s not read", ignored);
+    if (ignored && !plain) {
+        char *text = json_dumps(kept, JSON_COMPACT);
+        az_arena_enter(az, f->adapter->arena);
+        if (text) f->adapter->config = az_strdup(az, text);
+        az_arena_leave(az);
+        free(text);
+    }
+    json_decref(kept);
+    return az_ok(az);
+}
+
+static double number(const az_adapter_folder *f, const char *key, double fallback)
+{
+    const json_t *value = json_object_get(f->config, key);
+    return json_is_number(value) ? json_number_value(value) : fallback;
+}
+
+/* The value of a pattern for a module, as PEFT finds it; `fallback` when no key matches. */
+static double pattern_value(az_ctx *az, const az_adapter_folder *f, const char *pattern, const char *path, double fallback)
+{
+    const char *key;
+    const json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)json_object_get(f->config, pattern), key, value)
+    {
+        const char *expression = az_format_text(az, "(.*\\.)?(%s)", *key == '^' ? key + 1 : key);
+        if (expression && json_is_number(value) && az_matches_expression(az, expression, path)) return json_number_value(value);
+    }
+    return fallback;
+}
+
+static const char *read_kind(az_ctx *az, const json_t *config)
+{
+    const char *kind = json_string_value(json_object_get(config, "peft_type"));
+    if (!kind) return az_fail(az, AZ_BAD_INPUT, "\"peft_type\" is missing");
+    if (!is_among(kinds, kind))
+        return az_fail(az, AZ_BAD_INPUT, "adapters of peft_type %s are not read; LORA, ADALORA, PROMPT_TUNING, PREFIX_TUNING and CPT are",
+                       kind);
+    return kind;
+}
+
+/* ---- tensors ---- */
+
+static const char prefix[] = "base_model.model.";
+
+/* The tensor of a module with one of the endings ("a|b"), in the type of the activations; NULL when there is none. */
+static az_tensor *take(az_ctx *az, az_adapter_folder *f, const char *path, const char *const *endings)
+{
+    for (; *endings; endings++) {
+        const char *name = az_format_text(az, "%s%s.%s", prefix, path, *endings);
+        for (int64_t i = 0; name && i < f->file->count; i++) {
+            if (strcmp(f->file->item[i].name, name) != 0) continue;
+            const az_tensor *x = f->file->item[i].value;
+            f->used[i] = true;
+            if (x->dtype != AZ_F32 && x->dtype != AZ_F64 && x->dtype != AZ_F16 && x->dtype != AZ_BF16)
+                return az_fail(az, AZ_BAD_INPUT, "tensor '%s' is stored as %s; f32, f16, bf16 and f64 are read", name,
+                               az_dtype_name(x->dtype));
+            az_tensor *out = x->dtype == f->dtype ? az_copy(az, x) : az_cast(az, x, f->dtype);
+            if (out && az_first_nonfinite(out) >= 0) return az_fail(az, AZ_NUMERIC, "tensor '%s' has values that are not finite", name);
+            return out;
+        }
+    }
+    return NULL;
+}
+
+static bool expect_shape(az_ctx *az, const az_module *module, const char *what, const az_tensor *x, int rank, const int64_t *shape)
+{
+    bool fits = x->rank == rank;
+    for (int i = 0; fits && i < rank; i++) fits = x->shape[i] == shape[i];
+    if (fits) return true;
+    const char *wanted = rank == 2 ? az_format_text(az, "[%lld, %lld]", (long long)shape[0], (long long)shape[1])
+                                   : az_format_text(az, "[%lld]", (long long)shape[0]);
+    return az_fail(az, AZ_BAD_INPUT, "%s of '%s' has the shape %s; for this model it should be %s", what, module->path,
+                   az_shape_text(az, x), wanted);
+}
+
+/* What lies in the folder for one module. */
+typedef struct az_module_tensors {
+    az_tensor *a, *b, *e, *magnitude, *b_bias, *bias, *weight;
+} az_module_tensors;
+
+static bool take_all(az_ctx *az, az_adapter_folder *f, const az_module *module, az_module_tensors *t)
+{
+    static const char *const a[] = {"lora_A.weight", "lora_A.default.weight", "lora_A", NULL};
+    static const char *const b[] = {"lora_B.weight", "lora_B.default.weight", "lora_B", NULL};
+    static const char *const table_a[] = {"lora_embedding_A", "lora_embedding_A.default", NULL};
+    static const char *const table_b[] = {"lora_embedding_B", "lora_embedding_B.default", NULL};
+    static const char *const e[] = {"lora_E", NULL}, *const b_bias[] = {"lora_B.bias", "lora_B.default.bias", NULL};
+    static const char *const magnitude[] = {"lora_magnitude_vector", "lora_magnitude_vector.weight", "lora_magnitude_vector.default.weight",
+                                            NULL};
+    static const char *const bias[] = {"base_layer.bias", "bias", NULL}, *const weight[] = {"weight", "modules_to_save.default.weight",
+                                                                                            NULL};
+    *t = (az_module_tensors){.a = take(az, f, module->path, module->table ? table_a : a),
+                             .b = take(az, f, module->path, module->table ? table_b : b),
+                             .e = take(az, f, module->path, e),
+                             .magnitude = take(az, f, module->path, magnitude),
+                             .b_bias = take(az, f, module->path, b_bias),
+                             .bias = take(az, f, module->path, bias),
+                             .weight = take(az, f, module->path, weight)};
+    return az_ok(az);
+}
+
+static bool check_pair(az_ctx *az, const az_adapter_folder *f, const az_module *module, const az_module_tensors *t)
+{
+    if (!t->a != !t->b)
+        return az_fail(az, AZ_BAD_INPUT, "'%s' has a matrix %s without its %s", module->path, t->a ? "A" : "B", t->a ? "B" : "A");
+    if (!t->a) {
+        if (t->e || t->magnitude || t->b_bias)
+            return az_fail(az, AZ_BAD_INPUT, "'%s' has a part of an adapter but no matrices A and B", module->path);
+        return true;
+    }
+    const int64_t rank = t->a->rank == 2 ? t->a->shape[0] : 0;
+    if (rank < 1) return az_fail(az, AZ_BAD_INPUT, "the matrix A of '%s' has the shape %s", module->path, az_shape_text(az, t->a));
+    if (!expect_shape(az, module, "the matrix A", t->a, 2, (int64_t[]){rank, module->in}) ||
+        !expect_shape(az, module, "the matrix B", t->b, 2, (int64_t[]){module->out, rank}))
+        return false;
+    if (strcmp(f->adapter->kind, "ADALORA") == 0) return true; /* ranks are what is left of init_r */
+    const double said = pattern_value(az, f, "rank_pattern", module->path, number(f, "r", 8));
+    if (said != (double)rank)
+        return az_fail(az, AZ_BAD_INPUT, "adapter_config.json gives '%s' the rank %g, its tensors have %lld", module->path, said,
+                       (long long)rank);
+    return true;
+}
+
+static bool check_rest(az_ctx *az, const az_module *module, const az_module_tensors *t)
+{
+    const int64_t vector[] = {module->out}, rank = t->a ? t->a->shape[0] : 0;
+    const int64_t matrix[] = {module->turned || module->table ? module->in : module->out,
+                              module->turned || module->table ? module->out : module->in};
+    if (t->e && t->e->rank != 1 && !expect_shape(az, module, "lora_E", t->e, 2, (int64_t[]){rank, 1})) return false;
+    if (t->e && t->e->rank == 1 && !expect_shape(az, module, "lora_E", t->e, 1, &rank)) return false;
+    if (t->magnitude && module->table) return az_fail(az, AZ_BAD_INPUT, "DoRA of an embedding is not known here");
+    return (!t->magnitude || expect_shape(az, module, "the magnitude", t->magnitude, 1, vector)) &&
+           (!t->b_bias || expect_shape(az, module, "the bias of B", t->b_bias, 1, vector)) &&
+           (!t->bias || expect_shape(az, module, "the bias", t->bias, 1, vector)) &&
+           (!t->weight || expect_shape(az, module, "the weight", t->weight, 2, matrix));
+}
+
+/* ---- layers ---- */
+
+static bool fill_part(az_ctx *az, az_adapter_folder *f, const az_module *module, az_module_tensors *t, int k)
+{
+    const int64_t rank = t->a ? t->a->shape[0] : 0;
+    const bool adalora = strcmp(f->adapter->kind, "ADALORA") == 0;
+    const double alpha = pattern_value(az, f, "alpha_pattern", module->path, number(f, "lora_alpha", 8));
+    az_adapter_layer *layer = az_adapter_add_layer(az, f->lm, f->adapter, module->part[k]->name, rank, alpha);
+    if (!layer) return false;
+    az_arena_enter(az, f->adapter->arena);
+    if (rank > 0) {
+        layer->a = module->table ? az_contiguous(az, az_transpose(az, t->a)) : az_copy(az, t->a);
+        layer->b = module->table ? az_copy(az, t->b) : az_module_part(az, f->lm, module, t->b, k);
+        if (t->e) layer->e = az_reshape(az, az_copy(az, t->e), 1, (int64_t[]){rank});
+        if (adalora && layer->rank != rank) layer->scale = alpha / (double)rank;
+    }
+    if (t->magnitude) layer->magnitude = az_module_part(az, f->lm, module, t->magnitude, k);
+    if (t->b_bias) layer->b_bias = az_module_part(az, f->lm, module, t->b_bias, k);
+    if (t->bias) layer->bias = az_module_part(az, f->lm, module, t->bias, k);
+    if (t->weight) {
+        const az_tensor *whole = module->turned ? az_contiguous(az, az_transpose(az, t->weight)) : t->weight;
+        layer->weight = az_weight_dense(az, module->table ? az_copy(az, whole) : az_module_part(az, f->lm, module, whole, k));
+    }
+    if (layer->magnitude) layer->row_norm = az_adapter_row_norm(az, layer->weight ? layer->weight : module->part[k]->weight, layer);
+    az_arena_leave(az);
+    return az_ok(az);
+}
+
+static bool read_module(az_ctx *az, az_adapter_folder *f, const az_module *module)
+{
+    az_module_tensors t;
+    if (!take_all(az, f, module, &t) || !check_pair(az, f, module, &t) || !check_rest(az, module, &t)) return false;
+    if (!t.a && !t.bias && !t.weight) return true;
+    for (int k = 0; k < module->parts; k++)
+        if (!fill_part(az, f, module, &t, k)) return false;
+    return true;
+}
+
+static bool read_virtual(az_ctx *az, az_adapter_folder *f)
+{
+    const az_tensor *x = az_safetensors_find(f->file, "prompt_embeddings");
+    if (!x) return az_fail(az, AZ_BAD_INPUT, "tensor 'prompt_embeddings' is missing");
+    for (int64_t i = 0; i < f->file->count; i++)
+        if (f->file->item[i].value == x) f->used[i] = true;
+    const az_lm_config *c = &f->lm->config;
+    const bool is_prefix = strcmp(f->adapter->kind, "PREFIX_TUNING") == 0;
+    const int64_t width = is_prefix ? c->blocks * 2 * c->kv_heads * c->head_dim : c->width;
+    if (is_prefix && json_is_true(json_object_get(f->config, "prefix_projection")))
+        return az_fail(az, AZ_BAD_INPUT, "\"prefix_projection\" is set, which is not known here; save the prefix it makes");
+    if (x->rank != 2 || x->shape[1] != width || x->shape[0] < 1 || x->shape[0] >= c->context)
+        return az_fail(az, AZ_BAD_INPUT, "'prompt_embeddings' has the shape %s; for this model it should be [tokens, %lld]",
+                       az_shape_text(az, x), (long long)width);
+    if (az_first_nonfinite(x) >= 0) return az_fail(az, AZ_NUMERIC, "'prompt_embeddings' has values that are not finite");
+    az_arena_enter(az, f->adapter->arena);
+    f->adapter->virtual_tokens = x->shape[0];
+    az_tensor *rows = az_copy(az, x->dtype == f->dtype ? x : az_cast(az, x, f->dtype));
+    if (is_prefix)
+        f->adapter->prefix = az_prefix_reorder(az, f->lm, rows, false);
+    else
+        f->adapter->prompt = rows;
+    az_arena_leave(az);
+    return az_ok(az);
+}
+
+/* ---- the folder ---- */
+
+static bool read_tensors(az_ctx *az, az_adapter_folder *f)
+{
+    f->used = az_alloc_array(az, (size_t)f->file->count + 1, sizeof *f->used);
+    f->modules = az_modules(az, f->lm, &f->module);
+    if (!f->used || f->modules == 0) return false;
+    f->adapter->dropout = number(f, "lora_dropout", 0);
+    f->adapter->rank_stabilized = json_is_true(json_object_get(f->config, "use_rslora"));
+    const bool layers = strcmp(f->adapter->kind, "LORA") == 0 || strcmp(f->adapter->kind, "ADALORA") == 0;
+    if (!layers && !read_virtual(az, f)) return false;
+    for (int i = 0; i < f->modules; i++)
+        if (!read_module(az, f, &f->module[i])) return false;
+    for (int64_t i = 0; i < f->file->count; i++)
+        if (!f->used[i]) return az_fail(az, AZ_BAD_INPUT, "tensor '%s' belongs to nothing in this model", f->file->item[i].name);
+    if (f->adapter->layers == 0 && f->adapter->virtual_tokens == 0) return az_fail(az, AZ_BAD_INPUT, "the adapter is empty");
+    return true;
+}
+
+static const char *last_word(const char *folder)
+{
+    const char *slash = strrchr(folder, '/');
+    return slash && slash[1] ? slash + 1 : folder;
+}
+
+static az_adapter *read_folder(az_ctx *az, const az_lm *lm, const char *folder, const json_t *config)
+{
+    const char *kind = read_kind(az, config);
+    az_adapter_folder f = {.lm = lm, .config = config, .dtype = lm->embedding->part[0]->dtype == AZ_F64 ? AZ_F64 : AZ_F32};
+    f.file = kind ? az_safetensors_read(az, az_format_text(az, "%s/adapter_model.safetensors", folder)) : NULL;
+    f.adapter = f.file ? az_adapter_empty(az, last_word(folder), kind) : NULL;
+    if (f.adapter && check_keys(az, &f) && read_tensors(az, &f)) return f.adapter;
+    az_adapter_free(az, f.adapter);
+    return NULL;
+}
+
+az_adapter *az_adapter_read(az_ctx *az, const az_lm *lm, const char *folder)
+{
+    if (!lm || !az_ok(az)) return NULL;
+    az_scope_push(az);
+    const char *text = az_read_file(az, az_format_text(az, "%s/adapter_config.json", folder), NULL);
+    json_error_t error;
+    json_t *config = text ? json_loads(text, 0, &error) : NULL;
+    if (text && !json_is_object(config)) az_fail(az, AZ_BAD_INPUT, "adapter_config.json is no JSON object: %s", config ? "" : error.text);
+    az_adapter *adapter = json_is_object(config) ? read_folder(az, lm, folder, config) : NULL;
+    json_decref(config);
+    az_scope_pop(az);
+    if (!adapter) az_fail_context(az, "reading the adapter '%s'", folder);
+    return adapter;
+}
