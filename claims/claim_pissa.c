@@ -84,7 +84,7 @@ static bool run(az_ctx *az, az_report *report)
 {
     claim_checks checks = {.report = report};
     claim_subject subjects[CLAIM_MOST_SUBJECTS];
-    az_lm *lm = claim_small_model(az);
+    az_lm *lm = claim_string_model(az);
     if (!lm || !compare_starts(az, &checks, lm) || !tune_quantized(az, &checks, lm)) return false;
     const int n = claim_subjects(az, subjects);
     for (int i = 0; i < n; i++)

@@ -1,46 +1,88 @@
 /* tuning.c - tasks on strings, and runs of tuning methods on them. */
 #include "claims/tuning.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 enum { ALPHABET = 10, MOVED = 3, LONGEST = 64 };
 
-static az_turn letters_turn(az_ctx *az, const char *role, const int *letter, int n)
+/* ---- tasks ---- */
+
+static int answer_letter(claim_task task, const int *question, int n, int k)
 {
-    char text[2 * LONGEST + 1];
-    for (int i = 0; i < n; i++) {
-        text[2 * i] = ' ';
-        text[2 * i + 1] = (char)('a' + letter[i]);
+    switch (task) {
+    case CLAIM_COPY: return question[k];
+    case CLAIM_REVERSE: return question[n - 1 - k];
+    case CLAIM_NEXT: return (question[k] + 1) % ALPHABET;
+    default: return (question[n - 1 - k] + MOVED) % ALPHABET;
     }
-    text[2 * n] = 0;
-    return (az_turn){.role = role, .text = az_strdup(az, text), .length = 2 * (size_t)n};
 }
 
-static bool make_example(az_ctx *az, int letters, uint64_t seed, int64_t i, az_example *out)
+/* Letters with a blank in front of each; `word`, if it is not 0, in front of all. */
+static az_turn letters_turn(az_ctx *az, const char *role, char word, const int *letter, int n)
 {
-    az_rng rng = az_rng_at(seed, az_stream("letters", (uint64_t)i));
+    char text[2 * LONGEST + 3];
+    int at = 0;
+    if (word) text[at++] = ' ', text[at++] = word;
+    for (int i = 0; i < n; i++) text[at++] = ' ', text[at++] = (char)('a' + letter[i]);
+    text[at] = 0;
+    return (az_turn){.role = role, .text = az_strdup(az, text), .length = (size_t)at};
+}
+
+static bool make_example(az_ctx *az, claim_task task, int letters, az_rng *rng, az_example *out)
+{
+    static const char word[] = {[CLAIM_COPY] = 'x', [CLAIM_REVERSE] = 'y', [CLAIM_NEXT] = 'z', [CLAIM_NEW] = 'w'};
     int question[LONGEST], answer[LONGEST];
-    for (int k = 0; k < letters; k++) question[k] = (int)az_below(&rng, ALPHABET);
-    for (int k = 0; k < letters; k++) answer[k] = (question[letters - 1 - k] + MOVED) % ALPHABET;
+    for (int k = 0; k < letters; k++) question[k] = (int)az_below(rng, ALPHABET);
+    for (int k = 0; k < letters; k++) answer[k] = answer_letter(task, question, letters, k);
     az_turn *turn = az_alloc_array(az, 2, sizeof *turn);
     if (!turn) return false;
-    turn[0] = letters_turn(az, "prompt", question, letters);
-    turn[1] = letters_turn(az, "response", answer, letters);
+    turn[0] = letters_turn(az, "prompt", word[task], question, letters);
+    turn[1] = letters_turn(az, "response", 0, answer, letters);
     *out = (az_example){.turns = 2, .turn = turn};
     return az_ok(az);
 }
 
-az_examples *claim_letters(az_ctx *az, int letters, int64_t count, uint64_t seed)
+az_examples *claim_strings(az_ctx *az, claim_task first, int tasks, int letters, int64_t count, uint64_t seed)
 {
     az_examples *examples = az_alloc(az, sizeof *examples);
     az_example *item = az_alloc_array(az, (size_t)count, sizeof *item);
     if (!examples || !item || letters > LONGEST) return NULL;
-    for (int64_t i = 0; i < count; i++)
-        if (!make_example(az, letters, seed, i, &item[i])) return NULL;
-    *examples = (az_examples){.count = count, .item = item, .path = "letters"};
+    for (int64_t i = 0; i < count; i++) {
+        az_rng rng = az_rng_at(seed, az_stream("strings", (uint64_t)i));
+        const claim_task task = (claim_task)((int)first + (int)az_below(&rng, (uint64_t)tasks));
+        if (!make_example(az, task, letters, &rng, &item[i])) return NULL;
+    }
+    *examples = (az_examples){.count = count, .item = item, .path = "strings"};
     return examples;
 }
+
+static az_tokenizer *letters_tokenizer(az_ctx *az)
+{
+    const char *text = "";
+    for (int i = 0; i < 40; i++) text = az_format_text(az, "%s a b c d e f g h i j w x y z", text);
+    az_document item = {.text = text, .length = text ? strlen(text) : 0};
+    return az_tokenizer_train(az, &(az_documents){.count = 1, .item = &item, .path = "letters"}, 271);
+}
+
+enum { LETTERS = 4, EXAMPLES = 8000 };
+
+az_lm *claim_string_model(az_ctx *az)
+{
+    const az_lm_config config = {.vocabulary = 271, .width = 64, .blocks = 2, .heads = 4, .hidden = 172, .context = 64, .tied = true};
+    az_tokenizer *tokenizer = letters_tokenizer(az);
+    az_lm *lm = tokenizer ? az_lm_new(az, "llama", &config, tokenizer, 1) : NULL;
+    az_tune_settings settings;
+    const az_method *full = az_method_by_name("full");
+    void *options = az_alloc(az, full->options_size);
+    az_examples *examples = claim_strings(az, CLAIM_COPY, 3, LETTERS, 4 * EXAMPLES, 1);
+    const char *text = "steps=1200,batch=48,lr=3e-3,schedule=cosine,beta2=0.95";
+    if (!lm || !examples || !az_options_parse(az, full->options, "full", "", options)) return NULL;
+    if (!az_options_parse(az, az_tune_options, "tune", text, &settings)) return NULL;
+    az_tune_job job = {.lm = lm, .train = examples, .settings = &settings, .model = "strings"};
+    return full->tune(az, options, &job) ? lm : NULL;
+}
+
+/* ---- runs ---- */
 
 bool claim_tune(az_ctx *az, const claim_tuning *what, int seed, claim_tuned *out)
 {
@@ -81,8 +123,6 @@ double claim_loss_end(const claim_tuned *run)
 
 /* ---- comparisons ---- */
 
-enum { LETTERS = 6, EXAMPLES = 8000 };
-
 bool claim_learn(az_ctx *az, az_report *report, az_lm *lm, const char *method, const char *options, double lr, claim_losses *out)
 {
     claim_tuning what = {.lm = lm,
@@ -92,7 +132,7 @@ bool claim_learn(az_ctx *az, az_report *report, az_lm *lm, const char *method, c
     for (int seed = 0; seed < CLAIM_TUNED_SEEDS && az_ok(az); seed++) {
         claim_tuned run;
         az_scope_push(az);
-        what.train = claim_letters(az, LETTERS, EXAMPLES, 100 + (uint64_t)seed);
+        what.train = claim_strings(az, CLAIM_NEW, 1, LETTERS, EXAMPLES, 100 + (uint64_t)seed);
         if (claim_tune(az, &what, seed, &run)) {
             out->half[seed] = claim_loss_halfway(&run);
             out->end[seed] = claim_loss_end(&run);
@@ -101,7 +141,7 @@ bool claim_learn(az_ctx *az, az_report *report, az_lm *lm, const char *method, c
         az_scope_pop(az);
     }
     if (!az_ok(az)) return false;
-    az_report_row(report, "letters");
+    az_report_row(report, "strings");
     az_report_text(report, "way", az_format_text(az, "%s %s", method, options));
     az_report_number(report, "lr", lr, "");
     az_report_number(report, "loss_halfway", claim_mean(out->half), "nat");
@@ -131,12 +171,4 @@ void claim_check(claim_checks *checks, const char *what, bool holds)
     az_report_bool(checks->report, "holds", holds);
     checks->asked++;
     checks->held += holds;
-}
-
-az_lm *claim_small_model(az_ctx *az)
-{
-    const char *folder = getenv("ADZE_DATA");
-    if (!folder || !*folder)
-        return az_fail(az, AZ_BAD_INPUT, "this claim needs the model stories260K; ADZE_DATA names the folder that has it");
-    return az_lm_load(az, az_format_text(az, "%s/models/stories260K/stories260K.gguf", folder));
 }

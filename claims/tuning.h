@@ -4,10 +4,19 @@
 
 #include "claims/subjects.h"
 
-/* Prompts of `letters` letters from a to j, and responses that are them, each moved on by three places around the ten and in reverse
- * order: "a b j" becomes "c e d". The letters stand apart, so that they are tokens for almost every tokenizer. Example number i depends on
- * (seed, i) alone. */
-az_examples *claim_letters(az_ctx *az, int letters, int64_t count, uint64_t seed);
+/* What an answer is made of a question of letters from a to j by; each has a word of its own in front of the question. The first three are
+ * what claim_string_model has learnt, the last is new to it: "a b j" becomes "c e d". */
+typedef enum claim_task {
+    CLAIM_COPY,
+    CLAIM_REVERSE,
+    CLAIM_NEXT, /* each letter by the next around the ten */
+    CLAIM_NEW   /* each letter moved on by three places, in reverse order */
+} claim_task;
+/* Questions of `letters` letters, which stand apart, so that they are tokens for almost every tokenizer. tasks: how many of them are mixed
+ * from `first` on. Example number i depends on (seed, i) alone. */
+az_examples *claim_strings(az_ctx *az, claim_task first, int tasks, int letters, int64_t count, uint64_t seed);
+/* A llama of two blocks, 64 wide, that has learnt to copy, reverse and move on questions of six letters. */
+az_lm *claim_string_model(az_ctx *az);
 
 typedef struct claim_tuning {
     az_lm *lm;            /* not changed */
@@ -31,11 +40,11 @@ double claim_loss_halfway(const claim_tuned *run);
 double claim_loss_end(const claim_tuned *run);
 
 enum { CLAIM_TUNED_SEEDS = 5 };
-/* Losses of one way to tune, for each of the seeds, on claim_letters of six letters drawn by the seed. */
+/* Losses of one way to tune, for each of the seeds, on the new task with six letters, drawn by the seed. */
 typedef struct claim_losses {
     double half[CLAIM_TUNED_SEEDS], end[CLAIM_TUNED_SEEDS];
 } claim_losses;
-/* 200 steps of 32 examples with AdamW and a learning rate that falls as a cosine; adds a row to the section "letters". */
+/* 200 steps of 32 examples with AdamW and a learning rate that falls as a cosine; adds a row to the section "strings". */
 bool claim_learn(az_ctx *az, az_report *report, az_lm *lm, const char *method, const char *options, double lr, claim_losses *out);
 double claim_mean(const double x[CLAIM_TUNED_SEEDS]);
 int claim_wins(const double a[CLAIM_TUNED_SEEDS], const double b[CLAIM_TUNED_SEEDS]); /* seeds with a < b */
@@ -46,8 +55,5 @@ typedef struct claim_checks {
     int asked, held;
 } claim_checks;
 void claim_check(claim_checks *checks, const char *what, bool holds);
-
-/* stories260K, alone: small enough for many runs. NULL and an error without the data. */
-az_lm *claim_small_model(az_ctx *az);
 
 #endif

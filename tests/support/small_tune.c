@@ -34,7 +34,8 @@ az_tensor *small_logits(az_ctx *az, const az_lm *lm, const az_adapter *adapter)
 
 az_adapter *small_tune(az_ctx *az, az_lm *lm, const char *method, const char *options, const char *settings)
 {
-    const claim_tuning what = {.lm = lm, .method = method, .options = options, .settings = settings, .train = claim_letters(az, 4, 64, 3)};
+    const claim_tuning what = {
+        .lm = lm, .method = method, .options = options, .settings = settings, .train = claim_strings(az, CLAIM_NEW, 1, 4, 64, 3)};
     claim_tuned run;
     return lm && claim_tune(az, &what, 1, &run) ? run.adapter : NULL;
 }

@@ -10,7 +10,7 @@ extern const char *const small_bases[SMALL_BASES];
 az_lm *small_base(az_ctx *az, int which);
 /* Logits of a fixed text; adapter may be NULL. */
 az_tensor *small_logits(az_ctx *az, const az_lm *lm, const az_adapter *adapter);
-/* Tunes a copy of lm on letters with `settings` and returns what the method made; NULL with az's error. */
+/* Tunes a copy of lm on strings with `settings` and returns what the method made; NULL with az's error. */
 az_adapter *small_tune(az_ctx *az, az_lm *lm, const char *method, const char *options, const char *settings);
 
 #endif

@@ -54,7 +54,7 @@ static bool draw(az_ctx *az, const az_lm_fit *fit, int64_t pass, az_lm_lesson *l
 static bool run_once(az_ctx *az, az_lm *lm, breaking *b, const char *folder)
 {
     b->run = (az_adalora){.options = &some};
-    b->examples = az_lm_examples_of(az, lm, claim_letters(az, 4, 64, 3), &(az_lm_example_options){0});
+    b->examples = az_lm_examples_of(az, lm, claim_strings(az, CLAIM_NEW, 1, 4, 64, 3), &(az_lm_example_options){0});
     az_lm_train_settings *s = &b->run.tuning.settings;
     *s = (az_lm_train_settings){.steps = STEPS,
                                 .accumulate = 1,

@@ -12,7 +12,7 @@ enum { EXAMPLES = 24 };
 
 static az_lm_examples *letters(az_ctx *az, az_lm *lm)
 {
-    return az_lm_examples_of(az, lm, claim_letters(az, 4, EXAMPLES, 5), &(az_lm_example_options){0});
+    return az_lm_examples_of(az, lm, claim_strings(az, CLAIM_NEW, 1, 4, EXAMPLES, 5), &(az_lm_example_options){0});
 }
 
 /* Every linear layer with rank r, following at most `most` directions. */
