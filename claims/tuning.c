@@ -13,6 +13,7 @@ static int answer_letter(claim_task task, const int *question, int n, int k)
     case CLAIM_COPY: return question[k];
     case CLAIM_REVERSE: return question[n - 1 - k];
     case CLAIM_NEXT: return (question[k] + 1) % ALPHABET;
+    case CLAIM_REVERSE_NEXT: return (question[n - 1 - k] + 1) % ALPHABET;
     default: return (question[n - 1 - k] + MOVED) % ALPHABET;
     }
 }
@@ -30,7 +31,8 @@ static az_turn letters_turn(az_ctx *az, const char *role, char word, const int *
 
 static bool make_example(az_ctx *az, claim_task task, int letters, az_rng *rng, az_example *out)
 {
-    static const char word[] = {[CLAIM_COPY] = 'x', [CLAIM_REVERSE] = 'y', [CLAIM_NEXT] = 'z', [CLAIM_NEW] = 'w'};
+    static const char word[] = {
+        [CLAIM_COPY] = 'x', [CLAIM_REVERSE] = 'y', [CLAIM_NEXT] = 'z', [CLAIM_REVERSE_NEXT] = 'v', [CLAIM_NEW] = 'w'};
     int question[LONGEST], answer[LONGEST];
     for (int k = 0; k < letters; k++) question[k] = (int)az_below(rng, ALPHABET);
     for (int k = 0; k < letters; k++) answer[k] = answer_letter(task, question, letters, k);
@@ -59,22 +61,22 @@ az_examples *claim_strings(az_ctx *az, claim_task first, int tasks, int letters,
 static az_tokenizer *letters_tokenizer(az_ctx *az)
 {
     const char *text = "";
-    for (int i = 0; i < 40; i++) text = az_format_text(az, "%s a b c d e f g h i j w x y z", text);
+    for (int i = 0; i < 40; i++) text = az_format_text(az, "%s a b c d e f g h i j v w x y z", text);
     az_document item = {.text = text, .length = text ? strlen(text) : 0};
-    return az_tokenizer_train(az, &(az_documents){.count = 1, .item = &item, .path = "letters"}, 271);
+    return az_tokenizer_train(az, &(az_documents){.count = 1, .item = &item, .path = "letters"}, 272);
 }
 
 enum { LETTERS = 4, EXAMPLES = 8000 };
 
 az_lm *claim_string_model(az_ctx *az)
 {
-    const az_lm_config config = {.vocabulary = 271, .width = 64, .blocks = 2, .heads = 4, .hidden = 172, .context = 64, .tied = true};
+    const az_lm_config config = {.vocabulary = 272, .width = 64, .blocks = 2, .heads = 4, .hidden = 172, .context = 64, .tied = true};
     az_tokenizer *tokenizer = letters_tokenizer(az);
     az_lm *lm = tokenizer ? az_lm_new(az, "llama", &config, tokenizer, 1) : NULL;
     az_tune_settings settings;
     const az_method *full = az_method_by_name("full");
     void *options = az_alloc(az, full->options_size);
-    az_examples *examples = claim_strings(az, CLAIM_COPY, 3, LETTERS, 4 * EXAMPLES, 1);
+    az_examples *examples = claim_strings(az, CLAIM_COPY, CLAIM_NEW, LETTERS, 4 * EXAMPLES, 1);
     const char *text = "steps=1200,batch=48,lr=3e-3,schedule=cosine,beta2=0.95";
     if (!lm || !examples || !az_options_parse(az, full->options, "full", "", options)) return NULL;
     if (!az_options_parse(az, az_tune_options, "tune", text, &settings)) return NULL;

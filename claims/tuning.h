@@ -4,18 +4,19 @@
 
 #include "claims/subjects.h"
 
-/* What an answer is made of a question of letters from a to j by; each has a word of its own in front of the question. The first three are
- * what claim_string_model has learnt, the last is new to it: "a b j" becomes "c e d". */
+/* What an answer is made of a question of letters from a to j by; each has a word of its own in front of the question. The last one
+ * is new to claim_string_model, which has learnt the others: "a b j" becomes "c e d". */
 typedef enum claim_task {
     CLAIM_COPY,
     CLAIM_REVERSE,
-    CLAIM_NEXT, /* each letter by the next around the ten */
-    CLAIM_NEW   /* each letter moved on by three places, in reverse order */
+    CLAIM_NEXT,         /* each letter by the next around the ten */
+    CLAIM_REVERSE_NEXT, /* both */
+    CLAIM_NEW           /* each letter moved on by three places, in reverse order */
 } claim_task;
 /* Questions of `letters` letters, which stand apart, so that they are tokens for almost every tokenizer. tasks: how many of them are mixed
  * from `first` on. Example number i depends on (seed, i) alone. */
 az_examples *claim_strings(az_ctx *az, claim_task first, int tasks, int letters, int64_t count, uint64_t seed);
-/* A llama of two blocks, 64 wide, that has learnt to copy, reverse and move on questions of six letters. */
+/* A llama of two blocks, 64 wide, that has learnt to copy and reverse questions of four letters and to move the letters on. */
 az_lm *claim_string_model(az_ctx *az);
 
 typedef struct claim_tuning {
@@ -40,7 +41,7 @@ double claim_loss_halfway(const claim_tuned *run);
 double claim_loss_end(const claim_tuned *run);
 
 enum { CLAIM_TUNED_SEEDS = 5 };
-/* Losses of one way to tune, for each of the seeds, on the new task with six letters, drawn by the seed. */
+/* Losses of one way to tune, for each of the seeds, on the new task with four letters, drawn by the seed. */
 typedef struct claim_losses {
     double half[CLAIM_TUNED_SEEDS], end[CLAIM_TUNED_SEEDS];
 } claim_losses;

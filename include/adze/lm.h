@@ -216,6 +216,7 @@ typedef struct az_adapter {
     az_tensor *prompt;  /* [virtual_tokens, width], or NULL */
     az_tensor *prefix;  /* [virtual_tokens, blocks * 2 * kv_heads * head_dim], or NULL */
     const char *config; /* further fields of its adapter_config.json, a JSON object; NULL = none */
+    const char *base;   /* az_adapter_base of the only weights that it is for; NULL = for any of its shape */
     az_arena *arena;    /* owns all of the above */
 } az_adapter;
 
@@ -248,7 +249,10 @@ az_adapter_layer *az_adapter_find(const az_adapter *adapter, const char *name);
 /* Its tensors with their names ("blocks.3.attn.q.lora_a") and places, for az_lm_gradient and az_lm_fit; returns their number. */
 int az_adapter_parameters(az_ctx *az, az_adapter *adapter, az_lm_parameter **parameters);
 int64_t az_adapter_parameter_count(const az_adapter *adapter);
-/* Whether its layers are the model's, in name and shape; fails with the first that is not. */
+/* A digest of the values of the weights beside which the adapter's layers sit, whatever their format and the order of their rows. In the
+ * current scope. */
+const char *az_adapter_base(az_ctx *az, const az_adapter *adapter, const az_lm *lm);
+/* Whether its layers are the model's, in name and shape, and the weights those that it is for; fails with the first that is not. */
 bool az_adapter_check(az_ctx *az, const az_adapter *adapter, const az_lm *lm);
 /* Reads a folder as PEFT writes it, adapter_config.json and adapter_model.safetensors, for this model: kinds LORA, ADALORA and the kinds of
  * virtual tokens. Rows of joint matrices (gpt2's c_attn) and of q and k go to their places. Fails on what would change the mathematics and

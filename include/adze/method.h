@@ -95,8 +95,8 @@ typedef struct az_tune_settings {
 extern const az_option az_tune_options[];
 
 /* Tune: makes lm answer as the examples do. lm is the caller's own copy. A method sets `adapter` to what it has made, in an arena of its
- * own, and leaves lm as it was; or changes lm's weights and leaves adapter NULL. valid may be NULL. train may be NULL for methods
- * without needs_data. The report receives the section "training" and the curves. */
+ * own, and leaves lm as it was, or sets it to the model that the adapter is for; or changes lm's weights and leaves adapter NULL. valid may
+ * be NULL. train may be NULL for methods without needs_data. The report receives the section "training" and the curves. */
 typedef struct az_tune_job {
     az_lm *lm;
     const az_examples *train, *valid;

@@ -5,6 +5,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <zlib.h>
 
 az_adapter *az_adapter_empty(az_ctx *az, const char *name, const char *kind)
 {
@@ -118,6 +119,43 @@ int64_t az_adapter_parameter_count(const az_adapter *adapter)
     return count;
 }
 
+/* Sum over the rows, which may lie in another order in another file, of a checksum of each. */
+static uint64_t sum_of_rows(az_ctx *az, const az_weight *w)
+{
+    uint64_t sum = 0;
+    az_scope_push(az);
+    const az_tensor *dense = az_weight_decode(az, w);
+    for (int64_t r = 0; dense && r < w->rows; r++)
+        sum += crc32_z(crc32(0, NULL, 0), (const Bytef *)(az_f32(dense) + r * w->cols), (size_t)w->cols * sizeof(float));
+    az_scope_pop(az);
+    return sum;
+}
+
+const char *az_adapter_base(az_ctx *az, const az_adapter *adapter, const az_lm *lm)
+{
+    uint64_t digest = 0;
+    for (int i = 0; adapter && lm && i < adapter->layers; i++) {
+        az_target target;
+        if (!az_target_named(az, lm, adapter->layer[i].name, &target)) return NULL;
+        digest += az_stream(adapter->layer[i].name, sum_of_rows(az, target.weight));
+    }
+    return az_format_text(az, "%016llx", (unsigned long long)digest);
+}
+
+static bool check_base(az_ctx *az, const az_adapter *adapter, const az_lm *lm)
+{
+    if (!adapter->base) return true;
+    az_scope_push(az);
+    const char *digest = az_adapter_base(az, adapter, lm);
+    const bool same = digest && strcmp(digest, adapter->base) == 0;
+    if (digest && !same)
+        az_fail(az, AZ_BAD_INPUT,
+                "the adapter is for the residual model that was written with it (weights %s), and this model's weights are others (%s)",
+                adapter->base, digest);
+    az_scope_pop(az);
+    return same;
+}
+
 bool az_adapter_check(az_ctx *az, const az_adapter *adapter, const az_lm *lm)
 {
     if (!adapter || !lm) return false;
@@ -137,7 +175,7 @@ bool az_adapter_check(az_ctx *az, const az_adapter *adapter, const az_lm *lm)
     if (adapter->prefix && adapter->prefix->shape[1] != columns)
         return az_fail(az, AZ_BAD_INPUT, "the adapter's prefix has %lld columns; the model wants %lld",
                        (long long)adapter->prefix->shape[1], (long long)columns);
-    return true;
+    return check_base(az, adapter, lm);
 }
 
 az_tensor *az_adapter_delta(az_ctx *az, const az_adapter_layer *layer)

@@ -17,6 +17,8 @@
 
 enum { ORTH_NORM, ORTH_SQUARED };
 enum { GRADIENT_WHOLE, GRADIENT_CLIPPED };
+enum { AS_LORA, AS_ADALORA };
+static const char *const results[] = {[AS_LORA] = "lora", [AS_ADALORA] = "adalora", NULL};
 static const char *const penalties[] = {[ORTH_NORM] = "norm", [ORTH_SQUARED] = "squared", NULL};
 static const char *const importances[] = {
     [AZ_IMPORTANCE_SMOOTHED] = "smoothed", [AZ_IMPORTANCE_SENSITIVITY] = "sensitivity", [AZ_IMPORTANCE_MAGNITUDE] = "magnitude", NULL};
@@ -45,6 +47,7 @@ static const az_option options_table[] = {
      "importance: smoothed sensitivity times uncertainty, the sensitivity of the last step, or |lambda|"},
     {"sensitivity", AZ_CHOICE, offsetof(az_adalora_options, sensitivity), "whole", 0, 0, gradients,
      "of which gradient: before clipping, or (as in the published code) behind it"},
+    {"as", AZ_CHOICE, offsetof(az_adalora_options, as), "lora", 0, 0, results, "layout of the result: plain LoRA, or PEFT's AdaLoRA"},
     {.name = NULL},
 };
 
@@ -215,6 +218,23 @@ az_adapter *az_adalora_plain(az_ctx *az, const az_adalora *run, const az_lm *lm)
     return NULL;
 }
 
+/* The adapter as it was trained, masked triplets and all, with the fields that PEFT wants; writing it leaves those out. */
+static az_adapter *adalora_adapter(az_ctx *az, const az_adalora *run)
+{
+    const az_adalora_options *o = run->options;
+    const az_budget *b = &run->budget;
+    az_adapter *adapter = run->tuning.adapter;
+    az_arena_enter(az, adapter->arena);
+    adapter->kind = az_strdup(az, "ADALORA");
+    adapter->config = az_format_text(az,
+                                     "{\"init_r\": %lld, \"target_r\": %lld, \"tinit\": %lld, \"tfinal\": %lld, \"deltaT\": %lld, "
+                                     "\"beta1\": %.17g, \"beta2\": %.17g, \"orth_reg_weight\": %.17g, \"total_step\": %lld}",
+                                     (long long)o->init_rank, (long long)(b->after / adapter->layers), (long long)b->warm,
+                                     (long long)b->settle, (long long)b->every, b->beta1, b->beta2, o->orth_reg, (long long)b->steps);
+    az_arena_leave(az);
+    return az_ok(az) ? adapter : NULL;
+}
+
 static void report_ranks(az_ctx *az, const az_adalora *run, az_report *report)
 {
     const az_adapter *adapter = run->tuning.adapter;
@@ -253,7 +273,7 @@ static bool tune(az_ctx *az, const void *settings, az_tune_job *job)
     const az_set_aside aside = az_interruption_aside(az);
     if (!az_ok(az)) return false;
     report_ranks(az, &run, job->report);
-    job->adapter = az_adalora_plain(az, &run, job->lm);
+    job->adapter = run.options->as == AS_ADALORA ? adalora_adapter(az, &run) : az_adalora_plain(az, &run, job->lm);
     az_interruption_back(az, &aside);
     return az_ok(az);
 }
@@ -263,11 +283,12 @@ const az_method az_adalora_method = {
     .family = AZ_TUNE,
     .summary = "train changes of low rank whose ranks move to the layers that need them",
     .paper = "Zhang et al.: AdaLoRA: Adaptive Budget Allocation for Parameter-Efficient Fine-Tuning, ICLR 2023, arXiv 2303.10512",
-    .details = "Every layer starts with init_rank triplets (a column, a value, a row). After tinit steps the least\n"
-               "important of all layers' triplets are masked, until target_rank a layer are left on average, tfinal\n"
-               "steps before the end. Importance is |weight * gradient|, smoothed, times its own uncertainty. A\n"
-               "penalty (orth_reg) keeps the triplets of a layer apart. The result is a plain LoRA adapter with a\n"
-               "rank of its own for each layer. It pays where a small total rank has to go far.",
+    .details =
+        "Every layer starts with init_rank triplets (a column, a value, a row). After tinit steps the least\n"
+        "important of all layers' triplets are masked, until target_rank a layer are left on average, tfinal\n"
+        "steps before the end. Importance is |weight * gradient|, smoothed, times its own uncertainty. A\n"
+        "penalty (orth_reg) keeps the triplets of a layer apart. The result is a plain LoRA adapter with a\n"
+        "rank of its own for each layer, or (as=adalora) one in PEFT's AdaLoRA layout. It pays where a small total rank has to go far.",
     .options = options_table,
     .options_size = sizeof(az_adalora_options),
     .needs_data = true,

@@ -51,7 +51,7 @@ typedef struct az_adalora_options {
     int64_t init_rank, target_rank, total_rank; /* total_rank 0 = target_rank a layer */
     int64_t tinit, tfinal, every;               /* -1 = a tenth, three tenths of all steps */
     double beta1, beta2, orth_reg, alpha, dropout;
-    int orth, score, sensitivity;
+    int orth, score, sensitivity, as;
     const char *targets, *exclude;
 } az_adalora_options;
 

@@ -186,6 +186,17 @@ static az_adapter *for_original(az_ctx *az, const pissa *p)
     return NULL;
 }
 
+/* The adapter as it was trained, for the residual alone, which takes the model's place. */
+static az_adapter *for_residual(az_ctx *az, const pissa *p, az_tune_job *job)
+{
+    az_arena_enter(az, p->adapter->arena);
+    p->adapter->base = az_adapter_base(az, p->adapter, p->residual);
+    az_arena_leave(az);
+    job->lm = p->residual;
+    job->model = p->options->residual;
+    return az_ok(az) ? p->adapter : NULL;
+}
+
 /* The format by name, NULL without one; fails with the names there are. */
 static const az_format *format_of(az_ctx *az, const char *name)
 {
@@ -240,9 +251,8 @@ static bool tune(az_ctx *az, const void *settings, az_tune_job *job)
     tuning.adapter = p.adapter;
     az_tune_adapter(az, &tuning, az_method_text(az, &az_pissa, settings));
     const az_set_aside aside = az_interruption_aside(az);
-    job->adapter = *o->residual ? p.adapter : for_original(az, &p);
-    if (*o->residual) job->model = o->residual;
-    az_lm_free(az, p.residual);
+    job->adapter = *o->residual ? for_residual(az, &p, job) : for_original(az, &p);
+    if (!*o->residual) az_lm_free(az, p.residual);
     az_interruption_back(az, &aside);
     return az_ok(az);
 }

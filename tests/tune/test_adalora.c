@@ -145,6 +145,35 @@ Test(adalora, tunes_beside_weights_of_every_format)
     az_close(az);
 }
 
+/* PEFT's layout holds what is left of each layer, says which triplets that is, and is read with the scale of training. */
+Test(adalora, both_layouts_are_read_as_what_was_trained)
+{
+    static const char *const options = "init_rank=4,target_rank=1,as=%s", *const settings = "steps=20,batch=4,lr=2e-2";
+    az_ctx *az = az_open(NULL);
+    az_lm *lm = small_lm(az);
+    const az_adapter *plain = small_tune(az, lm, "adalora", az_format_text(az, options, "lora"), settings);
+    const az_adapter *trained = small_tune(az, lm, "adalora", az_format_text(az, options, "adalora"), settings);
+    cr_assert(plain && trained, "%s", az_error(az));
+    const char *folder = test_path(az, test_folder(az), "adapter"), *again = test_path(az, test_folder(az), "again");
+    cr_assert(az_adapter_write(az, lm, trained, folder, "small", AZ_F32), "%s", az_error(az));
+    const az_adapter *read = az_adapter_read(az, lm, folder);
+    cr_assert_not_null(read, "%s", az_error(az));
+    cr_assert(az_adapter_write(az, lm, read, again, "small", AZ_F32), "%s", az_error(az));
+    const az_tensor *wanted = small_logits(az, lm, plain);
+    cr_assert_leq(matrix_difference(small_logits(az, lm, trained), wanted), 1e-5);
+    cr_assert_leq(matrix_difference(small_logits(az, lm, read), wanted), 1e-5);
+    cr_assert_leq(matrix_difference(small_logits(az, lm, az_adapter_read(az, lm, again)), wanted), 1e-5);
+    int64_t ranks = 0;
+    for (int i = 0; i < read->layers; i++) ranks += read->layer[i].rank;
+    cr_assert_eq(ranks, trained->layers);
+    const char *config = az_read_file(az, az_format_text(az, "%s/adapter_config.json", folder), NULL);
+    cr_assert_not_null(strstr(config, "\"peft_type\": \"ADALORA\""));
+    cr_assert_not_null(strstr(config, "\"init_r\": 4"));
+    cr_assert_not_null(strstr(config, "\"total_step\": 20"));
+    cr_assert_not_null(strstr(config, ".lora_E\": ["));
+    az_close(az);
+}
+
 Test(adalora, refuses_schedules_and_ranks_that_do_not_fit)
 {
     static const struct {

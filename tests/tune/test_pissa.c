@@ -107,6 +107,28 @@ Test(pissa, a_quantized_residual_is_kept_in_its_format)
     az_close(az);
 }
 
+/* An adapter for the residual says so in its folder, and is refused beside other weights. */
+Test(pissa, an_adapter_for_the_residual_is_read_beside_that_alone)
+{
+    az_ctx *az = az_open(NULL);
+    const char *path = test_path(az, test_folder(az), "residual.gguf"), *folder = test_path(az, test_folder(az), "adapter");
+    az_lm *lm = small_lm(az);
+    const az_adapter *adapter = small_tune(az, lm, "pissa", az_format_text(az, "rank=3,residual=%s", path), twelve_steps);
+    az_lm *residual = az_lm_load(az, path);
+    cr_assert(adapter && residual, "%s", az_error(az));
+    cr_assert(az_adapter_write(az, residual, adapter, folder, path, AZ_F32), "%s", az_error(az));
+    const az_adapter *read = az_adapter_read(az, residual, folder);
+    cr_assert_not_null(read, "%s", az_error(az));
+    cr_assert_leq(matrix_difference(small_logits(az, residual, read), small_logits(az, residual, adapter)), 1e-6);
+    const char *hub = test_path(az, test_folder(az), "hub"); /* the rows of q and k lie in another order there */
+    cr_assert(az_lm_save_folder(az, residual, hub, NULL), "%s", az_error(az));
+    cr_assert_not_null(az_adapter_read(az, az_lm_load(az, hub), folder), "%s", az_error(az));
+    cr_assert_null(az_adapter_read(az, lm, folder));
+    cr_assert_eq(az_status_of(az), AZ_BAD_INPUT);
+    cr_assert_not_null(strstr(az_error(az), "residual model"), "%s", az_error(az));
+    az_close(az);
+}
+
 Test(pissa, refuses_what_it_cannot_do_before_training)
 {
     static const struct {

@@ -7,6 +7,8 @@
 #include "lm/adapter_targets.h"
 
 enum { AZ_MODULE_PARTS = 3 };
+/* key of az_adapter.base in the metadata of adapter_model.safetensors */
+#define AZ_BASE_KEY "adze.base"
 
 typedef struct az_module {
     const char *path; /* "model.layers.0.self_attn.q_proj" */

@@ -245,6 +245,7 @@ static bool fill_part(az_ctx *az, az_adapter_folder *f, const az_module *module,
 {
     const int64_t rank = t->a ? t->a->shape[0] : 0;
     const bool adalora = strcmp(f->adapter->kind, "ADALORA") == 0;
+    const double started = number(f, "init_r", 12); /* AdaLoRA's scale stays that of the rank it started with */
     const double alpha = pattern_value(az, f, "alpha_pattern", module->path, number(f, "lora_alpha", 8));
     az_adapter_layer *layer = az_adapter_add_layer(az, f->lm, f->adapter, module->part[k]->name, rank, alpha);
     if (!layer) return false;
@@ -253,7 +254,7 @@ static bool fill_part(az_ctx *az, az_adapter_folder *f, const az_module *module,
         layer->a = module->table ? az_contiguous(az, az_transpose(az, t->a)) : az_copy(az, t->a);
         layer->b = module->table ? az_copy(az, t->b) : az_module_part(az, f->lm, module, t->b, k);
         if (t->e) layer->e = az_reshape(az, az_copy(az, t->e), 1, (int64_t[]){rank});
-        if (adalora && layer->rank != rank) layer->scale = alpha / (double)rank;
+        if (adalora) layer->scale = (alpha > 0 ? alpha : started) / (started + 1e-5);
     }
     if (t->magnitude) layer->magnitude = az_module_part(az, f->lm, module, t->magnitude, k);
     if (t->b_bias) layer->b_bias = az_module_part(az, f->lm, module, t->b_bias, k);
@@ -270,7 +271,10 @@ static bool fill_part(az_ctx *az, az_adapter_folder *f, const az_module *module,
 static bool read_module(az_ctx *az, az_adapter_folder *f, const az_module *module)
 {
     az_module_tensors t;
-    if (!take_all(az, f, module, &t) || !check_pair(az, f, module, &t) || !check_rest(az, module, &t)) return false;
+    if (!take_all(az, f, module, &t)) return false;
+    const bool adalora = strcmp(f->adapter->kind, "ADALORA") == 0;
+    if (adalora && t.a && t.a->rank == 2 && t.a->shape[0] == 0) return true; /* nothing of it is left */
+    if (!check_pair(az, f, module, &t) || !check_rest(az, module, &t)) return false;
     if (!t.a && !t.bias && !t.weight) return true;
     for (int k = 0; k < module->parts; k++)
         if (!fill_part(az, f, module, &t, k)) return false;
@@ -322,6 +326,18 @@ static bool read_tensors(az_ctx *az, az_adapter_folder *f)
     return true;
 }
 
+/* The digest of the weights that the adapter is for, where it is for those alone. */
+static bool read_base(az_ctx *az, az_adapter_folder *f)
+{
+    for (int64_t i = 0; i < f->file->metadata_count; i++) {
+        if (strcmp(f->file->metadata[i].key, AZ_BASE_KEY) != 0) continue;
+        az_arena_enter(az, f->adapter->arena);
+        f->adapter->base = az_strdup(az, f->file->metadata[i].value);
+        az_arena_leave(az);
+    }
+    return az_ok(az);
+}
+
 static const char *last_word(const char *folder)
 {
     const char *slash = strrchr(folder, '/');
@@ -334,7 +350,8 @@ static az_adapter *read_folder(az_ctx *az, const az_lm *lm, const char *folder, 
     az_adapter_folder f = {.lm = lm, .config = config, .dtype = lm->embedding->part[0]->dtype == AZ_F64 ? AZ_F64 : AZ_F32};
     f.file = kind ? az_safetensors_read(az, az_format_text(az, "%s/adapter_model.safetensors", folder)) : NULL;
     f.adapter = f.file ? az_adapter_empty(az, last_word(folder), kind) : NULL;
-    if (f.adapter && check_keys(az, &f) && read_tensors(az, &f)) return f.adapter;
+    if (f.adapter && check_keys(az, &f) && read_base(az, &f) && read_tensors(az, &f) && az_adapter_check(az, f.adapter, lm))
+        return f.adapter;
     az_adapter_free(az, f.adapter);
     return NULL;
 }

@@ -93,6 +93,7 @@ typedef struct az_adapter_file {
     int n, room;
     az_named_tensor *item;
     json_t *targets, *saved, *ranks, *alphas; /* of the configuration; ranks and alphas of all modules */
+    json_t *kept;                             /* AdaLoRA: which triplets of each module are left */
 } az_adapter_file;
 
 static bool add(az_ctx *az, az_adapter_file *f, const char *name, az_tensor *value)
@@ -113,9 +114,51 @@ static double alpha_of(const az_adapter *adapter, const az_pair *pair)
     return pair->scale * (adapter->rank_stabilized ? sqrt((double)pair->rank) : (double)pair->rank);
 }
 
-static bool add_pair(az_ctx *az, az_adapter_file *f, const az_module *module, const az_pair *pair)
+static bool is_adalora(const az_adapter_file *f)
 {
-    const bool adalora = strcmp(f->adapter->kind, "ADALORA") == 0;
+    return strcmp(f->adapter->kind, "ADALORA") == 0;
+}
+
+/* The rank that all modules started with: as the adapter's further fields say, or the largest there is. */
+static int64_t started_rank(const az_adapter_file *f)
+{
+    json_t *more = f->adapter->config ? json_loads(f->adapter->config, 0, NULL) : NULL;
+    int64_t rank = json_integer_value(json_object_get(more, "init_r"));
+    json_decref(more);
+    for (int i = 0; i < f->adapter->layers; i++)
+        if (f->adapter->layer[i].rank > rank) rank = f->adapter->layer[i].rank;
+    return rank;
+}
+
+/* Leaves the triplets whose value is not zero, and notes which they are. */
+static bool keep_triplets(az_ctx *az, az_adapter_file *f, const az_module *module, az_pair *pair)
+{
+    if (module->parts > 1)
+        return az_fail(az, AZ_BAD_INPUT, "'%s' is one matrix for Hugging Face, of which AdaLoRA's layout cannot hold the parts",
+                       module->path);
+    const int64_t started = started_rank(f);
+    int32_t *index = az_alloc_array(az, (size_t)pair->rank, sizeof *index);
+    json_t *kept = json_array();
+    int64_t n = 0;
+    for (int64_t i = 0; index && i < started; i++) {
+        const bool there = i < pair->rank && (!pair->e || az_item(pair->e, i) != 0);
+        json_array_append_new(kept, json_boolean(there));
+        if (there) index[n++] = (int32_t)i;
+    }
+    json_object_set_new(f->kept, az_format_text(az, "%s.lora_E", module->path), kept);
+    const az_tensor *which = az_from(az, AZ_I32, 1, &n, index);
+    pair->a = az_gather(az, pair->a, which);
+    pair->b = az_contiguous(az, az_transpose(az, az_gather(az, az_contiguous(az, az_transpose(az, pair->b)), which)));
+    if (pair->e) pair->e = az_gather(az, pair->e, which);
+    pair->rank = n;
+    return az_ok(az);
+}
+
+static bool add_pair(az_ctx *az, az_adapter_file *f, const az_module *module, az_pair *pair)
+{
+    const bool adalora = is_adalora(f);
+    if (adalora && !keep_triplets(az, f, module, pair)) return false;
+    if (pair->rank == 0) return true; /* nothing is left of it */
     json_array_append_new(f->targets, json_string(module->path));
     json_object_set_new(f->ranks, module->path, json_integer(pair->rank));
     json_object_set_new(f->alphas, module->path, json_real(alpha_of(f->adapter, pair)));
@@ -276,6 +319,18 @@ static void put_lora(az_ctx *az, const az_adapter_file *f, json_t *json)
     json_object_set_new(json, "layers_pattern", json_null());
 }
 
+/* One scale for all modules, alpha / (r + 1e-5) with the rank that they started with, and which triplets are left. */
+static void put_adalora(const az_adapter_file *f, json_t *json)
+{
+    const int64_t started = started_rank(f);
+    const double scale = f->adapter->layers > 0 ? f->adapter->layer[0].scale : 1;
+    json_object_set_new(json, "r", json_integer(8)); /* PEFT does not read it, and wants its default */
+    json_object_set_new(json, "init_r", json_integer(started));
+    json_object_set_new(json, "lora_alpha", json_real(scale * ((double)started + 1e-5)));
+    json_object_set(json, "rank_pattern", f->kept);
+    json_object_set_new(json, "alpha_pattern", json_object());
+}
+
 static void put_virtual(const az_adapter_file *f, json_t *json)
 {
     const az_lm_config *c = &f->lm->config;
@@ -295,6 +350,7 @@ static char *config_text(az_ctx *az, const az_adapter_file *f, const char *base)
     json_object_set_new(json, "base_model_name_or_path", json_string(base ? base : ""));
     json_object_set_new(json, "inference_mode", json_true());
     if (json_array_size(f->targets) > 0 || json_array_size(f->saved) > 0) put_lora(az, f, json);
+    if (is_adalora(f)) put_adalora(f, json);
     if (f->adapter->virtual_tokens > 0) put_virtual(f, json);
     if (more) json_object_update(json, more);
     char *text = json_dumps(json, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
@@ -323,6 +379,7 @@ static bool write_tensors(az_ctx *az, const az_adapter_file *f, const char *fold
 {
     az_safetensors_writer *writer = az_safetensors_create(az, az_format_text(az, "%s/adapter_model.safetensors", folder));
     if (!writer || !az_safetensors_put_metadata(writer, "format", "pt")) return false;
+    if (f->adapter->base && !az_safetensors_put_metadata(writer, AZ_BASE_KEY, f->adapter->base)) return false;
     for (int i = 0; i < f->n; i++)
         if (!az_safetensors_declare(writer, f->item[i].name, f->dtype, f->item[i].value->rank, f->item[i].value->shape)) return false;
     for (int i = 0; i < f->n; i++)
@@ -341,7 +398,8 @@ bool az_adapter_write(az_ctx *az, const az_lm *lm, const az_adapter *adapter, co
                          .targets = json_array(),
                          .saved = json_array(),
                          .ranks = json_object(),
-                         .alphas = json_object()};
+                         .alphas = json_object(),
+                         .kept = json_object()};
     az_scope_push(az);
     bool good = az_adapter_check(az, adapter, lm) && az_make_folder(az, folder) && list_tensors(az, &f);
     if (good) qsort(f.item, (size_t)f.n, sizeof *f.item, by_name);
@@ -351,6 +409,7 @@ bool az_adapter_write(az_ctx *az, const az_lm *lm, const az_adapter *adapter, co
     json_decref(f.saved);
     json_decref(f.ranks);
     json_decref(f.alphas);
+    json_decref(f.kept);
     if (!good) az_fail_context(az, "writing the adapter '%s'", folder);
     return good;
 }
