@@ -249,6 +249,9 @@ az_adapter_layer *az_adapter_find(const az_adapter *adapter, const char *name);
 /* Its tensors with their names ("blocks.3.attn.q.lora_a") and places, for az_lm_gradient and az_lm_fit; returns their number. */
 int az_adapter_parameters(az_ctx *az, az_adapter *adapter, az_lm_parameter **parameters);
 int64_t az_adapter_parameter_count(const az_adapter *adapter);
+/* What Hugging Face calls a layer ("model.layers.3.self_attn.q_proj" for "blocks.3.attn.q"), in the current scope; NULL when it has no name
+ * there. */
+const char *az_lm_module(az_ctx *az, const az_lm *lm, const char *layer);
 /* A digest of the values of the weights beside which the adapter's layers sit, whatever their format and the order of their rows. In the
  * current scope. */
 const char *az_adapter_base(az_ctx *az, const az_adapter *adapter, const az_lm *lm);

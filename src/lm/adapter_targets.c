@@ -64,6 +64,15 @@ bool az_target_named(az_ctx *az, const az_lm *lm, const char *name, az_target *t
     return found;
 }
 
+const char *az_lm_module(az_ctx *az, const az_lm *lm, const char *layer)
+{
+    az_target *all;
+    const int n = lm ? az_target_list(az, lm, &all) : 0;
+    for (int i = 0; i < n; i++)
+        if (strcmp(all[i].name, layer) == 0) return all[i].huggingface;
+    return NULL;
+}
+
 /* ---- matching ---- */
 
 static bool ends_in(const char *path, const char *entry, size_t length)

@@ -19,7 +19,7 @@ typedef struct eva_options {
     double alpha, rho, tau, dropout;
     bool label_mask, skip_bos, adjust, rslora, dora;
     int scale, metric, svd;
-    const char *targets, *exclude, *ranks;
+    const char *targets, *exclude, *ranks, *state, *keep;
 } eva_options;
 
 enum { SCALE_UNIT, SCALE_WHITEN, SCALE_SINGULAR };
@@ -51,6 +51,8 @@ static const az_option options_table[] = {
      "what shares the ranks: explained share of the input's variance; variance; share among the directions found; variance over the "
      "first's"},
     {"svd", AZ_CHOICE, offsetof(eva_options, svd), "exact", 0, 0, svds, "fast = randomized, of the wanted directions only"},
+    {"keep", AZ_TEXT, offsetof(eva_options, keep), "", 0, 0, NULL, "write the rows of A, as training starts with them, to this file"},
+    {"state", AZ_TEXT, offsetof(eva_options, state), "", 0, 0, NULL, "take them from such a file (or PEFT's) instead of finding them"},
     {"dropout", AZ_REAL, offsetof(eva_options, dropout), "0", 0, 0.999, NULL, "share of the inputs of A that are dropped in training"},
     {"rslora", AZ_BOOL, offsetof(eva_options, rslora), "false", 0, 0, NULL, "scale by alpha / sqrt(r)"},
     {"dora", AZ_BOOL, offsetof(eva_options, dora), "false", 0, 0, NULL, "train the norms of the rows as well"},
@@ -81,44 +83,47 @@ static az_eva_place *places_of(az_ctx *az, const eva_options *o, const az_adapte
     return place;
 }
 
-/* An adapter beside the layers that have a rank, still as LoRA starts it. */
-static az_adapter *adapter_for(az_ctx *az, const eva_options *o, const az_lm *lm, const az_adapter *wanted, const az_eva_place *place)
+/* An adapter beside the layers that have a rank, beginning with their rows. */
+static az_adapter *adapter_of(az_ctx *az, const eva_options *o, const az_tuning *tuning, const az_adapter *wanted,
+                              const az_eva_start *start)
 {
     const char *targets = "", *ranks = "", *alphas = "";
     for (int i = 0; i < wanted->layers; i++) {
         const az_adapter_layer *layer = &wanted->layer[i];
         const char *comma = *targets ? "," : "";
-        if (place[i].rank == 0) continue;
-        const double alpha = o->adjust ? o->alpha * (double)place[i].rank / (double)layer->rank : o->alpha;
+        if (start[i].rank == 0) continue;
+        const double alpha = o->adjust ? o->alpha * (double)start[i].rank / (double)layer->rank : o->alpha;
         targets = az_format_text(az, "%s%s%s", targets, comma, layer->name);
-        ranks = az_format_text(az, "%s%s%s=%lld", ranks, comma, layer->name, (long long)place[i].rank);
+        ranks = az_format_text(az, "%s%s%s=%lld", ranks, comma, layer->name, (long long)start[i].rank);
         alphas = az_format_text(az, "%s%s%s=%.17g", alphas, comma, layer->name, alpha);
     }
-    return az_adapter_new(az, lm,
-                          &(az_adapter_how){.rank = o->rank,
-                                            .alpha = o->alpha,
-                                            .dropout = o->dropout,
-                                            .rank_stabilized = o->rslora,
-                                            .dora = o->dora,
-                                            .targets = targets,
-                                            .ranks = ranks,
-                                            .alphas = alphas});
+    const az_adapter_how how = {.rank = o->rank,
+                                .alpha = o->alpha,
+                                .dropout = o->dropout,
+                                .rank_stabilized = o->rslora,
+                                .dora = o->dora,
+                                .targets = targets,
+                                .ranks = ranks,
+                                .alphas = alphas,
+                                .seed = (uint64_t)tuning->settings.seed};
+    az_adapter *adapter = az_adapter_new(az, tuning->job->lm, &how);
+    for (int i = 0; adapter && i < wanted->layers; i++) {
+        az_adapter_layer *layer = az_adapter_find(adapter, start[i].layer);
+        if (layer && start[i].a) az_copy_into(az, layer->a, start[i].a);
+    }
+    return adapter;
 }
 
-/* The first directions, scaled, into A. */
-static bool set_directions(az_ctx *az, const eva_options *o, az_adapter *adapter, const az_eva_place *place, const az_pca *pca)
+/* The first directions, scaled. */
+static az_tensor *rows_of(az_ctx *az, const eva_options *o, int64_t rank, const az_pca *pca)
 {
-    az_adapter_layer *layer = az_adapter_find(adapter, place->name);
-    az_tensor *scale = az_new2(az, AZ_F64, place->rank, 1);
-    if (!layer || !scale) return az_ok(az);
+    az_tensor *scale = az_new2(az, AZ_F64, rank, 1);
     const double *value = az_f64(pca->values);
-    for (int64_t k = 0; k < place->rank; k++) {
+    for (int64_t k = 0; scale && k < rank; k++) {
         const double whitened = value[k] > 0 ? 1 / sqrt(value[k]) : 1, relative = value[0] > 0 ? value[k] / value[0] : 1;
         az_f64_mut(scale)[k] = o->scale == SCALE_WHITEN ? whitened : o->scale == SCALE_SINGULAR ? relative : 1;
     }
-    const az_tensor *rows = az_cast(az, az_slice(az, pca->vectors, 0, 0, place->rank), AZ_F64);
-    az_copy_into(az, layer->a, az_mul(az, rows, scale));
-    return az_ok(az);
+    return az_mul(az, az_cast(az, az_slice(az, pca->vectors, 0, 0, rank), AZ_F64), scale);
 }
 
 static void report_places(az_report *report, const az_eva *eva, const az_eva_place *place, int n)
@@ -138,10 +143,9 @@ static void report_places(az_report *report, const az_eva *eva, const az_eva_pla
     }
 }
 
-/* The adapter with which training starts. */
-static az_adapter *start(az_ctx *az, const eva_options *o, const az_tuning *tuning)
+/* Directions and ranks from the training data. */
+static bool find_starts(az_ctx *az, const eva_options *o, const az_tuning *tuning, const az_adapter *wanted, az_eva_start *start)
 {
-    const az_tune_job *job = tuning->job;
     const uint64_t seed = (uint64_t)tuning->settings.seed;
     const az_range_finder fast = {.oversample = llround(o->rho * (double)o->rank), .power = 4, .seed = seed};
     const az_eva_how how = {.batch = o->svd_batch,
@@ -153,14 +157,28 @@ static az_adapter *start(az_ctx *az, const eva_options *o, const az_tuning *tuni
                             .fast = o->svd == SVD_FAST ? &fast : NULL,
                             .metric = (az_eva_metric)o->metric,
                             .seed = seed ^ az_stream("directions", 0)};
-    az_adapter *wanted = wanted_layers(az, o, job->lm);
-    az_eva_place *place = wanted ? places_of(az, o, wanted) : NULL;
+    az_eva_place *place = places_of(az, o, wanted);
     az_eva eva;
-    if (!place || !az_eva_directions(az, job->lm, tuning->train, &how, place, wanted->layers, &eva)) return NULL;
-    report_places(job->report, &eva, place, wanted->layers);
-    az_adapter *adapter = adapter_for(az, o, job->lm, wanted, place);
-    for (int i = 0; adapter && i < wanted->layers; i++)
-        if (!set_directions(az, o, adapter, &place[i], eva.input[place[i].input].pca)) break;
+    if (!place || !az_eva_directions(az, tuning->job->lm, tuning->train, &how, place, wanted->layers, &eva)) return false;
+    report_places(tuning->job->report, &eva, place, wanted->layers);
+    for (int i = 0; i < wanted->layers; i++) {
+        start[i].rank = place[i].rank;
+        if (place[i].rank > 0) start[i].a = rows_of(az, o, place[i].rank, eva.input[place[i].input].pca);
+    }
+    return az_ok(az);
+}
+
+/* The adapter with which training starts. */
+static az_adapter *begin(az_ctx *az, const eva_options *o, const az_tuning *tuning)
+{
+    const az_lm *lm = tuning->job->lm;
+    az_adapter *wanted = wanted_layers(az, o, lm), *adapter = NULL;
+    az_eva_start *start = wanted ? az_alloc_array(az, (size_t)wanted->layers, sizeof *start) : NULL;
+    if (!start) return NULL;
+    for (int i = 0; i < wanted->layers; i++)
+        start[i] = (az_eva_start){.layer = wanted->layer[i].name, .in = wanted->layer[i].in, .rank = wanted->layer[i].rank};
+    const bool found = *o->state ? az_eva_read(az, lm, o->state, start, wanted->layers) : find_starts(az, o, tuning, wanted, start);
+    if (found && (!*o->keep || az_eva_write(az, lm, o->keep, start, wanted->layers))) adapter = adapter_of(az, o, tuning, wanted, start);
     az_adapter_free(az, wanted);
     return az_ok(az) ? adapter : NULL;
 }
@@ -170,7 +188,7 @@ static bool tune(az_ctx *az, const void *settings, az_tune_job *job)
     az_tuning tuning;
     if (!az_tuning_begin(az, job, 0, &tuning)) return false;
     az_scope_push(az);
-    tuning.adapter = start(az, settings, &tuning);
+    tuning.adapter = begin(az, settings, &tuning);
     az_scope_pop(az);
     job->adapter = tuning.adapter;
     return tuning.adapter && az_tune_adapter(az, &tuning, az_method_text(az, &az_eva_method, settings));

@@ -54,4 +54,18 @@ typedef struct az_eva {
 bool az_eva_directions(az_ctx *az, const az_lm *lm, const az_lm_examples *examples, const az_eva_how *how, az_eva_place *place, int n,
                        az_eva *out);
 
+/* ---- starts in files ---- */
+
+/* The rows with which a layer's A begins. */
+typedef struct az_eva_start {
+    const char *layer; /* "blocks.3.attn.q" */
+    int64_t in, rank;
+    az_tensor *a; /* [rank, in], or NULL: as LoRA starts it */
+} az_eva_start;
+/* A safetensors file as PEFT's get_eva_state_dict gives it: a tensor [rank, in] by module path for each layer, of rank 0 where a layer has
+ * no share. Reading finds the n layers there, with or without "base_model.model." in front; those that are missing keep their rank and have
+ * no a. Fails on other shapes, on values that are not finite, and when no layer is found. */
+bool az_eva_write(az_ctx *az, const az_lm *lm, const char *path, const az_eva_start *start, int n);
+bool az_eva_read(az_ctx *az, const az_lm *lm, const char *path, az_eva_start *start, int n);
+
 #endif

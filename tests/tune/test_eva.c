@@ -1,4 +1,5 @@
 /* EVA as a method: its directions against one decomposition of all inputs, groups of layers, ranks, starts, bad input. */
+#include "support/folder.h"
 #include "support/matrix.h"
 #include "support/small_lm.h"
 #include "support/small_tune.h"
@@ -147,6 +148,32 @@ Test(eva, training_starts_at_the_model_itself)
         cr_assert_eq(ranks, 3 * 14);
         cr_assert_not_null(small_tune(az, lm, "eva", ways[which], "steps=3,batch=4"), "%s", az_error(az));
     }
+    az_close(az);
+}
+
+/* Rows that were kept start the same training; layers without any in the file start as LoRA does. */
+Test(eva, starts_are_read_as_they_were_written)
+{
+    az_ctx *az = az_open(NULL);
+    const char *path = test_path(az, test_folder(az), "eva.safetensors"), *settings = "steps=4,batch=4,lr=1e-2";
+    az_lm *lm = small_lm(az);
+    lm->block[1].attn_norm.weight = az_copy(az, lm->block[1].attn_norm.weight);
+    az_f32_mut(lm->block[1].attn_norm.weight)[3] *= 100; /* ranks differ */
+    const az_adapter *found = small_tune(az, lm, "eva", az_format_text(az, "rank=2,targets=attn.q,keep=%s", path), settings);
+    const az_adapter *read = small_tune(az, lm, "eva", az_format_text(az, "rank=2,targets=attn.q,state=%s", path), settings);
+    cr_assert(found && read, "%s", az_error(az));
+    cr_assert_eq(matrix_difference(small_logits(az, lm, found), small_logits(az, lm, read)), 0);
+    cr_assert_eq(found->layer[0].rank, 3);
+    const az_adapter *more = small_tune(az, lm, "eva", az_format_text(az, "rank=2,state=%s", path), settings);
+    cr_assert_not_null(more, "%s", az_error(az));
+    cr_assert_eq(more->layers, 14);
+    cr_assert_eq(az_adapter_find(more, "blocks.0.attn.q")->rank, 3);
+    cr_assert_eq(az_adapter_find(more, "blocks.0.attn.k")->rank, 2);
+    cr_assert_null(small_tune(az, lm, "eva", az_format_text(az, "targets=attn.k,state=%s", path), settings));
+    cr_assert_not_null(strstr(az_error(az), "no tensor belongs to a layer"), "%s", az_error(az));
+    az_clear(az);
+    cr_assert_null(
+        small_tune(az, lm, "eva", az_format_text(az, "targets=attn.q,state=%s", test_path(az, test_folder(az), "none")), settings));
     az_close(az);
 }
 
