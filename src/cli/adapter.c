@@ -96,6 +96,7 @@ static int info(cli_job *job, const adapter_settings *o, az_adapter **adapter, i
         az_report_count(job->report, "least_rank", least);
         az_report_count(job->report, "largest_rank", most);
         az_report_count(job->report, "virtual_tokens", adapter[i]->virtual_tokens);
+        az_report_bool(job->report, "only_these_weights", adapter[i]->base != NULL);
         az_report_count(job->report, "parameters", az_adapter_parameter_count(adapter[i]));
         if (o->layers || job->common->json) report_layers(job, adapter[i]);
     }

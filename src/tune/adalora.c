@@ -6,7 +6,7 @@
  * Budget: every triplet (column of P, lambda, row of Q) has an importance, smoothed sensitivity times its uncertainty; after t_i steps
  *     those of lowest importance are masked (lambda = 0), more and more, until b_T are left t_f steps before the end. A masked triplet
  *     may come back while the budget falls (adalora_rank.c).
- * Result: what is left, as plain LoRA with a rank of its own for each layer.
+ * Result: what is left, as plain LoRA with a rank of its own for each layer, or in PEFT's AdaLoRA layout.
  *
  * Zhang et al.: "AdaLoRA: adaptive budget allocation for parameter-efficient fine-tuning", ICLR 2023 (arXiv 2303.10512). R is the mean of
  * the norms as in the published code; orth=squared has the paper's squares. */

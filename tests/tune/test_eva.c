@@ -151,6 +151,26 @@ Test(eva, training_starts_at_the_model_itself)
     az_close(az);
 }
 
+/* By plain variance one block's large inputs take all ranks; the other layers get no adapter. */
+Test(eva, layers_without_a_rank_are_left_alone)
+{
+    az_ctx *az = az_open(NULL);
+    az_lm *lm = small_lm(az);
+    for (int i = 0; i < 32; i++) az_f32_mut(lm->block[1].attn_norm.weight)[i] *= 100;
+    const az_adapter *adapter = small_tune(az, lm, "eva", "rank=1,rho=4,metric=raw,alpha=3", "steps=2,batch=4");
+    cr_assert_not_null(adapter, "%s", az_error(az));
+    cr_assert_lt(adapter->layers, 14);
+    int64_t ranks = 0;
+    for (int i = 0; i < adapter->layers; i++) {
+        ranks += adapter->layer[i].rank;
+        cr_assert_float_eq(adapter->layer[i].scale, 3, 1e-12);
+    }
+    cr_assert_eq(ranks, 14);
+    cr_assert_eq(az_adapter_find(adapter, "blocks.1.attn.q")->rank, 4);
+    cr_assert_null(az_adapter_find(adapter, "blocks.0.attn.q"));
+    az_close(az);
+}
+
 /* Rows that were kept start the same training; layers without any in the file start as LoRA does. */
 Test(eva, starts_are_read_as_they_were_written)
 {
