@@ -1,9 +1,11 @@
 /* subjects.c - matrices for the formats.
  *
  * Each format is asked to encode a random matrix, one pruned 2:4 and one with 80 % zeros, so that a new format takes part unnamed. A kind
- * of matrix that takes as many bytes as an earlier one says nothing new and is left out. Low rank is made from its factors. */
+ * of matrix that takes as many bytes as an earlier one says nothing new and is left out. Low rank is made from its factors; formats of
+ * whole numbers whose activations are rounded by settings of their own, for some of these. */
 #include "subjects.h"
 
+#include <math.h>
 #include <string.h>
 
 /* ---- kinds of matrices ------------------------------------------------------------------------------------------------------------ */
@@ -92,6 +94,47 @@ static az_weight *low_rank(az_ctx *az, int64_t rows, int64_t cols)
                              az_weight_encode(az, az_weight_dense(az, v), f16, NULL));
 }
 
+/* Planes of bits of several widths. */
+static int add_bipolar(az_ctx *az, const az_tensor *normal, size_t working_set, bench_subject *to)
+{
+    static const struct {
+        const char *name;
+        int weights, activations;
+    } widths[] = {{"W1A1", 1, 1}, {"W2A2", 2, 2}, {"W2A8", 2, 8}, {"W3A8", 3, 8}, {"W4A4", 4, 4}, {"W4A8", 4, 8}, {"W8A8", 8, 8}};
+    enum { WIDTHS = sizeof widths / sizeof *widths };
+    const az_weight *dense = az_weight_dense(az, az_copy(az, normal));
+    for (int i = 0; i < WIDTHS && az_ok(az); i++) {
+        const az_bipolar_settings settings = {.weight_bits = widths[i].weights, .activation_bits = widths[i].activations};
+        az_weight *w = az_weight_bipolar(az, dense, &settings);
+        if (!w) return 0;
+        add(az, &to[i], w, widths[i].name, working_set);
+        to[i].coarse = widths[i].activations < 8;
+    }
+    return WIDTHS;
+}
+
+/* int8_static: codes to the nearest on a grid for each row, one step for all inputs. */
+static az_weight *static_bytes(az_ctx *az, const az_tensor *normal)
+{
+    const int64_t rows = normal->shape[0], cols = normal->shape[1];
+    az_int8_codes c = {.codes = az_new2(az, AZ_I8, rows, cols),
+                       .scales = az_new1(az, AZ_F32, rows),
+                       .zeros = az_zeros(az, AZ_I32, 1, &rows),
+                       .channels = az_zeros(az, AZ_F32, 2, (const int64_t[]){2, cols}),
+                       .weight_bits = 8,
+                       .activation_bits = 8};
+    if (!az_ok(az)) return NULL;
+    for (int64_t k = 0; k < cols; k++) az_f32_mut(c.channels)[k] = 5.0f / 127;
+    for (int64_t r = 0; r < rows; r++) {
+        const float *w = az_f32(normal) + r * cols;
+        float most = 0;
+        for (int64_t k = 0; k < cols; k++) most = fmaxf(most, fabsf(w[k]));
+        az_f32_mut(c.scales)[r] = 5.0f / 127 * most / 127;
+        for (int64_t k = 0; k < cols; k++) ((int8_t *)c.codes->data)[r * cols + k] = (int8_t)rintf(w[k] / most * 127);
+    }
+    return az_weight_int8_static(az, &c);
+}
+
 int bench_subjects(az_ctx *az, int64_t rows, int64_t cols, size_t working_set, bench_subject *subject)
 {
     int n = 0;
@@ -105,5 +148,8 @@ int bench_subjects(az_ctx *az, int64_t rows, int64_t cols, size_t working_set, b
         }
     az_weight *w = low_rank(az, rows, cols);
     if (w && n < MOST_SUBJECTS) add(az, &subject[n++], w, "rank 1/8", working_set);
+    w = static_bytes(az, normal);
+    if (w && n < MOST_SUBJECTS) add(az, &subject[n++], w, "normal", working_set);
+    if (n + 8 < MOST_SUBJECTS) n += add_bipolar(az, normal, working_set, subject + n);
     return az_ok(az) ? n : 0;
 }

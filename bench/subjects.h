@@ -8,7 +8,8 @@ enum { MOST_SUBJECTS = 128, MOST_COPIES = 512 };
 
 typedef struct bench_subject {
     const az_format *format;
-    const char *matrix; /* what the matrix is like: "normal", "2:4", "80% zeros", "rank 1/8" */
+    const char *matrix; /* what the matrix is like: "normal", "2:4", "80% zeros", "rank 1/8"; or the bits of its product, "W2A8" */
+    bool coarse;        /* activations are rounded to so few bits that only signs pass unharmed */
     az_weight *copy[MOST_COPIES];
     int copies;
     size_t bytes; /* of one copy */

@@ -3,6 +3,7 @@
  * rounds; a model too large for caches decodes; and the texts of a model stay what they were. */
 #include "adze/lm.h"
 #include "claims/claims.h"
+#include "claims/timing.h"
 #include "cli/cli.h"
 
 #include <math.h>
@@ -147,21 +148,6 @@ static bool time_products(az_ctx *az, bench *b, int64_t n)
 
 /* ---- what must hold ---- */
 
-typedef struct verdict {
-    int checks, held;
-} verdict;
-
-static void check(az_report *report, verdict *v, const char *what, double value, double bound)
-{
-    az_report_row(report, "checks");
-    az_report_text(report, "what", what);
-    az_report_number(report, "ratio", value, "");
-    az_report_number(report, "required", bound, "");
-    az_report_bool(report, "holds", value >= bound);
-    v->checks++;
-    v->held += value >= bound;
-}
-
 static void report_products(az_report *report, const bench *b, int threads, double sparsity, int64_t n)
 {
     az_report_row(report, "products");
@@ -173,24 +159,25 @@ static void report_products(az_report *report, const bench *b, int threads, doub
     az_report_number(report, "bytes_bf16_to_bitmap", b->bytes[BF16] / b->bytes[BITMAP], "");
 }
 
-static void check_products(az_ctx *az, az_report *report, const bench *b, const char *where, verdict *v, double sparsity, int64_t n)
+static void check_products(az_ctx *az, az_report *report, const bench *b, const char *where, claim_ratios *v, double sparsity, int64_t n)
 {
     const double *s = b->seconds;
     if (n > 1) {
         if (sparsity < 0.7) return;
-        check(report, v, az_format_text(az, "%s: bitmap beside bf16", where), s[BF16] / s[BITMAP], 0.9);
-        check(report, v, az_format_text(az, "%s: bitmap beside the best of bf16 and csr", where), fmin(s[BF16], s[CSR]) / s[BITMAP], 0.9);
+        claim_ratio(report, v, az_format_text(az, "%s: bitmap beside bf16", where), s[BF16] / s[BITMAP], 0.9);
+        claim_ratio(report, v, az_format_text(az, "%s: bitmap beside the best of bf16 and csr", where), fmin(s[BF16], s[CSR]) / s[BITMAP],
+                    0.9);
         return;
     }
-    if (sparsity < 0.7) check(report, v, az_format_text(az, "%s: bitmap beside bf16", where), s[BF16] / s[BITMAP], 1.1);
-    if (sparsity >= 0.7) check(report, v, az_format_text(az, "%s: tiled-csl beside csr", where), s[CSR] / s[CSL], 1.25);
+    if (sparsity < 0.7) claim_ratio(report, v, az_format_text(az, "%s: bitmap beside bf16", where), s[BF16] / s[BITMAP], 1.1);
+    if (sparsity >= 0.7) claim_ratio(report, v, az_format_text(az, "%s: tiled-csl beside csr", where), s[CSR] / s[CSL], 1.25);
     if (sparsity < 0.8) return;
-    check(report, v, az_format_text(az, "%s: bitmap beside bf16", where), s[BF16] / s[BITMAP], 1.35);
-    check(report, v, az_format_text(az, "%s: bitmap beside f32", where), s[F32] / s[BITMAP], 2.2);
-    check(report, v, az_format_text(az, "%s: bitmap beside csr", where), s[CSR] / s[BITMAP], 1.8);
+    claim_ratio(report, v, az_format_text(az, "%s: bitmap beside bf16", where), s[BF16] / s[BITMAP], 1.35);
+    claim_ratio(report, v, az_format_text(az, "%s: bitmap beside f32", where), s[F32] / s[BITMAP], 2.2);
+    claim_ratio(report, v, az_format_text(az, "%s: bitmap beside csr", where), s[CSR] / s[BITMAP], 1.8);
 }
 
-static bool products(az_ctx *az, az_report *report, int threads, verdict *v)
+static bool products(az_ctx *az, az_report *report, int threads, claim_ratios *v)
 {
     static const double sparsities[] = {0.6, 0.7, 0.8};
     az_ctx *own = az_open(&(az_settings){.threads = threads});
@@ -213,50 +200,19 @@ static bool products(az_ctx *az, az_report *report, int threads, verdict *v)
 
 /* ---- decoding ---- */
 
-static bool change(az_ctx *az, az_lm *lm, const char *word)
+/* A large model of which 80 % of the weights are zero. */
+static bool decoding(az_ctx *az, az_report *report, claim_ratios *v)
 {
-    void *settings = NULL;
-    const az_method *method = cli_method(az, word, &settings);
-    az_compress_job job = {.lm = lm, .original = lm};
-    return method && method->compress(az, settings, &job);
-}
-
-enum { TOKENS = 64 };
-
-/* Seconds for TOKENS tokens, one after the other. */
-static double decode_seconds(az_ctx *az, const az_lm *lm)
-{
-    int32_t first = 1;
-    const az_tokens prompt = {.id = &first, .n = 1};
-    az_scope_push(az);
-    const double start = az_seconds();
-    az_lm_generate(az, lm, &prompt, &(az_lm_generate_options){.max_tokens = TOKENS});
-    const double seconds = az_seconds() - start;
-    az_scope_pop(az);
-    return seconds;
-}
-
-/* A llama of 200 million random parameters, 80 % of them zero: 400 MB in bf16. */
-static bool decoding(az_ctx *az, az_report *report, verdict *v)
-{
-    const az_lm_config config = {.width = 2048, .blocks = 4, .heads = 16, .hidden = 5504, .vocabulary = 512, .context = 128};
-    az_lm *dense = az_lm_new(az, "llama", &config, NULL, 1), *packed = NULL;
-    if (!dense || !change(az, dense, "magnitude:sparsity=0.8") || !change(az, dense, "quantize:type=bf16")) return false;
+    static const char *const names[] = {"bf16", "packed"};
+    az_lm *dense = claim_large_lm(az), *packed = NULL;
+    if (!dense || !claim_change_model(az, dense, "magnitude:sparsity=0.8") || !claim_change_model(az, dense, "quantize:type=bf16"))
+        return false;
     packed = az_lm_copy(az, dense);
-    if (!packed || !change(az, packed, "flash-llm")) return false;
-    double seconds[2] = {INFINITY, INFINITY};
-    for (int round = 0; round < 3; round++) {
-        seconds[0] = fmin(seconds[0], decode_seconds(az, dense));
-        seconds[1] = fmin(seconds[1], decode_seconds(az, packed));
-    }
-    for (int i = 0; i < 2; i++) {
-        az_report_row(report, "decoding");
-        az_report_text(report, "weights", i ? "packed" : "bf16");
-        az_report_number(report, "bytes", (double)az_lm_bytes(i ? packed : dense), "B");
-        az_report_number(report, "tokens_per_second", TOKENS / seconds[i], "");
-    }
-    check(report, v, "decoding: packed beside bf16", seconds[0] / seconds[1], 1.3);
-    check(report, v, "decoding: bytes of bf16 beside packed", (double)az_lm_bytes(dense) / (double)az_lm_bytes(packed), 1 / 0.45);
+    if (!packed || !claim_change_model(az, packed, "flash-llm")) return false;
+    double rates[2];
+    claim_decode(az, report, (const az_lm *const[]){dense, packed}, names, rates);
+    claim_ratio(report, v, "decoding: packed beside bf16", rates[1] / rates[0], 1.3);
+    claim_ratio(report, v, "decoding: bytes of bf16 beside packed", (double)az_lm_bytes(dense) / (double)az_lm_bytes(packed), 1 / 0.45);
     az_lm_free(az, packed);
     az_lm_free(az, dense);
     return az_ok(az);
@@ -271,32 +227,30 @@ static const az_tokens *continuation(az_ctx *az, const az_lm *lm, const char *pr
 }
 
 /* Greedy continuations by a pruned model, dense and packed. */
-static bool texts(az_ctx *az, az_report *report, verdict *v)
+static bool texts(az_ctx *az, az_report *report, claim_ratios *v)
 {
     static const char *const prompts[] = {"The", "One day", "There was a", "Once upon a time", "A"};
     enum { PROMPTS = sizeof prompts / sizeof *prompts };
     az_lm *dense = az_lm_load(az, cli_model_path(az, "tales"));
-    if (!dense || !change(az, dense, "magnitude:sparsity=0.6") || !change(az, dense, "quantize:type=f32")) return false;
+    if (!dense || !claim_change_model(az, dense, "magnitude:sparsity=0.6") || !claim_change_model(az, dense, "quantize:type=f32"))
+        return false;
     az_lm *packed = az_lm_copy(az, dense);
-    if (!packed || !change(az, packed, "flash-llm:type=f32")) return false;
+    if (!packed || !claim_change_model(az, packed, "flash-llm:type=f32")) return false;
     int same = 0;
     for (int i = 0; i < PROMPTS; i++) {
         const az_tokens *a = continuation(az, dense, prompts[i]), *b = continuation(az, packed, prompts[i]);
         same += a && b && a->n == b->n && memcmp(a->id, b->id, (size_t)a->n * sizeof *a->id) == 0;
     }
-    check(report, v, "texts: continuations that are equal", (double)same / PROMPTS, 1);
+    claim_ratio(report, v, "texts: continuations that are equal", (double)same / PROMPTS, 1);
     return az_ok(az);
 }
 
 static bool run(az_ctx *az, az_report *report)
 {
-    verdict v = {0};
+    claim_ratios v = {0};
     if (!products(az, report, 1, &v) || (az_threads(az) > 1 && !products(az, report, az_threads(az), &v))) return false;
     if (!decoding(az, report, &v) || !texts(az, report, &v)) return false;
-    az_report_row(report, "decision");
-    az_report_count(report, "checks", v.checks);
-    az_report_count(report, "held", v.held);
-    return v.checks > 0 && v.held == v.checks;
+    return claim_ratios_held(report, &v);
 }
 
 const az_claim az_claim_flash_llm = {

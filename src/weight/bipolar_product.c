@@ -14,32 +14,46 @@ static const float ROUNDER = 12582912;
 
 /* ---- rounding ---- */
 
-static void scale_of(const float *x, int64_t cols, const az_bipolar_how *how, float *scale, float *offset)
+static float mean_magnitude(const float *x, int64_t cols)
 {
-    const float most = (float)((1 << how->activation_bits) - 1);
-    float low = 0, high = 0;
     double sum = 0;
+    for (int64_t c = 0; c < cols; c++) sum += fabsf(x[c]);
+    return (float)(sum / (double)cols);
+}
+
+/* From the least to the largest value and zero: x = 2 scale (u - zero) with a whole zero point. */
+static void scale_with_offset(const float *x, int64_t cols, float most, float *scale, float *offset)
+{
+    float low = 0, high = 0;
     for (int64_t c = 0; c < cols; c++) {
         low = x[c] < low ? x[c] : low;
         high = x[c] > high ? x[c] : high;
-        if (how->activation_bits == 1) sum += fabsf(x[c]);
     }
+    *scale = (high - low) / (2 * most);
+    const float zero = *scale > 0 ? rintf(-low / (2 * *scale)) : 0;
+    *offset = *scale * (most - 2 * zero);
+}
+
+static void scale_of(const float *x, int64_t cols, const az_bipolar_how *how, float *scale, float *offset)
+{
+    const float most = (float)((1 << how->activation_bits) - 1);
     *offset = 0;
-    if (how->activation_offset) { /* low is the code `-zero`: x = 2 scale (u - zero) */
-        *scale = (high - low) / (2 * most);
-        const float zero = *scale > 0 ? rintf(-low / (2 * *scale)) : 0;
-        *offset = *scale * (most - 2 * zero);
-    } else {
-        *scale = how->activation_bits == 1 ? (float)(sum / (double)cols) : fmaxf(-low, high) / most;
-    }
+    if (how->activation_offset)
+        scale_with_offset(x, cols, most, scale, offset);
+    else
+        *scale = how->activation_bits == 1 ? mean_magnitude(x, cols) : az_int8_largest(x, cols) / most;
 }
 
 static void round_vector(const float *x, int64_t cols, int bits, float scale, float offset, uint8_t *code)
 {
     const float most = (float)((1 << bits) - 1);
+    if (!(scale > 0)) {
+        memset(code, 0, (size_t)cols);
+        return;
+    }
     for (int64_t c = 0; c < cols; c++) {
-        const float u = scale > 0 ? ((x[c] - offset) / scale + most) * 0.5f : 0, held = u < 0 ? 0 : u > most ? most : u;
-        code[c] = (uint8_t)(held + ROUNDER - ROUNDER);
+        const float u = ((x[c] - offset) / scale + most) * 0.5f, held = u < 0 ? 0 : u > most ? most : u;
+        code[c] = (uint8_t)(int32_t)(held + ROUNDER - ROUNDER);
     }
 }
 
@@ -71,26 +85,31 @@ void az_bipolar_lay_planes(const uint8_t *code, int64_t cols, int planes, uint8_
         for (int i = 0; i < planes; i++) to[c / 8 * planes + i] |= (uint8_t)((code[c] >> i & 1) << c % 8);
 }
 
-/* For each half chunk and digit, the cost of the weight's four bits: an input with the digit q costs q where the bit is 0, and the digit's
- * largest value - q where it is 1. */
+/* The cost of every value of the weight's four bits with four digits q: q where a bit is 0, most - q where it is 1. Four costs are added up
+ * at a time, as the bytes of a word: each of them stays between 0 and 255. */
+static inline void lay_table(const uint8_t q[4], int most, uint8_t to[16])
+{
+    const uint32_t each = 0x01010101u;
+    uint32_t change[4], word[4];
+    for (int k = 0; k < 4; k++) change[k] = (uint32_t)(most - 2 * q[k]);
+    word[0] = (uint32_t)(q[0] + q[1] + q[2] + q[3]) * each + change[0] * 0x01000100u + change[1] * 0x01010000u;
+    word[1] = word[0] + change[2] * each;
+    word[2] = word[0] + change[3] * each;
+    word[3] = word[1] + change[3] * each;
+    memcpy(to, word, sizeof word);
+}
+
 void az_bipolar_lay_tables(const uint8_t *code, int64_t cols, int planes, uint8_t *to)
 {
-    static const uint8_t bit[4][16] = {{0, 255, 0, 255, 0, 255, 0, 255, 0, 255, 0, 255, 0, 255, 0, 255},
-                                       {0, 0, 255, 255, 0, 0, 255, 255, 0, 0, 255, 255, 0, 0, 255, 255},
-                                       {0, 0, 0, 0, 255, 255, 255, 255, 0, 0, 0, 0, 255, 255, 255, 255},
-                                       {0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255}};
-    const int digits = az_plane_digits(planes);
-    for (int64_t half = 0; half < (cols + 7) / 8 * 2; half++)
-        for (int d = 0; d < digits; d++, to += 16) {
-            const int most = digits == 1 ? (1 << planes) - 1 : d == 0 ? 15 : (1 << (planes - 4)) - 1;
-            memset(to, 0, 16);
-            for (int k = 0; k < 4; k++) {
-                const int64_t c = 4 * half + k;
-                const uint8_t q = (uint8_t)(c >= cols ? 0 : digits == 1 ? code[c] : d == 0 ? code[c] & 15 : code[c] >> 4);
-                const uint8_t change = (uint8_t)(most - 2 * q);
-                for (int e = 0; e < 16; e++) to[e] = (uint8_t)(to[e] + q + (bit[k][e] & change));
-            }
-        }
+    const int digits = az_plane_digits(planes), low = digits == 1 ? (1 << planes) - 1 : 15, high = (1 << (planes - 4 * (digits - 1))) - 1;
+    for (int64_t c = 0; c < (cols + 7) / 8 * 8; c += 4) {
+        uint8_t q[4] = {0}, lower[4], upper[4];
+        memcpy(q, code + c, (size_t)(c + 4 <= cols ? 4 : c < cols ? cols - c : 0));
+        for (int k = 0; k < 4; k++) lower[k] = (uint8_t)(q[k] & low), upper[k] = (uint8_t)(q[k] >> 4);
+        lay_table(lower, low, to);
+        if (digits == 2) lay_table(upper, high, to + 16);
+        to += 16 * digits;
+    }
 }
 
 /* What all threads read. */

@@ -69,16 +69,9 @@ void az_static_round(const float *x, int64_t count, const float *step, const flo
     }
 }
 
-static float largest(const float *x, int64_t count)
-{
-    float most = 0;
-    for (int64_t i = 0; i < count; i++) most = fabsf(x[i]) > most ? fabsf(x[i]) : most;
-    return most;
-}
-
 float az_token_round(const float *x, int64_t count, int bits, int8_t *q)
 {
-    const float most = (float)((1 << (bits - 1)) - 1), step = largest(x, count) / most;
+    const float most = (float)((1 << (bits - 1)) - 1), step = az_int8_largest(x, count) / most;
     for (int64_t i = 0; i < count; i++) {
         const float value = step > 0 ? x[i] / step : 0;
         q[i] = (int8_t)((value > most ? most : value < -most ? -most : value) + ROUNDER - ROUNDER);
@@ -140,7 +133,7 @@ static void round_outputs(az_ctx *az, int bits, int64_t n, int64_t rows, float *
     const float most = (float)((1 << (bits - 1)) - 1);
 #pragma omp parallel for schedule(static) num_threads(az_threads(az)) if (n >= 16)
     for (int64_t j = 0; j < n; j++) {
-        const float step = largest(y + j * rows, rows) / most;
+        const float step = az_int8_largest(y + j * rows, rows) / most;
         for (int64_t r = 0; r < rows && step > 0; r++) y[j * rows + r] = step * rintf(y[j * rows + r] / step);
     }
 }

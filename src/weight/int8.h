@@ -40,6 +40,8 @@ typedef struct az_int8_vectors {
 /* Rounds x [n, cols], which must be finite; listed: the outlier columns where how->fixed says so. In the current scope. */
 bool az_int8_round(az_ctx *az, const az_int8_how *how, const az_int8_rows *listed, const float *x, int64_t n, int64_t cols,
                    az_int8_vectors *out);
+/* The largest magnitude of n values; not finite when one of them is not. */
+float az_int8_largest(const float *x, int64_t n);
 /* False, with an error, when a value of x [n, cols] is not finite. */
 bool az_int8_finite(az_ctx *az, const float *x, int64_t n, int64_t cols);
 /* y [n, rows] = x W^T. */

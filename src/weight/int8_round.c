@@ -90,9 +90,36 @@ static range range_of(const float *x, int64_t cols, const unsigned char *mark, f
     return r;
 }
 
-static float magnitude(range r)
+static int32_t bits_of(float x)
 {
-    return r.high < r.low ? 0 : fmaxf(fabsf(r.low), fabsf(r.high));
+    int32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits & 0x7fffffff;
+}
+
+static float of_bits(int32_t bits)
+{
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* The largest magnitude of the values that count, found among their bits: those are in the order of magnitudes. */
+static float magnitude_of(const float *x, int64_t cols, const unsigned char *mark, float threshold)
+{
+    const int32_t limit = bits_of(threshold);
+    int32_t most = 0;
+    if (mark)
+        for (int64_t c = 0; c < cols; c++) {
+            const int32_t bits = mark[c] ? 0 : bits_of(x[c]);
+            most = bits > most ? bits : most;
+        }
+    else
+        for (int64_t c = 0; c < cols; c++) {
+            const int32_t bits = bits_of(x[c]), counted = bits < limit ? bits : 0;
+            most = counted > most ? counted : most;
+        }
+    return of_bits(most);
 }
 
 static void set_scales(const az_int8_how *how, const float *x, const unsigned char *mark, az_int8_vectors *out)
@@ -100,13 +127,16 @@ static void set_scales(const az_int8_how *how, const float *x, const unsigned ch
     const bool whole_columns = how->paper > 0 || how->fixed > 0;
     const float threshold = how->threshold > 0 ? (float)how->threshold : INFINITY;
     range all = {INFINITY, -INFINITY};
+    float scale = 0;
     for (int64_t j = 0; j < out->n; j++) {
-        const range r = range_of(x + j * out->cols, out->cols, whole_columns ? mark : NULL, threshold);
-        out->scale[j] = magnitude(r);
+        const float *vector = x + j * out->cols;
+        out->scale[j] = magnitude_of(vector, out->cols, whole_columns ? mark : NULL, threshold);
+        scale = fmaxf(scale, out->scale[j]);
+        if (how->scheme != AZ_INT8_ZEROPOINT) continue;
+        const range r = range_of(vector, out->cols, whole_columns ? mark : NULL, threshold);
         all = (range){fminf(all.low, r.low), fmaxf(all.high, r.high)};
     }
     if (how->scheme != AZ_INT8_ABSMAX && how->scheme != AZ_INT8_ZEROPOINT) return;
-    float scale = magnitude(all);
     if (how->scheme == AZ_INT8_ZEROPOINT && all.low <= all.high) az_int8_zero_point(all.low, all.high, &scale, &out->offset);
     for (int64_t j = 0; j < out->n; j++) out->scale[j] = scale;
 }
@@ -126,12 +156,20 @@ static void round_vector(const az_int8_how *how, const float *x, int64_t j, az_i
     out->total[j] = total;
 }
 
+float az_int8_largest(const float *x, int64_t n)
+{
+    int32_t most = 0; /* the bits of NaN and infinity are larger than all others */
+    for (int64_t c = 0; c < n; c++) {
+        const int32_t bits = bits_of(x[c]);
+        most = bits > most ? bits : most;
+    }
+    return of_bits(most);
+}
+
 bool az_int8_finite(az_ctx *az, const float *x, int64_t n, int64_t cols)
 {
     for (int64_t j = 0; j < n; j++) {
-        float sum = 0; /* NaN when there is one, or an infinity */
-        for (int64_t c = 0; c < cols; c++) sum += x[j * cols + c] * 0;
-        if (sum == 0) continue;
+        if (isfinite(az_int8_largest(x + j * cols, cols))) continue;
         for (int64_t c = 0; c < cols; c++)
             if (!isfinite(x[j * cols + c]))
                 return az_fail(az, AZ_NUMERIC, "product of bytes: input %lld of vector %lld is %g, which has no scale", (long long)c,
