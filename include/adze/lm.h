@@ -341,6 +341,8 @@ typedef struct az_lm_run {
 az_tensor *az_lm_forward(az_ctx *az, const az_lm *lm, const az_lm_batch *batch, const az_lm_run *run);
 /* The pieces of the forward pass, for methods that work block by block. A cache counts the new tokens when the head has run. */
 az_tensor *az_lm_embed(az_ctx *az, const az_lm *lm, const az_lm_batch *batch, const az_lm_run *run);
+/* The rows [n, width] that tokens have in the embedding, as virtual tokens stand in for them: scaled, without positions. */
+az_tensor *az_lm_token_rows(az_ctx *az, const az_lm *lm, const int32_t *token, int64_t n);
 az_tensor *az_lm_block_forward(az_ctx *az, const az_lm *lm, int block, az_tensor *x, const az_lm_batch *batch, const az_lm_run *run);
 az_tensor *az_lm_head_forward(az_ctx *az, const az_lm *lm, az_tensor *x, const az_lm_batch *batch, const az_lm_run *run);
 
@@ -531,7 +533,8 @@ typedef struct az_lm_example {
     int64_t n; /* tokens that are read; the last target is one further */
     const int32_t *token, *target;
     int64_t counted;
-    int64_t source; /* its place among the az_examples */
+    int64_t source;      /* its place among the az_examples */
+    const float *weight; /* [n] as in az_lm_lesson; NULL = ones */
 } az_lm_example;
 typedef struct az_lm_examples {
     int64_t count, skipped, truncated; /* skipped: no token of a response is left within `length` (or there is none) */

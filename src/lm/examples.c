@@ -182,17 +182,20 @@ az_lm_examples *az_lm_examples_of(az_ctx *az, const az_lm *lm, const az_examples
 az_lm_lesson az_lm_lesson_of_examples(az_ctx *az, const az_lm_examples *examples, const int64_t *which, int n)
 {
     int64_t tokens = 0;
-    for (int i = 0; i < n; i++) tokens += examples->item[which[i]].n;
+    bool weighted = false;
+    for (int i = 0; i < n; i++) tokens += examples->item[which[i]].n, weighted |= examples->item[which[i]].weight != NULL;
     int32_t *token = az_alloc_array(az, (size_t)tokens, sizeof *token), *target = az_alloc_array(az, (size_t)tokens, sizeof *target);
     int64_t *start = az_alloc_array(az, (size_t)n + 1, sizeof *start);
-    if (!token || !target || !start) return (az_lm_lesson){0};
+    float *weight = weighted ? az_alloc_array(az, (size_t)tokens, sizeof *weight) : NULL;
+    if (!token || !target || !start || (weighted && !weight)) return (az_lm_lesson){0};
     for (int i = 0; i < n; i++) {
         const az_lm_example *e = &examples->item[which[i]];
         memcpy(token + start[i], e->token, (size_t)e->n * sizeof *token);
         memcpy(target + start[i], e->target, (size_t)e->n * sizeof *target);
+        for (int64_t j = 0; weighted && j < e->n; j++) weight[start[i] + j] = e->weight ? e->weight[j] : 1;
         start[i + 1] = start[i] + e->n;
     }
-    return (az_lm_lesson){.batch = {.sequences = n, .token = token, .start = start}, .target = target};
+    return (az_lm_lesson){.batch = {.sequences = n, .token = token, .start = start}, .target = target, .weight = weight};
 }
 
 az_lm_lesson az_lm_lesson_drawn(az_ctx *az, const az_lm_examples *examples, int64_t batch, int64_t pass, uint64_t seed)

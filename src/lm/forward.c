@@ -264,11 +264,21 @@ static az_tensor *look_up(az_ctx *az, const az_pass *pass)
     return az_adapters_embed(az, pass->adapters, pass->batch->token, x);
 }
 
+static az_tensor *scale_embedding(az_ctx *az, const az_lm *lm, az_tensor *x)
+{
+    const double power = lm->arch->embedding_scale_power;
+    return power == 0 ? x : az_affine(az, x, pow((double)lm->config.width, power), 0);
+}
+
+az_tensor *az_lm_token_rows(az_ctx *az, const az_lm *lm, const int32_t *token, int64_t n)
+{
+    return scale_embedding(az, lm, az_weight_gather(az, lm->embedding, az_from(az, AZ_I32, 1, &n, token)));
+}
+
 static az_tensor *embed(az_ctx *az, const az_pass *pass)
 {
     const az_lm *lm = pass->lm;
-    az_tensor *x = look_up(az, pass);
-    if (lm->arch->embedding_scale_power != 0) x = az_affine(az, x, pow((double)lm->config.width, lm->arch->embedding_scale_power), 0);
+    az_tensor *x = scale_embedding(az, lm, look_up(az, pass));
     x = az_adapters_prompt(az, pass->adapters, x);
     if (lm->position) {
         const az_tensor *row = pass->position;
