@@ -13,6 +13,7 @@ extern const az_claim az_claim_llm_int8;
 extern const az_claim az_claim_pissa;
 extern const az_claim az_claim_eva;
 extern const az_claim az_claim_adalora;
+extern const az_claim az_claim_tezo;
 extern const az_claim az_claim_dsl;
 extern const az_claim az_claim_adaptive_analysis;
 extern const az_claim az_claim_ldp_sparse_regression;
@@ -45,6 +46,7 @@ static const az_claim *const claims[] = {
     &az_claim_pissa,
     &az_claim_eva,
     &az_claim_adalora,
+    &az_claim_tezo,
     /* estimate */
     &az_claim_dsl,
     &az_claim_adaptive_analysis,

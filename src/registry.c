@@ -22,6 +22,10 @@ extern const az_method az_full_tuning;
 extern const az_method az_pissa;
 extern const az_method az_eva_method;
 extern const az_method az_adalora_method;
+extern const az_method az_tezo;
+extern const az_method az_mezo;
+extern const az_method az_lozo;
+extern const az_method az_subzo;
 extern const az_method az_dpo;
 extern const az_method az_lacie;
 extern const az_method az_itertl;
@@ -62,6 +66,10 @@ static const az_method *const methods[] = {
     &az_pissa,
     &az_eva_method,
     &az_adalora_method,
+    &az_tezo,
+    &az_mezo,
+    &az_lozo,
+    &az_subzo,
     &az_dpo,
     &az_lacie,
     &az_itertl,

@@ -108,7 +108,11 @@ typedef struct az_zo_options {
 
 typedef struct az_zo az_zo;
 /* Remembers the parameters' data (contiguous f32 matrices and vectors, changed in place). rank[i] is that of matrix i (SUBSPACE: at most
- * min(m, n)); unused for vectors and AZ_ZO_DENSE (then rank may be NULL). State lives in the current scope or arena. */
+ * min(m, n)) and is not read with DENSE; a vector's rank, unless 0, is its s: the numbers tau that stand for a matrix of that rank are
+ * such a vector. NULL = zeros. The draws of parameter i of n are az_fill_normal's with the options' seed and the streams
+ *     az_stream("zeroth order", (step * queries + query) * n + i)          fresh numbers, row by row
+ *     az_stream("zeroth order U", period * n + i), "... V"                 U and V; the period is 0, or step / renew
+ * State lives in the current scope or arena. */
 az_zo *az_zo_new(az_ctx *az, const az_zo_options *options, az_tensor *const *parameters, int n, const int64_t *rank);
 
 /* f at the present parameters, the same function at each call of a step; NaN or infinity where it has no value. */

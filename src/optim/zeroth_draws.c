@@ -13,7 +13,8 @@
 
 int64_t az_zo_period(const az_zo *zo, int64_t step)
 {
-    return zo->options.kind == AZ_ZO_TEMPORAL ? 0 : step / zo->options.renew;
+    const bool renews = zo->options.kind == AZ_ZO_LAZY || zo->options.kind == AZ_ZO_SUBSPACE;
+    return renews ? step / zo->options.renew : 0;
 }
 
 int64_t az_zo_fresh_count(const az_zo *zo, int i)
@@ -22,12 +23,6 @@ int64_t az_zo_fresh_count(const az_zo *zo, int i)
     if (s->rank == 0) return s->rows * s->cols;
     if (zo->options.kind == AZ_ZO_TEMPORAL) return s->rank;
     return s->rank * (zo->options.kind == AZ_ZO_LAZY ? s->rows : s->rank);
-}
-
-double az_zo_divisor(const az_zo *zo, int i)
-{
-    const bool by_rank = zo->options.kind == AZ_ZO_TEMPORAL || zo->options.kind == AZ_ZO_LAZY;
-    return zo->slot[i].rank > 0 && by_rank ? (double)zo->slot[i].rank : 1;
 }
 
 void az_zo_fresh(az_ctx *az, const az_zo *zo, int i, int query, int64_t first, int64_t n, float *out)

@@ -65,6 +65,7 @@ static bool fill_slot(az_ctx *az, const az_zo *zo, int i, const az_tensor *param
     s->rows = matrix ? parameter->shape[0] : 1;
     s->cols = parameter->shape[matrix];
     s->rank = matrix && zo->options.kind != AZ_ZO_DENSE ? rank : 0;
+    s->divisor = rank > 0 && (!matrix || zo->options.kind == AZ_ZO_TEMPORAL || zo->options.kind == AZ_ZO_LAZY) ? (double)rank : 1;
     s->decay = matrix;
     int64_t most = 1 << 20;
     if (zo->options.kind == AZ_ZO_SUBSPACE) most = s->rows < s->cols ? s->rows : s->cols;

@@ -8,6 +8,7 @@
 typedef struct az_zo_slot {
     az_tensor *parameter;
     int64_t rows, cols, rank;
+    double divisor; /* s of ghat = kappa Z / s */
     bool decay;
     az_tensor *first, *second; /* moments; NULL where the rule has none */
     az_tensor *left, *right;   /* U and V when they are kept */
@@ -38,8 +39,6 @@ int64_t az_zo_fresh_count(const az_zo *zo, int i);
 void az_zo_fresh(az_ctx *az, const az_zo *zo, int i, int query, int64_t first, int64_t n, float *out);
 /* sum over the queries of weight[q] times their fresh numbers, in the current scope. */
 float *az_zo_fresh_sum(az_ctx *az, const az_zo *zo, int i, const double *weight);
-/* s of ghat = kappa Z / s. */
-double az_zo_divisor(const az_zo *zo, int i);
 /* left [rows, rank] with sum over the queries of weight[q] Z_q = left V^T, in the current scope. */
 float *az_zo_left_factor(az_ctx *az, const az_zo *zo, int i, const az_zo_frame *frame, const double *weight);
 

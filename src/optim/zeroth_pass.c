@@ -180,16 +180,11 @@ static adam_rates rates_of(const az_zo *zo, double lr)
     return (adam_rates){.rate = (float)(lr / (1 - pow(o->beta1, t))), .root = (float)(1 / (1 - pow(o->beta2, t))), .outer = (float)o->eps};
 }
 
-/* Adam's moments of AZ_ZO_TEMPORAL are those of kappa tau, all others those of ghat. */
-static double slope_divisor(const az_zo *zo, int i)
-{
-    return zo->options.rule == AZ_ZO_ADAM ? 1 : az_zo_divisor(zo, i);
-}
-
 static bool run_slot(az_ctx *az, const az_zo *zo, const az_zo_pass *pass, int i)
 {
     const az_zo_slot *slot = &zo->slot[i];
     const bool plain = zo->options.rule == AZ_ZO_PLAIN;
+    const double divisor = zo->options.rule == AZ_ZO_ADAM ? 1 : slot->divisor; /* Adam's moments are those of kappa tau */
     tile_job job = {.az = az,
                     .zo = zo,
                     .slot = slot,
@@ -199,7 +194,7 @@ static bool run_slot(az_ctx *az, const az_zo *zo, const az_zo_pass *pass, int i)
                     .rate = (float)pass->rate,
                     .adam = rates_of(zo, pass->rate)};
     for (int q = 0; q < zo->options.queries; q++) {
-        job.slope[q] = pass->slope[q] / slope_divisor(zo, i);
+        job.slope[q] = pass->slope[q] / divisor;
         job.weight[q] = pass->weight[q] * job.keep - (plain ? pass->rate * job.slope[q] : 0); /* what Z leaves decays with W */
     }
     if (slot->rank > 0) return run_low_rank(az, &job);

@@ -73,9 +73,14 @@ static void report_examples(az_report *report, const az_tuning *t)
 
 bool az_tuning_begin(az_ctx *az, az_tune_job *job, int64_t virtual_tokens, az_tuning *tuning)
 {
-    *tuning = (az_tuning){.job = job, .settings = job->settings->training};
-    tuning->train = tokens_of(az, job, job->train, virtual_tokens);
-    if (tuning->train && job->valid && job->valid->count > 0) tuning->valid = tokens_of(az, job, job->valid, virtual_tokens);
+    az_lm_examples *train = tokens_of(az, job, job->train, virtual_tokens), *valid = NULL;
+    if (train && job->valid && job->valid->count > 0) valid = tokens_of(az, job, job->valid, virtual_tokens);
+    return az_tuning_on(az, job, train, valid, tuning);
+}
+
+bool az_tuning_on(az_ctx *az, az_tune_job *job, az_lm_examples *train, az_lm_examples *valid, az_tuning *tuning)
+{
+    *tuning = (az_tuning){.job = job, .settings = job->settings->training, .train = train, .valid = valid};
     if (!az_ok(az)) return false;
     if (tuning->settings.steps == 0) tuning->settings.steps = steps_for(job->settings, tuning->train->count);
     if (tuning->train->skipped > 0)

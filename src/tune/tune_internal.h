@@ -16,6 +16,9 @@ typedef struct az_tuning {
  * In the current scope. */
 bool az_tuning_begin(az_ctx *az, az_tune_job *job, int64_t virtual_tokens, az_tuning *tuning);
 
+/* The same for examples that are tokens already. valid may be NULL. */
+bool az_tuning_on(az_ctx *az, az_tune_job *job, az_lm_examples *train, az_lm_examples *valid, az_tuning *tuning);
+
 /* A plan that trains n parameters on the examples: lessons, validation, identity (`method` = name and options of the method, whatever its
  * numbers depend on). plan->user is the tuning; a method with callbacks of its own puts it first in its struct, so that a pointer to that
  * serves as `user` as well. */

@@ -14,8 +14,15 @@ static const char *const kinds[] = {"dense", "temporal", "lazy", "subspace"};
 
 static az_zo_options options_of(az_zo_kind kind, az_zo_rule rule)
 {
-    return (az_zo_options){
-        .kind = kind, .rule = rule, .radius = 1e-2, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .renew = 3, .queries = 1, .seed = SEED};
+    return (az_zo_options){.kind = kind,
+                           .rule = rule,
+                           .radius = 1e-2,
+                           .beta1 = 0.9,
+                           .beta2 = 0.95,
+                           .eps = 1e-8,
+                           .renew = kind == AZ_ZO_LAZY || kind == AZ_ZO_SUBSPACE ? 3 : 0,
+                           .queries = 1,
+                           .seed = SEED};
 }
 
 /* A matrix and a vector under optimization, and a quadratic loss 1/2 |W - T|^2 over both. */
