@@ -45,7 +45,7 @@ static bool rescale(az_ctx *az, az_adapter *adapter, double scale)
 
 static int write_model(cli_job *job, const adapter_settings *o, const az_lm *lm)
 {
-    if (!az_lm_save(job->az, lm, o->output, NULL)) return CLI_BAD;
+    if (!cli_save_model(job->az, lm, o->output, NULL)) return CLI_BAD;
     az_report_row(job->report, "result");
     az_report_text(job->report, "output", o->output);
     az_report_number(job->report, "bytes", (double)az_lm_bytes(lm), "B");
@@ -54,8 +54,7 @@ static int write_model(cli_job *job, const adapter_settings *o, const az_lm *lm)
 
 static int merge(cli_job *job, const adapter_settings *o, az_lm *lm, az_adapter **adapter, int n)
 {
-    if (!cli_check_output(job->az, o->output)) return CLI_BAD;
-    job->streams_out = cli_is_stdout(o->output);
+    if (!cli_check_model(job, o->output)) return CLI_BAD;
     const bool out = strcmp(job->word[0], "unmerge") == 0;
     for (int i = 0; i < n && az_ok(job->az); i++) {
         if (!rescale(job->az, adapter[i], o->scale)) break;

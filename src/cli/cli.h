@@ -92,6 +92,10 @@ az_lm *cli_load(cli_job *job, const char *name);
 const az_adapter *cli_load_adapter(cli_job *job, const az_lm *lm, const char *folder);
 /* Fails early when a result could not be written there. */
 bool cli_check_output(az_ctx *az, const char *path);
+bool cli_check_folder(az_ctx *az, const char *path); /* the same for a folder, new or old */
+/* The same for a model: names that end in .gguf, the standard output and files that exist become GGUF, other names folders. */
+bool cli_check_model(cli_job *job, const char *path);
+bool cli_save_model(az_ctx *az, const az_lm *lm, const char *path, const az_format *format);
 /* Whether the path is the standard output, "-". */
 bool cli_is_stdout(const char *path);
 /* Where the report of the job goes. */
@@ -141,7 +145,7 @@ void cli_print_version(FILE *out);
 
 /* ---- the verbs ---- */
 
-extern const cli_verb cli_run, cli_train, cli_tune, cli_adapter, cli_tokenize, cli_corpus, cli_info, cli_convert, cli_evaluate, cli_compress,
-    cli_prompt, cli_prepare, cli_estimate, cli_methods, cli_help, cli_claim;
+extern const cli_verb cli_run, cli_train, cli_tune, cli_adapter, cli_tokenize, cli_corpus, cli_info, cli_convert, cli_evaluate,
+    cli_compress, cli_prompt, cli_prepare, cli_estimate, cli_methods, cli_help, cli_claim;
 
 #endif

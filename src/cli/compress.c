@@ -13,7 +13,8 @@ typedef struct compress_settings {
 
 static const az_option compress_options[] = {
     {"data", AZ_TEXT, offsetof(compress_settings, data), "", 0, 0, NULL, "the calibration text"},
-    {"output", AZ_TEXT, offsetof(compress_settings, output), "", 0, 0, NULL, "the GGUF file to write"},
+    {"output", AZ_TEXT, offsetof(compress_settings, output), "", 0, 0, NULL,
+     "the model to write: NAME.gguf, or a folder as Hugging Face has it"},
     {"dry_run", AZ_BOOL, offsetof(compress_settings, dry_run), "false", 0, 0, NULL, "measure, but write no file"},
     {"layers", AZ_BOOL, offsetof(compress_settings, layers), "false", 0, 0, NULL,
      "also tell what was done to each layer (always with --json)"},
@@ -175,8 +176,7 @@ static void report_result(const chain *c)
 static bool check_options(cli_job *job, const compress_settings *options)
 {
     if (options->dry_run) return true;
-    job->streams_out = cli_is_stdout(options->output);
-    if (*options->output) return cli_check_output(job->az, options->output);
+    if (*options->output) return cli_check_model(job, options->output);
     az_fail(job->az, AZ_BAD_INPUT, "compress: where does the result go? -o OUT.gguf, or --dry-run to measure only");
     return false;
 }
@@ -194,7 +194,7 @@ static int compress(cli_job *job, const void *settings)
     report_step(&c, 0, "(as given)", c.original, 0);
     for (int i = 0; i < c.n; i++)
         if (!run_step(&c, i)) return CLI_BAD;
-    if (!options->dry_run && !az_lm_save(job->az, c.lm, options->output, NULL)) return CLI_BAD;
+    if (!options->dry_run && !cli_save_model(job->az, c.lm, options->output, NULL)) return CLI_BAD;
     report_result(&c);
     if (job->common->json)
         az_report_json(c.layers, cli_report_stream(job));

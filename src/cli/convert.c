@@ -22,28 +22,6 @@ static const az_option convert_options[] = {
 };
 static const cli_group convert_groups[] = {{"options", convert_options, 0}, {0}};
 
-/* A name that ends in .gguf, the standard output and files that exist are written as GGUF; other names are folders. */
-static bool is_folder_name(const char *path)
-{
-    const size_t length = strlen(path);
-    if (length >= 5 && strcmp(path + length - 5, ".gguf") == 0) return false;
-    return az_is_folder(path) || (!cli_is_stdout(path) && access(path, F_OK) != 0);
-}
-
-/* Folders are not called like files of other programs. */
-static bool check_folder_name(az_ctx *az, const char *path)
-{
-    static const char *const endings[] = {".safetensors", ".bin", ".pt", ".pth", ".json", ".ggml", ".model", ".txt"};
-    const size_t length = strlen(path);
-    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
-        const size_t tail = strlen(endings[i]);
-        if (length > tail && strcmp(path + length - tail, endings[i]) == 0 && !az_is_folder(path))
-            return az_fail(az, AZ_BAD_INPUT, "convert: '%s' would become a folder; name the output NAME.gguf, or a folder without '%s'",
-                           path, endings[i]);
-    }
-    return true;
-}
-
 /* Pipes and devices cannot be read again, so nothing is said of what came out. */
 static bool is_kept(const char *path)
 {
@@ -105,15 +83,13 @@ static int convert(cli_job *job, const void *settings)
 {
     const convert_settings *options = settings;
     const az_format *format = cli_format(job->az, options->format);
-    const bool folder = is_folder_name(options->output);
-    job->streams_out = cli_is_stdout(options->output);
     if (options->dense && format && !is_plain(format))
         az_fail(job->az, AZ_BAD_INPUT, "convert: %s is not dense; --dense goes with f32, f16 or bf16", format->name);
-    if (!az_ok(job->az) || !(folder ? check_folder_name : cli_check_output)(job->az, options->output)) return CLI_BAD;
+    if (!az_ok(job->az) || !cli_check_model(job, options->output)) return CLI_BAD;
     az_lm *lm = cli_load(job, job->word[0]);
     const size_t bytes = lm ? az_lm_bytes(lm) : 0;
     if (lm && options->dense && !az_lm_make_dense(job->az, lm, format ? format : az_format_by_name("f32"))) return CLI_BAD;
-    if (!lm || !(folder ? az_lm_save_folder : az_lm_save)(job->az, lm, options->output, format)) return CLI_BAD;
+    if (!lm || !cli_save_model(job->az, lm, options->output, format)) return CLI_BAD;
     return report_result(job, options, lm, format, bytes);
 }
 

@@ -1,4 +1,4 @@
-/* models.c - where models are found, and whether a result can be written. */
+/* models.c - where models are found. */
 #include "cli/cli.h"
 
 #include <errno.h>
@@ -52,34 +52,6 @@ az_lm *cli_load(cli_job *job, const char *name)
 const az_adapter *cli_load_adapter(cli_job *job, const az_lm *lm, const char *folder)
 {
     return lm && *folder ? az_adapter_read(job->az, lm, folder) : NULL;
-}
-
-bool cli_is_stdout(const char *path)
-{
-    return strcmp(path, "-") == 0;
-}
-
-FILE *cli_report_stream(const cli_job *job)
-{
-    return job->streams_out ? stderr : stdout;
-}
-
-bool cli_check_output(az_ctx *az, const char *path)
-{
-    char *folder = az_strdup(az, path), *slash = folder ? strrchr(folder, '/') : NULL;
-    if (!folder) return false;
-    if (cli_is_stdout(path)) return true;
-    if (slash) slash[slash == folder] = '\0'; /* "/x" lies in "/" */
-    const char *where = slash ? folder : ".";
-    if (!*path)
-        az_fail(az, AZ_BAD_INPUT, "the name of the output is empty");
-    else if (az_is_folder(path))
-        az_fail(az, AZ_BAD_INPUT, "'%s' is a folder; give the name of a file", path);
-    else if (!az_is_folder(where))
-        az_fail(az, AZ_BAD_INPUT, "cannot write '%s': there is no folder '%s'", path, where);
-    else if (access(path, F_OK) == 0 ? access(path, W_OK) != 0 : access(where, W_OK) != 0)
-        az_fail(az, AZ_IO, "cannot write '%s': %s", path, strerror(errno));
-    return az_ok(az);
 }
 
 const az_format *cli_format(az_ctx *az, const char *name)

@@ -14,7 +14,8 @@ typedef struct train_settings {
 static const az_option train_options[] = {
     {"data", AZ_TEXT, offsetof(train_settings, data), NULL, 0, 0, NULL,
      "the text: documents that end at <|endoftext|>, or JSON lines with \"text\""},
-    {"output", AZ_TEXT, offsetof(train_settings, output), NULL, 0, 0, NULL, "the GGUF file to write"},
+    {"output", AZ_TEXT, offsetof(train_settings, output), NULL, 0, 0, NULL,
+     "the model to write: NAME.gguf, or a folder as Hugging Face has it"},
     {"save_as", AZ_TEXT, offsetof(train_settings, save_as), "f32", 0, 0, NULL,
      "format of the written matrices, one of those that `adze --version` lists"},
     {"tokenizer", AZ_TEXT, offsetof(train_settings, tokenizer), "", 0, 0, NULL,
@@ -131,8 +132,7 @@ static int train(cli_job *job, const void *settings)
     const train_settings *options = settings;
     const az_format *format = cli_format(job->az, options->save_as);
     az_documents *documents = NULL, *valid = NULL;
-    job->streams_out = cli_is_stdout(options->output);
-    if (!az_ok(job->az) || !cli_check_output(job->az, options->output) || !read_documents(job, options, &documents, &valid)) return CLI_BAD;
+    if (!az_ok(job->az) || !cli_check_model(job, options->output) || !read_documents(job, options, &documents, &valid)) return CLI_BAD;
     az_lm *lm = start_model(job, options, documents);
     if (!lm) return CLI_BAD;
     az_lm_train(job->az, lm, documents, &options->training, job->report);
@@ -140,7 +140,7 @@ static int train(cli_job *job, const void *settings)
         az_clear(job->az); /* the steps that are done are kept */
         cli_remark(job, "interrupted: writing the model as it is now");
     }
-    if (!az_ok(job->az) || !az_lm_save(job->az, lm, options->output, format)) return CLI_BAD;
+    if (!az_ok(job->az) || !cli_save_model(job->az, lm, options->output, format)) return CLI_BAD;
     report_result(job, options, lm, valid);
     return CLI_OK;
 }

@@ -60,20 +60,10 @@ static const az_method *tune_method(cli_job *job, const tune_settings *o, void *
     return method;
 }
 
-/* A folder that is there must be an adapter's or empty of one; the place of a new one must exist. */
-static bool check_output(cli_job *job, const char *path)
-{
-    if (az_is_folder(path)) {
-        if (access(path, W_OK) == 0) return true;
-        return az_fail(job->az, AZ_IO, "cannot write into '%s'", path);
-    }
-    return cli_check_output(job->az, path);
-}
-
 static bool write_result(cli_job *job, const tune_settings *o, const az_tune_job *work)
 {
     if (work->adapter) return az_adapter_write(job->az, work->lm, work->adapter, o->output, work->model, dtypes[o->save_as]);
-    return az_lm_save(job->az, work->lm, o->output, NULL);
+    return cli_save_model(job->az, work->lm, o->output, NULL);
 }
 
 static void report_result(cli_job *job, const tune_settings *o, const az_tune_job *work)
@@ -89,7 +79,7 @@ static int tune(cli_job *job, const void *settings)
     tune_settings options = *(const tune_settings *)settings;
     void *method_settings;
     const az_method *method = tune_method(job, &options, &method_settings);
-    if (!method || !check_output(job, options.output)) return CLI_BAD;
+    if (!method || !cli_check_folder(job->az, options.output)) return CLI_BAD;
     options.tuning.training.seed = (int64_t)az_seed(job->az);
     az_tune_job work = {.settings = &options.tuning, .model = job->word[0], .report = job->report};
     if (!read_examples(job, &options, &work)) return CLI_BAD;

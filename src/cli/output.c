@@ -1,0 +1,80 @@
+/* output.c - where results go: checked before the work, written after it. */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+bool cli_is_stdout(const char *path)
+{
+    return strcmp(path, "-") == 0;
+}
+
+FILE *cli_report_stream(const cli_job *job)
+{
+    return job->streams_out ? stderr : stdout;
+}
+
+/* The folder that path lies in exists and can be written to, and so can what path names already. */
+static bool check_place(az_ctx *az, const char *path)
+{
+    char *folder = az_strdup(az, path);
+    if (!folder) return false;
+    if (!*path) return az_fail(az, AZ_BAD_INPUT, "the name of the output is empty");
+    for (char *end = folder + strlen(folder) - 1; end > folder && *end == '/'; end--) *end = '\0'; /* "x/" lies where "x" does */
+    char *slash = strrchr(folder, '/');
+    if (slash) slash[slash == folder] = '\0'; /* "/x" lies in "/" */
+    const char *where = slash ? folder : ".";
+    if (!az_is_folder(where))
+        az_fail(az, AZ_BAD_INPUT, "cannot write '%s': there is no folder '%s'", path, where);
+    else if (access(path, F_OK) == 0 ? access(path, W_OK) != 0 : access(where, W_OK) != 0)
+        az_fail(az, AZ_IO, "cannot write '%s': %s", path, strerror(errno));
+    return az_ok(az);
+}
+
+bool cli_check_output(az_ctx *az, const char *path)
+{
+    if (cli_is_stdout(path)) return true;
+    if (az_is_folder(path)) return az_fail(az, AZ_BAD_INPUT, "'%s' is a folder; give the name of a file", path);
+    return check_place(az, path);
+}
+
+bool cli_check_folder(az_ctx *az, const char *path)
+{
+    if (!az_is_folder(path)) return check_place(az, path);
+    return access(path, W_OK) == 0 || az_fail(az, AZ_IO, "cannot write into '%s': %s", path, strerror(errno));
+}
+
+/* ---- models ---- */
+
+static bool is_folder_name(const char *path)
+{
+    const size_t length = strlen(path);
+    if (length >= 5 && strcmp(path + length - 5, ".gguf") == 0) return false;
+    return az_is_folder(path) || (!cli_is_stdout(path) && access(path, F_OK) != 0);
+}
+
+/* Folders are not called like files of other programs. */
+static bool check_folder_name(az_ctx *az, const char *path)
+{
+    static const char *const endings[] = {".safetensors", ".bin", ".pt", ".pth", ".json", ".ggml", ".model", ".txt"};
+    const size_t length = strlen(path);
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+        const size_t tail = strlen(endings[i]);
+        if (length > tail && strcmp(path + length - tail, endings[i]) == 0 && !az_is_folder(path))
+            return az_fail(az, AZ_BAD_INPUT, "'%s' would become a folder; name the output NAME.gguf, or a folder without '%s'", path,
+                           endings[i]);
+    }
+    return cli_check_folder(az, path);
+}
+
+bool cli_check_model(cli_job *job, const char *path)
+{
+    job->streams_out = cli_is_stdout(path);
+    return (is_folder_name(path) ? check_folder_name : cli_check_output)(job->az, path);
+}
+
+bool cli_save_model(az_ctx *az, const az_lm *lm, const char *path, const az_format *format)
+{
+    return (is_folder_name(path) ? az_lm_save_folder : az_lm_save)(az, lm, path, format);
+}
