@@ -1,5 +1,5 @@
-/* products.c - how products with a weight are cut into work for threads: rows for kernels when there are few vectors of activations,
- * tiles of f32 for BLAS when there are many.
+/* products.c - how products with a weight are cut into work for threads: rows for kernels when there are few vectors of activations;
+ * panels (panels.c), or tiles of f32 for BLAS, when there are many.
  *
  * Tiles and chunks have sizes that depend on the shape alone, so results do not depend on the number of threads. */
 #include "base/parallel.h"
@@ -9,8 +9,7 @@
 #include <omp.h>
 #include <string.h>
 
-/* Memory of the current scope that is not cleared. */
-static void *scratch(az_ctx *az, int64_t count, int64_t size)
+void *az_scratch(az_ctx *az, int64_t count, int64_t size)
 {
     az_tensor *memory = az_new2(az, AZ_U8, count, size);
     return memory ? memory->data : NULL;
@@ -62,7 +61,7 @@ static bool tile_room(az_ctx *az, const az_weight *w, int64_t *tile, float **roo
 {
     const bool in_place = w->format == &az_format_f32;
     *tile = in_place ? w->rows : tile_rows(w);
-    *room = in_place ? NULL : scratch(az, *tile, w->cols * (int64_t)sizeof(float));
+    *room = in_place ? NULL : az_scratch(az, *tile, w->cols * (int64_t)sizeof(float));
     return in_place || *room;
 }
 
@@ -72,7 +71,7 @@ static void decoded_rows_matmul(az_ctx *az, const az_weight *w, const float *x, 
     enum { ROWS = 16 };
     const az_columns columns = {.n = n, .cols = w->cols, .value = x};
     az_scope_push(az);
-    float *rooms = scratch(az, az_threads(az), w->cols * (int64_t)sizeof *rooms);
+    float *rooms = az_scratch(az, az_threads(az), w->cols * (int64_t)sizeof *rooms);
     if (rooms) {
 #pragma omp parallel for schedule(static, ROWS) num_threads(az_threads(az))
         for (int64_t r = 0; r < w->rows; r++) {
@@ -88,6 +87,11 @@ void az_tiles_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, 
 {
     if (n <= AZ_FEW && w->format != &az_format_f32) {
         decoded_rows_matmul(az, w, x, n, y);
+        return;
+    }
+    /* f32 matrices are multiplied by BLAS also while a tape listens, and the two give the same bits */
+    if (n > AZ_FEW && w->format != &az_format_f32 && az_weight_kernels_here()->panel_product) {
+        az_panels_matmul(az, w, x, n, y);
         return;
     }
     int64_t tile;
@@ -122,7 +126,11 @@ void az_tiles_matmul_t(az_ctx *az, const az_weight *w, const float *g, int64_t n
 
 /* Rows per unit of work: small enough to balance, large enough to prefetch through. From LARGE bytes on, what threads take shrinks with
  * what is left, so that one that lost its processor for a moment does not hold up the others; below, that costs more than it saves. */
-enum { CHUNK = 64, LARGE = 1 << 20, WORTH_SHARING = 16 /* vectors, when they are rounded */ };
+enum {
+    CHUNK = 64,
+    LARGE = 1 << 20,
+    WORTH_SHARING = 16 /* vectors, when they are rounded */
+};
 
 /* Vectors as values and rounded: each kernel reads what its format needs. */
 typedef struct rows_job {
@@ -156,8 +164,9 @@ static void product_rows(az_ctx *az, const rows_job *job)
 {
     int64_t chunks = 0, bytes = 0;
     for (int i = 0; i < job->count; i++) {
-        chunks += chunks_of(job->product[i].w);
-        bytes += job->product[i].w->rows * row_bytes(job->product[i].w);
+        const az_weight *w = job->product[i].w;
+        chunks += chunks_of(w);
+        bytes += w->rows * row_bytes(w);
     }
     if (bytes < LARGE || az_threads(az) == 1) {
         az_each(az_threads(az), chunks, product_chunk, job);
@@ -181,10 +190,10 @@ static void round_column(const void *columns, int64_t j)
 static bool round_columns(az_ctx *az, az_columns *x)
 {
     const int64_t blocks = x->cols / AZ_BLOCK;
-    x->q = scratch(az, x->n, x->cols);
-    x->scale = scratch(az, x->n * blocks, sizeof(float));
-    x->total = scratch(az, x->n * blocks, sizeof(float));
-    x->halves = scratch(az, x->n * blocks, 2 * sizeof(float));
+    x->q = az_scratch(az, x->n, x->cols);
+    x->scale = az_scratch(az, x->n * blocks, sizeof(float));
+    x->total = az_scratch(az, x->n * blocks, sizeof(float));
+    x->halves = az_scratch(az, x->n * blocks, 2 * sizeof(float));
     if (!x->q || !x->scale || !x->total || !x->halves) return false;
     az_each(x->n >= WORTH_SHARING ? az_threads(az) : 1, x->n, round_column, x);
     return true;

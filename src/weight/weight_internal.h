@@ -21,7 +21,12 @@ extern const az_format az_format_bitmap_f16, az_format_bitmap_bf16, az_format_bi
 /* what the indices of iq4_nl stand for */
 extern const int8_t az_iq4_nl_levels[16];
 
-/* Products on f32 tiles through BLAS, for formats without their own. */
+/* Memory of the current scope that is not cleared. */
+void *az_scratch(az_ctx *az, int64_t count, int64_t size);
+
+/* Products with many vectors by packed panels, where the kernels have that. */
+void az_panels_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y);
+/* Products on f32 tiles, through BLAS where there are no panels, for formats without their own. */
 void az_tiles_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y);
 void az_tiles_matmul_t(az_ctx *az, const az_weight *w, const float *g, int64_t n, float *gx);
 

@@ -94,6 +94,38 @@ Test(products, tiles_are_the_decoded_matrix)
 }
 
 /* The largest values that 16-bit sums of q4_0 meet: level 15 in every place, activations that all round to 127 or -127. */
+/* Rows, columns and vectors at the edges of panels; one thread and several, which share rows among them or vectors. */
+static void check_panels(az_ctx *az, az_ctx *several, const char *format, const int64_t shape[3])
+{
+    const int64_t rows = shape[0], cols = shape[1], n = shape[2];
+    const az_weight *w = weight(az, format, rows, cols);
+    const float *x = az_f32(normal(az, n, cols, "x")), *dense = az_f32(az_weight_decode(az, w));
+    float *y = az_alloc_array(az, (size_t)(n * rows), sizeof *y), *shared = az_alloc_array(az, (size_t)(n * rows), sizeof *y);
+    az_panels_matmul(az, w, x, n, y);
+    az_panels_matmul(several, w, x, n, shared);
+    cr_assert_eq(memcmp(y, shared, (size_t)(n * rows) * sizeof *y), 0, "%s [%d, %d], %d vectors", format, (int)rows, (int)cols, (int)n);
+    for (int64_t i = 0; i < n * rows; i++) {
+        const float *row = dense + i % rows * cols, *vector = x + i / rows * cols;
+        double sum = 0;
+        for (int64_t c = 0; c < cols; c++) sum += (double)row[c] * (double)vector[c];
+        cr_assert_leq(fabs(sum - (double)y[i]), 1e-5 * magnitude(row, vector, cols), "%s [%d, %d], %d vectors: %d", format, (int)rows,
+                      (int)cols, (int)n, (int)i);
+    }
+}
+
+Test(products, panels_are_the_decoded_matrix)
+{
+    static const int64_t shapes[][3] = {{1, 1, 13},   {16, 8, 6},   {15, 7, 5},     {17, 255, 14},  {64, 256, 18},
+                                        {65, 257, 1}, {130, 9, 97}, {48, 513, 100}, {16, 40, 1160}, {200, 33, 31}};
+    if (!az_weight_kernels_here()->panel_product) cr_skip_test("these kernels leave such products to BLAS");
+    az_ctx *az = az_open(&(az_settings){.threads = 1}), *several = az_open(&(az_settings){.threads = 3});
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (int f = 0; f < 2; f++) check_panels(az, several, f ? "f16" : "f32", shapes[i]);
+    check_panels(az, several, "q6_k", (const int64_t[]){70, 512, 40});
+    az_close(several);
+    az_close(az);
+}
+
 Test(products, sums_of_extreme_levels_do_not_overflow)
 {
     az_ctx *az = az_open(NULL);
