@@ -129,6 +129,7 @@ void az_tiles_matmul_t(az_ctx *az, const az_weight *w, const float *g, int64_t n
 enum {
     CHUNK = 64,
     LARGE = 1 << 20,
+    LITTLE = 1 << 16,  /* multiply-adds that take less time than waking a team */
     WORTH_SHARING = 16 /* vectors, when they are rounded */
 };
 
@@ -162,14 +163,15 @@ static void product_chunk(const void *chunks, int64_t chunk)
 
 static void product_rows(az_ctx *az, const rows_job *job)
 {
-    int64_t chunks = 0, bytes = 0;
+    int64_t chunks = 0, bytes = 0, work = 0;
     for (int i = 0; i < job->count; i++) {
         const az_weight *w = job->product[i].w;
         chunks += chunks_of(w);
         bytes += w->rows * row_bytes(w);
+        work += w->rows * w->cols * job->x->n;
     }
     if (bytes < LARGE || az_threads(az) == 1) {
-        az_each(az_threads(az), chunks, product_chunk, job);
+        az_each(work < LITTLE ? 1 : az_threads(az), chunks, product_chunk, job);
         return;
     }
 #pragma omp parallel for schedule(guided) num_threads(az_threads(az))
