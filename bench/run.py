@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 import convert
+import estimate
 import page
 import targets
 from programs import ROOT, Programs
@@ -116,6 +117,13 @@ class Bench:
                                    "kept_rate": kept["tokens_s"], "kept_peak": kept["peak_bytes"] / 2**20,
                                    "again_rate": again["tokens_s"], "again_peak": again["peak_bytes"] / 2**20})
 
+    # ---- methods on data ----
+
+    def estimation(self):
+        rows = estimate.comparisons(self.p, self.rounds, self.quick)
+        self.checks += targets.estimation(rows)
+        return page.estimation(rows)
+
     # ---- the whole ----
 
     def section(self, files, threads):
@@ -153,6 +161,8 @@ class Bench:
             out += self.section(files, threads)
             for check in self.checks[first:]:
                 check.what += f" ({threads} thread{'s' if threads > 1 else ''})"
+        out += self.estimation()
+        self.profile_missed()
         missed = [c for c in self.checks if c.missed]
         return "\n".join(out + page.missed(missed))
 

@@ -48,3 +48,9 @@ def training(rows):
     for r in rows:
         yield Check(f"training, {r['name']}: PyTorch's speed times", r["ratio"], 1.5, r["command"])
         yield Check(f"training, {r['name']}: PyTorch's memory over adze's", r["peer_peak"] / r["peak"], 1.0, r["command"])
+
+
+def estimation(rows):
+    """At least three times the reference's speed."""
+    for r in rows:
+        yield Check(f"{r['name']}: the reference's speed times", r["ratio"], 3.0, r["command"])

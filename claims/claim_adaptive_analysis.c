@@ -143,7 +143,7 @@ static bool run(az_ctx *az, az_report *report)
             az_report_number(report, "fresh_of_thresholdout", guarded.fresh[k], "");
             if (chosen[k] < 100) continue;
             holds = holds && fabs(guarded.answer[k] - guarded.fresh[k]) <= 0.06;
-            if (!signal || chosen[k] == 500) holds = holds && naive.answer[k] - naive.fresh[k] >= 0.1;
+            if (!signal || chosen[k] >= 300) holds = holds && naive.answer[k] - naive.fresh[k] >= 0.1;
         }
     }
     az_report_row(report, "decision");
@@ -154,7 +154,7 @@ static bool run(az_ctx *az, az_report *report)
 const az_claim az_claim_adaptive_analysis = {
     .name = "adaptive-analysis",
     .statement =
-        "after choosing 100 to 500 of 2000 attributes by a holdout, its accuracy is 0.1 too high (without signal, and of 500 with some), "
+        "after choosing 100 to 500 of 2000 attributes by a holdout, its accuracy is 0.1 too high (without signal, and of 300 and more with some), "
         "while Thresholdout's answer lies within 0.06 of the accuracy on new rows",
     .run = run,
 };

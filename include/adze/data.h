@@ -295,7 +295,8 @@ typedef struct az_regression_how {
     az_variance variance;
     const double *weight;    /* [n]; NULL = 1. May be negative: an equation is solved, nothing is minimised */
     const int64_t *cluster;  /* [n] numbers from 0; NULL = every row is one */
-    double ridge;            /* adds ridge * n * b_j / var(x_j)^-1 to the equation of every column that is not constant; 0 = none */
+    double ridge;            /* takes ridge n var(x_j) b_j off the equation of every column that varies; 0 = none */
+    const double *start;     /* [p] where Newton's method starts; NULL = 0 */
     const char *const *name; /* [p] for messages; NULL = numbers */
 } az_regression_how;
 typedef struct az_regression {

@@ -141,7 +141,7 @@ az_array *az_array_read(az_ctx *az, const char *path, const az_table_how *how, b
     return array;
 }
 
-static az_table *table_of_array(az_ctx *az, const az_array *array, const char *path)
+az_table *array_table(az_ctx *az, const az_array *array, const char *path)
 {
     if (!array) return NULL;
     const az_tensor *x = array->value;
@@ -161,7 +161,7 @@ static az_table *table_of_array(az_ctx *az, const az_array *array, const char *p
 az_table *az_table_read(az_ctx *az, const char *path, const az_table_how *how)
 {
     if (!path || !az_ok(az)) return NULL;
-    if (path_is_array(path) || path_ends(path, ".mtx")) return table_of_array(az, az_array_read(az, path, how, true), path);
+    if (path_is_array(path) || path_ends(path, ".mtx")) return array_table(az, az_array_read(az, path, how, true), path);
     size_t length = 0;
     const char *text = az_read_file(az, path, &length);
     return text ? az_table_parse(az, path, text, length, how) : NULL;

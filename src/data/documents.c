@@ -1,5 +1,6 @@
 /* documents.c - reads texts that are made of documents, and splits them in two. */
 #include "data/documents.h"
+#include "data/paths.h"
 
 #include <jansson.h>
 #include <string.h>
@@ -132,20 +133,12 @@ static bool read_json_lines(az_ctx *az, const char *text, size_t length, az_docu
 
 /* ---- both ---- */
 
-/* Whether the name ends so, with or without .gz after it. */
-static bool ends_with(const char *path, const char *ending)
-{
-    size_t length = strlen(path), n = strlen(ending);
-    if (length > 3 && strcmp(path + length - 3, ".gz") == 0) length -= 3;
-    return length >= n && memcmp(path + length - n, ending, n) == 0;
-}
-
 az_documents *documents_parse(az_ctx *az, const char *path, const char *text, size_t length)
 {
     az_documents *out = az_alloc(az, sizeof *out);
     if (!text || !out) return NULL;
     *out = (az_documents){.path = az_strdup(az, path)};
-    bool json = ends_with(path, ".jsonl") || ends_with(path, ".json");
+    bool json = path_ends(path, ".jsonl") || path_ends(path, ".json");
     bool ok = documents_check_text(az, text, length) && (json ? read_json_lines : read_marked)(az, text, length, out);
     if (ok && out->count == 0) ok = az_fail(az, AZ_BAD_INPUT, "there is no text in it");
     if (!ok) az_fail_context(az, "reading '%s'", path);

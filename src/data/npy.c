@@ -188,7 +188,7 @@ static az_tensor *from_fortran(az_ctx *az, az_tensor *value, int rank, bool comp
     return az_contiguous(az, az_permute(az, value, axes));
 }
 
-static az_tensor *read_elements(az_ctx *az, const npy_head *head, const unsigned char *from)
+az_tensor *npy_elements(az_ctx *az, const npy_head *head, const unsigned char *from)
 {
     const bool complex = head->kind == 'c', wide = head->kind == 'u' && head->width > 1;
     const int rank = head->rank + complex, unit = complex ? head->width / 2 : head->width;
@@ -215,7 +215,7 @@ az_array *az_npy_parse(az_ctx *az, const void *data, size_t size)
     npy_head head;
     if (!data || !npy_read_head(az, data, size, &head)) return NULL;
     az_array *array = az_alloc(az, sizeof *array);
-    az_tensor *value = read_elements(az, &head, (const unsigned char *)data + head.offset);
+    az_tensor *value = npy_elements(az, &head, (const unsigned char *)data + head.offset);
     if (!array || !value) return NULL;
     *array = (az_array){.name = "", .value = value, .complex = head.kind == 'c'};
     return array;

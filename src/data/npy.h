@@ -16,6 +16,8 @@ typedef struct npy_head {
     size_t offset; /* of the first element */
 } npy_head;
 bool npy_read_head(az_ctx *az, const unsigned char *data, size_t size, npy_head *head);
+/* The elements that the head describes, from `from` on. */
+az_tensor *npy_elements(az_ctx *az, const npy_head *head, const unsigned char *from);
 
 /* A file in memory with room to grow, in the order it is written. */
 typedef struct npy_bytes {

@@ -104,16 +104,18 @@ static double evaluate(solver *s, const double *b, double *score)
 {
     const double *z = az_f64(s->z);
     double *mean = az_f64_mut(s->mean), largest = 0;
-    for (int64_t j = 0; j < s->p; j++) score[j] = -s->penalty[j] * b[j];
+    const int64_t p = s->p;
+    const bool logit = s->how->link == AZ_LINK_LOGIT;
+    for (int64_t j = 0; j < p; j++) score[j] = -s->penalty[j] * b[j];
     for (int64_t i = 0; i < s->n; i++) {
-        const double *row = z + i * s->p;
+        const double *row = z + i * p;
         double eta = 0;
-        for (int64_t j = 0; j < s->p; j++) eta += row[j] * b[j];
-        mean[i] = s->how->link == AZ_LINK_LOGIT ? 1 / (1 + exp(-eta)) : eta;
+        for (int64_t j = 0; j < p; j++) eta += row[j] * b[j];
+        mean[i] = logit ? 1 / (1 + exp(-eta)) : eta;
         const double r = weight(s, i) * (s->y[i] - mean[i]);
-        for (int64_t j = 0; j < s->p; j++) score[j] += row[j] * r;
+        for (int64_t j = 0; j < p; j++) score[j] += row[j] * r;
     }
-    for (int64_t j = 0; j < s->p; j++) largest = fmax(largest, fabs(score[j]));
+    for (int64_t j = 0; j < p; j++) largest = fmax(largest, fabs(score[j]));
     return isfinite(largest) ? largest : INFINITY;
 }
 
@@ -127,8 +129,9 @@ static az_tensor *jacobian(solver *s)
 {
     az_tensor *weighted = az_copy(s->az, s->z);
     double *row = az_f64_mut(weighted);
+    const double *mean = az_f64(s->mean);
     for (int64_t i = 0; row && i < s->n; i++, row += s->p) {
-        const double factor = weight(s, i) * slope(s, az_f64(s->mean)[i]);
+        const double factor = weight(s, i) * slope(s, mean[i]);
         for (int64_t j = 0; j < s->p; j++) row[j] *= factor;
     }
     az_tensor *out = az_matmul(s->az, az_transpose(s->az, s->z), weighted);
@@ -136,16 +139,17 @@ static az_tensor *jacobian(solver *s)
     return out;
 }
 
-/* One step along Newton's direction, halved until the scores fall. Returns their largest entry after it, the old one when nothing helped.
+/* One step along Newton's direction, halved so often at most until the scores fall. Returns their largest entry after it, the old one when
+ * nothing helped.
  */
-static double take_step(solver *s, double before, double *score)
+static double take_step(solver *s, double before, int halvings, double *score)
 {
     az_ctx *az = s->az;
     az_scope_push(az);
     const double *direction = az_f64(az_solve(az, jacobian(s), az_from(az, AZ_F64, 1, &s->p, score)));
     double *trial = az_alloc_array(az, (size_t)s->p, sizeof *trial), step = 1, after = before;
     bool better = false;
-    for (int halving = 0; direction && trial && !better && halving < MOST_HALVINGS; halving++, step /= 2) {
+    for (int halving = 0; direction && trial && !better && halving <= halvings; halving++, step /= 2) {
         for (int64_t j = 0; j < s->p; j++) trial[j] = s->b[j] + step * direction[j];
         after = evaluate(s, trial, score);
         better = after < before;
@@ -162,7 +166,8 @@ static double take_step(solver *s, double before, double *score)
 static bool is_flat(const solver *s)
 {
     double sum = 0;
-    for (int64_t i = 0; i < s->n; i++) sum += slope(s, az_f64(s->mean)[i]);
+    const double *mean = az_f64(s->mean);
+    for (int64_t i = 0; i < s->n; i++) sum += slope(s, mean[i]);
     return sum < 1e-8 * (double)s->n;
 }
 
@@ -173,14 +178,14 @@ static bool solve(solver *s, int *iterations)
     double now = evaluate(s, s->b, score);
     for (*iterations = 0; *iterations < MOST_STEPS && now > 0; (*iterations)++) {
         const double before = now;
+        const bool near = before < 1e-10 * s->score_scale; /* one step more is as exact as rounding allows */
         if (is_flat(s)) return az_fail(s->az, AZ_NUMERIC, "the regression has no solution: its columns separate the classes");
-        now = take_step(s, before, score);
+        now = take_step(s, before, near ? 0 : MOST_HALVINGS, score);
         if (!az_ok(s->az)) {
             az_fail_context(s->az, "regression");
             return false;
         }
-        if (!(now < before)) break; /* as exact as rounding allows */
-        if (now > before / 2 && now < 1e-12 * s->score_scale) break;
+        if (near || !(now < before)) break;
     }
     if (now < 1e-8 * s->score_scale) return true;
     return az_fail(s->az, AZ_NUMERIC, "the regression does not converge: perhaps its columns nearly separate the classes");
@@ -214,10 +219,11 @@ static az_tensor *score_rows(solver *s, const double *residual)
         if (cluster[i] >= groups) groups = cluster[i] + 1;
     az_tensor *out = az_zeros(s->az, AZ_F64, 2, (int64_t[]){groups, s->p});
     double *to = az_f64_mut(out);
+    const double *z = az_f64(s->z);
     for (int64_t i = 0; to && i < s->n; i++) {
         double *row = to + (cluster ? cluster[i] : i) * s->p;
         const double r = weight(s, i) * residual[i];
-        for (int64_t j = 0; j < s->p; j++) row[j] += az_f64(s->z)[i * s->p + j] * r;
+        for (int64_t j = 0; j < s->p; j++) row[j] += z[i * s->p + j] * r;
     }
     return out;
 }
@@ -278,7 +284,8 @@ static bool collect(solver *s, az_tensor *out[4])
     out[3] = az_from(az, AZ_F64, 1, &s->n, s->y);
     if (!az_ok(az)) return false;
     for (int64_t k = 0; k < s->p; k++) az_f64_mut(out[0])[k] /= s->scale[k];
-    for (int64_t i = 0; i < s->n; i++) az_f64_mut(out[3])[i] -= az_f64(s->mean)[i];
+    double *residual = az_f64_mut(out[3]);
+    for (int64_t i = 0; i < s->n; i++) residual[i] -= az_f64(s->mean)[i];
     return true;
 }
 
@@ -292,6 +299,7 @@ static bool regress(solver *s, const az_tensor *x, int *iterations, az_tensor *o
     s->penalty = az_alloc_array(s->az, p, sizeof *s->penalty);
     s->b = az_alloc_array(s->az, p, sizeof *s->b);
     if (!az_ok(s->az) || !scale_columns(s, x)) return false;
+    for (int64_t j = 0; s->how->start && j < s->p; j++) s->b[j] = s->how->start[j] * s->scale[j];
     set_penalty(s);
     for (int64_t i = 0; i < s->n; i++) s->score_scale += fabs(weight(s, i)) * (fabs(s->y[i]) + 1);
     if (s->how->ridge <= 0 && !check_independent(s)) return false;

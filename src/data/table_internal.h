@@ -3,6 +3,7 @@
 #define ADZE_DATA_TABLE_INTERNAL_H
 
 #include "adze/data.h"
+#include "data/paths.h"
 
 /* ---- table_scan.c: bytes -> fields ---- */
 
@@ -87,9 +88,7 @@ bool table_print(az_ctx *az, const az_table *table, char separator, FILE *out);
 
 /* ---- array_read.c ---- */
 
-/* Whether the name ends so, with or without .gz after it. */
-bool path_ends(const char *path, const char *ending);
-/* .npy, .npz, .safetensors, the last two also with ":name". */
-bool path_is_array(const char *path);
+/* The columns of a vector or matrix of doubles, named x1, x2, ... */
+az_table *array_table(az_ctx *az, const az_array *array, const char *path);
 
 #endif

@@ -1,4 +1,5 @@
 /* table_stream.c - a table in blocks of rows, for files larger than memory. */
+#include "data/npy.h"
 #include "data/table_text.h"
 
 #include <errno.h>
@@ -20,6 +21,9 @@ struct az_table_stream {
     text_layout layout;
     missing_words missing;
     column_reader *readers;
+    const az_map *map; /* of .npy; NULL = text */
+    npy_head head;
+    int64_t next; /* row of the map that comes next */
 };
 
 static void close_stream(void *object)
@@ -104,6 +108,43 @@ static bool start(az_table_stream *stream)
     return az_ok(stream->az);
 }
 
+/* ---- .npy ---- */
+
+static bool open_npy(az_table_stream *stream)
+{
+    stream->map = az_map_file(stream->az, stream->path);
+    if (!stream->map || !npy_read_head(stream->az, stream->map->data, stream->map->size, &stream->head)) return false;
+    const npy_head *h = &stream->head;
+    if (h->rank < 1 || h->rank > 2 || h->kind == 'c') return az_fail(stream->az, AZ_BAD_INPUT, "it holds no rows of real numbers");
+    if (h->fortran && h->rank == 2)
+        return az_fail(stream->az, AZ_BAD_INPUT, "it is stored by columns (Fortran order), so it has no blocks of rows");
+    return true;
+}
+
+static az_table *next_npy(az_table_stream *stream)
+{
+    az_ctx *az = stream->az;
+    npy_head part = stream->head;
+    const int64_t left = part.shape[0] - stream->next, width = part.rank == 2 ? part.shape[1] : 1;
+    if (left <= 0) return NULL;
+    part.shape[0] = left < stream->rows ? left : stream->rows;
+    part.count = part.shape[0] * width;
+    const az_tensor *value = npy_elements(az, &part, stream->map->data + part.offset + stream->next * width * part.width);
+    const az_array array = {.value = az_cast(az, value, AZ_F64)};
+    stream->next += part.shape[0];
+    return array.value ? array_table(az, &array, stream->path) : NULL;
+}
+
+/* ---- both ---- */
+
+static bool open_text(az_table_stream *stream)
+{
+    stream->bytes = az_buffer_new(stream->az, FIRST_BYTES);
+    stream->file = gzopen(stream->path, "rb");
+    if (!stream->file) return az_fail(stream->az, errno == ENOENT ? AZ_BAD_INPUT : AZ_IO, "%s", strerror(errno ? errno : ENOMEM));
+    return stream->bytes && start(stream);
+}
+
 az_table_stream *az_table_stream_open(az_ctx *az, const char *path, const az_table_how *how, int64_t rows)
 {
     if (!path || !az_ok(az)) return NULL;
@@ -114,15 +155,11 @@ az_table_stream *az_table_stream_open(az_ctx *az, const char *path, const az_tab
     if (how) *kept = *how;
     *stream = (az_table_stream){.az = az, .path = az_strdup(az, path), .rows = rows, .line = 1, .how = kept};
     if (!az_on_leave(az, close_stream, stream)) return NULL;
-    stream->arena = az_arena_new(az);
-    stream->bytes = az_buffer_new(az, FIRST_BYTES);
     if (az_is_folder(path)) return az_fail(az, AZ_BAD_INPUT, "'%s' is a folder, a file was expected", path);
-    stream->file = gzopen(path, "rb");
-    if (!stream->file)
-        return az_fail(az, errno == ENOENT ? AZ_BAD_INPUT : AZ_IO, "cannot read '%s': %s", path, strerror(errno ? errno : ENOMEM));
-    if (!stream->arena || !stream->bytes) return NULL;
+    stream->arena = az_arena_new(az);
+    if (!stream->arena) return NULL;
     az_arena_enter(az, stream->arena);
-    const bool ok = start(stream);
+    const bool ok = path_ends(path, ".npy") ? open_npy(stream) : open_text(stream);
     az_arena_leave(az);
     if (!ok) az_fail_context(az, "reading '%s'", path);
     return ok ? stream : NULL;
@@ -140,7 +177,9 @@ static az_table *make_block(az_table_stream *stream, const csv_grid *grid)
 
 az_table *az_table_stream_next(az_table_stream *stream)
 {
-    if (!stream || !az_ok(stream->az) || (stream->at_end && stream->held == 0)) return NULL;
+    if (!stream || !az_ok(stream->az)) return NULL;
+    if (stream->map) return next_npy(stream);
+    if (stream->at_end && stream->held == 0) return NULL;
     csv_grid grid = {0};
     az_table *table = NULL;
     const bool ok = fill(stream) && scan_block(stream, &grid);

@@ -57,8 +57,9 @@ typedef struct dsl_fit {
     const az_design *design;             /* of the first split */
 } dsl_fit;
 dsl_fit *dsl_estimate(az_ctx *az, const dsl_data *data, uint64_t seed);
-/* One split with the given predictions [golds][n] of the gold columns; first NULL = the design is made here. */
-bool dsl_solve(az_ctx *az, const dsl_data *data, double *const *prediction, const az_design **first, dsl_split *out);
+/* One split with the given predictions [golds][n] of the gold columns; first NULL = the design is made here; start [p]: where
+ * the solution may lie near, NULL = unknown. */
+bool dsl_solve(az_ctx *az, const dsl_data *data, double *const *prediction, const az_design **first, const double *start, dsl_split *out);
 /* The standard error of each coefficient if `ratio` times as many rows were labelled: out [p]. */
 bool dsl_power(az_ctx *az, const dsl_split *splits, int64_t count, double ratio, double *out);
 

@@ -58,7 +58,8 @@ static bool predict_fold(az_ctx *az, const dsl_data *d, const int64_t *fold, int
     return true;
 }
 
-static bool run_split(az_ctx *az, const dsl_data *d, uint64_t seed, int64_t number, const az_design **first, dsl_split *out)
+static bool run_split(az_ctx *az, const dsl_data *d, uint64_t seed, int64_t number, const az_design **first, const double *start,
+                      dsl_split *out)
 {
     double *prediction[DSL_MOST_GOLDS];
     for (int g = 0; g < d->golds; g++) prediction[g] = az_alloc_array(az, (size_t)d->n, sizeof(double));
@@ -71,7 +72,7 @@ static bool run_split(az_ctx *az, const dsl_data *d, uint64_t seed, int64_t numb
         for (int g = 0; g < d->golds; g++)
             out->rmse[g * d->folds + k] = fold_error(d, d->table->column[d->gold[g]].value, prediction[g], fold, k);
     }
-    return dsl_solve(az, d, prediction, first, out);
+    return dsl_solve(az, d, prediction, first, start, out);
 }
 
 /* ---- over the splits ---- */
@@ -191,7 +192,7 @@ static bool run_splits(az_ctx *az, const dsl_data *d, uint64_t seed, dsl_fit *f)
         s->rmse = az_alloc_array(az, (size_t)(d->golds * d->folds), sizeof *s->rmse);
         if (!s->rmse) return false;
         if (k > 0) az_scope_push(az); /* the first makes the design that the others follow */
-        const bool ok = run_split(az, d, seed, k, &f->design, s);
+        const bool ok = run_split(az, d, seed, k, &f->design, k > 0 ? az_f64(f->split[0].coefficient) : NULL, s);
         az_tensor *kept[] = {s->coefficient, s->covariance, s->jacobian, s->labelled, s->rest};
         if (k > 0) az_keep_all(az, kept, 5);
         s->coefficient = kept[0], s->covariance = kept[1], s->jacobian = kept[2], s->labelled = kept[3], s->rest = kept[4];

@@ -158,7 +158,7 @@ static const az_design *labelled_design(az_ctx *az, const dsl_data *d, const az_
     return complete(az, design, d->labels) ? design : NULL;
 }
 
-bool dsl_solve(az_ctx *az, const dsl_data *d, double *const *prediction, const az_design **first, dsl_split *out)
+bool dsl_solve(az_ctx *az, const dsl_data *d, double *const *prediction, const az_design **first, const double *start, dsl_split *out)
 {
     const az_table *table = dsl_replace(az, d->table, d->gold, prediction, d->golds);
     const az_design *predicted = *first ? az_design_like(az, *first, table, true) : az_design_new(az, d->options->formula, table);
@@ -174,6 +174,7 @@ bool dsl_solve(az_ctx *az, const dsl_data *d, double *const *prediction, const a
                                         &(az_regression_how){.link = d->options->model == DSL_LOGIT ? AZ_LINK_LOGIT : AZ_LINK_LINEAR,
                                                              .weight = s.weight,
                                                              .cluster = s.cluster,
+                                                             .start = start,
                                                              .name = predicted->name + (predicted->p - s.p)});
     return r && split_variance(az, d, &s, r, out);
 }

@@ -249,6 +249,26 @@ Test(table, a_stream_gives_the_rows_of_the_whole)
     az_close(az);
 }
 
+Test(table, a_stream_of_an_array)
+{
+    az_ctx *az = az_open(NULL);
+    const char *path = test_path(az, test_folder(az), "a.npy");
+    float values[70];
+    for (int i = 0; i < 70; i++) values[i] = (float)(i * i);
+    cr_assert(az_npy_write(az, az_from(az, AZ_F32, 2, (int64_t[]){35, 2}, values), path), "%s", az_error(az));
+    az_table_stream *stream = az_table_stream_open(az, path, NULL, 8);
+    int64_t row = 0;
+    for (az_table *t; (t = az_table_stream_next(stream));) {
+        cr_assert_eq(t->columns, 2);
+        for (int64_t i = 0; i < t->rows; i++, row++) cr_assert_eq(t->column[1].value[i], values[2 * row + 1]);
+    }
+    cr_assert(az_ok(az), "%s", az_error(az));
+    cr_assert_eq(row, 35);
+    cr_assert_null(az_table_stream_open(az, test_path(az, test_folder(az), "absent.csv"), NULL, 8));
+    cr_assert_not_null(strstr(az_error(az), "absent.csv': No such file"), "%s", az_error(az));
+    az_close(az);
+}
+
 Test(table, a_stream_tells_where_a_type_changes)
 {
     az_ctx *az = az_open(NULL);

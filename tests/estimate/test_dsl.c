@@ -146,7 +146,7 @@ Test(dsl, of_an_outcome_it_is_regression_on_the_pseudo_outcome)
         for (int i = 0; i < 400; i++) prediction[i] = zero ? 0 : g[i];
         const az_design *first = NULL;
         dsl_split split = {0};
-        cr_assert(dsl_solve(az, d, &prediction, &first, &split), "%s", az_error(az));
+        cr_assert(dsl_solve(az, d, &prediction, &first, NULL, &split), "%s", az_error(az));
         az_tensor *pseudo = az_new1(az, AZ_F64, 400);
         for (int i = 0; i < 400; i++)
             az_f64_mut(pseudo)[i] = prediction[i] + (isnan(m.gold[i]) ? 0 : (m.gold[i] - prediction[i]) / m.pi[i]);
