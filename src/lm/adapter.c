@@ -240,9 +240,6 @@ static bool add_target(az_ctx *az, const az_lm *lm, az_adapter *adapter, const a
     if (rank == 0 && !bias && !target->save) return true;
     az_adapter_layer *layer = az_adapter_add_layer(az, lm, adapter, target->name, rank, target->alpha);
     if (!layer) return false;
-    if (rank > (layer->in < layer->out ? layer->in : layer->out))
-        az_note(az, "%s: rank %lld is above what a matrix [%lld, %lld] can have", layer->name, (long long)rank, (long long)layer->out,
-                (long long)layer->in);
     if (rank > 0 && !initialise(az, adapter, layer, how)) return false;
     if (rank > 0 && how->dora && !az_adapter_is_table(layer->name) && !add_magnitude(az, adapter, layer, target->weight)) return false;
     if (bias && !add_bias(az, adapter, layer, target->bias)) return false;
@@ -259,6 +256,22 @@ static bool check_how(az_ctx *az, const az_adapter_how *how)
     return true;
 }
 
+/* One remark on the layers whose rank is more than their matrices can have. */
+static void note_ranks(az_ctx *az, const az_adapter *adapter)
+{
+    const az_adapter_layer *first = NULL;
+    int n = 0;
+    for (int i = 0; i < adapter->layers; i++) {
+        const az_adapter_layer *layer = &adapter->layer[i];
+        if (layer->rank <= (layer->in < layer->out ? layer->in : layer->out)) continue;
+        if (n++ == 0) first = layer;
+    }
+    if (n > 0)
+        az_note(az, "%s%s: rank %lld is above what a matrix [%lld, %lld] can have", first->name,
+                n > 1 ? az_format_text(az, " and %d more", n - 1) : "", (long long)first->rank, (long long)first->out,
+                (long long)first->in);
+}
+
 az_adapter *az_adapter_new(az_ctx *az, const az_lm *lm, const az_adapter_how *how)
 {
     if (!lm || !how || !check_how(az, how)) return NULL;
@@ -270,6 +283,7 @@ az_adapter *az_adapter_new(az_ctx *az, const az_lm *lm, const az_adapter_how *ho
     az_target *target;
     const int n = az_targets(az, lm, how, &target);
     for (int i = 0; i < n && az_ok(az); i++) add_target(az, lm, adapter, &target[i], how);
+    if (az_ok(az)) note_ranks(az, adapter);
     az_scope_pop(az);
     if (az_ok(az)) return adapter;
     az_adapter_free(az, adapter);
