@@ -242,46 +242,79 @@ static bool pursue(az_ctx *az, const az_kron *a, const az_complex *y, const az_s
     return az_ok(az);
 }
 
-/* All combinations of the chosen indices of each factor. */
-static int64_t product_support(const az_kron *a, int64_t chosen[AZ_KRON_MOST][10], const int64_t *count, int64_t *support)
+enum { MOST_INDICES = 10 };
+
+/* Chosen columns of each factor. */
+typedef struct product_support {
+    int64_t chosen[AZ_KRON_MOST][MOST_INDICES], count[AZ_KRON_MOST];
+} product_support;
+
+/* The chosen columns of a factor, and their pseudo-inverse [count, rows]. */
+static bool invert(az_ctx *az, const az_kron_factor *a, const int64_t *chosen, int64_t count, az_kron_factor *columns,
+                   az_kron_factor *inverse)
 {
-    int64_t total = 1;
-    for (int f = 0; f < a->factors; f++) total *= count[f];
-    for (int64_t k = 0; k < total; k++) {
+    const int64_t rows = a->rows, longest = rows > count ? rows : count;
+    lapack_int rank = 0;
+    az_complex *picked = az_alloc_array(az, (size_t)(rows * count), sizeof *picked),
+               *work = az_alloc_array(az, (size_t)(rows * count), sizeof *work);
+    az_complex *right = az_alloc_array(az, (size_t)(longest * rows), sizeof *right);
+    double *s = az_alloc_array(az, (size_t)longest, sizeof *s);
+    if (!picked || !work || !right || !s) return false;
+    for (int64_t r = 0; r < rows; r++) {
+        right[r * rows + r] = 1;
+        for (int64_t k = 0; k < count; k++) picked[r * count + k] = work[r * count + k] = a->value[r * a->columns + chosen[k]];
+    }
+    *columns = (az_kron_factor){rows, count, picked};
+    *inverse = (az_kron_factor){count, rows, right};
+    return LAPACKE_zgelss(LAPACK_ROW_MAJOR, (int)rows, (int)count, (int)rows, work, (int)count, right, (int)rows, s, 1e-12, &rank) == 0 ||
+           az_fail(az, AZ_NUMERIC, "the pseudo-inverse of a factor was not found");
+}
+
+/* Least squares on all combinations of the chosen columns: the pseudo-inverse of a Kronecker product is that of the factors. */
+static bool fit_product(az_ctx *az, const az_kron *a, const az_complex *y, const product_support *on, az_complex *x, az_complex *residual)
+{
+    const int64_t m = az_kron_rows(a), n = az_kron_columns(a);
+    az_kron columns = {.factors = a->factors}, inverse = {.factors = a->factors};
+    az_scope_push(az);
+    bool done = true;
+    for (int f = 0; done && f < a->factors; f++)
+        done = invert(az, &a->factor[f], on->chosen[f], on->count[f], &columns.factor[f], &inverse.factor[f]);
+    const az_complex *coefficient = done ? az_kron_times(az, &inverse, y) : NULL;
+    const az_complex *fit = coefficient ? az_kron_times(az, &columns, coefficient) : NULL;
+    for (int64_t i = 0; fit && i < m; i++) residual[i] = y[i] - fit[i];
+    if (fit) memset(x, 0, (size_t)n * sizeof *x);
+    for (int64_t k = 0; fit && k < az_kron_columns(&columns); k++) {
         int64_t rest = k, at = 0, stride = 1;
         for (int f = a->factors - 1; f >= 0; f--) {
-            at += stride * chosen[f][rest % count[f]];
-            rest /= count[f];
+            at += stride * on->chosen[f][rest % on->count[f]];
+            rest /= on->count[f];
             stride *= a->factor[f].columns;
         }
-        support[k] = at;
+        x[at] = coefficient[k];
     }
-    return total;
+    az_scope_pop(az);
+    return fit != NULL;
 }
 
 static bool pursue_product(az_ctx *az, const az_kron *a, const az_complex *y, az_sbl_fit *fit, az_complex *residual)
 {
-    enum { MOST_INDICES = 10 };
-    const int64_t m = az_kron_rows(a), n = az_kron_columns(a);
-    int64_t chosen[AZ_KRON_MOST][MOST_INDICES], count[AZ_KRON_MOST] = {0};
-    int64_t *support = az_alloc_array(az, (size_t)n, sizeof *support);
-    const double *norms = column_norms(az, a), whole = norm(y, m);
-    while (support && norms && norm(residual, m) > 1e-2 * whole) {
+    product_support on = {0};
+    const double *norms = column_norms(az, a), whole = norm(y, az_kron_rows(a));
+    while (norms && norm(residual, az_kron_rows(a)) > 1e-2 * whole) {
         int64_t next = best_column(az, a, residual, norms);
         bool added = false;
         for (int f = a->factors - 1; next >= 0 && f >= 0; f--) {
             const int64_t index = next % a->factor[f].columns;
             bool there = false;
-            for (int64_t k = 0; k < count[f]; k++) there = there || chosen[f][k] == index;
-            if (!there && count[f] < MOST_INDICES) chosen[f][count[f]++] = index, added = true;
+            for (int64_t k = 0; k < on.count[f]; k++) there = there || on.chosen[f][k] == index;
+            if (!there && on.count[f] < MOST_INDICES) on.chosen[f][on.count[f]++] = index, added = true;
             next /= a->factor[f].columns;
         }
-        int64_t size = 1;
-        for (int f = 0; f < a->factors; f++) size *= count[f];
-        if (!added || size * m > MOST_ENTRIES) break;
-        fit->support = product_support(a, chosen, count, support);
+        if (!added) break;
+        fit->support = 1;
+        for (int f = 0; f < a->factors; f++) fit->support *= on.count[f];
         fit->iterations++;
-        if (!fit_support(az, a, y, support, fit->support, fit->x, residual)) return false;
+        if (!fit_product(az, a, y, &on, fit->x, residual)) return false;
     }
     return az_ok(az);
 }

@@ -1,0 +1,114 @@
+#!/usr/bin/env python3
+"""References in NumPy for methods of the family estimate; each prints seconds (without start and reading) and what it found as JSON.
+
+    estimators_numpy.py colide SAMPLES.csv | completion ENTRIES.csv RANK ITERATIONS | regression A.npy B.npy | sbl A1.npy A2.npy A3.npy Y.npy NOISE
+    estimators_numpy.py make FOLDER         writes data for all but the first: entries.csv, A.npy, b.npy, A1.npy, A2.npy, A3.npy, y.npy
+"""
+import json
+import sys
+import time
+
+import numpy as np
+
+
+def colide(samples):
+    """CoLiDE-EV as its authors wrote it: three stages of at most 20000 steps and one of 70000."""
+    x = np.loadtxt(samples, delimiter=",", skiprows=1)
+    begun = time.perf_counter()
+    x = x - x.mean(axis=0)
+    n, d = x.shape
+    cov, eye = x.T @ x / n, np.eye(d)
+    w, sigma, steps, mu = np.zeros((d, d)), np.sqrt(cov.diagonal().min()), 0, 1.0
+    for s, most in ((1.0, 20000), (0.9, 20000), (0.8, 20000), (0.7, 70000)):
+        m, v, before = 0, 0, 1e16
+        for t in range(1, most + 1):
+            inverse = np.linalg.inv(s * eye - w * w)
+            g = -mu * (cov @ (eye - w)) / sigma + mu * 0.05 * np.sign(w) + 2 * w * inverse.T
+            m, v = 0.99 * m + 0.01 * g, 0.999 * v + 0.001 * g * g
+            w = w - 3e-4 * (m / (1 - 0.99**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+            left = eye - w
+            sigma = np.sqrt(np.trace(left.T @ cov @ left) / d)
+            steps += 1
+            if t % 1000 and t < most:
+                continue
+            h = d * np.log(s) - np.linalg.slogdet(s * eye - w * w)[1]
+            now = mu * (d * sigma + 0.05 * np.abs(w).sum()) + h
+            if abs((before - now) / before) <= 1e-6:
+                break
+            before = now
+        mu *= 0.1
+    return time.perf_counter() - begun, {"sigma": sigma, "edges": int((np.abs(w) > 0.3).sum()), "steps": steps}
+
+
+def completion(entries, rank, iterations):
+    """Alternating minimisation, one lstsq a row and column."""
+    data = np.loadtxt(entries, delimiter=",", skiprows=1)
+    i, j, value, k = data[:, 0].astype(int), data[:, 1].astype(int), data[:, 2], int(rank)
+    begun = time.perf_counter()
+    m, n = i.max() + 1, j.max() + 1
+    start = np.zeros((m, n))
+    start[i, j] = value
+    u = np.linalg.svd(start, full_matrices=False)[0][:, :k]
+    rows, columns = [np.flatnonzero(i == r) for r in range(m)], [np.flatnonzero(j == c) for c in range(n)]
+    for _ in range(int(iterations)):
+        u = np.linalg.qr(u)[0]
+        v = np.array([np.linalg.lstsq(u[i[c]], value[c], rcond=None)[0] for c in columns])
+        v = np.linalg.qr(v)[0]
+        u = np.array([np.linalg.lstsq(v[j[r]], value[r], rcond=None)[0] for r in rows])
+    rmse = np.sqrt(np.mean((np.einsum("ek,ek->e", u[i], v[j]) - value) ** 2))
+    return time.perf_counter() - begun, {"rmse": rmse}
+
+
+def regression(a, b):
+    a, b = np.load(a), np.load(b)
+    begun = time.perf_counter()
+    x = np.linalg.lstsq(a, b, rcond=None)[0]
+    return time.perf_counter() - begun, {"first": x[0]}
+
+
+def sbl(first, second, third, y, noise):
+    """Sparse Bayesian learning without structure: 150 iterations at most, entries below 1e-3 of the largest dropped."""
+    a, y, noise = np.kron(np.kron(np.load(first), np.load(second)), np.load(third)), np.load(y), float(noise)
+    begun = time.perf_counter()
+    gamma, place = np.ones(a.shape[1]), np.arange(a.shape[1])
+    whole, steps = gamma.copy(), 0
+    for steps in range(1, 151):
+        scaled = a * gamma
+        solved = np.linalg.solve(noise * np.eye(len(y)) + scaled @ a.T, np.column_stack([scaled, y]))
+        mean = scaled.T @ solved[:, -1]
+        gamma = gamma - np.einsum("mn,mn->n", scaled, solved[:, :-1]) + mean**2
+        kept = gamma >= 1e-3 * gamma.max()
+        a, gamma, place = a[:, kept], gamma[kept], place[kept]
+        now = np.zeros_like(whole)
+        now[place] = gamma
+        moved = np.linalg.norm(now - whole) / np.linalg.norm(whole)
+        whole = now
+        if moved <= 1e-4:
+            break
+    return time.perf_counter() - begun, {"kept": len(place), "steps": steps}
+
+
+def make(folder):
+    draw = np.random.default_rng(0)
+    u, v = draw.standard_normal((600, 5)), draw.standard_normal((400, 5))
+    i, j = np.nonzero(draw.random((600, 400)) < 0.2)
+    values = (u @ v.T)[i, j] + 0.1 * draw.standard_normal(len(i))
+    with open(f"{folder}/entries.csv", "w") as out:
+        out.write("i,j,v\n" + "".join(f"{a},{b},{x!r}\n" for a, b, x in zip(i, j, values.tolist())))
+    a = draw.standard_normal((1 << 17, 128))
+    np.save(f"{folder}/A.npy", a)
+    np.save(f"{folder}/b.npy", a[:, 0] + draw.standard_normal(len(a)))
+    factors, x = [draw.standard_normal((m, 10)) for m in (5, 7, 8)], np.ones(1)
+    for f, factor in enumerate(factors):
+        np.save(f"{folder}/A{f + 1}.npy", factor)
+        part = np.zeros(10)
+        part[draw.choice(10, 2, replace=False)] = draw.standard_normal(2)
+        x = np.kron(x, part)
+    y = np.kron(np.kron(*factors[:2]), factors[2]) @ x
+    noise = np.mean(y**2) / 100
+    np.save(f"{folder}/y.npy", y + np.sqrt(noise) * draw.standard_normal(len(y)))
+    return 0, {"noise": noise}
+
+
+seconds, found = {"make": make, "colide": colide, "completion": completion, "regression": regression, "sbl": sbl}[sys.argv[1]](*sys.argv[2:])
+print(json.dumps({"seconds": seconds, **{k: float(v) for k, v in found.items()}}))
