@@ -5,6 +5,7 @@ import statistics
 import time
 from math import exp
 
+import estimate_matrices
 from programs import PYTHON, ROOT, output_of
 
 
@@ -47,7 +48,8 @@ def dsl(p, rows, rounds):
 
 
 def comparisons(p, rounds, quick):
-    return [dsl(p, rows, rounds) for rows in ([20000] if quick else [20000, 200000])]
+    own = [dsl(p, rows, rounds) for rows in ([20000] if quick else [20000, 200000])]
+    return own + estimate_matrices.comparisons(p, rounds, quick)
 
 
 if __name__ == "__main__":
