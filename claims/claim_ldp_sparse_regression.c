@@ -3,7 +3,7 @@
 #include "claims/claims.h"
 #include "estimate/ldp.h"
 
-enum { USERS = 1000000, RUNS = 3, SCENES = 4, GRID = 12 };
+enum { USERS = 1000000, RUNS = 10, SCENES = 4, GRID = 12 };
 static const struct {
     int64_t d;
     double eps;
