@@ -14,6 +14,8 @@ extern const az_claim az_claim_pissa;
 extern const az_claim az_claim_eva;
 extern const az_claim az_claim_adalora;
 extern const az_claim az_claim_tezo;
+extern const az_claim az_claim_itertl;
+extern const az_claim az_claim_lacie;
 extern const az_claim az_claim_dsl;
 extern const az_claim az_claim_adaptive_analysis;
 extern const az_claim az_claim_ldp_sparse_regression;
@@ -47,6 +49,8 @@ static const az_claim *const claims[] = {
     &az_claim_eva,
     &az_claim_adalora,
     &az_claim_tezo,
+    &az_claim_itertl,
+    &az_claim_lacie,
     /* estimate */
     &az_claim_dsl,
     &az_claim_adaptive_analysis,

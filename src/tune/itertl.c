@@ -69,6 +69,7 @@ typedef struct itertl_run {
     int64_t *first, groups;
     double *score; /* [texts] */
     int64_t pairs, active;
+    double *number, *compile, *right; /* [rounds] of each round: for the curves */
 } itertl_run;
 
 /* ---- references ---- */
@@ -274,7 +275,8 @@ static bool train_round(az_ctx *az, itertl_run *run)
     const int n = az_adapter_parameters(az, run->tuning.adapter, &parameter);
     az_lm_train_settings settings = run->tuning.settings;
     const int64_t batch = settings.batch < run->groups ? settings.batch : run->groups;
-    settings.steps = (run->groups + batch * settings.accumulate - 1) / (batch * settings.accumulate);
+    const double steps = run->tuning.job->settings->epochs * (double)run->groups / (double)(batch * settings.accumulate);
+    settings.steps = steps < 1 ? 1 : (int64_t)ceil(steps - 1e-9);
     settings.resume = NULL; /* a round begins with its samples, which lie in the folder */
     az_lm_fit_plan plan = az_tuning_plan(az, &run->tuning, parameter, n, az_method_text(az, &az_itertl, run->options));
     plan.user = run;
@@ -296,12 +298,15 @@ static az_adapter *new_adapter(az_ctx *az, const itertl_run *run)
 
 static void report_round(const itertl_run *run, const round_sums *sums)
 {
+    run->number[run->round - 1] = run->round;
+    run->compile[run->round - 1] = (double)sums->compiled / (double)sums->programs;
+    run->right[run->round - 1] = (double)sums->right / (double)sums->programs;
     az_report *report = run->tuning.job->report;
     az_report_row(report, "rounds");
     az_report_count(report, "round", run->round);
     az_report_count(report, "programs", sums->programs);
-    az_report_number(report, "compile", (double)sums->compiled / (double)sums->programs, "");
-    az_report_number(report, "right", (double)sums->right / (double)sums->programs, "");
+    az_report_number(report, "compile", run->compile[run->round - 1], "");
+    az_report_number(report, "right", run->right[run->round - 1], "");
     az_report_count(report, "groups", run->groups);
     az_report_number(report, "active_pairs", run->pairs ? (double)run->active / (double)run->pairs : NAN, "");
 }
@@ -335,12 +340,18 @@ static bool tune(az_ctx *az, const void *settings, az_tune_job *job)
     if (!read_references(az, &run, job->train)) return false;
     if (run.left_out > 0) az_note(az, "%lld references do not compile by themselves and are left out", (long long)run.left_out);
     run.tuning.adapter = job->adapter = new_adapter(az, &run);
+    run.number = az_alloc_array(az, 3 * (size_t)run.options->rounds, sizeof *run.number);
+    if (!run.number) return false;
+    run.compile = run.number + run.options->rounds;
+    run.right = run.compile + run.options->rounds;
     for (run.round = 1; run.tuning.adapter && run.round <= run.options->rounds; run.round++) {
         az_scope_push(az);
         const bool good = play_round(az, &run);
         az_scope_pop(az);
         if (!good) return false;
     }
+    az_report_curve(job->report, "programs that compile", "round", "share", run.options->rounds, run.number, run.compile);
+    az_report_curve(job->report, "programs that are right", "round", "share", run.options->rounds, run.number, run.right);
     return az_ok(az);
 }
 

@@ -33,6 +33,8 @@ typedef struct lacie_game {
 
 /* Plays, or reads what the journal knows; in the current scope. */
 lacie_game *lacie_play(az_ctx *az, const lacie_options *options, const az_prepare_job *job);
+/* What the speaker is asked. */
+char *lacie_prompt(az_ctx *az, const char *question);
 /* Lower case, '_' and punctuation blanks, without articles, single blanks. */
 char *lacie_normal(az_ctx *az, const char *text);
 /* Every occurrence of the answer becomes "[ANSWER REMOVED]"; of answers of one or two bytes only whole words. */

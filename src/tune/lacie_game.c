@@ -178,6 +178,11 @@ static double judge(game *g, const char *question, const char *clean, const char
 
 /* ---- one question ---- */
 
+char *lacie_prompt(az_ctx *az, const char *question)
+{
+    return az_format_text(az, speaker, question);
+}
+
 typedef struct question {
     const char *id, *text;
     const json_t *answers;
@@ -209,7 +214,7 @@ static json_t *play_sample(game *g, const question *q, const az_answer *said, co
 
 static bool play_question(game *g, const question *q, az_journal *journal)
 {
-    const char *prompt = az_format_text(g->az, speaker, q->text);
+    const char *prompt = lacie_prompt(g->az, q->text);
     const az_reply *reply = NULL;
     for (int s = 0; s < g->options->n; s++) {
         const char *id = az_format_text(g->az, "%s/%d", q->id, s);
