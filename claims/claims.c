@@ -15,6 +15,7 @@ extern const az_claim az_claim_eva;
 extern const az_claim az_claim_adalora;
 extern const az_claim az_claim_tezo;
 extern const az_claim az_claim_itertl;
+extern const az_claim az_claim_aops;
 extern const az_claim az_claim_lacie;
 extern const az_claim az_claim_dsl;
 extern const az_claim az_claim_adaptive_analysis;
@@ -50,6 +51,7 @@ static const az_claim *const claims[] = {
     &az_claim_adalora,
     &az_claim_tezo,
     &az_claim_itertl,
+    &az_claim_aops,
     &az_claim_lacie,
     /* estimate */
     &az_claim_dsl,

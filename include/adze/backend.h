@@ -103,7 +103,7 @@ typedef enum az_capability {
 } az_capability;
 
 /* SPEC is one of
- *   local:MODEL[?ctx=N&chat=auto|raw|FORM]  the project's own engine; raw = the texts of the messages one after the other
+ *   local:MODEL[?ctx=N&chat=auto|raw|FORM&adapter=FOLDER]  the project's own engine; raw = the texts of the messages one after the other
  *   http://HOST/v1#MODEL, https://...       a server that speaks OpenAI's protocol
  *   replay:FILE                             recorded replies (a cache, or its export .jsonl); a question that is not there is an error
  *   oracle:NAME[?parameter=value&...]       a simulated model, of known accuracy
@@ -181,6 +181,8 @@ void az_backend_report(const az_backend *backend, az_report *report);
  * with the answer (az_answers_equal; without a box the last number counts). `predictions` is a journal with a line a question, which also
  * has "ok", "prediction" and "correct". The report receives the accuracy, overall and by kind of answer, with Wilson's intervals. */
 bool az_math_evaluate(az_backend *backend, const char *questions, const char *predictions, int64_t max_tokens, az_report *report);
+/* What a question is asked as. */
+char *az_math_prompt(az_ctx *az, const char *question);
 /* Accuracy by month of such predictions; before a month (12 year + month - 1) and from it on; and whether it falls with time: the slope per
  * month of a logistic regression that also has the kinds of answers, so that a month of harder kinds is no decay. */
 bool az_math_decay(az_ctx *az, const char *predictions, int64_t month, az_report *report);

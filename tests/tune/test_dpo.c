@@ -3,6 +3,7 @@
 #include "tune/tune_internal.h"
 
 #include "support/models.h"
+#include "support/small_lm.h"
 #include "support/tiny_lm.h"
 
 #include <criterion/criterion.h>
@@ -170,4 +171,23 @@ Test(contrast, the_split_gradient_is_that_of_the_whole)
         cr_assert_lt(fabs(numeric - exact), 1e-5 * fmax(1, fabs(exact)), "%s: %g, by differences %g", parameter[i].name, exact, numeric);
     }
     az_close(az);
+}
+
+/* ---- beside weights of other formats ---- */
+
+Test(dpo, beside_weights_of_any_format)
+{
+    static const char *const chains[][2] = {{"quantize", "type=q4_0"}, {"llm-int8", ""}, {"wanda", "pattern=2:4"}, {"welore", ""}};
+    for (size_t i = 0; i < sizeof chains / sizeof *chains; i++) {
+        az_ctx *az = az_open(NULL);
+        az_report *report = az_report_new(az, NULL);
+        az_adapter *adapter = NULL;
+        az_lm *lm = small_lm(az);
+        cr_assert(small_compress(az, lm, chains[i][0], chains[i][1], small_stories(az, 0, 20), NULL), "%s", az_error(az));
+        cr_assert(run_dpo(az, lm, "beta=0.5,targets=all-linear", "steps=20,batch=4,lr=5e-3", report, &adapter), "%s: %s", chains[i][0],
+                  az_error(az));
+        cr_assert_gt(az_report_value(report, "preferences", "margin"), 0, "%s", chains[i][0]);
+        cr_assert_eq(az_report_value(report, "preferences", "reward_accuracy"), 1, "%s", chains[i][0]);
+        az_close(az);
+    }
 }

@@ -3,6 +3,7 @@
 
 #include "support/folder.h"
 #include "support/models.h"
+#include "support/small_lm.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -255,5 +256,20 @@ Test(itertl, references_that_cannot_be_used_are_told)
     az_tune_job job = {.lm = test_llama(az, false), .train = &train, .settings = &s, .report = az_report_new(az, NULL)};
     cr_assert_not(az_itertl.tune(az, &o, &job));
     cr_assert_not_null(strstr(az_error(az), "no reference compiles"), "%s", az_error(az));
+    az_close(az);
+}
+
+Test(itertl, beside_quantized_weights)
+{
+    az_ctx *az = az_open(NULL);
+    const itertl_options o = options_of("checker=stack,rounds=1,samples=2,max_new=8");
+    az_tune_settings s;
+    az_options_parse(az, az_tune_options, "tune", "batch=2,lr=1e-2", &s);
+    const az_examples train = references(az);
+    az_lm *lm = small_lm(az);
+    cr_assert(small_compress(az, lm, "quantize", "type=q4_0", NULL, NULL), "%s", az_error(az));
+    az_tune_job job = {.lm = lm, .train = &train, .settings = &s, .model = "small", .report = az_report_new(az, NULL)};
+    cr_assert(az_itertl.tune(az, &o, &job), "%s", az_error(az));
+    cr_assert_str_eq(lm->block[0].q.weight->format->name, "q4_0"); /* the base stays as it is */
     az_close(az);
 }

@@ -349,7 +349,7 @@ static bool read_spec(az_backend *backend, const char *spec)
     az_ctx *az = backend->az;
     local_state *state = backend->state = az_alloc(az, sizeof *state);
     const char *context = az_spec_value(az, spec, "ctx"), *chat = az_spec_value(az, spec, "chat");
-    if (!state || !az_spec_check(az, spec, (const char *const[]){"ctx", "chat", NULL})) return false;
+    if (!state || !az_spec_check(az, spec, (const char *const[]){"ctx", "chat", "adapter", NULL})) return false;
     state->chat = chat ? chat : "auto";
     state->context = backend->lm->config.context;
     if (context) {
@@ -363,22 +363,32 @@ static bool read_spec(az_backend *backend, const char *spec)
     return true;
 }
 
+/* The model of the spec's path, with the adapter of the folder that it names. */
+static bool load_model(az_backend *backend, const char *path, const char *spec)
+{
+    az_ctx *az = backend->az;
+    const char *folder = az_spec_value(az, spec, "adapter");
+    const az_lm *lm = backend->lm = az_lm_load(az, path);
+    backend->identity = lm ? az_model_hash(az, path) : NULL;
+    if (!lm || !folder) return backend->identity != NULL;
+    const az_adapter *adapter = backend->settings.adapter = az_adapter_read(az, lm, folder);
+    const char *hash = adapter ? az_model_hash(az, folder) : NULL;
+    backend->identity = hash ? az_format_text(az, "%s+%s", backend->identity, hash) : NULL;
+    return backend->identity != NULL;
+}
+
 bool az_engine_local(az_backend *backend, const char *spec)
 {
     az_ctx *az = backend->az;
     const char *path = az_spec_name(az, spec);
     if (!path) return false;
-    if (!backend->lm) {
-        backend->lm = az_lm_load(az, path);
-        backend->identity = backend->lm ? az_model_hash(az, path) : NULL;
-    }
+    if (backend->lm && backend->settings.adapter) backend->keeps = false; /* the identity that was given does not tell it */
+    if (!backend->lm && !load_model(backend, path, spec)) return false;
     backend->model = path;
     backend->engine = &local_engine;
     backend->capabilities = AZ_CAN_CHAT | AZ_CAN_COMPLETE | AZ_CAN_SCORE | AZ_CAN_NEXT | AZ_CAN_EMBED | AZ_CAN_SEED | AZ_CAN_INSPECT;
     const az_adapter *adapter = backend->settings.adapter;
     if (adapter && adapter->virtual_tokens > 0) backend->capabilities &= ~(unsigned)(AZ_CAN_SCORE | AZ_CAN_NEXT | AZ_CAN_EMBED);
-    if (adapter) backend->keeps = false; /* the identity does not tell it */
-    if (!backend->lm || !backend->identity) return false;
     if (!backend->lm->tokenizer) return az_fail(az, AZ_BAD_INPUT, "the model '%s' brings no tokenizer, so it cannot read text", path);
     return read_spec(backend, spec);
 }

@@ -9,13 +9,15 @@ enum { CHUNK = 64, KINDS = 4 };
 
 /* ---- asking ---- */
 
+char *az_math_prompt(az_ctx *az, const char *question)
+{
+    return az_format_text(az, "%s\n\nReason step by step, and put the final answer within \\boxed{}.", question);
+}
+
 static az_request request_of(az_ctx *az, const az_json_line *line, int64_t max_tokens)
 {
     az_message *message = az_alloc(az, sizeof *message);
-    const char *question = az_json_line_text(line, "question");
-    if (message)
-        *message = (az_message){
-            .role = "user", .text = az_format_text(az, "%s\n\nReason step by step, and put the final answer within \\boxed{}.", question)};
+    if (message) *message = (az_message){.role = "user", .text = az_math_prompt(az, az_json_line_text(line, "question"))};
     return (az_request){.operation = AZ_CHAT, .message = message, .messages = 1, .max_tokens = max_tokens, .stage = "math"};
 }
 

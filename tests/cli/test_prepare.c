@@ -1,0 +1,71 @@
+/* adze prepare and adze tune together: a game of lacie with the bundled model, pairs for dpo, the adapter beside the model in the next
+ * game; and rounds of itertl. */
+#include "support/command.h"
+#include "support/folder.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+static void write_file(az_ctx *az, const char *folder, const char *name, const char *text)
+{
+    FILE *out = fopen(test_path(az, folder, name), "w");
+    fputs(text, out);
+    fclose(out);
+}
+
+Test(prepare, pairs_are_learnt_from_and_the_adapter_answers)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    write_file(az, folder, "prefs.jsonl",
+               "{\"prompt\": \"Once upon a time\", \"chosen\": \" there was a girl\", \"rejected\": \" there was a boy\"}\n"
+               "{\"prompt\": \"The best thing\", \"chosen\": \" she had\", \"rejected\": \" he had\"}\n");
+    test_run run =
+        test_shell(az, folder, "adze tune tales dpo:rank=4 -d prefs.jsonl --valid-share 0 --steps 2 --lr 1e-3 -o adapter --json");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    cr_assert_eq(test_json_number(test_section(az, run.out, "preferences"), "pairs"), 2);
+    run = test_shell(az, folder,
+                     "adze prompt ask --complete -p 'Once upon a time' --tokens 4 --backend 'local:tales?adapter=adapter' --cache r.db");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    run = test_shell(az, folder, "adze prompt cache stat r.db --json");
+    const char *model = json_string_value(json_object_get(test_section(az, run.out, "cache"), "model"));
+    cr_assert(model && strchr(model, '+'), "%s", run.out); /* model and adapter */
+    az_close(az);
+}
+
+Test(prepare, a_game_with_the_bundled_model)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    write_file(az, folder, "qa.jsonl", "{\"question\": \"Who?\", \"answers\": [\"Ruby\"]}\n");
+    test_run run = test_shell(
+        az, folder, "adze prepare qa.jsonl 'lacie:n=2,max_tokens=4,balance=false,pattern=(\\w+)' --backend local:tales -o game --json");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    const json_t *found = test_section(az, run.out, "calibration"); /* a model of stories may say neither yes nor no */
+    cr_assert_eq(test_json_number(found, "answers") + test_json_number(found, "failed"), 2);
+    run = test_shell(az, folder, "test -f game/game.jsonl && test -f game/prefs.jsonl");
+    cr_assert_eq(run.code, 0);
+    az_close(az);
+}
+
+Test(prepare, what_is_wrong_is_told)
+{
+    const struct {
+        const char *line, *why;
+    } bad[] = {
+        {"adze prepare a.jsonl aops --backend oracle:arith -o out", "a.jsonl"},
+        {"adze prepare a.jsonl wanda --backend oracle:arith -o out", "prepares nothing"},
+        {"adze prepare a.jsonl aops -o out", "--backend"},
+        {"adze prepare a.jsonl aops:cutoff=soon --backend oracle:arith -o out", "'soon' is no month"},
+        {"adze tune tales aops -d a.jsonl -o out", "aops"},
+        {"adze tune tales itertl:checker=command -d prefs.jsonl -o out", ""},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        az_ctx *az = az_open(NULL);
+        test_run run = test_shell(az, test_folder(az), bad[i].line);
+        cr_assert_eq(run.code, 2, "%s: %s", bad[i].line, run.err);
+        cr_assert_not_null(strstr(run.err, bad[i].why), "%s: %s", bad[i].line, run.err);
+        az_close(az);
+    }
+}
