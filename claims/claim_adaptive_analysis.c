@@ -153,8 +153,8 @@ static bool run(az_ctx *az, az_report *report)
 
 const az_claim az_claim_adaptive_analysis = {
     .name = "adaptive-analysis",
-    .statement =
-        "after choosing 100 to 500 of 2000 attributes by a holdout, its accuracy is 0.1 too high (without signal, and of 300 and more with some), "
-        "while Thresholdout's answer lies within 0.06 of the accuracy on new rows",
+    .statement = "after choosing 100 to 500 of 2000 attributes by a holdout, its accuracy is 0.1 too high (without signal, and of 300 and "
+                 "more with some), "
+                 "while Thresholdout's answer lies within 0.06 of the accuracy on new rows",
     .run = run,
 };
