@@ -30,7 +30,7 @@ typedef struct transfer {
     CURL *easy;
     char *body;  /* what is sent */
     char *reply; /* what came; grows by realloc, as the connection's thread of control is inside curl */
-    size_t length;
+    size_t length, room;
     bool too_long, under_way;
     int tries;
     double not_before; /* s: when the next try may begin */
@@ -73,10 +73,14 @@ static size_t receive(char *data, size_t size, size_t n, void *user)
         t->too_long = true;
         return 0;
     }
-    char *longer = realloc(t->reply, t->length + n + 1);
-    if (!longer) return 0;
-    memcpy(longer + t->length, data, n);
-    t->reply = longer;
+    if (t->length + n + 1 > t->room) {
+        const size_t room = 2 * (t->length + n) + 4096;
+        char *longer = realloc(t->reply, room);
+        if (!longer) return 0;
+        t->reply = longer;
+        t->room = room;
+    }
+    memcpy(t->reply + t->length, data, n);
     t->length += n;
     return n;
 }
@@ -112,7 +116,7 @@ static void forget(transfer *t)
     free(t->reply);
     t->call = NULL;
     t->body = t->reply = NULL;
-    t->length = 0;
+    t->length = t->room = 0;
     t->tries = 0;
     t->too_long = false;
     t->not_before = 0;
