@@ -176,6 +176,11 @@ int az_lm_parameters(az_ctx *az, az_lm *lm, az_lm_parameter **parameters);
 /* Makes trainable only the parameters whose names match one of the globs, separated by commas ("*.u,*.v,*norm*"; "" = all), and lists
  * them. Everything else stays as it is, in any format. Fails when nothing matches. */
 int az_lm_choose_parameters(az_ctx *az, az_lm *lm, az_dtype dtype, const char *globs, az_lm_parameter **parameters);
+/* Channel i of the block's network becomes what channel order[i] was, on both sides (rows of gate and up with their biases, columns of
+ * down); head i of keys and values, with the queries that read it, what head order[i] was. Nothing that the model computes changes. Dense
+ * weights only; heads of architectures with slopes of their own stay. */
+bool az_lm_permute_channels(az_ctx *az, az_lm *lm, int block, const int32_t *order);
+bool az_lm_permute_heads(az_ctx *az, az_lm *lm, int block, const int32_t *order);
 int64_t az_lm_parameter_count(const az_lm *lm);
 size_t az_lm_bytes(const az_lm *lm);
 
@@ -199,6 +204,8 @@ typedef struct az_adapter_layer {
     az_tensor *bias;      /* [out], or NULL: stands in for the layer's own bias */
     az_weight *weight;    /* dense, or NULL: stands in for the layer's own weight (modules_to_save) */
     az_tensor *row_norm;  /* [out] |V| as it was last computed, outside of training; NULL = not yet */
+    az_tensor *from, *to; /* [rank] i32, or NULL (S2FT). from: B reads these inputs, as a matrix A of ones and zeros would pick them;
+                           * with it, A may be NULL. to: A x is added to these outputs; with it, B may be NULL */
 } az_adapter_layer;
 
 /* An adapter belongs to a model's shape and names, not to one az_lm: it serves every copy and every format of it.

@@ -96,6 +96,10 @@ az_tensor *az_pad(az_ctx *az, const az_tensor *x, int axis, int64_t before, int6
 az_tensor *az_gather(az_ctx *az, const az_tensor *x, const az_tensor *index);
 /* The adjoint of az_gather: adds the rows of y at index into zeros of n rows. */
 az_tensor *az_scatter_add(az_ctx *az, const az_tensor *y, const az_tensor *index, int64_t n);
+/* The same for the last axis: x [..., width] -> its columns named by index (i32 [n]) [..., n]; y [..., n] added there into zeros [...,
+ * width]. */
+az_tensor *az_gather_columns(az_ctx *az, const az_tensor *x, const az_tensor *index);
+az_tensor *az_scatter_columns(az_ctx *az, const az_tensor *y, const az_tensor *index, int64_t width);
 
 /* ---- elementwise ------------------------------------------------------------------------------------------------------------- */
 

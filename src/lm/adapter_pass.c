@@ -136,9 +136,10 @@ static az_tensor *drop(az_ctx *az, az_tensor *x, double p, uint64_t key, const c
 /* s (B (e * (A x)) + its bias) */
 static az_tensor *low_rank_term(az_ctx *az, const az_adapter_layer *layer, az_tensor *x)
 {
-    az_tensor *h = az_affine(az, az_matmul_nt(az, x, layer->a), layer->scale, 0);
+    az_tensor *h = layer->from ? az_gather_columns(az, x, layer->from) : az_matmul_nt(az, x, layer->a);
+    if (layer->scale != 1) h = az_affine(az, h, layer->scale, 0);
     if (layer->e) h = az_mul(az, h, layer->e);
-    az_tensor *d = az_matmul_nt(az, h, layer->b);
+    az_tensor *d = layer->to ? az_scatter_columns(az, h, layer->to, layer->out) : az_matmul_nt(az, h, layer->b);
     return layer->b_bias ? az_add(az, d, az_affine(az, layer->b_bias, layer->scale, 0)) : d;
 }
 
@@ -191,9 +192,9 @@ static az_tensor *adapted(az_ctx *az, const az_pass_adapters *all, const az_adap
     const az_tensor *bias = layer && layer->bias ? layer->bias : linear->bias;
     if (layer && layer->weight) y = az_weight_apply(az, layer->weight, x);
     const az_weight *w = layer && layer->weight ? layer->weight : linear->weight;
-    if (layer && (layer->a || layer->magnitude)) {
+    if (layer && (layer->rank > 0 || layer->magnitude)) {
         az_tensor *dropped = drop(az, x, adapter->dropout, all->dropout, linear->name);
-        az_tensor *term = layer->a ? low_rank_term(az, layer, dropped) : NULL;
+        az_tensor *term = layer->rank > 0 ? low_rank_term(az, layer, dropped) : NULL;
         if (layer->magnitude)
             y = rescale(az, w, layer, y, dropped == x ? NULL : dropped, term);
         else

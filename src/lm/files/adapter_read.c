@@ -241,6 +241,23 @@ static bool check_rest(az_ctx *az, const az_module *module, const az_module_tens
 
 /* ---- layers ---- */
 
+/* The inputs that a matrix A [rank, in] of ones and zeros picks, one a row; NULL when it is not such. */
+static az_tensor *picked_inputs(az_ctx *az, const az_tensor *a)
+{
+    const int64_t rank = a->shape[0], in = a->shape[1];
+    az_tensor *from = az_new1(az, AZ_I32, rank);
+    for (int64_t r = 0; from && r < rank; r++) {
+        int64_t ones = 0;
+        for (int64_t i = 0; i < in; i++) {
+            const double value = az_item(a, r * in + i);
+            if (value != 0 && value != 1) return NULL;
+            if (value == 1) ones++, ((int32_t *)from->data)[r] = (int32_t)i;
+        }
+        if (ones != 1) return NULL;
+    }
+    return from;
+}
+
 static bool fill_part(az_ctx *az, az_adapter_folder *f, const az_module *module, az_module_tensors *t, int k)
 {
     const int64_t rank = t->a ? t->a->shape[0] : 0;
@@ -253,6 +270,7 @@ static bool fill_part(az_ctx *az, az_adapter_folder *f, const az_module *module,
     if (rank > 0) {
         layer->a = module->table ? az_contiguous(az, az_transpose(az, t->a)) : az_copy(az, t->a);
         layer->b = module->table ? az_copy(az, t->b) : az_module_part(az, f->lm, module, t->b, k);
+        if (!module->table) layer->from = picked_inputs(az, layer->a);
         if (t->e) layer->e = az_reshape(az, az_copy(az, t->e), 1, (int64_t[]){rank});
         if (adalora) layer->scale = (alpha > 0 ? alpha : started) / (started + 1e-5);
     }
