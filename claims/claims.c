@@ -10,6 +10,8 @@ extern const az_claim az_claim_welore;
 extern const az_claim az_claim_pv_tuning;
 extern const az_claim az_claim_flash_llm;
 extern const az_claim az_claim_llm_int8;
+extern const az_claim az_claim_outliertune;
+extern const az_claim az_claim_bipolar_int;
 extern const az_claim az_claim_pissa;
 extern const az_claim az_claim_eva;
 extern const az_claim az_claim_adalora;
@@ -26,10 +28,6 @@ extern const az_claim az_claim_linf_regression;
 extern const az_claim az_claim_programmable_vi;
 extern const az_claim az_claim_krosbl;
 extern const az_claim az_claim_ila_sdp;
-extern const az_claim az_claim_wanda, az_claim_sparsegpt, az_claim_dsnot, az_claim_maskpro, az_claim_m_fac, az_claim_welore,
-    az_claim_pv_tuning, az_claim_flash_llm, az_claim_llm_int8, az_claim_pissa, az_claim_eva, az_claim_adalora, az_claim_dsl,
-    az_claim_colide, az_claim_matrix_completion, az_claim_linf_regression, az_claim_adaptive_analysis, az_claim_ldp_sparse_regression;
-extern const az_claim az_claim_outliertune, az_claim_bipolar_int;
 
 /* clang-format off */
 static const az_claim *const claims[] = {

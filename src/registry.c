@@ -18,7 +18,8 @@ extern const az_method az_llm_int8;
 extern const az_method az_outliertune;
 extern const az_method az_bipolar_int;
 extern const az_method az_lora;
-extern const az_method az_full_tuning, az_s2ft;
+extern const az_method az_full_tuning;
+extern const az_method az_s2ft;
 extern const az_method az_pissa;
 extern const az_method az_eva_method;
 extern const az_method az_adalora_method;
@@ -63,7 +64,8 @@ static const az_method *const methods[] = {
     &az_bipolar_int,
     /* tune */
     &az_lora,
-    &az_full_tuning, &az_s2ft,
+    &az_full_tuning,
+    &az_s2ft,
     &az_pissa,
     &az_eva_method,
     &az_adalora_method,

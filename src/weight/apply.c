@@ -23,10 +23,8 @@ static void apply_t_gradient(az_ctx *az, const az_node *node, const az_tensor *g
 }
 
 /* Their gradients read the weight and nothing else: the tape keeps neither operand nor product. */
-static const az_op apply_op = {
-    .name = "weight_apply", .gradient = apply_gradient, .forgets = AZ_FORGETS_INPUTS | AZ_FORGETS_OUTPUT};
-static const az_op apply_t_op = {
-    .name = "weight_apply_t", .gradient = apply_t_gradient, .forgets = AZ_FORGETS_INPUTS | AZ_FORGETS_OUTPUT};
+static const az_op apply_op = {.name = "weight_apply", .gradient = apply_gradient, .forgets = AZ_FORGETS_INPUTS | AZ_FORGETS_OUTPUT};
+static const az_op apply_t_op = {.name = "weight_apply_t", .gradient = apply_t_gradient, .forgets = AZ_FORGETS_INPUTS | AZ_FORGETS_OUTPUT};
 
 static az_tensor *record_product(az_ctx *az, const az_op *op, az_tensor *y, const az_tensor *x, const az_weight *w)
 {
