@@ -138,7 +138,7 @@ static bool validate(az_ctx *az, az_fitting *f)
     *since_best(f) = better ? 0 : *since_best(f) + 1;
     if (!better) return true;
     *best_loss(f) = loss;
-    for (int i = 0; i < fit->plan->n; i++) az_copy_into(az, f->best[i], fit->value[i]);
+    for (int i = 0; f->best && i < fit->plan->n; i++) az_copy_into(az, f->best[i], fit->value[i]);
     return true;
 }
 
@@ -155,7 +155,7 @@ static bool lost_patience(const az_fitting *f)
 
 static void go_back_to_best(az_ctx *az, const az_fitting *f)
 {
-    if (!f->best || f->fit.plan->patience == 0 || f->fit.validations == 0 || *since_best(f) == 0) return;
+    if (!f->best || f->fit.validations == 0 || *since_best(f) == 0) return;
     for (int i = 0; i < f->fit.plan->n; i++) az_copy_into(az, f->fit.value[i], f->best[i]);
 }
 
@@ -228,6 +228,7 @@ static bool begin_validation(az_ctx *az, az_fitting *f)
     f->fit.valid_step = az_alloc_array(az, most, sizeof *f->fit.valid_step);
     f->fit.valid_loss = az_alloc_array(az, most, sizeof *f->fit.valid_loss);
     f->best_note = az_zeros(az, AZ_F64, 1, (int64_t[]){2});
+    if (plan->patience == 0) return az_ok(az); /* nothing will go back to the best */
     f->best = az_alloc_array(az, (size_t)plan->n, sizeof *f->best);
     for (int i = 0; f->best && i < plan->n; i++) f->best[i] = az_copy(az, f->fit.value[i]);
     return az_ok(az);

@@ -1,7 +1,7 @@
 /* fit_state.c - the state of a training run as one GGUF file: keys adze.training.{identity,step,tokens,validations}, tensors
- * "w.<parameter>", the optimizer's and the method's own under their names, "loss" [step], and with validation "best.<parameter>",
- * "best_note", "valid_step" and "valid_loss". Written beside its place and renamed, so that a run killed at any time leaves the old
- * state or the new one. */
+ * "w.<parameter>", the optimizer's and the method's own under their names, "loss" [step], and with validation "best.<parameter>" (with
+ * patience), "best_note", "valid_step" and "valid_loss". Written beside its place and renamed, so that a run killed at any time leaves the
+ * old state or the new one. */
 #include "lm/files/gguf.h"
 #include "lm/fit.h"
 
@@ -38,7 +38,7 @@ static bool list_state(az_ctx *az, az_fitting *f, az_state_list *list)
     for (int i = 0; i < n_moments; i++) add(list, moment_name[i], moments[i]);
     for (int i = 0; i < n_own; i++) add(list, own_name[i], own[i]);
     for (int i = 0; f->best && i < plan->n; i++) add(list, az_format_text(az, "best.%s", plan->parameter[i].name), f->best[i]);
-    if (f->best) add(list, "best_note", f->best_note);
+    if (f->best_note) add(list, "best_note", f->best_note);
     return az_ok(az);
 }
 
@@ -148,7 +148,7 @@ static bool read_state(az_ctx *az, az_fitting *f, const az_map *map)
     az_gguf_integer(az_gguf_find(gguf, key_validations), &validations);
     if (!az_text_equal(identity, az_text_of(plan->identity)))
         return az_fail(az, AZ_BAD_INPUT, "it belongs to a run with other settings, text or model; give the same ones, or another folder");
-    if (step < 1 || step > plan->settings->steps || validations < 0 || validations > (f->best ? step : 0))
+    if (step < 1 || step > plan->settings->steps || validations < 0 || validations > (f->best_note ? step : 0))
         return az_fail(az, AZ_BAD_INPUT, "step %lld is not of this run", (long long)step);
     az_state_list list;
     if (!list_state(az, f, &list)) return false;
