@@ -18,6 +18,8 @@ if(TARGET adze_command)
   install(FILES ${PROJECT_BINARY_DIR}/adze.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME adze)
 endif()
 
+# The prefix is told from where the file lies, so that `cmake --install --prefix` and moved trees work.
+file(RELATIVE_PATH ADZE_PREFIX_FROM_PKGCONFIG "/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/")
 configure_file(cmake/adze.pc.in ${PROJECT_BINARY_DIR}/adze.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/adze.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 
