@@ -17,12 +17,15 @@ struct az_cache {
     sqlite3_stmt *find, *store, *find_vector, *store_vector;
 };
 
+/* In one transaction: another process sees no tables, or all of them with their schema. */
 static const char CREATE[] =
+    "BEGIN IMMEDIATE;"
     "CREATE TABLE IF NOT EXISTS meta(k TEXT PRIMARY KEY, v TEXT);"
     "CREATE TABLE IF NOT EXISTS reply(key BLOB, idx INT, model TEXT, op TEXT, request TEXT, text TEXT, finish TEXT, ptok INT, ctok INT,"
     " aux BLOB, created INT, latency_ms REAL, PRIMARY KEY(key, idx)) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS vec(key BLOB PRIMARY KEY, dim INT, f32 BLOB);"
-    "INSERT OR IGNORE INTO meta VALUES('schema', '1');";
+    "INSERT OR IGNORE INTO meta VALUES('schema', '1');"
+    "COMMIT;";
 
 static bool cache_fail(az_cache *cache, const char *what)
 {
@@ -61,13 +64,24 @@ static bool check_schema(az_cache *cache)
                    cache->path, version, SCHEMA);
 }
 
+/* Two processes that change the journal of a new file at once give SQLITE_BUSY without waiting: they take turns here. */
+static bool exec_patiently(az_cache *cache, const char *sql)
+{
+    enum { TURN = 5 /* milliseconds */ };
+    int result = sqlite3_exec(cache->db, sql, NULL, NULL, NULL);
+    for (int waited = 0; result == SQLITE_BUSY && waited < BUSY_MILLISECONDS; waited += TURN) {
+        sqlite3_sleep(TURN);
+        result = sqlite3_exec(cache->db, sql, NULL, NULL, NULL);
+    }
+    return result == SQLITE_OK || cache_fail(cache, "cannot be set up");
+}
+
 static bool set_up(az_cache *cache)
 {
     sqlite3_busy_timeout(cache->db, BUSY_MILLISECONDS);
-    if (!check_schema(cache)) return false;
-    if (sqlite3_exec(cache->db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;", NULL, NULL, NULL) != SQLITE_OK ||
-        sqlite3_exec(cache->db, CREATE, NULL, NULL, NULL) != SQLITE_OK)
-        return cache_fail(cache, "cannot be set up");
+    if (!check_schema(cache) || !exec_patiently(cache, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;") ||
+        !exec_patiently(cache, CREATE))
+        return false;
     return prepare(cache, "SELECT text, finish, ptok, ctok, aux, latency_ms FROM reply WHERE key = ? AND idx = ?", &cache->find) &&
            prepare(cache, "INSERT OR IGNORE INTO reply VALUES(?,?,?,?,?,?,?,?,?,?,?,?)", &cache->store) &&
            prepare(cache, "SELECT f32 FROM vec WHERE key = ?", &cache->find_vector) &&
