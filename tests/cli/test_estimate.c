@@ -26,8 +26,9 @@ Test(estimate, a_report_and_a_result)
     cr_assert_not_null(strstr(csv, "name,estimate,se,p,surrogate_only"));
     cr_assert_not_null(strstr(csv, "\ng[b],"));
     cr_assert_not_null(strstr(az_read_file(az, test_path(az, folder, "p.svg"), NULL), "<svg"));
-    run = test_shell(az, folder,
-                     "adze estimate 'dsl:formula=y ~ x + g,gold=y,surrogate=q' -d data=t.csv -o - 2>report | head -c 1; cat report");
+    run = test_shell(
+        az, folder,
+        "adze estimate 'dsl:formula=y ~ x + g,gold=y,surrogate=q' -d data=t.csv -o - 2>report >result; head -c 1 result; cat report");
     cr_assert_eq(run.out[0], '{');
     cr_assert_not_null(strstr(run.out, "coefficients"));
     az_close(az);
