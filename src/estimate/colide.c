@@ -9,6 +9,7 @@
  *
  * Saboksayr, Mateos, Tepper: "CoLiDE: concomitant linear DAG estimation", ICLR 2024 (arXiv 2310.02895). */
 #include "estimate/dag.h"
+#include "estimate/estimate_internal.h"
 #include "estimate/dag_file.h"
 #include "estimate/sem.h"
 
@@ -241,32 +242,15 @@ static void hand_over(az_ctx *az, az_results *results, const samples *in, const 
 
 /* ---- the method ---- */
 
-/* Which scores to fit besides the chosen one. */
-static bool read_beside(az_ctx *az, const colide_options *o, bool wanted[AZ_SEM_SCORES])
-{
-    const bool all = strcmp(o->beside, "all") == 0;
-    for (int i = 0; i < AZ_SEM_SCORES; i++) wanted[i] = all && i != o->score;
-    for (const char *at = o->beside; *at && !all;) {
-        const size_t length = strcspn(at, "+");
-        int found = 0;
-        while (found < AZ_SEM_SCORES && (strncmp(az_sem_score_names[found], at, length) != 0 || az_sem_score_names[found][length])) found++;
-        if (found == AZ_SEM_SCORES)
-            return az_fail(az, AZ_BAD_INPUT,
-                           "beside=%s: '%.*s' is no score; there are colide-nv, colide-ev, ls, golem-ev, golem-nv, notears", o->beside,
-                           (int)length, at);
-        wanted[found] = found != o->score;
-        at += length + (at[length] == '+');
-    }
-    return true;
-}
-
 static bool colide_estimate(az_ctx *az, const void *options, az_estimate_job *job)
 {
     const colide_options *o = options;
     samples in;
     fitted best, other;
     bool beside[AZ_SEM_SCORES];
-    if (!read_beside(az, o, beside) || !read_samples(az, o, job, &in)) return false;
+    if (!read_beside(az, o->beside, &(alternatives){"score", az_sem_score_names, AZ_SEM_SCORES, o->score}, beside) ||
+        !read_samples(az, o, job, &in))
+        return false;
     if (!fit_score(az, o, &in, (az_sem_score)o->score, &best)) return false;
     if (o->standardize) az_note(az, "weights and noise levels are in standard deviations of the columns");
     report_fit(job->report, "fit", &in, (az_sem_score)o->score, &best);

@@ -14,4 +14,13 @@ double median_of(double *values, int64_t n);
 /* The whole numbers of a list such as "600,800,1000". */
 bool read_counts(az_ctx *az, const char *list, const char *what, int64_t **values, int *count);
 
+/* What may run beside the chosen one for comparison. */
+typedef struct alternatives {
+    const char *what;        /* "method" */
+    const char *const *name; /* [count] */
+    int count, chosen;
+} alternatives;
+/* beside=a+b+c, or all, or nothing: which of them, the chosen one left out. */
+bool read_beside(az_ctx *az, const char *beside, const alternatives *there, bool *wanted);
+
 #endif

@@ -42,3 +42,25 @@ bool read_counts(az_ctx *az, const char *list, const char *what, int64_t **value
     }
     return az_ok(az);
 }
+
+static bool no_alternative(az_ctx *az, const char *beside, int length, const char *word, const alternatives *there)
+{
+    const char *names = "";
+    for (int i = 0; i < there->count && names; i++) names = az_format_text(az, "%s%s%s", names, i > 0 ? ", " : "", there->name[i]);
+    return az_fail(az, AZ_BAD_INPUT, "beside=%s: '%.*s' is no %s; there are %s", beside, length, word, there->what, names);
+}
+
+bool read_beside(az_ctx *az, const char *beside, const alternatives *there, bool *wanted)
+{
+    const bool all = strcmp(beside, "all") == 0;
+    for (int i = 0; i < there->count; i++) wanted[i] = all && i != there->chosen;
+    for (const char *at = beside; *at && !all;) {
+        const size_t length = strcspn(at, "+");
+        int found = 0;
+        while (found < there->count && (strncmp(there->name[found], at, length) != 0 || there->name[found][length])) found++;
+        if (found == there->count) return no_alternative(az, beside, (int)length, at, there);
+        wanted[found] = found != there->chosen;
+        at += length + (at[length] == '+');
+    }
+    return true;
+}

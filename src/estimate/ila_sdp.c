@@ -7,6 +7,7 @@
  *
  * Zhuang, Chen, Yang: "Likelihood adjusted semidefinite programs for clustering heterogeneous data", ICML 2023 (arXiv 2209.15097). */
 #include "estimate/ila.h"
+#include "estimate/estimate_internal.h"
 
 #include "adze/method.h"
 
@@ -292,30 +293,14 @@ static bool hand_over(az_ctx *az, const az_estimate_job *job, const given *in, c
 
 /* ---- the method ---- */
 
-static bool read_beside(az_ctx *az, const ila_options *o, bool wanted[METHODS])
-{
-    const bool all = strcmp(o->beside, "all") == 0;
-    for (int i = 0; i < METHODS; i++) wanted[i] = all && i != o->method;
-    for (const char *at = o->beside; *at && !all;) {
-        const size_t length = strcspn(at, "+");
-        int found = 0;
-        while (found < METHODS && (strncmp(method_names[found], at, length) != 0 || method_names[found][length])) found++;
-        if (found == METHODS)
-            return az_fail(az, AZ_BAD_INPUT, "beside=%s: '%.*s' is no method; there are ila-sdp, sdp, kmeans, em", o->beside, (int)length,
-                           at);
-        wanted[found] = found != o->method;
-        at += length + (at[length] == '+');
-    }
-    return true;
-}
-
 static bool ila_estimate(az_ctx *az, const void *options, az_estimate_job *job)
 {
     const ila_options *o = options;
     given in;
     bool wanted[METHODS], first = true;
     const int k = (int)o->k;
-    if (!read_beside(az, o, wanted) || !read_given(az, o, job, &in)) return false;
+    if (!read_beside(az, o->beside, &(alternatives){"method", method_names, METHODS, o->method}, wanted) || !read_given(az, o, job, &in))
+        return false;
     double own = 0;
     const az_ila_fit *chosen = NULL;
     for (int i = -1; i < METHODS; i++) { /* the chosen one first */

@@ -7,6 +7,7 @@
  * He, Joseph: "Bayesian algorithms for Kronecker-structured sparse vector recovery with application to IRS-MIMO channel estimation", IEEE
  * Trans. Signal Processing 2025 (arXiv 2307.14719). */
 #include "estimate/kro_sbl.h"
+#include "estimate/estimate_internal.h"
 
 #include "adze/method.h"
 
@@ -204,21 +205,11 @@ static bool hand_over(az_ctx *az, const az_estimate_job *job, const problem *p, 
 
 /* ---- the method ---- */
 
-static bool read_beside(az_ctx *az, const krosbl_options *o, const problem *p, bool wanted[AZ_SBL_KINDS])
+/* All are those that can run: the oracle knows the true support. */
+static bool choose_methods(az_ctx *az, const krosbl_options *o, const problem *p, bool wanted[AZ_SBL_KINDS])
 {
-    const bool all = strcmp(o->beside, "all") == 0;
-    for (int i = 0; i < AZ_SBL_KINDS; i++) wanted[i] = all && i != o->method && (i != AZ_SBL_ORACLE || p->truth);
-    for (const char *at = o->beside; *at && !all;) {
-        const size_t length = strcspn(at, "+");
-        int found = 0;
-        while (found < AZ_SBL_KINDS && (strncmp(az_sbl_names[found], at, length) != 0 || az_sbl_names[found][length])) found++;
-        if (found == AZ_SBL_KINDS)
-            return az_fail(az, AZ_BAD_INPUT,
-                           "beside=%s: '%.*s' is no method; there are svd, am, am-block, ksbl, sbl, pcsbl, komp, omp, oracle", o->beside,
-                           (int)length, at);
-        wanted[found] = found != o->method;
-        at += length + (at[length] == '+');
-    }
+    if (!read_beside(az, o->beside, &(alternatives){"method", az_sbl_names, AZ_SBL_KINDS, o->method}, wanted)) return false;
+    if (strcmp(o->beside, "all") == 0 && !p->truth) wanted[AZ_SBL_ORACLE] = false;
     if ((o->method == AZ_SBL_ORACLE || wanted[AZ_SBL_ORACLE]) && !p->truth)
         return az_fail(az, AZ_BAD_INPUT, "method=oracle knows the support: -d truth=FILE is missing");
     return true;
@@ -229,7 +220,7 @@ static bool krosbl_estimate(az_ctx *az, const void *options, az_estimate_job *jo
     const krosbl_options *o = options;
     problem p;
     bool wanted[AZ_SBL_KINDS], first = true;
-    if (!read_problem(az, job, &p) || !read_beside(az, o, &p, wanted)) return false;
+    if (!read_problem(az, job, &p) || !choose_methods(az, o, &p, wanted)) return false;
     if (o->noise > -1 && !(o->noise > 0)) return az_fail(az, AZ_BAD_INPUT, "noise=%g: a positive variance, or -1 for unknown", o->noise);
     double largest = 0;
     for (int64_t i = 0; i < az_kron_rows(&p.a); i++) largest = fmax(largest, cabs(p.y[i]));

@@ -7,6 +7,7 @@
  *
  * Song, Ye, Yin, Zhang: "A nearly-optimal bound for fast regression with l-infinity guarantee", ICML 2023 (arXiv 2302.00248). */
 #include "estimate/linf.h"
+#include "estimate/estimate_internal.h"
 
 #include "adze/method.h"
 
@@ -291,28 +292,11 @@ static void report_errors(az_report *report, const char *name, const problem *p,
 
 /* ---- the method ---- */
 
-static bool read_beside(az_ctx *az, const linf_options *o, bool wanted[SKETCHES])
-{
-    const bool all = strcmp(o->beside, "all") == 0;
-    for (int i = 0; i < TENSOR_SRHT; i++) wanted[i] = all && i != o->sketch;
-    for (const char *at = o->beside; *at && !all;) {
-        const size_t length = strcspn(at, "+");
-        int found = 0;
-        while (found < TENSOR_SRHT && (strncmp(sketch_names[found], at, length) != 0 || sketch_names[found][length])) found++;
-        if (found == TENSOR_SRHT)
-            return az_fail(az, AZ_BAD_INPUT, "beside=%s: '%.*s' is no sketch; there are srht, sign, gauss, count, osnap", o->beside,
-                           (int)length, at);
-        wanted[found] = found != o->sketch;
-        at += length + (at[length] == '+');
-    }
-    return true;
-}
-
 static bool compare(az_ctx *az, const linf_options *o, az_report *report, const problem *p, const az_linf_fit *fit, int64_t m,
                     double seconds)
 {
     bool wanted[SKETCHES];
-    if (!read_beside(az, o, wanted)) return false;
+    if (!read_beside(az, o->beside, &(alternatives){"sketch", sketch_names, TENSOR_SRHT, o->sketch}, wanted)) return false;
     const double began = az_seconds();
     const az_linf_fit *exact = az_linf_solve(az, p->rows, p->n, p->d, o->minimum_norm);
     if (!exact) return false;

@@ -9,6 +9,7 @@
  * 2302.11068).
  */
 #include "estimate/completion.h"
+#include "estimate/estimate_internal.h"
 #include "estimate/effects.h"
 
 #include "adze/method.h"
@@ -217,23 +218,6 @@ static bool hand_over(az_ctx *az, const az_estimate_job *job, const given *in, c
 
 /* ---- the method ---- */
 
-static bool read_beside(az_ctx *az, const completion_options *o, bool wanted[METHODS])
-{
-    const bool all = strcmp(o->beside, "all") == 0;
-    for (int i = 0; i < METHODS; i++) wanted[i] = all && i != o->method;
-    for (const char *at = o->beside; *at && !all;) {
-        const size_t length = strcspn(at, "+");
-        int found = 0;
-        while (found < METHODS && (strncmp(method_names[found], at, length) != 0 || method_names[found][length])) found++;
-        if (found == METHODS)
-            return az_fail(az, AZ_BAD_INPUT, "beside=%s: '%.*s' is no method; there are alternating, exact, softimpute, svd", o->beside,
-                           (int)length, at);
-        wanted[found] = found != o->method;
-        at += length + (at[length] == '+');
-    }
-    return true;
-}
-
 static bool run_methods(az_ctx *az, const completion_options *o, az_estimate_job *job, const given *in, const bool wanted[METHODS])
 {
     const az_effects *effects = az_effects_fit(az, in->kept, (az_effects_kind)o->center, o->shrinkage);
@@ -266,7 +250,8 @@ static bool completion_estimate(az_ctx *az, const void *options, az_estimate_job
     const completion_options *o = options;
     given in;
     bool wanted[METHODS];
-    return read_beside(az, o, wanted) && read_given(az, o, job, &in) && run_methods(az, o, job, &in, wanted);
+    return read_beside(az, o->beside, &(alternatives){"method", method_names, METHODS, o->method}, wanted) && read_given(az, o, job, &in) &&
+           run_methods(az, o, job, &in, wanted);
 }
 
 const az_method az_matrix_completion = {
