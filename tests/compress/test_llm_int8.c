@@ -7,25 +7,18 @@
 #include <math.h>
 #include <string.h>
 
-static double loss_of(az_ctx *az, const az_lm *lm, const az_documents *text)
-{
-    const az_lm_score *score = az_lm_score_documents(az, lm, text, NULL);
-    cr_assert_not_null(score, "%s", az_error(az));
-    return score->mean.value;
-}
-
 Test(llm_int8, planting_does_not_change_the_function)
 {
     az_ctx *az = az_open(NULL);
     const az_documents *text = small_stories(az, 500, 3);
     az_lm *lm = small_lm(az);
-    const double before = loss_of(az, lm, text);
+    const double before = small_loss(az, lm, text);
     for (int how = 0; how < PLANTINGS; how++) {
         az_lm *planted = az_lm_copy(az, lm);
         int64_t feature[PLANTED_FEATURES];
         cr_assert(claim_plant(az, planted, (claim_planting)how, 3, feature), "%s", az_error(az));
         for (int i = 1; i < PLANTED_FEATURES; i++) cr_assert_gt(feature[i], feature[i - 1]);
-        cr_assert_float_eq(loss_of(az, planted, text), before, 1e-5, "%d", how);
+        cr_assert_float_eq(small_loss(az, planted, text), before, 1e-5, "%d", how);
     }
     az_close(az);
 }
@@ -47,13 +40,13 @@ Test(llm_int8, every_choice_makes_a_model_that_predicts_alike)
     az_ctx *az = az_open(NULL);
     const az_documents *text = small_stories(az, 0, 40), *test = small_stories(az, 500, 3);
     const az_lm *plain = small_lm(az);
-    const double before = loss_of(az, plain, test);
+    const double before = small_loss(az, plain, test);
     for (int how = 0; how < PLANTINGS; how++)
         for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
             az_lm *lm = az_lm_copy(az, plain);
             claim_plant(az, lm, (claim_planting)how, 3, NULL);
             cr_assert(small_compress(az, lm, "llm-int8", options[i], text, NULL), "%s: %s", options[i], az_error(az));
-            cr_assert_float_eq(loss_of(az, lm, test), before, 0.03, "%s", options[i]);
+            cr_assert_float_eq(small_loss(az, lm, test), before, 0.03, "%s", options[i]);
             az_lm_free(az, lm);
         }
     az_close(az);

@@ -13,13 +13,6 @@
 #include <math.h>
 #include <string.h>
 
-static double loss_of(az_ctx *az, const az_lm *lm, const az_documents *text)
-{
-    const az_lm_score *score = az_lm_score_documents(az, lm, text, NULL);
-    cr_assert_not_null(score, "%s", az_error(az));
-    return score->mean.value;
-}
-
 static az_tensor *logits(az_ctx *az, const az_lm *lm)
 {
     static const int32_t token[] = {3, 17, 5, 9, 30, 2, 11};
@@ -191,14 +184,14 @@ Test(outliertune, every_choice_makes_a_model_that_predicts_alike)
     az_ctx *az = az_open(NULL);
     const az_documents *text = small_stories(az, 0, 40), *test = small_stories(az, 500, 3);
     const az_lm *plain = small_lm(az);
-    const double before = loss_of(az, plain, test);
+    const double before = small_loss(az, plain, test);
     for (int how = 0; how < PLANTINGS; how++)
         for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
             az_lm *lm = az_lm_copy(az, plain);
             claim_plant(az, lm, (claim_planting)how, 3, NULL);
             const char *all = az_format_text(az, "%s%ssym_samples=8,range_samples=4,nsamples=4", options[i], *options[i] ? "," : "");
             cr_assert(small_compress(az, lm, "outliertune", all, text, NULL), "%s: %s", all, az_error(az));
-            cr_assert_float_eq(loss_of(az, lm, test), before, how && strstr(all, "token") ? 0.05 : 0.02, "%s", all);
+            cr_assert_float_eq(small_loss(az, lm, test), before, how && strstr(all, "token") ? 0.05 : 0.02, "%s", all);
             cr_assert_str_eq(lm->block[0].up.weight->format->name, strstr(all, "token") ? "int8_token" : "int8_static");
             cr_assert_str_eq(lm->block[0].down.weight->format->name, "int8_token");
             az_lm_free(az, lm);

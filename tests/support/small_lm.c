@@ -1,5 +1,7 @@
 #include "support/small_lm.h"
 
+#include <criterion/criterion.h>
+
 #include "support/matrix.h"
 
 #include <math.h>
@@ -53,4 +55,11 @@ double small_difference(az_ctx *az, az_lm *a, az_lm *b)
     for (int i = 0; i < n; i++)
         most = fmax(most, matrix_difference(az_weight_decode(az, x[i]->weight), az_weight_decode(az, y[i]->weight)));
     return most;
+}
+
+double small_loss(az_ctx *az, const az_lm *lm, const az_documents *text)
+{
+    const az_lm_score *score = az_lm_score_documents(az, lm, text, NULL);
+    cr_assert_not_null(score, "%s", az_error(az));
+    return score->mean.value;
 }
