@@ -82,6 +82,8 @@ typedef struct az_lm_config {
     int64_t experts, experts_used;           /* mixture of experts; 0 = none */
     bool tied;                               /* the head is the embedding */
     bool sequential;                         /* attention, then the network, in an architecture that has both side by side */
+    bool post_norm;                          /* x becomes norm(x + attn(x)), then norm(x + mlp(x)); the last block has the last norm */
+    int64_t embed_width;                     /* of a row of the embedding and of the head; 0 = width */
     double rope_magnitude;                   /* what turns is also multiplied by this; 0 = 1 */
     int64_t rope_original;                   /* longer sequences turn by az_lm.rope_frequency_long, where there is one */
 } az_lm_config;
@@ -113,11 +115,12 @@ typedef struct az_lm_block {
 typedef struct az_lm {
     const az_lm_arch *arch;
     az_lm_config config;
-    az_weight *embedding;  /* [vocabulary, width] */
+    az_weight *embedding;  /* [vocabulary, embed_width] */
     az_weight *position;   /* learned positions [context, width], or NULL */
     az_lm_norm embed_norm; /* of the embedding; a NULL weight in most architectures */
     az_lm_block *block;    /* [config.blocks] */
     az_lm_norm final_norm;
+    az_lm_linear project_in, project_out;       /* [width, embed_width] and back; no weight where both are equal */
     az_lm_linear head;                          /* head.weight == embedding when tied */
     az_tensor *rope_frequency;                  /* [rope_dims / 2], f32; NULL without rotary embedding */
     az_tensor *rope_frequency_local;            /* of the blocks with a window; NULL = the same */

@@ -50,6 +50,7 @@ static void report_config(cli_job *job, const az_lm *lm, const char *path)
     az_report_number(report, "bytes", (double)az_lm_bytes(lm), "B");
     az_report_count(report, "blocks", c->blocks);
     az_report_count(report, "width", c->width);
+    if (c->embed_width != c->width) az_report_count(report, "embed_width", c->embed_width);
     az_report_count(report, "heads", c->heads);
     az_report_count(report, "kv_heads", c->kv_heads);
     az_report_count(report, "head_dim", c->head_dim);

@@ -169,9 +169,9 @@ bool az_adapter_check(az_ctx *az, const az_adapter *adapter, const az_lm *lm)
     }
     const az_lm_config *c = &lm->config;
     const int64_t columns = c->blocks * 2 * c->kv_heads * c->head_dim;
-    if (adapter->prompt && adapter->prompt->shape[1] != c->width)
-        return az_fail(az, AZ_BAD_INPUT, "the adapter's virtual tokens are %lld wide; the model is %lld wide",
-                       (long long)adapter->prompt->shape[1], (long long)c->width);
+    if (adapter->prompt && adapter->prompt->shape[1] != c->embed_width)
+        return az_fail(az, AZ_BAD_INPUT, "the adapter's virtual tokens are %lld wide; the model's embedding is %lld wide",
+                       (long long)adapter->prompt->shape[1], (long long)c->embed_width);
     if (adapter->prefix && adapter->prefix->shape[1] != columns)
         return az_fail(az, AZ_BAD_INPUT, "the adapter's prefix has %lld columns; the model wants %lld",
                        (long long)adapter->prefix->shape[1], (long long)columns);

@@ -108,6 +108,7 @@ static const az_lm_part_names gptneox_parts[] = {
 static const az_lm_part_names opt_parts[] = {
     {AZ_PART_EMBEDDING, AZ_REQUIRED, AZ_ABSENT, "token_embd", "model.decoder.embed_tokens"},
     {AZ_PART_POSITION, AZ_REQUIRED, AZ_ABSENT, "position_embd", "model.decoder.embed_positions"},
+    {AZ_PART_PROJECT_IN, AZ_REQUIRED, AZ_ABSENT, "project_in", "model.decoder.project_in"},
     {AZ_PART_ATTN_NORM, AZ_REQUIRED, AZ_REQUIRED, "blk.%d.attn_norm", "model.decoder.layers.%d.self_attn_layer_norm"},
     {AZ_PART_Q, AZ_REQUIRED, AZ_REQUIRED, "blk.%d.attn_q", "model.decoder.layers.%d.self_attn.q_proj"},
     {AZ_PART_K, AZ_REQUIRED, AZ_REQUIRED, "blk.%d.attn_k", "model.decoder.layers.%d.self_attn.k_proj"},
@@ -117,6 +118,7 @@ static const az_lm_part_names opt_parts[] = {
     {AZ_PART_UP, AZ_REQUIRED, AZ_REQUIRED, "blk.%d.ffn_up", "model.decoder.layers.%d.fc1"},
     {AZ_PART_DOWN, AZ_REQUIRED, AZ_REQUIRED, "blk.%d.ffn_down", "model.decoder.layers.%d.fc2"},
     {AZ_PART_FINAL_NORM, AZ_REQUIRED, AZ_REQUIRED, "output_norm", "model.decoder.final_layer_norm"},
+    {AZ_PART_PROJECT_OUT, AZ_REQUIRED, AZ_ABSENT, "project_out", "model.decoder.project_out"},
     {AZ_PART_HEAD, AZ_OPTIONAL, AZ_ABSENT, "output", "lm_head"},
     {.gguf = NULL},
 };
@@ -302,6 +304,7 @@ static const az_lm_arch architectures[] = {
         .mlp = AZ_MLP_RELU,
         .position = AZ_POSITION_LEARNED,
         .position_offset = 2,
+        .post_norm = true,
         .norm_eps = 1e-5,
         .rope_theta = 10000,
         .parts = opt_parts,
@@ -375,7 +378,9 @@ const char *az_lm_part_name(az_lm_part part)
         [AZ_PART_EMBEDDING] = "embed",
         [AZ_PART_POSITION] = "position",
         [AZ_PART_EMBED_NORM] = "embed_norm",
+        [AZ_PART_PROJECT_IN] = "project_in",
         [AZ_PART_FINAL_NORM] = "final_norm",
+        [AZ_PART_PROJECT_OUT] = "project_out",
         [AZ_PART_HEAD] = "head",
         [AZ_PART_ATTN_NORM] = "attn_norm",
         [AZ_PART_Q] = "attn.q",

@@ -24,7 +24,9 @@ typedef enum az_lm_part {
     AZ_PART_EMBEDDING,
     AZ_PART_POSITION,
     AZ_PART_EMBED_NORM,
+    AZ_PART_PROJECT_IN, /* from the width of the embedding to that of the blocks, and back */
     AZ_PART_FINAL_NORM,
+    AZ_PART_PROJECT_OUT,
     AZ_PART_HEAD,
     AZ_PART_ATTN_NORM,
     AZ_PART_Q,
@@ -64,6 +66,7 @@ struct az_lm_arch {
     az_position_kind position;
     bool pairs_in_gguf;           /* GGUF stores the rows of q and k so that neighbours turn together */
     bool parallel;                /* x + attn(norm x) + mlp(norm x) instead of one after the other */
+    bool post_norm;               /* there are models whose norms come after the additions (config.post_norm) */
     double embedding_scale_power; /* the embedding is multiplied by width to this power; 0 = not */
     int64_t position_offset;      /* learned positions: the row of position 0 */
     double norm_eps, rope_theta;  /* these and what follows: where a file is silent */

@@ -6,6 +6,7 @@
 void az_lm_config_defaults(const az_lm_arch *arch, az_lm_config *config)
 {
     if (!config->kv_heads) config->kv_heads = config->heads;
+    if (!config->embed_width) config->embed_width = config->width;
     if (!config->head_dim && config->heads > 0) config->head_dim = config->width / config->heads;
     if (!config->rope_dims && az_lm_has_rope(arch)) config->rope_dims = config->head_dim;
     if (config->norm_eps == 0) config->norm_eps = arch->norm_eps;
@@ -37,7 +38,7 @@ bool az_lm_validate(az_ctx *az, const az_lm_arch *arch, const az_lm_config *conf
     const az_limit limits[] = {
         {"vocabulary", config->vocabulary, 1 << 24}, {"width", config->width, 1 << 18},       {"blocks", config->blocks, 4096},
         {"heads", config->heads, 1 << 14},           {"kv_heads", config->kv_heads, 1 << 14}, {"head_dim", config->head_dim, 1 << 14},
-        {"hidden", config->hidden, 1 << 20},         {"context", config->context, 1 << 26},
+        {"hidden", config->hidden, 1 << 20},         {"context", config->context, 1 << 26},   {"embed_width", config->embed_width, 1 << 18},
     };
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
         const az_limit *l = &limits[i];
@@ -57,6 +58,11 @@ bool az_lm_validate(az_ctx *az, const az_lm_arch *arch, const az_lm_config *conf
                        (long long)config->experts_used, (long long)config->experts);
     if (config->experts > 0 && !az_lm_knows_part(arch, AZ_PART_ROUTER))
         return az_fail(az, AZ_BAD_INPUT, "architecture '%s' is not known as a mixture of experts", arch->name);
+    if (config->embed_width != config->width && !az_lm_knows_part(arch, AZ_PART_PROJECT_IN))
+        return az_fail(az, AZ_BAD_INPUT, "architecture '%s' is not known with an embedding of another width (%lld) than its blocks (%lld)",
+                       arch->name, (long long)config->embed_width, (long long)config->width);
+    if (config->post_norm && !arch->post_norm)
+        return az_fail(az, AZ_BAD_INPUT, "architecture '%s' is not known with norms after the additions", arch->name);
     if (config->window < 0 || config->window_pattern < 0)
         return az_fail(az, AZ_BAD_INPUT, "window = %lld is negative", (long long)config->window);
     if (!(config->attention_softcap >= 0 && config->attention_softcap < 1e30 && config->logit_softcap >= 0 && config->logit_softcap < 1e30))

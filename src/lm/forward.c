@@ -174,10 +174,18 @@ static az_tensor *soft_cap(az_ctx *az, az_tensor *x, double cap)
     return cap == 0 ? x : az_affine(az, az_tanh(az, az_affine(az, x, 1 / cap, 0)), cap, 0);
 }
 
-/* What a half of the block adds to the residual stream, normalised where the architecture does that. */
-static az_tensor *addition(az_ctx *az, const az_pass *pass, const az_lm_norm *post_norm, az_tensor *y)
+/* What a half of the block reads: the residual stream, normalised unless that happens after the addition. */
+static az_tensor *half_input(az_ctx *az, const az_pass *pass, const az_lm_norm *norm, az_tensor *x)
 {
-    return post_norm->weight ? az_pass_norm(az, pass, post_norm, y) : y;
+    return pass->lm->config.post_norm ? x : az_pass_norm(az, pass, norm, x);
+}
+
+/* The residual stream x with what a half of the block adds to it, y: each normalised where the model does that. */
+static az_tensor *add_half(az_ctx *az, const az_pass *pass, const az_lm_norm *norm, const az_lm_norm *post_norm, az_tensor *const xy[2])
+{
+    az_tensor *y = post_norm->weight ? az_pass_norm(az, pass, post_norm, xy[1]) : xy[1];
+    az_tensor *sum = az_add(az, xy[0], y);
+    return pass->lm->config.post_norm ? az_pass_norm(az, pass, norm, sum) : sum;
 }
 
 /* Whether both halves of a block read its input. */
@@ -189,12 +197,12 @@ static bool side_by_side(const az_lm *lm)
 static az_tensor *block_inside(az_ctx *az, const az_pass *pass, int b, az_tensor *x)
 {
     const az_lm_block *block = &pass->lm->block[b];
-    az_tensor *attention = az_pass_attend(az, pass, b, az_pass_norm(az, pass, &block->attn_norm, x));
-    attention = addition(az, pass, &block->attn_post_norm, attention);
-    az_tensor *mid = az_pass_site(az, pass, az_add(az, x, attention), "blocks.%d.resid_mid", b);
-    az_tensor *mlp = az_pass_feed_forward(az, pass, b, az_pass_norm(az, pass, &block->mlp_norm, side_by_side(pass->lm) ? x : mid));
-    mlp = addition(az, pass, &block->mlp_post_norm, mlp);
-    return az_pass_site(az, pass, az_add(az, mid, mlp), "blocks.%d.resid", b);
+    az_tensor *attention = az_pass_attend(az, pass, b, half_input(az, pass, &block->attn_norm, x));
+    az_tensor *mid = add_half(az, pass, &block->attn_norm, &block->attn_post_norm, (az_tensor *[]){x, attention});
+    mid = az_pass_site(az, pass, mid, "blocks.%d.resid_mid", b);
+    az_tensor *mlp = az_pass_feed_forward(az, pass, b, half_input(az, pass, &block->mlp_norm, side_by_side(pass->lm) ? x : mid));
+    az_tensor *out = add_half(az, pass, &block->mlp_norm, &block->mlp_post_norm, (az_tensor *[]){mid, mlp});
+    return az_pass_site(az, pass, out, "blocks.%d.resid", b);
 }
 
 /* ---- checkpointing: a block whose inside is computed again in the backward pass ---- */
@@ -280,6 +288,7 @@ static az_tensor *embed(az_ctx *az, const az_pass *pass)
     const az_lm *lm = pass->lm;
     az_tensor *x = scale_embedding(az, lm, look_up(az, pass));
     x = az_adapters_prompt(az, pass->adapters, x);
+    if (lm->project_in.weight) x = az_pass_linear(az, pass, &lm->project_in, x);
     if (lm->position) {
         const az_tensor *row = pass->position;
         az_tensor *shifted = lm->arch->position_offset ? az_copy(az, row) : NULL;
@@ -346,7 +355,8 @@ static az_tensor *head(az_ctx *az, const az_pass *whole, az_tensor *x)
     az_pass rows = *whole;
     const az_pass *pass = &rows;
     if (pass->run.output == AZ_LOGITS_LAST) x = last_rows(az, &rows, x);
-    x = az_pass_norm(az, pass, &pass->lm->final_norm, x);
+    if (pass->lm->final_norm.weight) x = az_pass_norm(az, pass, &pass->lm->final_norm, x);
+    if (pass->lm->project_out.weight) x = az_pass_linear(az, pass, &pass->lm->project_out, x);
     x = pass->run.output == AZ_HIDDEN ? az_pass_site(az, pass, x, "head.in") : logits_of(az, pass, x);
     az_lm_cache *cache = pass->run.cache;
     for (int s = 0; x && cache && s < pass->batch->sequences; s++)

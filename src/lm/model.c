@@ -20,6 +20,8 @@ static az_tensor *rope_frequencies(az_ctx *az, const az_lm_config *config, doubl
 static bool name_linears(az_ctx *az, az_lm *lm)
 {
     lm->head = (az_lm_linear){.name = "head", .block = -1};
+    lm->project_in = (az_lm_linear){.name = "project_in", .block = -1};
+    lm->project_out = (az_lm_linear){.name = "project_out", .block = -1};
     for (int b = 0; b < lm->config.blocks; b++) {
         const size_t experts = (size_t)lm->config.experts;
         if (experts > 0) lm->block[b].expert = az_alloc_array(az, experts, sizeof *lm->block[b].expert);

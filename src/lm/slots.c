@@ -26,6 +26,8 @@ az_lm_norm *az_lm_norm_of(az_lm *lm, az_lm_part part, int block)
 az_lm_linear *az_lm_linear_of(az_lm *lm, az_lm_part part, int block, int expert)
 {
     switch (part) {
+    case AZ_PART_PROJECT_IN: return &lm->project_in;
+    case AZ_PART_PROJECT_OUT: return &lm->project_out;
     case AZ_PART_HEAD: return &lm->head;
     case AZ_PART_Q: return &lm->block[block].q;
     case AZ_PART_K: return &lm->block[block].k;
@@ -58,7 +60,9 @@ static void shape_of(const az_lm *lm, az_lm_part part, int64_t *rows, int64_t *c
     *cols = c->width;
     switch (part) {
     case AZ_PART_EMBEDDING:
-    case AZ_PART_HEAD: *rows = c->vocabulary; break;
+    case AZ_PART_HEAD: *rows = c->vocabulary, *cols = c->embed_width; break;
+    case AZ_PART_PROJECT_IN: *rows = c->width, *cols = c->embed_width; break;
+    case AZ_PART_PROJECT_OUT: *rows = c->embed_width; break;
     case AZ_PART_POSITION: *rows = c->context + lm->arch->position_offset; break;
     case AZ_PART_Q: *rows = q; break;
     case AZ_PART_K:
@@ -97,9 +101,11 @@ az_lm_slot az_lm_slot_at(az_lm *lm, const az_lm_cursor *cursor)
     return slot;
 }
 
-/* A block has either one network of gate, up and down or experts. */
+/* A block has either one network of gate, up and down or experts; projections and the last norm are not in every model. */
 static bool part_is_used(const az_lm_config *config, az_lm_part part)
 {
+    if (part == AZ_PART_PROJECT_IN || part == AZ_PART_PROJECT_OUT) return config->embed_width != config->width;
+    if (part == AZ_PART_FINAL_NORM) return !config->post_norm;
     if (part == AZ_PART_GATE || part == AZ_PART_UP || part == AZ_PART_DOWN) return config->experts == 0;
     return config->experts > 0 || (part != AZ_PART_ROUTER && !az_lm_part_of_expert(part));
 }

@@ -148,7 +148,8 @@ static bool make_adapter(az_ctx *az, cpt_run *r)
     az_adapter *adapter = az_adapter_empty(az, "cpt", soft ? "PROMPT_TUNING" : "CPT");
     char *config = config_text(r);
     if (!r->start || !r->radius || !adapter || !config) return false;
-    for (int64_t j = 0; j < r->context.n; j++) r->radius[j] = radius_of(r->options, lm->config.width, r->context.id[j], r->context.type[j]);
+    for (int64_t j = 0; j < r->context.n; j++)
+        r->radius[j] = radius_of(r->options, lm->config.embed_width, r->context.id[j], r->context.type[j]);
     az_arena_enter(az, adapter->arena);
     adapter->virtual_tokens = r->context.n;
     adapter->prompt = az_copy(az, r->start);

@@ -207,6 +207,8 @@ Test(architectures, impossible_mixtures_and_caps_are_named)
         {{.experts = 4, .experts_used = 2}, "gemma", "not known as a mixture of experts"},
         {{.attention_softcap = -1}, "gemma2", "soft caps -1"},
         {{.window = 4, .window_pattern = -2}, "gemma2", "window"},
+        {{.embed_width = 8}, "llama", "an embedding of another width (8)"},
+        {{.post_norm = true}, "llama", "norms after the additions"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         az_ctx *az = az_open(NULL);

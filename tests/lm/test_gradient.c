@@ -92,6 +92,14 @@ Test(gradient, of_every_architecture_agrees_with_finite_differences)
     }
 }
 
+Test(gradient, through_projections_and_norms_after_the_additions_agrees_with_finite_differences)
+{
+    az_ctx *az = az_open(NULL);
+    const family opt = {"opt", {.kv_heads = 4, .tied = true, .embed_width = 20, .post_norm = true}};
+    expect_finite_differences(az, family_model(az, &opt));
+    az_close(az);
+}
+
 /* The same loss and gradient, to rounding, with the inside of each block computed again: soft caps, post norms, routing and all. */
 Test(gradient, of_every_architecture_survives_checkpointing)
 {

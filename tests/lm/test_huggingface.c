@@ -68,10 +68,10 @@ Test(huggingface, capp_gpt2_gives_its_stored_logits_and_continuations)
 
 /* ---- every family against PyTorch ---- */
 
-static const char *const families[] = {"llama",        "llama3", "mistral",    "qwen2",     "qwen3",      "phi3",
-                                       "gemma",        "gpt2",   "gpt_neox",   "opt",       "bloom",      "mixtral",
-                                       "gemma2",       "gemma3", "qwen2_yarn", "phi3_long", "phi3_short", "gpt_neox_sequential",
-                                       "gemma3_images"};
+static const char *const families[] = {"llama",         "llama3",       "mistral",    "qwen2",     "qwen3",      "phi3",
+                                       "gemma",         "gpt2",         "gpt_neox",   "opt",       "bloom",      "mixtral",
+                                       "gemma2",        "gemma3",       "qwen2_yarn", "phi3_long", "phi3_short", "gpt_neox_sequential",
+                                       "gemma3_images", "opt_projected"};
 enum { FAMILIES = sizeof families / sizeof *families };
 
 static const char *family_folder(az_ctx *az, int i)
@@ -100,10 +100,22 @@ Test(huggingface, every_family_gives_the_logits_of_its_equations)
     }
 }
 
+/* GGUF has no keys for what OPT-350m is like. */
+static bool gguf_has_keys_for(int i)
+{
+    return strcmp(families[i], "opt_projected") != 0;
+}
+
 Test(huggingface, gguf_keeps_the_logits_of_every_family)
 {
     for (int i = 0; i < FAMILIES; i++) {
         az_ctx *az = az_open(NULL);
+        if (!gguf_has_keys_for(i)) {
+            cr_assert_not(az_lm_save(az, load(az, family_folder(az, i)), test_path(az, test_folder(az), "family.gguf"), NULL));
+            cr_assert(strstr(az_error(az), "GGUF has no keys for norms after the additions"), "%s", az_error(az));
+            az_close(az);
+            continue;
+        }
         const char *path = test_path(az, test_folder(az), "family.gguf");
         cr_assert(az_lm_save(az, load(az, family_folder(az, i)), path, NULL), "%s", az_error(az));
         expect_reference(az, load(az, path), i, "as GGUF");
@@ -118,9 +130,11 @@ Test(huggingface, written_folders_keep_the_logits_of_every_family)
         const char *folder = test_folder(az), *gguf = test_path(az, folder, "a.gguf");
         const char *first = test_path(az, folder, "first"), *second = test_path(az, folder, "second");
         az_lm *lm = load(az, family_folder(az, i));
-        cr_assert(az_lm_save_folder(az, lm, first, NULL) && az_lm_save(az, lm, gguf, NULL), "%s: %s", families[i], az_error(az));
+        cr_assert(az_lm_save_folder(az, lm, first, NULL), "%s: %s", families[i], az_error(az));
         expect_reference(az, load(az, first), i, "written as a folder");
-        cr_assert(az_lm_save_folder(az, load(az, gguf), second, NULL), "%s: %s", families[i], az_error(az));
+        const char *by_way_of = gguf_has_keys_for(i) ? gguf : first;
+        cr_assert(by_way_of == first || az_lm_save(az, lm, gguf, NULL), "%s: %s", families[i], az_error(az));
+        cr_assert(az_lm_save_folder(az, load(az, by_way_of), second, NULL), "%s: %s", families[i], az_error(az));
         expect_reference(az, load(az, second), i, "by way of GGUF");
         az_close(az);
     }
@@ -141,7 +155,7 @@ static void expect_same_tensors(az_ctx *az, const char *a, const char *b)
 Test(huggingface, gguf_and_back_is_exact)
 {
     for (int i = 0; i < FAMILIES; i++) {
-        if (strncmp(families[i], "gemma", 5) == 0) continue; /* its norms are stored less one, which rounds */
+        if (strncmp(families[i], "gemma", 5) == 0 || !gguf_has_keys_for(i)) continue; /* Gemma's norms are stored less one, which rounds */
         az_ctx *az = az_open(NULL);
         const char *folder = test_folder(az), *gguf = test_path(az, folder, "a.gguf"), *back = test_path(az, folder, "back");
         cr_assert(az_lm_save(az, load(az, family_folder(az, i)), gguf, NULL), "%s", az_error(az));
@@ -199,7 +213,7 @@ Test(huggingface, folders_that_do_not_fit_are_refused_with_the_reason)
         {"{\"model_type\":\"gemma2\",\"attn_logit_softcapping\":null}", "soft cap (\"attn_logit_softcapping\")"},
         {"{\"model_type\":\"gemma3_text\",\"query_pre_attn_scalar\":0}", "must be positive"},
         {"{\"model_type\":\"gemma3_text\",\"layer_types\":[\"full_attention\",\"sliding_attention\"]}", "irregular at layer 1"},
-        {"{\"model_type\":\"opt\",\"do_layer_norm_before\":false}", "do_layer_norm_before"},
+        {"{\"model_type\":\"bloom\",\"apply_residual_connection_post_layernorm\":true}", "apply_residual_connection_post_layernorm"},
         {"{\"model_type\":\"llama\",\"vocab_size\":9,\"hidden_size\":8,\"num_hidden_layers\":1,\"num_attention_heads\":2,"
          "\"intermediate_size\":8,\"max_position_embeddings\":8}",
          "unexpected surprise.weight"},

@@ -275,7 +275,7 @@ static bool next(az_backend *backend, az_call *call)
 static bool sum_hidden(az_backend *backend, const az_tokens *prompt, double *sum)
 {
     az_ctx *az = backend->az;
-    const int64_t width = backend->lm->config.width;
+    const int64_t width = backend->lm->config.embed_width;
     const az_lm_batch batch = {.sequences = 1, .token = prompt->id, .start = (const int64_t[]){0, prompt->n}};
     az_scope_push(az);
     const az_lm_run run = pass_of(backend, AZ_HIDDEN);
@@ -290,7 +290,7 @@ static bool embed(az_backend *backend, az_call *call)
 {
     az_ctx *az = backend->az;
     az_answer *a = call->answer;
-    const int64_t width = backend->lm->config.width;
+    const int64_t width = backend->lm->config.embed_width;
     const az_tokens prompt = question_tokens(backend, call->request);
     if (!az_ok(az)) return false;
     if (!fits(backend, call, prompt.n)) return true;

@@ -29,7 +29,6 @@ static bool refuse_unusual(az_ctx *az, const json_t *json)
         const char *key;
         bool value;
     } usual[] = {
-        {"do_layer_norm_before", true},
         {"layer_norm_elementwise_affine", true},
         {"scale_attn_weights", true},
         {"scale_attn_by_inverse_layer_idx", false},
@@ -135,10 +134,8 @@ bool az_lm_config_from_json(az_ctx *az, const az_lm_family *family, const json_t
     read_real(json, keys->rope_theta_local, &config->rope_theta_local);
     read_real(az_lm_rope_parameters(json, "full_attention"), "rope_theta", &config->rope_theta);
     if (keys->rope_theta_local) read_real(az_lm_rope_parameters(json, "sliding_attention"), "rope_theta", &config->rope_theta_local);
-    int64_t projected = config->width;
-    if (!read_integer(az, json, "word_embed_proj_dim", &projected)) return false;
-    if (projected != config->width)
-        return az_fail(az, AZ_BAD_INPUT, "an embedding of another width (\"word_embed_proj_dim\") is not known");
+    config->post_norm = json_is_false(json_object_get(json, "do_layer_norm_before"));
+    if (!read_integer(az, json, "word_embed_proj_dim", &config->embed_width)) return false;
     double share = 1;
     read_real(json, "rotary_pct", &share);
     read_real(json, "partial_rotary_factor", &share);
@@ -217,6 +214,8 @@ json_t *az_lm_config_to_json(az_ctx *az, const az_lm_family *family, const az_lm
         put_integer(json, "max_window_layers", 0);
     if (family->experts) put_integer(json, "num_local_experts", c->experts);
     if (family->experts) put_integer(json, "num_experts_per_tok", c->experts_used);
+    if (az_lm_knows_part(lm->arch, AZ_PART_PROJECT_IN)) put_integer(json, "word_embed_proj_dim", c->embed_width);
+    if (lm->arch->post_norm) json_object_set_new(json, "do_layer_norm_before", json_boolean(!c->post_norm));
     if (lm->arch->parallel) json_object_set_new(json, "use_parallel_residual", json_boolean(!c->sequential));
     const az_tensor *bias = lm->block[0].q.bias;
     if (strcmp(family->arch, "llama") == 0 && bias) json_object_set_new(json, "attention_bias", json_true());
