@@ -5,10 +5,12 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void read_all(const az_array *array)
+/* Every element becomes part of a value that the caller looks at, so that the reads stay. */
+static double sum_of(const az_array *array)
 {
-    volatile double sum = 0;
+    double sum = 0;
     for (int64_t i = 0; i < az_count(array->value); i++) sum += az_item(array->value, i);
+    return sum;
 }
 
 /* The first byte tells which of the two it is. */
@@ -26,7 +28,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         count = arrays != NULL;
         if (!arrays && (az_ok(az) || !*az_error(az))) abort();
     }
-    for (int i = 0; i < count; i++) read_all(&arrays[i]);
+    double sum = 0;
+    for (int i = 0; i < count; i++) sum += sum_of(&arrays[i]);
+    if (sum == 12345.6789) az_note(az, "an unlikely sum");
     az_close(az);
     return 0;
 }
