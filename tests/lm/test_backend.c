@@ -382,6 +382,19 @@ Test(backend, a_program_answers_lines)
     az_close(az);
 }
 
+Test(backend, an_answer_holds_one_list)
+{
+    az_ctx *az = az_open(NULL);
+    const char *spec =
+        write_program(az, test_folder(az), "#!/bin/sh\nwhile read -r line; do echo '{\"next\":[[\"a\",-2]],\"vector\":[1,5,7]}'; done\n");
+    az_backend *backend = az_backend_open(az, spec, NULL);
+    const az_request r = complete("hello", 1);
+    const az_reply *reply = az_backend_ask(backend, &r);
+    cr_assert_not_null(reply, "%s", az_error(az));
+    cr_assert_not_null(strstr(reply->sample[0].failure, "more than one of"), "%s", reply->sample[0].failure);
+    az_close(az);
+}
+
 Test(backend, a_program_that_ends_or_hangs_is_a_failure)
 {
     static const char *const programs[] = {"#!/bin/sh\nexit 0\n", "#!/bin/sh\nread -r line\nexec sleep 30\n"};

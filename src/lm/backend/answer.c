@@ -103,6 +103,7 @@ bool az_answer_read(az_ctx *az, const json_t *object, az_answer *a, const char *
     if (!json_is_object(object)) *why = "it is not an object";
     if (text && !json_is_string(text)) *why = "\"text\" is not a string";
     if (!text && !next && !vector && !log) *why = "it has none of \"text\", \"next\", \"vector\" and \"log_probability\"";
+    if (!!next + !!vector + !!log > 1) *why = "it has more than one of \"next\", \"vector\" and \"log_probability\"";
     if (text && !*why) a->text = az_strdup(az, json_string_value(text));
     a->finish = finish && json_is_string(finish) ? az_strdup(az, json_string_value(finish)) : "stop";
     a->prompt_tokens = json_integer_value(json_object_get(object, "prompt_tokens"));
