@@ -90,11 +90,9 @@ const cli_verb cli_claim = {
     .name = "claim",
     .summary = "reproduce the claim of a method's paper, here and now",
     .usage = "NAME... | --all | --list",
-    .details =
-        "A claim runs on generated data, the bundled model, and the folder that the variable ADZE_DATA names when it is there. It ends in "
-        "a\n"
-        "verdict, \"holds\" or \"fails\"; the exit status is 1 when a claim fails. With --json the last object of each claim carries\n"
-        "\"claim\", \"verdict\" and the numbers that decided.",
+    .details = "A claim runs on generated data, the bundled model, and the folder that the variable ADZE_DATA names when it is there. It "
+               "ends in a verdict, \"holds\" or \"fails\"; the exit status is 1 when a claim fails. With --json the last object of each "
+               "claim carries \"claim\", \"verdict\" and the numbers that decided.",
     .groups = claim_groups,
     .settings_size = sizeof(claim_settings),
     .max_words = -1,

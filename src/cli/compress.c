@@ -207,12 +207,10 @@ const cli_verb cli_compress = {
     .name = "compress",
     .summary = "make a model smaller by a chain of methods",
     .usage = "MODEL METHOD[:option=value,...]... -d CALIBRATION -o OUT.gguf",
-    .details =
-        "The methods change a copy of the model one after the other. After each step stand the size, the share of zeros in the linear "
-        "layers\n"
-        "inside the blocks, and the perplexity on text that no method sees: --eval FILE, or a share of the calibration documents. Section\n"
-        "\"result\" has the difference to the given model in nats per token, paired by document, with its 95 % interval. `adze methods\n"
-        "compress` lists the methods, `adze help METHOD` their options.",
+    .details = "The methods change a copy of the model one after the other. After each step stand the size, the share of zeros in the "
+               "linear layers inside the blocks, and the perplexity on text that no method sees: --eval FILE, or a share of the "
+               "calibration documents. Section \"result\" has the difference to the given model in nats per token, paired by document, "
+               "with its 95 % interval. `adze methods compress` lists the methods, `adze help METHOD` their options.",
     .groups = compress_groups,
     .settings_size = sizeof(compress_settings),
     .min_words = 2,

@@ -113,10 +113,8 @@ const cli_verb cli_corpus = {
     .summary = "write synthetic text whose exact probability is known",
     .usage = "tales [--seed=int] [--stories=int] [-o FILE] | --score FILE | --entropy",
     .details = "tales: short English stories from a probabilistic grammar with long-range agreement. Story i of seed s is the same text "
-               "for ever. Every\n"
-               "text has exactly one derivation, so its log-probability is exact: it is what a perfect language model would reach. With "
-               "--json each\n"
-               "story is an object with story, text and log_probability (nats).",
+               "for ever. Every text has exactly one derivation, so its log-probability is exact: it is what a perfect language model "
+               "would reach. With --json each story is an object with story, text and log_probability (nats).",
     .groups = corpus_groups,
     .settings_size = sizeof(corpus_settings),
     .min_words = 1,

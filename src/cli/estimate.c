@@ -61,11 +61,10 @@ const cli_verb cli_estimate = {
     .name = "estimate",
     .summary = "estimate models on tables, matrices and series",
     .usage = "METHOD[:options] -d FILE... [-o RESULT]",
-    .details =
-        "Runs a method of the family estimate and prints what it found; -o writes the result itself. A method reads one file or\n"
-        "several: they fill its slots in order, and -d SLOT=FILE names one (`adze help METHOD` lists slots and options). Tables are\n"
-        "CSV and the like (gzip is undone), arrays .npy, .npz, .safetensors and Matrix Market, \"file.npz:name\" one of several.\n"
-        "Values of options that hold a comma are written in double quotes: 'dsl:feature=\"x1,x2\"'.",
+    .details = "Runs a method of the family estimate and prints what it found; -o writes the result itself. A method reads one file or "
+               "several: they fill its slots in order, and -d SLOT=FILE names one (`adze help METHOD` lists slots and options). Tables are "
+               "CSV and the like (gzip is undone), arrays .npy, .npz, .safetensors and Matrix Market, \"file.npz:name\" one of several. "
+               "Values of options that hold a comma are written in double quotes: 'dsl:feature=\"x1,x2\"'.",
     .groups = estimate_groups,
     .settings_size = sizeof(estimate_settings),
     .min_words = 1,

@@ -105,10 +105,8 @@ const cli_verb cli_evaluate = {
     .summary = "measure models on a text, with error bars",
     .usage = "MODEL... -d TEXT [--adapter FOLDER,...] [--context N] [--stride N] [--limit N]",
     .details = "Section \"models\": perplexity = exp(nll), where nll is the mean negative log-likelihood of a token; its standard error is "
-               "over documents.\n"
-               "Several models: section \"differences\" compares each with the first on the same documents (model minus first, paired, "
-               "with a 95 %\n"
-               "interval), which is far sharper than comparing the two error bars.",
+               "over documents. Several models: section \"differences\" compares each with the first on the same documents (model minus "
+               "first, paired, with a 95 % interval), which is far sharper than comparing the two error bars.",
     .groups = evaluate_groups,
     .settings_size = sizeof(evaluate_settings),
     .min_words = 1,

@@ -55,10 +55,29 @@ static void print_group(const char *title, const az_option *table, FILE *out)
     }
 }
 
+/* A text in lines of at most WIDTH characters; a line end begins a paragraph. */
+static void print_wrapped(const char *text, FILE *out)
+{
+    enum { WIDTH = 100 };
+    size_t column = 0;
+    while (*text) {
+        size_t length = strcspn(text, " \n");
+        if (column > 0 && column + 1 + length > WIDTH) fputc('\n', out), column = 0;
+        column += (size_t)fprintf(out, "%s%.*s", column > 0 ? " " : "", (int)length, text);
+        text += length;
+        if (*text == '\n') fputc('\n', out), column = 0;
+        if (*text) text++;
+    }
+    fputc('\n', out);
+}
+
 void cli_print_verb(const cli_verb *verb, FILE *out)
 {
     fprintf(out, "adze %s - %s\n\nusage: adze %s %s\n", verb->name, verb->summary, verb->name, verb->usage);
-    if (verb->details) fprintf(out, "\n%s\n", verb->details);
+    if (verb->details) {
+        fputc('\n', out);
+        print_wrapped(verb->details, out);
+    }
     for (const cli_group *group = verb->groups; group && group->table; group++) print_group(group->title, group->table, out);
     if (verb->inside.table) {
         fprintf(out, "\n%s\n", verb->inside.title);
@@ -75,22 +94,6 @@ void cli_print_usage(FILE *out)
     fputs(
         "\n`adze help VERB` and `adze help METHOD` tell more; `adze methods` lists the methods; `adze --version` tells what is built in.\n",
         out);
-}
-
-/* A text in lines of at most WIDTH characters; its own line ends stay. */
-static void print_wrapped(const char *text, FILE *out)
-{
-    enum { WIDTH = 100 };
-    size_t column = 0;
-    while (*text) {
-        size_t length = strcspn(text, " \n");
-        if (column > 0 && column + 1 + length > WIDTH) fputc('\n', out), column = 0;
-        column += (size_t)fprintf(out, "%s%.*s", column > 0 ? " " : "", (int)length, text);
-        text += length;
-        if (*text == '\n') fputc('\n', out), column = 0;
-        if (*text) text++;
-    }
-    fputc('\n', out);
 }
 
 static void print_slots(const az_input_slot *slots, FILE *out)
@@ -170,7 +173,7 @@ const cli_verb cli_help = {
     .name = "help",
     .summary = "tell about a verb or a method",
     .usage = "[VERB | METHOD]",
-    .details = "With --json a verb or a method is an object with its options (name, type, default, range, choices, help); without a word\n"
+    .details = "With --json a verb or a method is an object with its options (name, type, default, range, choices, help); without a word "
                "each verb is one.",
     .groups = help_groups,
     .settings_size = sizeof(help_settings),

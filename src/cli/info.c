@@ -197,10 +197,9 @@ const cli_verb cli_info = {
     .name = "info",
     .summary = "tell what a model file holds",
     .usage = "MODEL [--tensors] [--sparsity] [--against MODEL]",
-    .details =
-        "Sections: model (configuration and size), tokenizer, formats (matrices by the way they are stored), tensors (format, size, rank\n"
-        "where it is low, share of zeros and error against another model, as asked for). With --plot, size and error of each matrix in\n"
-        "the order of the forward pass.",
+    .details = "Sections: model (configuration and size), tokenizer, formats (matrices by the way they are stored), tensors (format, size, "
+               "rank where it is low, share of zeros and error against another model, as asked for). With --plot, size and error of each "
+               "matrix in the order of the forward pass.",
     .groups = info_groups,
     .settings_size = sizeof(info_settings),
     .min_words = 1,

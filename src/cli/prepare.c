@@ -65,11 +65,9 @@ const cli_verb cli_prepare = {
     .name = "prepare",
     .summary = "make data for tuning with the help of language models",
     .usage = "INPUT.jsonl METHOD[:options] --backend SPEC [--second SPEC] -o FOLDER",
-    .details =
-        "Methods: `adze methods` lists those of the family tune; `adze help METHOD` tells what one reads and writes. What was asked is "
-        "kept in\n"
-        "the folder (and with --cache in a file that several runs share), so that the same command goes on where it was stopped. The exit\n"
-        "status is 3 when a budget ends the work.",
+    .details = "Methods: `adze methods` lists those of the family tune; `adze help METHOD` tells what one reads and writes. What was asked "
+               "is kept in the folder (and with --cache in a file that several runs share), so that the same command goes on where it was "
+               "stopped. The exit status is 3 when a budget ends the work.",
     .groups = prepare_groups,
     .settings_size = sizeof(prepare_settings),
     .min_words = 2,

@@ -260,14 +260,13 @@ const cli_verb cli_prompt = {
     .name = "prompt",
     .summary = "ask a language model, here or on a server, and keep its replies",
     .usage = "ask --backend SPEC -p TEXT | math FILE -o FILE | decay FILE | cache stat|export|import|drop FILE | oracle NAME",
-    .details =
-        "SPEC is local:MODEL[?ctx=N&chat=auto|raw|FORM&adapter=FOLDER], http://HOST/v1#MODEL (OpenAI's protocol; the key comes from the "
-        "environment),\n"
-        "replay:FILE (recorded replies), oracle:NAME?parameter=value (a simulated model) or exec:PROGRAM (a line of JSON in, one out).\n"
-        "With --cache the same question is asked once only, by any number of processes. The exit status is 3 when a budget\n"
-        "(--max-cost, --max-calls, --max-tokens) ends the work; what was answered is kept.\n"
-        "math asks the questions of a file and counts the right answers; decay tells whether fewer of the newer ones are right.\n"
-        "oracle tells how accurate a simulated model is under its parameters.",
+    .details = "SPEC is local:MODEL[?ctx=N&chat=auto|raw|FORM&adapter=FOLDER], http://HOST/v1#MODEL (OpenAI's protocol; the key comes from "
+               "the environment), replay:FILE (recorded replies), oracle:NAME?parameter=value (a simulated model) or exec:PROGRAM (a line "
+               "of JSON in, one out). With --cache the same question is asked once only, by any number of processes. The exit status is 3 "
+               "when a budget (--max-cost, --max-calls, --max-tokens) ends the work; what was answered is kept.\n"
+               "math asks the questions "
+               "of a file and counts the right answers; decay tells whether fewer of the newer ones are right. oracle tells how accurate a "
+               "simulated model is under its parameters.",
     .groups = prompt_groups,
     .settings_size = sizeof(prompt_settings),
     .min_words = 1,

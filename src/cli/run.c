@@ -264,15 +264,13 @@ const cli_verb cli_run = {
     .summary = "let a model continue a text",
     .usage = "MODEL [-p TEXT | --prompt-file FILE] [--chat [--template NAME|FILE] [--system TEXT]] [-n N] [--temperature T] ...",
     .details = "Text goes to the standard output as it is made, the speed to the standard error. Without a prompt each line of the "
-               "standard input is one; an empty prompt lets the model begin by itself.\n"
-               "With --chat each prompt is a user's message; only the answer is shown, and the \"prompt\" of --json is the whole text that "
-               "the model read.\n"
-               "--temperature=0 takes the most likely token each time. With --json each prompt gives an object with model, prompt, text, "
-               "prompt_ids,\n"
-               "ids, tokens, seconds and tokens_per_second.\n"
-               "--samples=K reads the prompt once and goes on from it K times, side by side; the texts come at the end, with --- between "
-               "them (with\n"
-               "--json an object for each).",
+               "standard input is one; an empty prompt lets the model begin by itself. With --chat each prompt is a user's message; only "
+               "the answer is shown, and the \"prompt\" of --json is the whole text that the model read.\n"
+               "--temperature=0 takes the most "
+               "likely token each time. With --json each prompt gives an object with model, prompt, text, prompt_ids, ids, tokens, seconds "
+               "and tokens_per_second.\n"
+               "--samples=K reads the prompt once and goes on from it K times, side by side; the texts come at the "
+               "end, with --- between them (with --json an object for each).",
     .groups = run_groups,
     .settings_size = sizeof(run_settings),
     .min_words = 1,

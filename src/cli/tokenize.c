@@ -117,9 +117,9 @@ const cli_verb cli_tokenize = {
     .name = "tokenize",
     .summary = "show the tokens of a text",
     .usage = "MODEL [-p TEXT | -d FILE]",
-    .details = "Prints each token with the place of its first byte, and whether the tokens give the text back byte for byte; the exit "
-               "status is 1 when\n"
-               "they do not. With --json each document is an object with tokens, bytes, ids, pieces, offsets and round_trip.",
+    .details =
+        "Prints each token with the place of its first byte, and whether the tokens give the text back byte for byte; the exit status is 1 "
+        "when they do not. With --json each document is an object with tokens, bytes, ids, pieces, offsets and round_trip.",
     .groups = tokenize_groups,
     .settings_size = sizeof(tokenize_settings),
     .min_words = 1,

@@ -151,8 +151,7 @@ const cli_verb cli_train = {
     .usage = "ARCHITECTURE[:width=N,...] | MODEL -d TEXT -o OUT.gguf",
     .details =
         "A new model is written as an architecture with its shape, such as llama:width=128,blocks=4,heads=4,kv_heads=2,vocabulary=1024; "
-        "its\n"
-        "tokenizer is learnt from the text first. Ctrl-C ends the run after the present step and writes the model as it is then. With\n"
+        "its tokenizer is learnt from the text first. Ctrl-C ends the run after the present step and writes the model as it is then. With "
         "--resume=FOLDER the state is kept there, and the same command goes on from it bit for bit, also after a kill.",
     .groups = train_groups,
     .inside = {"shape of a new model, written ARCHITECTURE:name=value,...", shape_options, 0},

@@ -104,13 +104,11 @@ const cli_verb cli_tune = {
     .summary = "teach a model by examples",
     .usage = "MODEL METHOD[:option=value,...] -d EXAMPLES.jsonl -o FOLDER [--steps N] [--lr X] ...",
     .details =
-        "Only responses are learnt (unless --whole): the loss is the mean over their tokens. An example is a prompt with its response, a\n"
+        "Only responses are learnt (unless --whole): the loss is the mean over their tokens. An example is a prompt with its response, a "
         "conversation, which the model's chat template puts into words, or a text. Most methods make an adapter: a folder as PEFT has it, "
-        "for\n"
-        "--adapter of run, evaluate and adapter; the weights, in any format, stay as they are. Ctrl-C ends the run after the present step\n"
-        "and writes what is there. With --resume=FOLDER the state is kept there, and the same command goes on from it bit for bit, also "
-        "after\n"
-        "a kill. `adze methods tune` lists the methods, `adze help METHOD` their options.",
+        "for --adapter of run, evaluate and adapter; the weights, in any format, stay as they are. Ctrl-C ends the run after the present "
+        "step and writes what is there. With --resume=FOLDER the state is kept there, and the same command goes on from it bit for bit, "
+        "also after a kill. `adze methods tune` lists the methods, `adze help METHOD` their options.",
     .groups = tune_groups,
     .settings_size = sizeof(tune_settings),
     .min_words = 2,

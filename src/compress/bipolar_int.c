@@ -101,14 +101,13 @@ const az_method az_bipolar_int = {
     .family = AZ_COMPRESS,
     .summary = "weights and activations of 1 to 8 bits each, multiplied bit by bit",
     .paper = "Efficient arbitrary precision acceleration for large language models on GPU tensor cores, arXiv 2409.17870",
-    .details = "Stores each matrix inside the blocks as planes of bits, a bit counting +1 or -1 times its power of\n"
-               "two: odd numbers from -(2^n - 1) to 2^n - 1 with a scale for each output, or for each group of inputs.\n"
-               "Activations are rounded to abits bits in the same way, token by token; a product then counts the bits\n"
-               "that differ, or looks up sums of four. Two bits of weights and activations take a quarter of the bytes\n"
-               "of int8. Without data, weights of three or fewer bits lose much: wbits=0 takes over the codes of a\n"
-               "model that another method quantized (quantize:type=q4_0, pv-tuning with grids,\n"
-               "outliertune:activations=token), zero points included, without loss. The numbers have no zero unless\n"
-               "offset gives them one, so pruned matrices want offset or zeros=lose.",
+    .details =
+        "Stores each matrix inside the blocks as planes of bits, a bit counting +1 or -1 times its power of two: odd numbers from -(2^n - "
+        "1) to 2^n - 1 with a scale for each output, or for each group of inputs. Activations are rounded to abits bits in the same way, "
+        "token by token; a product then counts the bits that differ, or looks up sums of four. Two bits of weights and activations take a "
+        "quarter of the bytes of int8. Without data, weights of three or fewer bits lose much: wbits=0 takes over the codes of a model "
+        "that another method quantized (quantize:type=q4_0, pv-tuning with grids, outliertune:activations=token), zero points included, "
+        "without loss. The numbers have no zero unless offset gives them one, so pruned matrices want offset or zeros=lose.",
     .options = bipolar_table,
     .options_size = sizeof(bipolar_options),
     .check = bipolar_check,

@@ -247,14 +247,13 @@ const az_method az_dsnot = {
     .family = AZ_COMPRESS,
     .summary = "repair a pruning mask by swapping kept and dropped weights",
     .paper = "Zhang et al.: Dynamic sparse no training: training-free fine-tuning for sparse LLMs, ICLR 2024, arXiv 2310.08915",
-    .details = "Pruning leaves an error in the mean of each output. dsnot swaps a few weights of each row, one grown\n"
-               "back for one dropped, so that these errors shrink; weights do not change and no gradient is needed.\n"
-               "It goes behind a pruning method (`wanda:pattern=2:4 dsnot`) and repairs the mask that it left, or\n"
-               "makes a start mask of its own (`dsnot:init=magnitude,sparsity=0.6`). It acts through the means of\n"
-               "the inputs alone: section \"repair\" of the report shows mean_share, the means' share of the inputs'\n"
-               "energy; where that is near 0 nothing can be gained. cycles and threshold were chosen by the authors\n"
-               "for rows of 4096 inputs and sequences of 2048 tokens; cycles is scaled to the rows' length here, the\n"
-               "threshold is not, and grows with the length of a sequence; per_token states it for the mean output.",
+    .details = "Pruning leaves an error in the mean of each output. dsnot swaps a few weights of each row, one grown back for one dropped, "
+               "so that these errors shrink; weights do not change and no gradient is needed. It goes behind a pruning method "
+               "(`wanda:pattern=2:4 dsnot`) and repairs the mask that it left, or makes a start mask of its own "
+               "(`dsnot:init=magnitude,sparsity=0.6`). It acts through the means of the inputs alone: section \"repair\" of the report "
+               "shows mean_share, the means' share of the inputs' energy; where that is near 0 nothing can be gained. cycles and threshold "
+               "were chosen by the authors for rows of 4096 inputs and sequences of 2048 tokens; cycles is scaled to the rows' length "
+               "here, the threshold is not, and grows with the length of a sequence; per_token states it for the mean output.",
     .options = dsnot_table,
     .options_size = sizeof(dsnot_options),
     .needs_data = true,

@@ -164,14 +164,13 @@ const az_method az_llm_int8 = {
     .family = AZ_COMPRESS,
     .summary = "weights and activations as bytes, features with outliers in higher precision",
     .paper = "Dettmers et al.: LLM.int8(): 8-bit matrix multiplication for transformers at scale, NeurIPS 2022, arXiv 2208.07339",
-    .details = "Stores each matrix inside the blocks as bytes with a scale for each output. A product rounds the\n"
-               "activations to bytes too, with a scale for each token, and adds whole numbers; the columns in which\n"
-               "some activation of the batch reaches the threshold are left out of that and multiplied as they are,\n"
-               "so that a few large features do not coarsen all others. It needs no data. Which columns these are\n"
-               "depends on the tokens of a batch, so a token's result depends a little on its company;\n"
-               "outliers=static lists them once from calibration text. columns=16bit keeps their weights in half\n"
-               "precision. scheme=absmax, zeropoint or rowwise and threshold=0 are what the paper compares with.\n"
-               "study reports which features are outliers and what setting them to zero costs.",
+    .details =
+        "Stores each matrix inside the blocks as bytes with a scale for each output. A product rounds the activations to bytes too, with a "
+        "scale for each token, and adds whole numbers; the columns in which some activation of the batch reaches the threshold are left "
+        "out of that and multiplied as they are, so that a few large features do not coarsen all others. It needs no data. Which columns "
+        "these are depends on the tokens of a batch, so a token's result depends a little on its company; outliers=static lists them once "
+        "from calibration text. columns=16bit keeps their weights in half precision. scheme=absmax, zeropoint or rowwise and threshold=0 "
+        "are what the paper compares with. study reports which features are outliers and what setting them to zero costs.",
     .options = int8_table,
     .options_size = sizeof(int8_options),
     .check = int8_check,

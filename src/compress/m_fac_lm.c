@@ -216,12 +216,12 @@ const az_method az_m_fac = {
     .family = AZ_COMPRESS,
     .summary = "drop the weights whose loss the others can make up for, by second-order information of all layers",
     .paper = "Frantar et al.: M-FAC: efficient matrix-free approximations of second-order information, NeurIPS 2021, arXiv 2107.03356",
-    .details = "Builds the empirical Fisher matrix of the loss from `grads` gradients, in diagonal blocks, and with its\n"
-               "inverse estimates for every weight of the model how much the loss rises when it is dropped and all\n"
-               "others adjust. The cheapest go, across layers, and the others are corrected; that is repeated with new\n"
-               "gradients `recompute` times on the way to the sparsity. It needs grads x weights numbers of memory (or\n"
-               "a scratch file) and grads x recompute backward passes. With schedule and finetune it prunes gradually.\n"
-               "Unlike wanda and sparsegpt it sees the loss itself, and shares sparsity out among the layers.",
+    .details =
+        "Builds the empirical Fisher matrix of the loss from `grads` gradients, in diagonal blocks, and with its inverse estimates for "
+        "every weight of the model how much the loss rises when it is dropped and all others adjust. The cheapest go, across layers, and "
+        "the others are corrected; that is repeated with new gradients `recompute` times on the way to the sparsity. It needs grads x "
+        "weights numbers of memory (or a scratch file) and grads x recompute backward passes. With schedule and finetune it prunes "
+        "gradually. Unlike wanda and sparsegpt it sees the loss itself, and shares sparsity out among the layers.",
     .options = m_fac_table,
     .options_size = sizeof(m_fac_options),
     .needs_data = true,

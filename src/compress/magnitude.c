@@ -63,10 +63,9 @@ const az_method az_magnitude = {
     .family = AZ_COMPRESS,
     .summary = "drop the smallest weights",
     .paper = "Han et al.: Learning both weights and connections for efficient neural networks, NeurIPS 2015, arXiv 1506.02626",
-    .details = "Drops the weights of least magnitude in each linear layer: a share of them (sparsity), or all but n\n"
-               "of every m consecutive inputs (pattern n:m). It needs no data and takes no time, and is the baseline\n"
-               "that every other pruning method is measured against: it does not know which inputs are large, so\n"
-               "from 50 % on it loses much more than wanda or sparsegpt.",
+    .details = "Drops the weights of least magnitude in each linear layer: a share of them (sparsity), or all but n of every m consecutive "
+               "inputs (pattern n:m). It needs no data and takes no time, and is the baseline that every other pruning method is measured "
+               "against: it does not know which inputs are large, so from 50 % on it loses much more than wanda or sparsegpt.",
     .options = magnitude_table,
     .options_size = sizeof(magnitude_options),
     .check = magnitude_check,

@@ -426,15 +426,14 @@ const az_method az_maskpro = {
     .family = AZ_COMPRESS,
     .summary = "learn which n of every m weights to keep, with forward passes only",
     .paper = "MaskPro: linear-space probabilistic learning for strict (N:M)-sparsity on large language models, arXiv 2506.12876",
-    .details = "Each block of m consecutive weights has a distribution over the sets of n to keep, held as m logits.\n"
-               "Every step draws a mask, runs one minibatch forward, and moves the logits by a policy gradient whose\n"
-               "factor is the loss minus the start mask's loss on the same minibatch minus a moving average of that\n"
-               "difference. Weights do not change; memory is the model, one float a weight and three bits.\n"
-               "It starts from the zeros that the chain has made (`wanda:pattern=2:4 maskpro`), from a mask of its\n"
-               "own (init), or from a file (mask). logits=10 and lr=50 are the paper's, for billions of weights. The\n"
-               "signal of a block grows with the root of steps / blocks: a small model wants `logits=auto:n` with n\n"
-               "around a hundredth of the blocks, `lr=auto`, and few layers (`layers=attn.o`) or many steps. With\n"
-               "resume=FILE a run that is stopped loses nothing, and goes on bit for bit.",
+    .details =
+        "Each block of m consecutive weights has a distribution over the sets of n to keep, held as m logits. Every step draws a mask, "
+        "runs one minibatch forward, and moves the logits by a policy gradient whose factor is the loss minus the start mask's loss on the "
+        "same minibatch minus a moving average of that difference. Weights do not change; memory is the model, one float a weight and "
+        "three bits. It starts from the zeros that the chain has made (`wanda:pattern=2:4 maskpro`), from a mask of its own (init), or "
+        "from a file (mask). logits=10 and lr=50 are the paper's, for billions of weights. The signal of a block grows with the root of "
+        "steps / blocks: a small model wants `logits=auto:n` with n around a hundredth of the blocks, `lr=auto`, and few layers "
+        "(`layers=attn.o`) or many steps. With resume=FILE a run that is stopped loses nothing, and goes on bit for bit.",
     .options = maskpro_table,
     .options_size = sizeof(az_maskpro_options),
     .needs_data = true,

@@ -275,14 +275,13 @@ const az_method az_outliertune = {
     .family = AZ_COMPRESS,
     .summary = "weights and activations of 2 to 8 bits, each feature with a fixed step and shift of its own",
     .paper = "OutlierTune: efficient channel-wise quantization for large language models, arXiv 2406.18832",
-    .details = "Rounds what the layers behind a norm read feature by feature: (x - z) / s to a whole number, with the\n"
-               "middle z and the step s of each feature from calibration text. The steps are multiplied into the\n"
-               "weights before these are rounded, and W z is added as a bias, so that a product adds up whole numbers\n"
-               "and has one scale for each output. Features that are much larger than others, or lie far from zero,\n"
-               "then cost nothing: they neither coarsen the others nor need another precision. The other layers'\n"
-               "inputs are rounded with a scale for each token. Weights are rounded by GPTQ unless weights= says\n"
-               "otherwise. The report tells each input's steps and shifts, and the share of values of other text that\n"
-               "lie outside their ranges. 6 bits: wbits=6,abits=6. activations=token is what the paper compares with.",
+    .details = "Rounds what the layers behind a norm read feature by feature: (x - z) / s to a whole number, with the middle z and the "
+               "step s of each feature from calibration text. The steps are multiplied into the weights before these are rounded, and W z "
+               "is added as a bias, so that a product adds up whole numbers and has one scale for each output. Features that are much "
+               "larger than others, or lie far from zero, then cost nothing: they neither coarsen the others nor need another precision. "
+               "The other layers' inputs are rounded with a scale for each token. Weights are rounded by GPTQ unless weights= says "
+               "otherwise. The report tells each input's steps and shifts, and the share of values of other text that lie outside their "
+               "ranges. 6 bits: wbits=6,abits=6. activations=token is what the paper compares with.",
     .options = outliertune_table,
     .options_size = sizeof(outliertune_options),
     .needs_data = true,

@@ -174,14 +174,13 @@ const az_method az_pv = {
     .summary = "one to two bits a weight: additive codebooks or grids, codes and values tuned together",
     .paper =
         "Malinovskii et al.: PV-Tuning: beyond straight-through estimation for extreme LLM compression, NeurIPS 2024, arXiv 2405.14852",
-    .details = "Stores each linear layer as codes into codebooks (codebooks=1,bits=8,group=8: one byte for eight\n"
-               "weights; codebooks=2: two bits a weight) or on grids (codebooks=0,bits=2,group=64), fits them layer by\n"
-               "layer by k-means and beam search, and then tunes codes and values of all layers on the calibration\n"
-               "text so that the model's distributions approach those of the model as it came. A step moves all\n"
-               "values by their gradient, and the codes of the few tiles that the gradient would move farthest;\n"
-               "mode=ste is the straight-through baseline, mode=p tunes values alone, mode=none nothing. A model that\n"
-               "is stored in codes already keeps them and is only tuned. Ctrl-C and kill lose nothing with resume.\n"
-               "Codebooks cost 2^bits group 16 bits for each matrix: with small matrices use fewer bits.",
+    .details = "Stores each linear layer as codes into codebooks (codebooks=1,bits=8,group=8: one byte for eight weights; codebooks=2: two "
+               "bits a weight) or on grids (codebooks=0,bits=2,group=64), fits them layer by layer by k-means and beam search, and then "
+               "tunes codes and values of all layers on the calibration text so that the model's distributions approach those of the model "
+               "as it came. A step moves all values by their gradient, and the codes of the few tiles that the gradient would move "
+               "farthest; mode=ste is the straight-through baseline, mode=p tunes values alone, mode=none nothing. A model that is stored "
+               "in codes already keeps them and is only tuned. Ctrl-C and kill lose nothing with resume. Codebooks cost 2^bits group 16 "
+               "bits for each matrix: with small matrices use fewer bits.",
     .options = pv_table,
     .options_size = sizeof(pv_options),
     .needs_data = true,

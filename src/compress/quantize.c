@@ -130,14 +130,13 @@ const az_method az_quantize = {
     .family = AZ_COMPRESS,
     .summary = "round the weights to a smaller storage format",
     .paper = "the block formats of GGUF files; importance after LeCun et al.: Optimal brain damage, NeurIPS 1989",
-    .details = "Stores each matrix inside the blocks in the given format: q8_0 (8 bits and a scale per 32 weights;\n"
-               "next to no loss), q6_k, q5_k, q4_k, q3_k, q2_k (6 to 2 bits in blocks of 256, whose scales are\n"
-               "quantized too), iq4_nl (4 bits in uneven steps), q5_1, q5_0, q4_1, q4_0, nf4 (4-bit NormalFloat), f16\n"
-               "or bf16. The embedding and the head stay as they are unless asked for. Formats of blocks need rows\n"
-               "that are multiples of 32, the k formats of 256; other matrices become f16, which the report shows.\n"
-               "With importance and calibration text, the scales favour the inputs that carry most. Matrices that\n"
-               "were pruned keep their zeros; q2_k, q4_k, q5_k, iq4_nl, q4_1 and q5_1 have no exact zero and want\n"
-               "zeros=lose. A matrix of low rank stays one: its factors are rounded.",
+    .details =
+        "Stores each matrix inside the blocks in the given format: q8_0 (8 bits and a scale per 32 weights; next to no loss), q6_k, q5_k, "
+        "q4_k, q3_k, q2_k (6 to 2 bits in blocks of 256, whose scales are quantized too), iq4_nl (4 bits in uneven steps), q5_1, q5_0, "
+        "q4_1, q4_0, nf4 (4-bit NormalFloat), f16 or bf16. The embedding and the head stay as they are unless asked for. Formats of blocks "
+        "need rows that are multiples of 32, the k formats of 256; other matrices become f16, which the report shows. With importance and "
+        "calibration text, the scales favour the inputs that carry most. Matrices that were pruned keep their zeros; q2_k, q4_k, q5_k, "
+        "iq4_nl, q4_1 and q5_1 have no exact zero and want zeros=lose. A matrix of low rank stays one: its factors are rounded.",
     .options = quantize_table,
     .options_size = sizeof(quantize_options),
     .check = quantize_check,

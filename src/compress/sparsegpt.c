@@ -211,11 +211,10 @@ const az_method az_sparsegpt = {
     .family = AZ_COMPRESS,
     .summary = "drop weights and let the others make up for them",
     .paper = "Frantar and Alistarh: SparseGPT: massive language models can be accurately pruned in one-shot, ICML 2023, arXiv 2301.00774",
-    .details = "Solves each layer's reconstruction problem approximately: goes through the inputs from left to\n"
-               "right, drops the weights that by the inverse Hessian of the calibration inputs cost least, and lets\n"
-               "the weights to the right make up for them. It holds a matrix of doubles, inputs by inputs, for each\n"
-               "input of a block, and its time grows with the cube of a layer's inputs. The best of the one-shot\n"
-               "methods at high sparsity and at patterns such as 2:4.",
+    .details = "Solves each layer's reconstruction problem approximately: goes through the inputs from left to right, drops the weights "
+               "that by the inverse Hessian of the calibration inputs cost least, and lets the weights to the right make up for them. It "
+               "holds a matrix of doubles, inputs by inputs, for each input of a block, and its time grows with the cube of a layer's "
+               "inputs. The best of the one-shot methods at high sparsity and at patterns such as 2:4.",
     .options = sparsegpt_table,
     .options_size = sizeof(sparsegpt_options),
     .needs_data = true,

@@ -56,10 +56,10 @@ const az_method az_wanda = {
     .family = AZ_COMPRESS,
     .summary = "drop the weights whose products with their inputs are smallest",
     .paper = "Sun et al.: A simple and effective pruning approach for large language models, ICLR 2024, arXiv 2306.11695",
-    .details = "Scores each weight by its magnitude times the norm of its input over the calibration text, and drops\n"
-               "the lowest scores of each output row (sparsity), or all but n of every m consecutive inputs (pattern\n"
-               "n:m). Kept weights do not change. It costs two passes over the calibration text and is close to\n"
-               "sparsegpt up to 50 %; beyond that, and at 2:4, sparsegpt usually loses less.",
+    .details =
+        "Scores each weight by its magnitude times the norm of its input over the calibration text, and drops the lowest scores of each "
+        "output row (sparsity), or all but n of every m consecutive inputs (pattern n:m). Kept weights do not change. It costs two passes "
+        "over the calibration text and is close to sparsegpt up to 50 %; beyond that, and at 2:4, sparsegpt usually loses less.",
     .options = wanda_table,
     .options_size = sizeof(wanda_options),
     .needs_data = true,

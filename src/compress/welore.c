@@ -287,14 +287,13 @@ const az_method az_welore = {
     .family = AZ_COMPRESS,
     .summary = "store matrices as two factors of low rank, the ranks by one threshold on all spectra",
     .paper = "Jaiswal et al.: From low rank gradient subspace stabilization to low-rank weights, 2024, arXiv 2407.11239",
-    .details = "Scales the singular values of each linear layer to [0, 1] and drops those below one threshold, chosen\n"
-               "so that all layers together lose the share `reduction` of their ranks: layers whose spectra fall\n"
-               "fast lose most. It needs no data. A layer is stored as two factors where these are smaller than the\n"
-               "matrix, k (out + in) < out in; a reduction counts ranks, so half of the ranks of a square matrix\n"
-               "saves nothing, and the report tells both. Other layers stay as they are (others=keep). The factors\n"
-               "are what learns best afterwards: `adze train MODEL --only '*.weight.u,*.weight.v,*norm*'` trains them\n"
-               "and the norms alone (min_ratio=0.4999 for layers that lost half of their ranks at least). quantize after\n"
-               "welore rounds the factors; multiple=32 makes ranks that blocks divide.",
+    .details = "Scales the singular values of each linear layer to [0, 1] and drops those below one threshold, chosen so that all layers "
+               "together lose the share `reduction` of their ranks: layers whose spectra fall fast lose most. It needs no data. A layer is "
+               "stored as two factors where these are smaller than the matrix, k (out + in) < out in; a reduction counts ranks, so half of "
+               "the ranks of a square matrix saves nothing, and the report tells both. Other layers stay as they are (others=keep). The "
+               "factors are what learns best afterwards: `adze train MODEL --only '*.weight.u,*.weight.v,*norm*'` trains them and the "
+               "norms alone (min_ratio=0.4999 for layers that lost half of their ranks at least). quantize after welore rounds the "
+               "factors; multiple=32 makes ranks that blocks divide.",
     .options = welore_table,
     .options_size = sizeof(welore_options),
     .check = welore_check,

@@ -272,11 +272,11 @@ const az_method az_colide = {
     .family = AZ_ESTIMATE,
     .summary = "learn a directed acyclic graph and its noise levels from samples",
     .paper = "Saboksayr, Mateos, Tepper: CoLiDE: concomitant linear DAG estimation, ICLR 2024, arXiv 2310.02895",
-    .details = "Fits x = W^T x + z to a table of samples (one column a variable): W is sparse and acyclic, W[i, j] the weight of the\n"
-               "edge i -> j. Weights and noise levels are estimated together, so that one lambda serves for quiet and loud data.\n"
-               "Weights are shrunk; 'refit' is the least-squares fit on the graph that was found. The result depends on the scale of\n"
-               "the columns: do not rescale them without a reason. With -d truth=FILE the graph is compared with a known one; beside=all\n"
-               "adds the earlier estimators (ls = DAGMA, GOLEM, NOTEARS). -o W.csv writes the weights, -o graph.dot a drawing for dot.",
+    .details = "Fits x = W^T x + z to a table of samples (one column a variable): W is sparse and acyclic, W[i, j] the weight of the edge "
+               "i -> j. Weights and noise levels are estimated together, so that one lambda serves for quiet and loud data. Weights are "
+               "shrunk; 'refit' is the least-squares fit on the graph that was found. The result depends on the scale of the columns: do "
+               "not rescale them without a reason. With -d truth=FILE the graph is compared with a known one; beside=all adds the earlier "
+               "estimators (ls = DAGMA, GOLEM, NOTEARS). -o W.csv writes the weights, -o graph.dot a drawing for dot.",
     .options = colide_table,
     .options_size = sizeof(colide_options),
     .inputs = colide_inputs,

@@ -56,9 +56,8 @@ const az_method az_dag_compare_files = {
     .family = AZ_ESTIMATE,
     .summary = "count the differences between two directed acyclic graphs",
     .paper = "Zheng, Aragam, Ravikumar, Xing: DAGs with NO TEARS, NeurIPS 2018, arXiv 1803.01422 (metrics)",
-    .details =
-        "shd counts adjacencies that only one graph has, and reversed edges; tpr = correct / true edges, fdr = (reversed + extra) /\n"
-        "edges, fpr = the same / pairs that are not joined; weight_error = |W - truth| / |truth| (Frobenius).",
+    .details = "shd counts adjacencies that only one graph has, and reversed edges; tpr = correct / true edges, fdr = (reversed + extra) / "
+               "edges, fpr = the same / pairs that are not joined; weight_error = |W - truth| / |truth| (Frobenius).",
     .options = compare_table,
     .options_size = sizeof(compare_options),
     .inputs = compare_inputs,

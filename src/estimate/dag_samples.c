@@ -145,8 +145,8 @@ const az_method az_dag_samples = {
     .family = AZ_ESTIMATE,
     .summary = "draw samples of a random linear structural equation model",
     .paper = "Zheng, Aragam, Ravikumar, Xing: DAGs with NO TEARS, NeurIPS 2018, arXiv 1803.01422 (section 5)",
-    .details = "Draws an acyclic graph, its weights and noise levels by --seed, and samples of it: -o folder/ writes samples.csv, the\n"
-               "true weights truth.csv and sigma.csv. Reads no files. For trying colide: -d folder/samples.csv -d folder/truth.csv.",
+    .details = "Draws an acyclic graph, its weights and noise levels by --seed, and samples of it: -o folder/ writes samples.csv, the true "
+               "weights truth.csv and sigma.csv. Reads no files. For trying colide: -d folder/samples.csv -d folder/truth.csv.",
     .options = sample_table,
     .options_size = sizeof(sample_options),
     .estimate = sample_graph,

@@ -330,11 +330,10 @@ const az_method az_ila_sdp_method = {
     .family = AZ_ESTIMATE,
     .summary = "cluster data whose groups have different shapes, by semidefinite programs",
     .paper = "Zhuang, Chen, Yang: Likelihood adjusted semidefinite programs for clustering heterogeneous data, ICML 2023, arXiv 2209.15097",
-    .details =
-        "Finds k groups with a covariance of their own each. A semidefinite program replaces the search over partitions; it depends\n"
-        "little on where it starts, where expectation-maximisation may end in a bad optimum. 'bound' is a likelihood that no\n"
-        "partition exceeds with these covariances. Costs k eigenvalue decompositions of n x n an iteration: some hundred points.\n"
-        "truth=COLUMN tells the error; beside=all adds the K-means program, K-means and a mixture. -o labels.csv writes the labels.",
+    .details = "Finds k groups with a covariance of their own each. A semidefinite program replaces the search over partitions; it depends "
+               "little on where it starts, where expectation-maximisation may end in a bad optimum. 'bound' is a likelihood that no "
+               "partition exceeds with these covariances. Costs k eigenvalue decompositions of n x n an iteration: some hundred points. "
+               "truth=COLUMN tells the error; beside=all adds the K-means program, K-means and a mixture. -o labels.csv writes the labels.",
     .options = ila_table,
     .options_size = sizeof(ila_options),
     .inputs = ila_inputs,

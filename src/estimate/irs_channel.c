@@ -259,9 +259,8 @@ const az_method az_irs_channel = {
     .summary = "study: the channel by way of a reflecting surface, estimated by the methods of krosbl",
     .paper = "He, Joseph: Bayesian algorithms for Kronecker-structured sparse vector recovery with application to IRS-MIMO channel "
              "estimation, arXiv 2307.14719 (section V)",
-    .details =
-        "Draws scenes by --seed and tells, for each ratio of signal to noise and each method, the mean error of the channel, the share of\n"
-        "its angles that were found, and the time. Reads no files. --plot draws the errors.",
+    .details = "Draws scenes by --seed and tells, for each ratio of signal to noise and each method, the mean error of the channel, the "
+               "share of its angles that were found, and the time. Reads no files. --plot draws the errors.",
     .options = irs_table,
     .options_size = sizeof(irs_options),
     .estimate = irs_study,

@@ -260,10 +260,9 @@ const az_method az_krosbl = {
     .summary = "recover a sparse vector whose support is a Kronecker product, from Kronecker-structured measurements",
     .paper = "He, Joseph: Bayesian algorithms for Kronecker-structured sparse vector recovery with application to IRS-MIMO channel "
              "estimation, arXiv 2307.14719",
-    .details =
-        "Solves y = (A_1 kron A_2 kron ...) x + noise for a sparse x, real or complex: -d A1.npy -d A2.npy -d A3.npy -d y.npy. The large\n"
-        "matrix is never formed. Noise of unknown variance is estimated. -d truth=x.npy tells the error; beside=all runs the other\n"
-        "methods too, also those that form the matrix (sbl, pcsbl, omp). -o x.npy writes x, complex numbers as pairs.",
+    .details = "Solves y = (A_1 kron A_2 kron ...) x + noise for a sparse x, real or complex: -d A1.npy -d A2.npy -d A3.npy -d y.npy. The "
+               "large matrix is never formed. Noise of unknown variance is estimated. -d truth=x.npy tells the error; beside=all runs the "
+               "other methods too, also those that form the matrix (sbl, pcsbl, omp). -o x.npy writes x, complex numbers as pairs.",
     .options = krosbl_table,
     .options_size = sizeof(krosbl_options),
     .inputs = krosbl_inputs,

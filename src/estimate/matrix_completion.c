@@ -260,10 +260,10 @@ const az_method az_matrix_completion = {
     .summary = "fill in a low-rank matrix from few of its entries",
     .paper = "Gu, Song, Yin, Zhang: Low rank matrix completion via robust alternating minimization in nearly linear time, ICLR 2024, "
              "arXiv 2302.11068",
-    .details = "Finds U and V of the given rank whose product agrees with the known entries, by alternating regressions that need not be\n"
-               "exact. Ratings and other data with noise want center=both and a ridge. -d entries -d pairs=FILE predicts entries (the\n"
-               "first result, so -o p.csv writes them); -o f.safetensors writes u, v, row_effect and column_effect, the prediction being\n"
-               "row_effect[i] + column_effect[j] + u[i] . v[j]. holdout=0.1 or -d test=FILE measures the error; beside=all adds exact\n"
+    .details = "Finds U and V of the given rank whose product agrees with the known entries, by alternating regressions that need not be "
+               "exact. Ratings and other data with noise want center=both and a ridge. -d entries -d pairs=FILE predicts entries (the "
+               "first result, so -o p.csv writes them); -o f.safetensors writes u, v, row_effect and column_effect, the prediction being "
+               "row_effect[i] + column_effect[j] + u[i] . v[j]. holdout=0.1 or -d test=FILE measures the error; beside=all adds exact "
                "alternating minimisation, SoftImpute and one truncated decomposition.",
     .options = completion_table,
     .options_size = sizeof(completion_options),

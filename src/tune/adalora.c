@@ -283,12 +283,11 @@ const az_method az_adalora_method = {
     .family = AZ_TUNE,
     .summary = "train changes of low rank whose ranks move to the layers that need them",
     .paper = "Zhang et al.: AdaLoRA: Adaptive Budget Allocation for Parameter-Efficient Fine-Tuning, ICLR 2023, arXiv 2303.10512",
-    .details =
-        "Every layer starts with init_rank triplets (a column, a value, a row). After tinit steps the least\n"
-        "important of all layers' triplets are masked, until target_rank a layer are left on average, tfinal\n"
-        "steps before the end. Importance is |weight * gradient|, smoothed, times its own uncertainty. A\n"
-        "penalty (orth_reg) keeps the triplets of a layer apart. The result is a plain LoRA adapter with a\n"
-        "rank of its own for each layer, or (as=adalora) one in PEFT's AdaLoRA layout. It pays where a small total rank has to go far.",
+    .details = "Every layer starts with init_rank triplets (a column, a value, a row). After tinit steps the least important of all "
+               "layers' triplets are masked, until target_rank a layer are left on average, tfinal steps before the end. Importance is "
+               "|weight * gradient|, smoothed, times its own uncertainty. A penalty (orth_reg) keeps the triplets of a layer apart. The "
+               "result is a plain LoRA adapter with a rank of its own for each layer, or (as=adalora) one in PEFT's AdaLoRA layout. It "
+               "pays where a small total rank has to go far.",
     .options = options_table,
     .options_size = sizeof(az_adalora_options),
     .needs_data = true,

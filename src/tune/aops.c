@@ -74,14 +74,11 @@ const az_method az_aops = {
     .summary = "questions and answers from a forum, without a benchmark's, split by time",
     .paper = "Leveraging Online Olympiad-Level Math Problems for LLMs Training and Contamination-Resistant Evaluation, arXiv 2501.14275",
     .details = "adze prepare DUMP.jsonl aops --backend SPEC -o DIR/ reads one topic a line ({\"topic_id\", \"posts\": [{\"post_number\", "
-               "\"username\",\n"
-               "\"post_time\", \"text\"}]}, or the forum's own layout), asks the model of each whether it is a question, which posts solve "
-               "it, and\n"
-               "for clean versions of both, and writes train.jsonl, val.jsonl and test.jsonl for `adze tune`, and excluded.jsonl with the "
-               "reasons.\n"
-               "With --second SPEC another model rewrites the solutions too, and bench.jsonl holds the questions on whose answers both "
-               "agree; `adze\n"
-               "prompt math` asks them. Each stage keeps a journal in DIR: the same command goes on where it was stopped.",
+               "\"username\", \"post_time\", \"text\"}]}, or the forum's own layout), asks the model of each whether it is a question, "
+               "which posts solve it, and for clean versions of both, and writes train.jsonl, val.jsonl and test.jsonl for `adze tune`, "
+               "and excluded.jsonl with the reasons. With --second SPEC another model rewrites the solutions too, and bench.jsonl holds "
+               "the questions on whose answers both agree; `adze prompt math` asks them. Each stage keeps a journal in DIR: the same "
+               "command goes on where it was stopped.",
     .options = options_table,
     .options_size = sizeof(aops_options),
     .prepare = prepare,

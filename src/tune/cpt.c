@@ -277,12 +277,11 @@ const az_method az_cpt = {
     .family = AZ_TUNE,
     .summary = "keep few examples in the prompt and move their embeddings a little",
     .paper = "Blau et al.: Context-aware prompt tuning: advancing in-context learning with adversarial methods, 2024, arXiv 2410.17222",
-    .details =
-        "For few-shot classification: prompts are texts, responses are labels. The examples, in templates, stand in front of every\n"
-        "query as in in-context learning; their embeddings are tuned so that the labels among them, and that of a query, become likely,\n"
-        "and each may leave its place by a small distance only. Labels do not move. batch=1 and rates of 1e-4 to 1e-2 are a start.\n"
-        "The result is a prompt in PEFT's kind CPT. Tokens of templates and texts are tokenized apart, which a text that is given to\n"
-        "`adze run` as a whole need not be. The section \"classification\" has the accuracies before and after.",
+    .details = "For few-shot classification: prompts are texts, responses are labels. The examples, in templates, stand in front of every "
+               "query as in in-context learning; their embeddings are tuned so that the labels among them, and that of a query, become "
+               "likely, and each may leave its place by a small distance only. Labels do not move. batch=1 and rates of 1e-4 to 1e-2 are a "
+               "start. The result is a prompt in PEFT's kind CPT. Tokens of templates and texts are tokenized apart, which a text that is "
+               "given to `adze run` as a whole need not be. The section \"classification\" has the accuracies before and after.",
     .options = options_table,
     .options_size = sizeof(cpt_options),
     .tune = tune,

@@ -245,9 +245,8 @@ const az_method az_dpo = {
     .summary = "prefer the chosen of two responses, by an adapter",
     .paper = "Direct Preference Optimization: Your Language Model is Secretly a Reward Model, NeurIPS 2023, arXiv 2305.18290",
     .details =
-        "Examples are {\"prompt\", \"chosen\", \"rejected\"}. With the adapter off the model is its own reference: the loss is\n"
-        "-log sigmoid(beta (gain of chosen - gain of rejected)), a response's gain being how much its log-likelihood has grown. Reports "
-        "the\n"
+        "Examples are {\"prompt\", \"chosen\", \"rejected\"}. With the adapter off the model is its own reference: the loss is -log "
+        "sigmoid(beta (gain of chosen - gain of rejected)), a response's gain being how much its log-likelihood has grown. Reports the "
         "share of pairs in the right order, the mean margin and how far the model has moved (kl). `adze help lacie` makes such pairs.",
     .options = options_table,
     .options_size = sizeof(dpo_options),

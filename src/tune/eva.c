@@ -199,12 +199,11 @@ const az_method az_eva_method = {
     .family = AZ_TUNE,
     .summary = "train changes of low rank that start at the principal directions of what each layer reads",
     .paper = "Paischer et al.: One Initialization to Rule them All: Fine-tuning via Explained Variance Adaptation, 2024, arXiv 2410.07170",
-    .details = "Runs batches of the training data through the model and follows the principal directions of each\n"
-               "layer's input until they stay (tau). They become the rows of A; B starts at zero, so that training\n"
-               "begins at the model itself. A total of r ranks a layer goes to the layers whose directions explain\n"
-               "most of their input (at most rho r to one, none to some). The result is a plain LoRA adapter. The\n"
-               "mean of the inputs is left out; where all prompts begin alike, label_mask or skip_bos keep the first\n"
-               "token from filling the first direction.",
+    .details = "Runs batches of the training data through the model and follows the principal directions of each layer's input until they "
+               "stay (tau). They become the rows of A; B starts at zero, so that training begins at the model itself. A total of r ranks a "
+               "layer goes to the layers whose directions explain most of their input (at most rho r to one, none to some). The result is "
+               "a plain LoRA adapter. The mean of the inputs is left out; where all prompts begin alike, label_mask or skip_bos keep the "
+               "first token from filling the first direction.",
     .options = options_table,
     .options_size = sizeof(eva_options),
     .needs_data = true,

@@ -366,13 +366,12 @@ const az_method az_itertl = {
     .summary = "learn from programs of one's own that a checker ranked, round after round",
     .paper = "ITERTL: An Iterative Framework for Fine-tuning LLMs for RTL Code Generation, arXiv 2407.12022",
     .details =
-        "adze tune MODEL itertl:rounds=3 -d references.jsonl -o adapter/ reads {\"prompt\", \"response\", \"testbench\"} (the last may be\n"
+        "adze tune MODEL itertl:rounds=3 -d references.jsonl -o adapter/ reads {\"prompt\", \"response\", \"testbench\"} (the last may be "
         "missing). Each round samples programs, checks them in a sandbox (Icarus Verilog; a command; or the built-in stack machine), ranks "
-        "them\n"
-        "with the reference, and trains an adapter to give better programs larger shares. rounds=1 is ranking without iteration, lambda=0\n"
-        "plain fine-tuning. A test bench prints \"Mismatches: M in N samples\".\n"
-        "adze prepare TASKS.jsonl itertl:samples=20,k=\"1,5,10\",temperature=0.2 --backend SPEC -o DIR/ measures pass@k on {\"task_id\",\n"
-        "\"prompt\", \"test\"}.",
+        "them with the reference, and trains an adapter to give better programs larger shares. rounds=1 is ranking without iteration, "
+        "lambda=0 plain fine-tuning. A test bench prints \"Mismatches: M in N samples\".\n"
+        "adze prepare TASKS.jsonl "
+        "itertl:samples=20,k=\"1,5,10\",temperature=0.2 --backend SPEC -o DIR/ measures pass@k on {\"task_id\", \"prompt\", \"test\"}.",
     .options = itertl_option_table,
     .options_size = sizeof(itertl_options),
     .needs_data = true,

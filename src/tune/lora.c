@@ -64,8 +64,8 @@ const az_method az_lora = {
     .family = AZ_TUNE,
     .summary = "train a change of low rank beside the layers",
     .paper = "LoRA: Low-Rank Adaptation of Large Language Models, ICLR 2022, arXiv 2106.09685",
-    .details = "The weights stay as they are, in any format; beside each chosen layer y = W x an adapter of two thin matrices is trained:\n"
-               "y = W x + alpha/r B A x. B is zero at first, so training starts from the model itself. rslora scales by alpha/sqrt(r)\n"
+    .details = "The weights stay as they are, in any format; beside each chosen layer y = W x an adapter of two thin matrices is trained: "
+               "y = W x + alpha/r B A x. B is zero at first, so training starts from the model itself. rslora scales by alpha/sqrt(r) "
                "(arXiv 2312.03732), which lets large ranks learn; dora (arXiv 2402.09353) trains each row's norm apart from its direction.",
     .options = options_table,
     .options_size = sizeof(lora_options),

@@ -37,9 +37,8 @@ const az_method az_lozo = {
     .family = AZ_TUNE,
     .summary = "tune with forward passes alone, along low-rank directions that are renewed by halves",
     .paper = "Chen et al.: Enhancing zeroth-order fine-tuning for language models with low-rank structures, ICLR 2025, arXiv 2410.07698",
-    .details =
-        "As tezo, with directions U V^T: U is fresh in every step, V is renewed every `renew` steps. The estimate is divided by the\n"
-        "rank, so rates are rank times those of programs that do not divide. Momentum is kept as N V^T, and projected on a new V.",
+    .details = "As tezo, with directions U V^T: U is fresh in every step, V is renewed every `renew` steps. The estimate is divided by the "
+               "rank, so rates are rank times those of programs that do not divide. Momentum is kept as N V^T, and projected on a new V.",
     .options = options_table,
     .options_size = sizeof(lozo_options),
     .tune = tune,

@@ -30,7 +30,7 @@ const az_method az_mezo = {
     .family = AZ_TUNE,
     .summary = "tune with forward passes alone, along a random direction of every weight",
     .paper = "Malladi et al.: Fine-tuning language models with just forward passes, NeurIPS 2023, arXiv 2305.17333",
-    .details = "As tezo, but a direction takes as many random numbers as there are weights, and momentum and Adam hold one and two more\n"
+    .details = "As tezo, but a direction takes as many random numbers as there are weights, and momentum and Adam hold one and two more "
                "numbers a weight.",
     .options = options_table,
     .options_size = sizeof(mezo_options),

@@ -263,13 +263,11 @@ const az_method az_pissa = {
     .summary = "train the principal singular triples of each weight beside what is left of it",
     .paper = "Meng et al.: PiSSA: Principal Singular Values and Singular Vectors Adaptation of Large Language Models, NeurIPS 2024, "
              "arXiv 2404.02948",
-    .details = "Like lora, but the adapter starts as the r largest singular triples of each weight, and the weight\n"
-               "keeps the rest while it is trained. It learns faster than lora at the same rank. The result is a\n"
-               "plain LoRA adapter of rank 2 r for the model as it came, exactly what was trained; with\n"
-               "residual=FILE it is one of rank r for the residual model in FILE. quant=nf4 (or any other format)\n"
-               "quantizes the residual; alternating five times (iters) lets the adapter take up more of what\n"
-               "quantizing loses. svd=fast finds the triples by a randomized decomposition, in a fraction of the\n"
-               "time.",
+    .details = "Like lora, but the adapter starts as the r largest singular triples of each weight, and the weight keeps the rest while it "
+               "is trained. It learns faster than lora at the same rank. The result is a plain LoRA adapter of rank 2 r for the model as "
+               "it came, exactly what was trained; with residual=FILE it is one of rank r for the residual model in FILE. quant=nf4 (or "
+               "any other format) quantizes the residual; alternating five times (iters) lets the adapter take up more of what quantizing "
+               "loses. svd=fast finds the triples by a randomized decomposition, in a fraction of the time.",
     .options = options_table,
     .options_size = sizeof(pissa_options),
     .needs_data = true,

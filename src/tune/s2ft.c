@@ -282,10 +282,10 @@ const az_method az_s2ft = {
     .paper =
         "Yang et al.: S2FT: Efficient, Scalable and Generalizable LLM Fine-tuning by Structured Sparsity, NeurIPS 2024, arXiv 2412.06289",
     .details =
-        "Chosen columns of o and down and chosen rows of v and up are trained, everything else stays. Only the chosen inputs of a\n"
-        "column block are kept for the backward pass, and only the blocks have gradients and moments, so a step needs less memory than\n"
-        "one of LoRA with as many trained numbers. Best use of a budget: d_ratio and o_ratio. Random choice is a strong default; small\n"
-        "activations are the paper's other one. The result is a LoRA adapter with one-hot factors, exactly the change of the block, or\n"
+        "Chosen columns of o and down and chosen rows of v and up are trained, everything else stays. Only the chosen inputs of a column "
+        "block are kept for the backward pass, and only the blocks have gradients and moments, so a step needs less memory than one of "
+        "LoRA with as many trained numbers. Best use of a budget: d_ratio and o_ratio. Random choice is a strong default; small "
+        "activations are the paper's other one. The result is a LoRA adapter with one-hot factors, exactly the change of the block, or "
         "(mode=inplace) a model. Adapters with different channels do not touch each other's numbers: add them up with `adze adapter add`.",
     .options = options_table,
     .options_size = sizeof(s2ft_options),

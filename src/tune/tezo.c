@@ -59,13 +59,12 @@ const az_method az_tezo = {
     .family = AZ_TUNE,
     .summary = "tune with forward passes alone, along directions of a few numbers a matrix",
     .paper = "TeZO: Empowering the low-rankness on the temporal dimension in zeroth-order optimization, 2025, arXiv 2501.19057",
-    .details =
-        "Two losses tell how steep the loss is along a random direction, and the weights move along it: no gradient exists and no\n"
-        "activation is kept. For each matrix the direction is U diag(tau) V^T with U and V fixed for the run and r fresh numbers tau\n"
-        "a step; moments are those of tau, so variant=adam takes a third of the memory of mezo's. Thousands of steps are usual;\n"
-        "schedule=constant and rates of 1e-7 to 1e-4 (sgd, m) or 3e-6 to 1e-4 (adam) are a start. Zeros stay zero. params=fold\n"
-        "leaves the weights as they are, in any format, and makes an adapter; with variant=adam its second moments are those of the\n"
-        "numbers, not of the weights. log=FILE and replay=FILE: a few bytes a step make the result again from the model.",
+    .details = "Two losses tell how steep the loss is along a random direction, and the weights move along it: no gradient exists and no "
+               "activation is kept. For each matrix the direction is U diag(tau) V^T with U and V fixed for the run and r fresh numbers "
+               "tau a step; moments are those of tau, so variant=adam takes a third of the memory of mezo's. Thousands of steps are usual; "
+               "schedule=constant and rates of 1e-7 to 1e-4 (sgd, m) or 3e-6 to 1e-4 (adam) are a start. Zeros stay zero. params=fold "
+               "leaves the weights as they are, in any format, and makes an adapter; with variant=adam its second moments are those of the "
+               "numbers, not of the weights. log=FILE and replay=FILE: a few bytes a step make the result again from the model.",
     .options = options_table,
     .options_size = sizeof(tezo_options),
     .tune = tune,
