@@ -33,20 +33,23 @@ static bool make_draw(az_ctx *az, int64_t n, int64_t d, uint64_t seed, draw *out
     return az_ok(az);
 }
 
+/* NULL stands for a refusal, which answers zero. */
 static double error_of(const az_tensor *theta, const az_tensor *truth, double lambda)
 {
     double sum = 0;
-    for (int64_t j = 0; j < az_count(truth); j++) sum += pow(ldp_soft(az_item(theta, j), lambda) - az_item(truth, j), 2);
+    for (int64_t j = 0; j < az_count(truth); j++) sum += pow((theta ? ldp_soft(az_item(theta, j), lambda) : 0) - az_item(truth, j), 2);
     return sqrt(sum);
 }
 
 /* Mean errors of runs: without threshold, and with the best of a grid. */
 typedef struct errors {
     double raw, best, grid[GRID];
+    int refused; /* runs whose private matrix of moments was not positive definite; */
 } errors;
 
 static void add_run(errors *e, const az_tensor *theta, const az_tensor *truth)
 {
+    e->refused += !theta;
     e->raw += error_of(theta, truth, 0) / RUNS;
     for (int g = 0; g < GRID; g++) e->grid[g] += error_of(theta, truth, 0.02 * pow(1.5, g)) / RUNS;
 }
@@ -55,6 +58,14 @@ static void choose_best(errors *e)
 {
     e->best = e->raw;
     for (int g = 0; g < GRID; g++) e->best = fmin(e->best, e->grid[g]);
+}
+
+/* NULL, with the context in order, where the private matrix of moments is not positive definite. */
+static az_tensor *try_nldp(az_ctx *az, const ldp_settings *s, const ldp_rows *rows, uint64_t seed)
+{
+    az_tensor *theta = ldp_simulate(az, s, LDP_NLDP, rows, NULL, seed);
+    if (az_status_of(az) == AZ_NUMERIC) az_clear(az);
+    return theta;
 }
 
 static bool measure(az_ctx *az, int scene, int64_t n, errors *nldp, errors *open, errors *iht)
@@ -76,10 +87,9 @@ static bool measure(az_ctx *az, int scene, int64_t n, errors *nldp, errors *open
         draw data;
         az_scope_push(az);
         if (make_draw(az, n, d, r, &data)) {
-            const az_tensor *a = ldp_simulate(az, &s, LDP_NLDP, &data.rows, NULL, r),
-                            *b = ldp_simulate(az, &s, LDP_PUBLIC, &data.rows, data.open, r);
-            const az_tensor *c = ldp_simulate(az, &s, LDP_IHT, &data.rows, NULL, r);
-            if (a && b && c) add_run(nldp, a, data.truth), add_run(open, b, data.truth), iht->best += error_of(c, data.truth, 0) / RUNS;
+            const az_tensor *a = try_nldp(az, &s, &data.rows, r), *b = ldp_simulate(az, &s, LDP_PUBLIC, &data.rows, data.open, r),
+                            *c = ldp_simulate(az, &s, LDP_IHT, &data.rows, NULL, r);
+            if (b && c) add_run(nldp, a, data.truth), add_run(open, b, data.truth), iht->best += error_of(c, data.truth, 0) / RUNS;
         }
         az_scope_pop(az);
         az_progress(az, "runs", scene * RUNS + (int64_t)r + 1, (SCENES + 1) * RUNS, NULL);
@@ -93,26 +103,27 @@ static bool run(az_ctx *az, az_report *report)
 {
     bool holds = true;
     double first_ratio = 0, last_ratio = 0;
-    errors nldp, open, iht, quarter, none;
+    errors nldp, open, iht, first = {0}, more;
     for (int k = 0; k < SCENES; k++) {
         if (!measure(az, k, USERS, &nldp, &open, &iht)) return false;
         last_ratio = nldp.best / open.best;
-        if (k == 0) first_ratio = last_ratio;
+        if (k == 0) first = nldp, first_ratio = last_ratio;
         az_report_row(report, "errors");
         az_report_count(report, "d", scenes[k].d);
         az_report_number(report, "eps", scenes[k].eps, "");
         az_report_number(report, "nldp", nldp.best, "");
         az_report_number(report, "nldp_unthresholded", nldp.raw, "");
+        az_report_count(report, "nldp_refused", nldp.refused);
         az_report_number(report, "nldp_public", open.best, "");
         az_report_number(report, "iht", iht.best, "");
         az_report_number(report, "ratio", last_ratio, "");
         holds = holds && open.best < nldp.best && nldp.best < nldp.raw;
     }
     holds = holds && last_ratio > first_ratio;
-    if (!measure(az, 0, USERS, &nldp, &open, &iht) || !measure(az, 0, USERS / 4, &quarter, &none, &iht)) return false;
-    const double halving = quarter.best / nldp.best;
+    if (!measure(az, 0, 4 * USERS, &more, &open, &iht)) return false;
+    const double halving = first.best / more.best;
     az_report_row(report, "decision");
-    az_report_number(report, "error_of_a_quarter_of_the_users", halving, "");
+    az_report_number(report, "error_against_four_times_the_users", halving, "");
     az_report_number(report, "ratio_first", first_ratio, "");
     az_report_number(report, "ratio_last", last_ratio, "");
     return holds && halving > 1.5 && halving < 2.67;
@@ -120,8 +131,10 @@ static bool run(az_ctx *az, az_report *report)
 
 const az_claim az_claim_ldp_sparse_regression = {
     .name = "ldp-sparse-regression",
-    .statement = "with a million users, public unlabelled rows make the one-message protocol more exact, by a factor that grows from 5 to "
-                 "20 dimensions; soft "
-                 "thresholding makes it more exact; and a quarter of the users double its error within a quarter",
+    .statement =
+        "with a million users, public unlabelled rows make the one-message protocol more exact, by a factor that grows from 5 to "
+        "20 dimensions; soft "
+        "thresholding makes it more exact; and four times the users halve its error within a quarter; a run whose private matrix is not "
+        "positive definite counts with the error of the zero vector",
     .run = run,
 };
