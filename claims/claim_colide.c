@@ -10,18 +10,6 @@
 
 enum { GRAPHS = 10, D = 20, DEGREE = 4, SAMPLES = 1000 };
 
-static const az_sem_path path = {.stages = 4,
-                                 .mu = 1,
-                                 .mu_factor = 0.1,
-                                 .s = {1, 0.9, 0.8, 0.7},
-                                 .warm_iterations = 20000,
-                                 .last_iterations = 70000,
-                                 .checkpoint = 1000,
-                                 .lr = 3e-4,
-                                 .beta1 = 0.99,
-                                 .beta2 = 0.999,
-                                 .tolerance = 1e-6};
-
 /* Over the graphs of one noise level. */
 typedef struct summary {
     double shd[GRAPHS], tpr, sigma_error; /* mean; mean (sigma^2 / true - 1)^2 */
@@ -36,7 +24,7 @@ static bool fit_all(az_ctx *az, az_sem_score score, double variance, summary *ou
         const sem_data *data = sem_data_new(az, (uint64_t)(10000 + 10 * g), D, DEGREE, SAMPLES, variance);
         const az_sem_problem problem = {
             .d = D, .cov = data ? az_sem_covariance(az, data->x, SAMPLES, D) : NULL, .lambda = 0.05, .score = score};
-        const az_sem_fit *fit = problem.cov ? az_sem_estimate(az, &problem, &path) : NULL;
+        const az_sem_fit *fit = problem.cov ? az_sem_estimate(az, &problem, &az_sem_paper_path) : NULL;
         if (fit) {
             az_dag_prune(az, D, fit->w, 0.3);
             const az_dag_comparison c = az_dag_compare(D, fit->w, data->w);

@@ -36,6 +36,7 @@ typedef struct az_sem_path {
     double lr, beta1, beta2, tolerance;
     double acyclicity; /* GOLEM: factor of tr exp(W o W) - d */
 } az_sem_path;
+extern const az_sem_path az_sem_paper_path; /* what CoLiDE's authors use throughout */
 
 typedef struct az_sem_stage {
     double mu, s, objective, h;

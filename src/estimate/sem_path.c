@@ -7,6 +7,19 @@
 #include <math.h>
 #include <string.h>
 
+const az_sem_path az_sem_paper_path = {.stages = 4,
+                                       .mu = 1,
+                                       .mu_factor = 0.1,
+                                       .s = {1, 0.9, 0.8, 0.7},
+                                       .warm_iterations = 20000,
+                                       .last_iterations = 70000,
+                                       .checkpoint = 1000,
+                                       .lr = 3e-4,
+                                       .beta1 = 0.99,
+                                       .beta2 = 0.999,
+                                       .tolerance = 1e-6,
+                                       .acyclicity = 5};
+
 typedef enum stage_end { STAGE_DONE, STAGE_OUTSIDE, STAGE_INTERRUPTED } stage_end;
 
 typedef struct descent {

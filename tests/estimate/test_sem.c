@@ -10,19 +10,6 @@
 
 enum { D = 10 };
 
-static const az_sem_path usual = {.stages = 4,
-                                  .mu = 1,
-                                  .mu_factor = 0.1,
-                                  .s = {1, 0.9, 0.8, 0.7},
-                                  .warm_iterations = 20000,
-                                  .last_iterations = 40000,
-                                  .checkpoint = 1000,
-                                  .lr = 3e-4,
-                                  .beta1 = 0.99,
-                                  .beta2 = 0.999,
-                                  .tolerance = 1e-6,
-                                  .acyclicity = 5};
-
 static az_sem_problem problem_of(az_ctx *az, const sem_data *data, az_sem_score score)
 {
     return (az_sem_problem){.d = data->d, .cov = az_sem_covariance(az, data->x, data->n, data->d), .lambda = 0.05, .score = score};
@@ -125,7 +112,9 @@ Test(sem, acyclicity_vanishes_on_acyclic_graphs_alone)
 static az_dag_comparison judge(az_ctx *az, const sem_data *data, az_sem_score score, az_sem_fit **out)
 {
     const az_sem_problem problem = problem_of(az, data, score);
-    az_sem_fit *fit = az_sem_estimate(az, &problem, &usual);
+    az_sem_path path = az_sem_paper_path;
+    path.last_iterations = 40000;
+    az_sem_fit *fit = az_sem_estimate(az, &problem, &path);
     cr_assert(fit, "%s", az_error(az));
     az_dag_prune(az, data->d, fit->w, 0.3);
     if (out) *out = fit;
