@@ -13,5 +13,6 @@
 #include "adze/backend.h"
 #include "adze/method.h"
 #include "adze/vi.h"
+#include "adze/guard.h"
 
 #endif

@@ -1,11 +1,16 @@
-/* evaluate.c - adze evaluate: perplexity of models on a text, and their paired differences. */
+/* evaluate.c - adze evaluate: perplexity of models on a text, and their paired differences; or, for a holdout behind a guard, its answers
+ * alone. */
 #include "cli/cli.h"
+
+#include "adze/guard.h"
 
 #include <math.h>
 #include <string.h>
 
 typedef struct evaluate_settings {
     const char *data, *adapter;
+    const char *guard, *train;
+    double clip;
     az_lm_score_options score;
 } evaluate_settings;
 
@@ -16,8 +21,18 @@ static const az_option evaluate_options[] = {
      "folders of adapters, separated by commas: each model is also measured with each of them"},
     {0},
 };
+static const az_option guard_options[] = {
+    {"guard", AZ_TEXT, offsetof(evaluate_settings, guard), "", 0, 0, NULL,
+     "the text is a holdout behind the guard in this file (adaptive-analysis), which answers in its place"},
+    {"guard_train", AZ_TEXT, offsetof(evaluate_settings, train), "", 0, 0, NULL,
+     "the text of the training set, for a guard that compares the two"},
+    {"guard_clip", AZ_REAL, offsetof(evaluate_settings, clip), "8", 1e-6, 1e6, NULL,
+     "nat per token beyond which a document counts no further"},
+    {0},
+};
 static const cli_group evaluate_groups[] = {
     {"options", evaluate_options, 0},
+    {"a holdout behind a guard", guard_options, 0},
     {"scoring", cli_score_options, offsetof(evaluate_settings, score)},
     {0},
 };
@@ -28,7 +43,56 @@ typedef struct subject {
     const char *model, *adapter;
 } subject;
 
-/* Scores one subject and frees its model again, so that many need no more memory than one. */
+typedef struct texts {
+    const az_documents *data, *train; /* train: NULL unless a guard wants it */
+} texts;
+
+/* The share of `clip` that each document's mean loss reaches. */
+static const double *clipped_loss(az_ctx *az, const az_lm *lm, const az_documents *documents, const az_lm_score_options *how, double clip,
+                                  int64_t *n)
+{
+    const az_lm_score *score = documents ? az_lm_score_documents(az, lm, documents, how) : NULL;
+    double *value = score ? az_alloc_array(az, (size_t)score->documents, sizeof *value) : NULL;
+    for (int64_t i = 0; value && i < score->documents; i++)
+        value[i] = score->weight[i] > 0 ? fmin(score->nll[i] / score->weight[i], clip) / clip : 0;
+    *n = value ? score->documents : 0;
+    return value;
+}
+
+/* One question to the guard: the mean over documents of the loss of a token, cut at `clip`. Nothing else of the holdout is told. */
+static bool ask_guard(cli_job *job, const subject *what, const az_lm *lm, const texts *text, const evaluate_settings *options,
+                      const az_lm_score_options *how)
+{
+    az_guard_question question = {0};
+    az_guard_answer answer;
+    question.holdout = clipped_loss(job->az, lm, text->data, how, options->clip, &question.n);
+    question.train = clipped_loss(job->az, lm, text->train, how, options->clip, &question.n_train);
+    if (!az_guard_ask(job->az, options->guard, &question, &answer)) return false;
+    if (answer.tolerance >= 0.5)
+        az_note(job->az, "this guard guarantees nothing about its answers: adze estimate adaptive-analysis plans one");
+    az_report_row(job->report, "guarded");
+    az_report_text(job->report, "model", what->name);
+    az_report_number(job->report, "document_nll", options->clip * answer.value, "nat");
+    az_report_number(job->report, "tolerance", isfinite(answer.tolerance) ? options->clip * answer.tolerance : NAN, "nat");
+    az_report_bool(job->report, "paid", answer.paid);
+    az_report_count(job->report, "question", answer.asked);
+    az_report_count(job->report, "questions_left", answer.left);
+    return true;
+}
+
+/* A model is freed after its question, so that many need no more memory than one. */
+static bool guard_subject(cli_job *job, const subject *what, const texts *text, const evaluate_settings *options)
+{
+    az_lm *lm = cli_load(job, what->model);
+    az_lm_score_options how = options->score;
+    how.adapter = cli_load_adapter(job, lm, what->adapter);
+    const bool answered = lm && ask_guard(job, what, lm, text, options, &how);
+    if (lm) az_lm_free(job->az, lm);
+    az_fail_context(job->az, "evaluating '%s'", what->name);
+    return answered;
+}
+
+/* Scores one subject and frees its model again. */
 static const az_lm_score *score_subject(cli_job *job, const subject *what, const az_documents *documents, const evaluate_settings *options)
 {
     double began = az_seconds();
@@ -84,9 +148,21 @@ static int list_subjects(cli_job *job, const char *adapters, subject **out)
     return az_ok(job->az) ? n : 0;
 }
 
+static int evaluate_guarded(cli_job *job, const evaluate_settings *options)
+{
+    subject *what;
+    const texts text = {.data = az_documents_read(job->az, options->data),
+                        .train = *options->train ? az_documents_read(job->az, options->train) : NULL};
+    const int n = text.data ? list_subjects(job, options->adapter, &what) : 0;
+    for (int i = 0; i < n; i++)
+        if (!guard_subject(job, &what[i], &text, options)) return CLI_BAD;
+    return az_ok(job->az) ? CLI_OK : CLI_BAD;
+}
+
 static int evaluate(cli_job *job, const void *settings)
 {
     const evaluate_settings *options = settings;
+    if (*options->guard) return evaluate_guarded(job, options);
     const az_documents *documents = az_documents_read(job->az, options->data);
     subject *what;
     const int n = documents ? list_subjects(job, options->adapter, &what) : 0;
@@ -106,7 +182,9 @@ const cli_verb cli_evaluate = {
     .usage = "MODEL... -d TEXT [--adapter FOLDER,...] [--context N] [--stride N] [--limit N]",
     .details = "Section \"models\": perplexity = exp(nll), where nll is the mean negative log-likelihood of a token; its standard error is "
                "over documents. Several models: section \"differences\" compares each with the first on the same documents (model minus "
-               "first, paired, with a 95 % interval), which is far sharper than comparing the two error bars.",
+               "first, paired, with a 95 % interval), which is far sharper than comparing the two error bars. With --guard nothing of the "
+               "text is shown but the guard's answers, one for "
+               "each model: the mean over documents of the loss of a token.",
     .groups = evaluate_groups,
     .settings_size = sizeof(evaluate_settings),
     .min_words = 1,

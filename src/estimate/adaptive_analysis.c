@@ -318,12 +318,7 @@ static bool ask(az_ctx *az, const guard_options *o, const az_estimate_job *job)
     if (*o->guess) query.guess = strtod(o->guess, &end);
     if (end && (*end || !(query.guess >= 0 && query.guess <= 1)))
         return az_fail(az, AZ_BAD_INPUT, "guess=%s: a number from 0 to 1 is expected", o->guess);
-    if (!az_ok(az) || !guard_answer(az, &g, &query, &reply)) return false;
-    if (reply.exhausted)
-        return az_fail(az, AZ_BAD_INPUT,
-                       "exhausted: %lld of %lld questions were asked and %lld answers paid for; this holdout answers no more",
-                       (long long)g.asked, (long long)g.s.queries, (long long)g.paid);
-    if (!guard_file_append(file, &g, &reply, query.domain)) return false;
+    if (!az_ok(az) || !guard_ask(az, file, &g, &query, &reply)) return false;
     double low, high;
     read_clip(az, o->clip, &low, &high);
     az_report_row(job->report, "answer");
@@ -370,7 +365,8 @@ const az_method az_adaptive_analysis = {
         "training "
         "row, where the mechanism compares the two) is in a file, and writes the ledger; action=ledger tells what is left. When the "
         "declared "
-        "questions or the budget are used up it answers no more (exit status 2). action=plan compares the tolerances of all mechanisms.\n"
+        "questions or the budget are used up it answers no more (exit status 2). action=plan compares the tolerances of all mechanisms. "
+        "`adze evaluate --guard FILE` asks for a model's score.\n"
         "Tolerances hold for all questions together with probability 1 - beta, if rows are independent and disjoint from training; one of "
         "0.5 "
         "or more says nothing (vacuous). At sizes met in practice check is tightest; thresholdout's default T and sigma are those of the "

@@ -85,4 +85,9 @@ bool guard_file_new(az_ctx *az, const char *path, const guard *g);
 guard_file *guard_file_open(az_ctx *az, const char *path, guard *g);
 bool guard_file_append(guard_file *file, const guard *g, const guard_reply *reply, const double *domain);
 
+/* ---- guard.c ---- */
+
+/* Answers, charges, and appends to the ledger; an exhausted guard is an error. */
+bool guard_ask(az_ctx *az, guard_file *file, guard *g, const guard_query *query, guard_reply *reply);
+
 #endif

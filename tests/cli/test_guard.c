@@ -84,3 +84,24 @@ Test(guard, mistakes_end_in_2_and_are_not_charged)
     cr_assert_eq(test_shell(az, folder, "cmp g before && test ! -e h").code, 0);
     az_close(az);
 }
+
+Test(guard, evaluate_asks_for_a_models_score)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    test_run run = test_shell(
+        az, folder,
+        "adze corpus tales --seed 5 --stories 40 -o hold.txt && adze corpus tales --seed 6 --stories 30 -o train.txt && "
+        "adze estimate adaptive-analysis:action=init,state=g,mechanism=check,queries=2,budget=1,rows=40,train_rows=30 -q > /dev/null && "
+        "adze evaluate tales -d hold.txt --guard g --guard-train train.txt --guard-clip 2 --json");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    const json_t *answer = test_section(az, run.out, "guarded");
+    cr_assert_float_eq(test_json_number(answer, "document_nll"), 0.255, 0.02);
+    cr_assert_eq(test_json_number(answer, "questions_left"), 1);
+    cr_assert_null(strstr(run.out, "perplexity"), "nothing but the answer is told");
+    run = test_shell(az, folder,
+                     "cp g before; adze evaluate tales -d train.txt --guard g --guard-train train.txt; c=$?; cmp g before && exit $c");
+    cr_assert_eq(run.code, 2);
+    cr_assert_not_null(strstr(run.err, "there are 30 values, the guard's holdout has 40 rows"), "%s", run.err);
+    az_close(az);
+}
