@@ -16,6 +16,7 @@ extern const az_claim az_claim_pissa;
 extern const az_claim az_claim_eva;
 extern const az_claim az_claim_adalora;
 extern const az_claim az_claim_tezo;
+extern const az_claim az_claim_iapt;
 extern const az_claim az_claim_itertl;
 extern const az_claim az_claim_aops;
 extern const az_claim az_claim_lacie;
@@ -48,6 +49,7 @@ static const az_claim *const claims[] = {
     &az_claim_eva,
     &az_claim_adalora,
     &az_claim_tezo,
+    &az_claim_iapt,
     &az_claim_itertl,
     &az_claim_aops,
     &az_claim_lacie,

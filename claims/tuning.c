@@ -14,6 +14,8 @@ static int answer_letter(claim_task task, const int *question, int n, int k)
     case CLAIM_REVERSE: return question[n - 1 - k];
     case CLAIM_NEXT: return (question[k] + 1) % ALPHABET;
     case CLAIM_REVERSE_NEXT: return (question[n - 1 - k] + 1) % ALPHABET;
+    case CLAIM_PREVIOUS: return (question[k] + ALPHABET - 1) % ALPHABET;
+    case CLAIM_ROTATE: return question[(k + 1) % n];
     default: return (question[n - 1 - k] + MOVED) % ALPHABET;
     }
 }
@@ -31,8 +33,8 @@ static az_turn letters_turn(az_ctx *az, const char *role, char word, const int *
 
 static bool make_example(az_ctx *az, claim_task task, int letters, az_rng *rng, az_example *out)
 {
-    static const char word[] = {
-        [CLAIM_COPY] = 'x', [CLAIM_REVERSE] = 'y', [CLAIM_NEXT] = 'z', [CLAIM_REVERSE_NEXT] = 'v', [CLAIM_NEW] = 'w'};
+    static const char word[] = {[CLAIM_COPY] = 'x', [CLAIM_REVERSE] = 'y',  [CLAIM_NEXT] = 'z',  [CLAIM_REVERSE_NEXT] = 'v',
+                                [CLAIM_NEW] = 'w',  [CLAIM_PREVIOUS] = 'u', [CLAIM_ROTATE] = 't'};
     int question[LONGEST], answer[LONGEST];
     for (int k = 0; k < letters; k++) question[k] = (int)az_below(rng, ALPHABET);
     for (int k = 0; k < letters; k++) answer[k] = answer_letter(task, question, letters, k);

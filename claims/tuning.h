@@ -4,14 +4,16 @@
 
 #include "claims/subjects.h"
 
-/* What an answer is made of a question of letters from a to j by; each has a word of its own in front of the question. The last one
- * is new to claim_string_model, which has learnt the others: "a b j" becomes "c e d". */
+/* What an answer is made of a question of letters from a to j by; each has a word of its own in front of the question. The last three
+ * are new to claim_string_model, which has learnt the others: CLAIM_NEW makes "c e d" of "a b j". */
 typedef enum claim_task {
     CLAIM_COPY,
     CLAIM_REVERSE,
     CLAIM_NEXT,         /* each letter by the next around the ten */
     CLAIM_REVERSE_NEXT, /* both */
-    CLAIM_NEW           /* each letter moved on by three places, in reverse order */
+    CLAIM_NEW,          /* each letter moved on by three places, in reverse order */
+    CLAIM_PREVIOUS,     /* each letter by the one before it around the ten */
+    CLAIM_ROTATE        /* the first letter goes to the end */
 } claim_task;
 /* Questions of `letters` letters, which stand apart, so that they are tokens for almost every tokenizer. tasks: how many of them are mixed
  * from `first` on. Example number i depends on (seed, i) alone. */

@@ -28,6 +28,7 @@ extern const az_method az_mezo;
 extern const az_method az_lozo;
 extern const az_method az_subzo;
 extern const az_method az_cpt;
+extern const az_method az_iapt;
 extern const az_method az_dpo;
 extern const az_method az_lacie;
 extern const az_method az_itertl;
@@ -74,6 +75,7 @@ static const az_method *const methods[] = {
     &az_lozo,
     &az_subzo,
     &az_cpt,
+    &az_iapt,
     &az_dpo,
     &az_lacie,
     &az_itertl,

@@ -211,6 +211,47 @@ typedef struct az_adapter_layer {
                            * with it, A may be NULL. to: A x is added to these outputs; with it, B may be NULL */
 } az_adapter_layer;
 
+/* Networks that make virtual tokens of an instruction, anew in front of every block (IAPT). With h [n, width] the stream at the
+ * instruction's tokens, z = h down and A = softmax over the tokens of z attend, what takes the places of the virtual tokens is
+ *     p = g(A^T z) up,    g(x) = sum_j numerator_j x^j / (1 + |sum_i denominator_i x^(i+1)|), x being clipped to +-10,
+ * or another g. Blocks may share a network; a block without one goes on with the virtual tokens as the block before leaves them. */
+typedef enum az_generator_activation {
+    AZ_GENERATE_RATIONAL,
+    AZ_GENERATE_RELU,
+    AZ_GENERATE_GELU,
+    AZ_GENERATE_SILU,
+    AZ_GENERATE_TANH,
+    AZ_GENERATE_IDENTITY,
+    AZ_GENERATOR_ACTIVATIONS
+} az_generator_activation;
+extern const char *const az_generator_activations[]; /* "rational", ...; NULL after the last */
+/* A^T z, or for each of t virtual tokens: one of the last t rows of z, or the mean or maximum over one of t stretches of equal length. */
+typedef enum az_generator_pooler { AZ_POOL_ATTENTION, AZ_POOL_LAST, AZ_POOL_MEAN, AZ_POOL_MAX } az_generator_pooler;
+extern const char *const az_generator_poolers[];
+enum { AZ_GENERATOR_NUMERATOR = 7, AZ_GENERATOR_DENOMINATOR = 5 };
+
+typedef struct az_generator_network {
+    az_tensor *down, *attend, *up; /* [width, m], [m, virtual_tokens] (NULL with other poolers), [m, width] */
+} az_generator_network;
+typedef struct az_generator_block {
+    int network; /* -1 = none */
+    az_generator_activation activation;
+    az_tensor *numerator, *denominator; /* [7], [5]; NULL with other activations */
+} az_generator_block;
+typedef struct az_generators {
+    int64_t m;
+    az_generator_pooler pooler;
+    bool normalize; /* what is pooled is divided by its root mean square in front of g */
+    bool unrotated; /* all virtual tokens stand at position 0 of rotary embedding; otherwise at 0, 1, ... The text stands behind them */
+    int networks, blocks;
+    az_generator_network *network;
+    az_generator_block *block;
+} az_generators;
+az_tensor *az_generator_activate(az_ctx *az, const az_generator_block *block, az_tensor *x);
+/* Section "activations": for each block the root mean squares over [-3, 3] of g minus GELU, ReLU, SiLU, x, and the first block's g. A curve
+ * of each block's g over [-5, 5]. */
+void az_generators_report(az_ctx *az, const az_generators *generators, az_report *report);
+
 /* An adapter belongs to a model's shape and names, not to one az_lm: it serves every copy and every format of it.
  * Virtual tokens are rows in front of a sequence that are no words. In a batch they are written as tokens -1, -2, ...: token -1 - j stands
  * for virtual token j, whose embedding is row j of `prompt` (0 without it) and whose key and value in block i are, where there is a prefix,
@@ -223,11 +264,12 @@ typedef struct az_adapter {
     double dropout;          /* of a layer's input in front of A, in training */
     bool rank_stabilized;
     int64_t virtual_tokens;
-    az_tensor *prompt;  /* [virtual_tokens, width], or NULL */
-    az_tensor *prefix;  /* [virtual_tokens, blocks * 2 * kv_heads * head_dim], or NULL */
-    const char *config; /* further fields of its adapter_config.json, a JSON object; NULL = none */
-    const char *base;   /* az_adapter_base of the only weights that it is for; NULL = for any of its shape */
-    az_arena *arena;    /* owns all of the above */
+    az_tensor *prompt;         /* [virtual_tokens, width], or NULL */
+    az_tensor *prefix;         /* [virtual_tokens, blocks * 2 * kv_heads * head_dim], or NULL */
+    az_generators *generators; /* or NULL; with it a pass has all virtual tokens of a sequence, and its instruction, or none of them */
+    const char *config;        /* further fields of its adapter_config.json, a JSON object; NULL = none */
+    const char *base;          /* az_adapter_base of the only weights that it is for; NULL = for any of its shape */
+    az_arena *arena;           /* owns all of the above */
 } az_adapter;
 
 typedef enum az_adapter_bias { AZ_BIAS_NONE, AZ_BIAS_ALL, AZ_BIAS_ADAPTED /* of layers with a low-rank term */ } az_adapter_bias;
@@ -254,6 +296,9 @@ az_adapter *az_adapter_empty(az_ctx *az, const char *name, const char *kind);
  * layer. Pointers to other layers of the adapter do not stay valid. */
 az_adapter_layer *az_adapter_add_layer(az_ctx *az, const az_lm *lm, az_adapter *adapter, const char *name, int64_t rank, double alpha);
 void az_adapter_free(az_ctx *az, az_adapter *adapter);
+/* Generators of zeros, as `how` says (its networks' and activations' tensors are made here; how->block[b].network counts from 0 in the
+ * order of their first blocks), and as many virtual tokens. */
+bool az_adapter_add_generators(az_ctx *az, const az_lm *lm, az_adapter *adapter, const az_generators *how, int64_t virtual_tokens);
 /* NULL when nothing sits beside the layer. */
 az_adapter_layer *az_adapter_find(const az_adapter *adapter, const char *name);
 /* Its tensors with their names ("blocks.3.attn.q.lora_a") and places, for az_lm_gradient and az_lm_fit; returns their number. */
@@ -341,8 +386,9 @@ typedef struct az_lm_run {
                       * live as long as the tape */
     const az_adapter *const *adapter; /* [adapters] what sits beside the layers; several serve one batch together */
     int adapters;
-    const int *adapter_of; /* [sequences] which of them a sequence uses, -1 = none; NULL = all of them the first */
-    uint64_t dropout;      /* key of this pass's dropout in adapters (any number that no other pass has); 0 = none */
+    const int *adapter_of;      /* [sequences] which of them a sequence uses, -1 = none; NULL = all of them the first */
+    const int64_t *instruction; /* [sequences] how many tokens behind the virtual ones generators read; NULL = all */
+    uint64_t dropout;           /* key of this pass's dropout in adapters (any number that no other pass has); 0 = none */
 } az_lm_run;
 
 /* Logits [tokens or sequences, vocabulary]; with AZ_LOGITS_LAST a sequence without new tokens has no row. run NULL = all zeros. Fails on
@@ -373,6 +419,9 @@ typedef struct az_lm_score_options {
  * than the context are cut into windows of `context` tokens that advance by `stride` and score what no earlier window has scored. A
  * single unseparated document counts as the sequence of its windows: each of them is an entry of nll and weight. */
 az_lm_score *az_lm_score_documents(az_ctx *az, const az_lm *lm, const az_documents *documents, const az_lm_score_options *options);
+/* The responses of examples, each behind its prompt: an entry an example. context = tokens of an example at most; stride and batch are not
+ * used. Examples whose response does not fit are left out (noted). */
+az_lm_score *az_lm_score_examples(az_ctx *az, const az_lm *lm, const az_examples *examples, const az_lm_score_options *options);
 
 /* Calibration sequences: `count` windows of `length` tokens from the documents joined by EOS, chosen by seed (fewer if the text is
  * short: noted). */

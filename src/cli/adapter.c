@@ -97,6 +97,7 @@ static int info(cli_job *job, const adapter_settings *o, az_adapter **adapter, i
         az_report_count(job->report, "virtual_tokens", adapter[i]->virtual_tokens);
         az_report_bool(job->report, "only_these_weights", adapter[i]->base != NULL);
         az_report_count(job->report, "parameters", az_adapter_parameter_count(adapter[i]));
+        az_generators_report(job->az, adapter[i]->generators, job->report);
         if (o->layers || job->common->json) report_layers(job, adapter[i]);
     }
     return CLI_OK;
@@ -175,7 +176,7 @@ const cli_verb cli_adapter = {
     .usage = "merge|unmerge|info|add|convert MODEL ADAPTER... [-o RESULT]",
     .details =
         "An adapter is a folder with adapter_config.json and adapter_model.safetensors, as PEFT writes it (LoRA, AdaLoRA, prompt and "
-        "prefix tuning). merge puts the changes into the weights: dense ones are rounded once to their type; sparse ones keep their zeros; "
+        "prefix tuning), or of iapt, whose activations info shows (--plot: as curves). merge puts the changes into the weights: dense ones are rounded once to their type; sparse ones keep their zeros; "
         "of low rank grow by the adapter's rank; other formats are decoded, changed and encoded again. unmerge takes them out of dense "
         "weights, up to rounding. add makes one adapter of several; convert writes one anew, scaled or in another type.",
     .groups = adapter_groups,

@@ -11,6 +11,7 @@ typedef struct evaluate_settings {
     const char *data, *adapter;
     const char *guard, *train;
     double clip;
+    bool examples;
     az_lm_score_options score;
 } evaluate_settings;
 
@@ -19,6 +20,8 @@ static const az_option evaluate_options[] = {
      "the text: documents that end at <|endoftext|>, or JSON lines with \"text\""},
     {"adapter", AZ_TEXT, offsetof(evaluate_settings, adapter), "", 0, 0, NULL,
      "folders of adapters, separated by commas: each model is also measured with each of them"},
+    {"examples", AZ_BOOL, offsetof(evaluate_settings, examples), "false", 0, 0, NULL,
+     "the text is examples as `adze tune` reads them: responses are scored, each behind its prompt"},
     {0},
 };
 static const az_option guard_options[] = {
@@ -45,6 +48,7 @@ typedef struct subject {
 
 typedef struct texts {
     const az_documents *data, *train; /* train: NULL unless a guard wants it */
+    const az_examples *examples;      /* instead of data, or NULL */
 } texts;
 
 /* The share of `clip` that each document's mean loss reaches. */
@@ -93,13 +97,14 @@ static bool guard_subject(cli_job *job, const subject *what, const texts *text, 
 }
 
 /* Scores one subject and frees its model again. */
-static const az_lm_score *score_subject(cli_job *job, const subject *what, const az_documents *documents, const evaluate_settings *options)
+static const az_lm_score *score_subject(cli_job *job, const subject *what, const texts *on, const evaluate_settings *options)
 {
     double began = az_seconds();
     az_lm *lm = cli_load(job, what->model);
     az_lm_score_options how = options->score;
     how.adapter = cli_load_adapter(job, lm, what->adapter);
-    const az_lm_score *score = lm ? az_lm_score_documents(job->az, lm, documents, &how) : NULL;
+    const az_lm_score *score =
+        on->examples ? az_lm_score_examples(job->az, lm, on->examples, &how) : az_lm_score_documents(job->az, lm, on->data, &how);
     if (score) {
         az_report_row(job->report, "models");
         az_report_text(job->report, "model", what->name);
@@ -162,17 +167,23 @@ static int evaluate_guarded(cli_job *job, const evaluate_settings *options)
 static int evaluate(cli_job *job, const void *settings)
 {
     const evaluate_settings *options = settings;
+    if (*options->guard && options->examples)
+        az_fail(job->az, AZ_BAD_INPUT, "evaluate: a guard answers about documents, not about --examples");
     if (*options->guard) return evaluate_guarded(job, options);
-    const az_documents *documents = az_documents_read(job->az, options->data);
+    texts on = {0};
+    if (options->examples)
+        on.examples = az_examples_read(job->az, options->data);
+    else
+        on.data = az_documents_read(job->az, options->data);
     subject *what;
-    const int n = documents ? list_subjects(job, options->adapter, &what) : 0;
+    const int n = az_ok(job->az) ? list_subjects(job, options->adapter, &what) : 0;
     const az_lm_score **score = n > 0 ? az_alloc_array(job->az, (size_t)n, sizeof(void *)) : NULL;
     if (!score) return CLI_BAD;
     for (int i = 0; i < n; i++) {
-        score[i] = score_subject(job, &what[i], documents, options);
+        score[i] = score_subject(job, &what[i], &on, options);
         if (!score[i]) return CLI_BAD;
     }
-    report_differences(job, documents, what, n, score);
+    report_differences(job, on.data, what, n, score);
     return CLI_OK;
 }
 

@@ -36,10 +36,10 @@ static bool same_weights(const az_lm_score *a, const az_lm_score *b)
     return true;
 }
 
-/* The sizes of the documents in bytes, for models whose tokens differ; NULL when the scored pieces are not whole documents. */
+/* The sizes of the documents (or NULL) in bytes, for models whose tokens differ; NULL when the scored pieces are not whole documents. */
 static const double *document_bytes(az_ctx *az, const az_documents *documents, const az_lm_score *a, const az_lm_score *b)
 {
-    if (a->documents != b->documents || a->documents > documents->count) return NULL;
+    if (!documents || a->documents != b->documents || a->documents > documents->count) return NULL;
     double *bytes = az_alloc_array(az, (size_t)a->documents, sizeof *bytes);
     for (int64_t i = 0; bytes && i < a->documents; i++) bytes[i] = (double)documents->item[i].length;
     return bytes;

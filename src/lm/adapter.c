@@ -87,14 +87,29 @@ static void places(az_adapter_layer *layer, az_tensor **place[TENSORS])
     for (int k = 0; k < TENSORS; k++) place[k] = all[k] && *all[k] ? all[k] : NULL;
 }
 
+/* The tensors of generators, each once. */
+static int list_generators(az_ctx *az, az_generators *all, az_lm_parameter *list, int n)
+{
+    static const char *const names[AZ_GENERATOR_TENSORS] = {"down", "attend", "up", "numerator", "denominator"};
+    for (int b = 0; b < all->blocks; b++) {
+        az_tensor **place[AZ_GENERATOR_TENSORS];
+        az_generator_places(all, b, place);
+        for (int k = az_generator_is_first(all, b) ? 0 : AZ_GENERATOR_NETWORK_TENSORS; k < AZ_GENERATOR_TENSORS; k++)
+            if (place[k]) list[n++] = (az_lm_parameter){.name = az_format_text(az, "blocks.%d.iapt.%s", b, names[k]), .slot = place[k]};
+    }
+    return n;
+}
+
 int az_adapter_parameters(az_ctx *az, az_adapter *adapter, az_lm_parameter **parameters)
 {
     *parameters = NULL;
     if (!adapter) return 0;
-    az_lm_parameter *list = az_alloc_array(az, (size_t)adapter->layers * TENSORS + 2, sizeof *list);
+    const size_t blocks = adapter->generators ? (size_t)adapter->generators->blocks : 0;
+    az_lm_parameter *list = az_alloc_array(az, (size_t)adapter->layers * TENSORS + 2 + AZ_GENERATOR_TENSORS * blocks, sizeof *list);
     int n = 0;
     if (list && adapter->prompt) list[n++] = (az_lm_parameter){.name = "prompt", .slot = &adapter->prompt};
     if (list && adapter->prefix) list[n++] = (az_lm_parameter){.name = "prefix", .slot = &adapter->prefix};
+    if (list && adapter->generators) n = list_generators(az, adapter->generators, list, n);
     for (int i = 0; list && i < adapter->layers; i++) {
         az_tensor **place[TENSORS];
         places(&adapter->layer[i], place);
@@ -111,6 +126,12 @@ int64_t az_adapter_parameter_count(const az_adapter *adapter)
     int64_t count = 0;
     if (adapter && adapter->prompt) count += az_count(adapter->prompt);
     if (adapter && adapter->prefix) count += az_count(adapter->prefix);
+    for (int b = 0; adapter && adapter->generators && b < adapter->generators->blocks; b++) {
+        az_tensor **place[AZ_GENERATOR_TENSORS];
+        az_generator_places(adapter->generators, b, place);
+        for (int k = az_generator_is_first(adapter->generators, b) ? 0 : AZ_GENERATOR_NETWORK_TENSORS; k < AZ_GENERATOR_TENSORS; k++)
+            if (place[k]) count += az_count(*place[k]);
+    }
     for (int i = 0; adapter && i < adapter->layers; i++) {
         az_tensor **place[TENSORS];
         places(&adapter->layer[i], place);
@@ -172,6 +193,10 @@ bool az_adapter_check(az_ctx *az, const az_adapter *adapter, const az_lm *lm)
     if (adapter->prompt && adapter->prompt->shape[1] != c->embed_width)
         return az_fail(az, AZ_BAD_INPUT, "the adapter's virtual tokens are %lld wide; the model's embedding is %lld wide",
                        (long long)adapter->prompt->shape[1], (long long)c->embed_width);
+    const az_generators *g = adapter->generators;
+    if (g && (g->blocks != c->blocks || g->network[0].down->shape[0] != c->width))
+        return az_fail(az, AZ_BAD_INPUT, "the adapter makes virtual tokens for %d blocks, %lld wide; the model has %lld, %lld wide",
+                       g->blocks, (long long)g->network[0].down->shape[0], (long long)c->blocks, (long long)c->width);
     if (adapter->prefix && adapter->prefix->shape[1] != columns)
         return az_fail(az, AZ_BAD_INPUT, "the adapter's prefix has %lld columns; the model wants %lld",
                        (long long)adapter->prefix->shape[1], (long long)columns);

@@ -20,6 +20,8 @@ typedef struct az_adapted_rows {
     const int32_t *row;                         /* [n]; NULL = all rows of the pass */
     int64_t virtual_rows;                       /* virtual tokens among them */
     const int32_t *virtual_row, *virtual_token; /* [virtual_rows] row of the pass, row of the prompt */
+    int64_t instructions;                       /* sequences for which a generator makes virtual tokens */
+    const int64_t *instruction, *instructed;    /* [instructions] first row of the pass that it reads, how many */
 } az_adapted_rows;
 
 struct az_pass_adapters {
@@ -47,6 +49,21 @@ az_tensor *az_adapters_embed(az_ctx *az, const az_pass_adapters *adapters, const
 az_tensor *az_adapters_prompt(az_ctx *az, const az_pass_adapters *adapters, az_tensor *x);
 /* Keys (side 0) or values (side 1) of a block [rows, kv_heads, head_dim], with those of prefixes in the places of virtual tokens. */
 az_tensor *az_adapters_prefix(az_ctx *az, const az_pass_adapters *adapters, int block, int side, az_tensor *x);
+/* The stream [rows, width] in front of a block, with what generators make of their instructions in the places of virtual tokens. */
+az_tensor *az_adapters_generate(az_ctx *az, const az_pass_adapters *adapters, int block, az_tensor *x);
+/* Instructions of a pass: the group's sequences, as run says. Fails where virtual tokens are not whole, or nothing is to be read. */
+bool az_adapter_instructions(az_ctx *az, const az_lm_batch *batch, const az_lm_run *run, int which, az_adapted_rows *group);
+/* run.instruction of a lesson, where an adapter has generators: each sequence up to its first token with a target. */
+const int64_t *az_lesson_instructions(az_ctx *az, const az_lm_lesson *lesson, const az_lm_run *run);
+/* rows of y [rows, ...] replaced by those of part, which belong to `row`. */
+az_tensor *az_adapters_put(az_ctx *az, const az_pass_adapters *adapters, az_tensor *y, az_tensor *part, const int32_t *row, int64_t n);
+/* Whether virtual tokens of sequence s stand at position 0. */
+bool az_adapter_unrotated(const az_lm_run *run, int s);
+/* Places of the tensors that generators have for a block: down, attend, up, numerator, denominator; NULL where there is none. */
+enum { AZ_GENERATOR_TENSORS = 5, AZ_GENERATOR_NETWORK_TENSORS = 3 };
+void az_generator_places(az_generators *generators, int block, az_tensor **place[AZ_GENERATOR_TENSORS]);
+/* Whether the block is the first that uses its network, under whose number parameters and files have it. */
+bool az_generator_is_first(const az_generators *generators, int block);
 /* Places of the adapters' tensors that matter inside a block (-1: in the head) and are tracked by a tape: their number. In the current
  * scope. */
 int az_adapters_tracked(az_ctx *az, const az_pass_adapters *adapters, int block, az_tensor ****slots);

@@ -39,7 +39,7 @@ static bool fill_group(az_ctx *az, const az_lm_batch *batch, const az_lm_run *ru
         }
     }
     group->row = group->n == rows ? NULL : row;
-    return true;
+    return !group->adapter->generators || az_adapter_instructions(az, batch, run, which, group);
 }
 
 const az_pass_adapters *az_pass_adapters_begin(az_ctx *az, const az_lm_batch *batch, const az_lm_run *run)
@@ -106,6 +106,9 @@ const az_pass_adapters *az_pass_adapters_save(az_ctx *az, const az_pass_adapters
         group->row = save_rows(az, group->row, group->n);
         group->virtual_row = save_rows(az, group->virtual_row, group->virtual_rows);
         group->virtual_token = save_rows(az, group->virtual_token, group->virtual_rows);
+        if (group->instructions == 0) continue;
+        group->instruction = az_save_memory(az, group->instruction, (size_t)group->instructions * sizeof(int64_t));
+        group->instructed = az_save_memory(az, group->instructed, (size_t)group->instructions * sizeof(int64_t));
     }
     return az_save_memory(az, &saved, sizeof saved);
 }
@@ -203,8 +206,7 @@ static az_tensor *adapted(az_ctx *az, const az_pass_adapters *all, const az_adap
     return bias ? az_add(az, y, bias) : y;
 }
 
-/* rows of y [rows, ...] replaced by those of part, which belong to `row`. */
-static az_tensor *put_rows(az_ctx *az, const az_pass_adapters *all, az_tensor *y, az_tensor *part, const int32_t *row, int64_t n)
+az_tensor *az_adapters_put(az_ctx *az, const az_pass_adapters *all, az_tensor *y, az_tensor *part, const int32_t *row, int64_t n)
 {
     if (!y || !part) return NULL;
     int64_t shape[AZ_MAX_RANK] = {all->rows, 1, 1, 1, 1, 1};
@@ -225,7 +227,7 @@ az_tensor *az_adapters_linear(az_ctx *az, const az_pass_adapters *all, const az_
         if (!az_adapter_find(group->adapter, linear->name)) continue;
         az_tensor *index = az_from(az, AZ_I32, 1, &group->n, group->row);
         az_tensor *part = adapted(az, all, group->adapter, linear, az_gather(az, x, index), az_gather(az, y, index));
-        out = put_rows(az, all, out, part, group->row, group->n);
+        out = az_adapters_put(az, all, out, part, group->row, group->n);
     }
     return out;
 }
@@ -256,7 +258,7 @@ az_tensor *az_adapters_embed(az_ctx *az, const az_pass_adapters *all, const int3
         }
         const az_tensor *rows = group->row ? az_from(az, AZ_I32, 1, &group->n, group->row) : NULL;
         az_tensor *part = embed_rows(az, all, layer, index, rows ? az_gather(az, x, rows) : x);
-        x = rows ? put_rows(az, all, x, part, group->row, group->n) : part;
+        x = rows ? az_adapters_put(az, all, x, part, group->row, group->n) : part;
     }
     return x;
 }
@@ -274,7 +276,7 @@ static az_tensor *put_virtual(az_ctx *az, const az_pass_adapters *all, const az_
         shape[0] = group->virtual_rows;
         part = az_zeros(az, x->dtype, x->rank, shape);
     }
-    return put_rows(az, all, x, part, group->virtual_row, group->virtual_rows);
+    return az_adapters_put(az, all, x, part, group->virtual_row, group->virtual_rows);
 }
 
 az_tensor *az_adapters_prompt(az_ctx *az, const az_pass_adapters *all, az_tensor *x)
@@ -316,11 +318,15 @@ int az_adapters_tracked(az_ctx *az, const az_pass_adapters *all, int block, az_t
 {
     enum { TENSORS = 7 };
     int n = 0, most = 0;
-    for (int g = 0; all && g < all->groups; g++) most += TENSORS * all->group[g].adapter->layers + 1;
+    for (int g = 0; all && g < all->groups; g++) most += TENSORS * (all->group[g].adapter->layers + 1);
     *slots = az_alloc_array(az, (size_t)most + 1, sizeof **slots);
     for (int g = 0; *slots && all && g < all->groups; g++) {
         az_adapter *adapter = (az_adapter *)all->group[g].adapter;
         if (block >= 0 && is_tracked(az, adapter->prefix)) (*slots)[n++] = &adapter->prefix;
+        az_tensor **made[AZ_GENERATOR_TENSORS] = {NULL};
+        if (block >= 0 && adapter->generators) az_generator_places(adapter->generators, block, made);
+        for (int k = 0; k < AZ_GENERATOR_TENSORS; k++)
+            if (made[k] && is_tracked(az, *made[k])) (*slots)[n++] = made[k];
         for (int i = 0; i < adapter->layers; i++) {
             az_adapter_layer *l = &adapter->layer[i];
             if (!in_block(l->name, block)) continue;

@@ -74,14 +74,16 @@ static bool check_batch(az_ctx *az, const az_lm *lm, const az_lm_batch *batch, c
     return true;
 }
 
-static az_tensor *positions(az_ctx *az, const az_lm_batch *batch, const az_lm_cache *cache)
+static az_tensor *positions(az_ctx *az, const az_lm_batch *batch, const az_lm_run *run)
 {
     az_tensor *position = az_new1(az, AZ_I32, batch->start[batch->sequences]);
     if (!position) return NULL;
     int32_t *p = position->data;
     for (int s = 0; s < batch->sequences; s++) {
-        const int64_t before = az_lm_cache_length(cache, s);
-        for (int64_t i = batch->start[s]; i < batch->start[s + 1]; i++) p[i] = (int32_t)(before + i - batch->start[s]);
+        const int64_t before = az_lm_cache_length(run->cache, s);
+        const bool unrotated = az_adapter_unrotated(run, s);
+        for (int64_t i = batch->start[s]; i < batch->start[s + 1]; i++)
+            p[i] = unrotated && batch->token[i] < 0 ? 0 : (int32_t)(before + i - batch->start[s]);
     }
     return position;
 }
@@ -109,7 +111,7 @@ static const az_pass *pass_begin(az_ctx *az, const az_lm *lm, const az_lm_batch 
     int64_t longest = cache ? az_lm_cache_capacity(cache) : 0;
     for (int s = 0; s < batch->sequences; s++) longest = key_count[s] > longest ? key_count[s] : longest;
     pass.far = longest > lm->config.rope_original;
-    pass.position = positions(az, batch, cache);
+    pass.position = positions(az, batch, &pass.run);
     pass.attention = (az_attention_how){.sequences = batch->sequences,
                                         .query_start = query_start,
                                         .key_start = key_start,
@@ -197,6 +199,7 @@ static bool side_by_side(const az_lm *lm)
 static az_tensor *block_inside(az_ctx *az, const az_pass *pass, int b, az_tensor *x)
 {
     const az_lm_block *block = &pass->lm->block[b];
+    x = az_adapters_generate(az, pass->adapters, b, x);
     az_tensor *attention = az_pass_attend(az, pass, b, half_input(az, pass, &block->attn_norm, x));
     az_tensor *mid = add_half(az, pass, &block->attn_norm, &block->attn_post_norm, (az_tensor *[]){x, attention});
     mid = az_pass_site(az, pass, mid, "blocks.%d.resid_mid", b);

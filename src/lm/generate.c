@@ -39,7 +39,8 @@ static const float *advance(az_ctx *az, const az_generation *g, const az_lm_batc
 static int64_t prefill(az_ctx *az, const az_generation *g, const az_tokens *prompt)
 {
     int64_t at = 0;
-    for (; prompt->n - at > PREFILL_CHUNK; at += PREFILL_CHUNK) {
+    const bool whole = g->options->adapter && g->options->adapter->generators; /* which read the prompt in one piece */
+    for (; !whole && prompt->n - at > PREFILL_CHUNK; at += PREFILL_CHUNK) {
         const az_lm_batch batch = {.sequences = 1, .token = prompt->id + at, .start = (const int64_t[]){0, PREFILL_CHUNK}};
         const az_lm_run run = run_of(g, AZ_HIDDEN); /* no head */
         az_scope_push(az);

@@ -103,6 +103,7 @@ az_tensor *az_lm_loss(az_ctx *az, const az_lm *lm, const az_lm_lesson *lesson, c
     if (!lm || !lesson) return NULL;
     az_lm_run how = run ? *run : (az_lm_run){0};
     how.output = AZ_HIDDEN;
+    if (!how.instruction) how.instruction = az_lesson_instructions(az, lesson, &how);
     const az_hidden_rows from = {.hidden = az_lm_forward(az, lm, &lesson->batch, &how),
                                  .target = lesson->target,
                                  .weight = lesson->weight,
@@ -138,6 +139,7 @@ bool az_lm_sequence_losses(az_ctx *az, const az_lm *lm, const az_lm_lesson *less
     how.output = AZ_HIDDEN;
     memset(loss, 0, (size_t)lesson->batch.sequences * sizeof *loss);
     az_scope_push(az);
+    if (!how.instruction) how.instruction = az_lesson_instructions(az, lesson, &how);
     const az_hidden_rows from = {.hidden = az_lm_forward(az, lm, &lesson->batch, &how),
                                  .target = lesson->target,
                                  .adapters = az_pass_adapters_begin(az, &lesson->batch, &how)};

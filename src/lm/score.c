@@ -126,6 +126,9 @@ az_lm_score *az_lm_score_sequences(az_ctx *az, const az_lm *lm, const az_tokens 
 {
     if (!lm || !az_ok(az)) return NULL;
     az_lm_score_options o = options ? *options : (az_lm_score_options){0};
+    if (o.adapter && o.adapter->generators)
+        return az_fail(az, AZ_BAD_INPUT, "the adapter '%s' reads an instruction, which a document has not; examples have one",
+                       o.adapter->name);
     const int64_t room = lm->config.context - (o.adapter ? o.adapter->virtual_tokens : 0);
     if (!o.context || o.context > room) o.context = room;
     if (!o.stride) o.stride = o.context;
@@ -174,4 +177,32 @@ az_lm_score *az_lm_score_documents(az_ctx *az, const az_lm *lm, const az_documen
     if (!sequence) return NULL;
     for (int64_t i = 0; i < count; i++) sequence[i] = document_tokens(az, lm, &documents->item[i]);
     return az_ok(az) ? az_lm_score_sequences(az, lm, sequence, count, documents->separated, options) : NULL;
+}
+
+/* ---- examples ---- */
+
+az_lm_score *az_lm_score_examples(az_ctx *az, const az_lm *lm, const az_examples *examples, const az_lm_score_options *options)
+{
+    if (!lm || !examples || !az_ok(az)) return NULL;
+    const az_lm_score_options o = options ? *options : (az_lm_score_options){0};
+    const int64_t virtual_tokens = o.adapter ? o.adapter->virtual_tokens : 0;
+    az_examples first = *examples;
+    if (o.limit > 0 && o.limit < first.count) first.count = o.limit;
+    const az_lm_example_options how = {.length = o.context > 0 ? o.context + virtual_tokens : 0, .virtual_tokens = virtual_tokens};
+    const az_lm_examples *tokens = az_lm_examples_of(az, lm, &first, &how);
+    const az_lm_run run = {.adapter = &o.adapter, .adapters = o.adapter != NULL};
+    az_lm_score *score = tokens ? az_alloc(az, sizeof *score) : NULL;
+    double *nll = score ? az_alloc_array(az, (size_t)tokens->count, sizeof *nll) : NULL,
+           *weight = nll ? az_alloc_array(az, (size_t)tokens->count, sizeof *weight) : NULL;
+    if (!weight) return NULL;
+    if (tokens->skipped > 0) az_note(az, "%lld examples are skipped: no token of their response fits", (long long)tokens->skipped);
+    az_lm_examples_loss(az, lm, tokens, &run, nll);
+    *score = (az_lm_score){.documents = tokens->count, .tokens = tokens->counted, .nll = nll, .weight = weight};
+    for (int64_t i = 0; i < tokens->count && az_ok(az); i++) {
+        weight[i] = (double)tokens->item[i].counted;
+        if (!isfinite(nll[i]))
+            az_fail(az, AZ_NUMERIC, "the log-likelihood of example %lld is not finite", (long long)tokens->item[i].source + 1);
+    }
+    score->mean = az_ratio_estimate(nll, weight, tokens->count, 0.95);
+    return az_ok(az) ? score : NULL;
 }

@@ -6,6 +6,8 @@
 #include "lm/adapter.h"
 #include "lm/adapter_targets.h"
 
+#include <jansson.h>
+
 enum { AZ_MODULE_PARTS = 3 };
 /* key of az_adapter.base in the metadata of adapter_model.safetensors */
 #define AZ_BASE_KEY "adze.base"
@@ -27,5 +29,12 @@ az_tensor *az_module_join(az_ctx *az, const az_lm *lm, const az_module *module, 
 az_tensor *az_module_part(az_ctx *az, const az_lm *lm, const az_module *module, const az_tensor *whole, int k);
 /* A prefix (contiguous) with its keys in the order of the files, or of memory. */
 az_tensor *az_prefix_reorder(az_ctx *az, const az_lm *lm, az_tensor *prefix, bool to_file);
+
+/* An adapter's generators into a configuration; out of one (without tensors) for the model; their tensors by the files' names, which
+ * reading fills; and whether the file has networks of the sizes that the configuration tells. */
+void az_generators_describe(const az_adapter *adapter, json_t *config);
+bool az_generators_read_config(az_ctx *az, const json_t *config, const az_lm *lm, az_generators *out);
+int az_generator_tensors(az_ctx *az, const az_adapter *adapter, az_lm_parameter **tensors);
+bool az_generator_sizes(az_ctx *az, const az_safetensors *file, const az_generators *how, int64_t virtual_tokens, const az_lm *lm);
 
 #endif

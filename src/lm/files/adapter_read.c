@@ -55,6 +55,12 @@ static const char *const known[] = {"peft_type",
                                     "prefix_projection",
                                     "encoder_hidden_size",
                                     "ensure_weight_tying",
+                                    "bottleneck",
+                                    "pooler",
+                                    "normalize",
+                                    "position",
+                                    "activations",
+                                    "networks",
                                     NULL};
 /* Keys whose value changes the mathematics in a way that is not known here, unless it is null, false, or empty. */
 static const char *const unsupported[] = {"use_qalora",
@@ -69,7 +75,7 @@ static const char *const unsupported[] = {"use_qalora",
                                           "lora_ga_config",
                                           NULL};
 /* Kinds of adapters, and further keys that they may have. */
-static const char *const kinds[] = {"LORA", "ADALORA", "PROMPT_TUNING", "PREFIX_TUNING", "CPT", NULL};
+static const char *const kinds[] = {"LORA", "ADALORA", "PROMPT_TUNING", "PREFIX_TUNING", "CPT", "IAPT", NULL};
 
 static bool is_among(const char *const *list, const char *word)
 {
@@ -137,8 +143,8 @@ static const char *read_kind(az_ctx *az, const json_t *config)
     const char *kind = json_string_value(json_object_get(config, "peft_type"));
     if (!kind) return az_fail(az, AZ_BAD_INPUT, "\"peft_type\" is missing");
     if (!is_among(kinds, kind))
-        return az_fail(az, AZ_BAD_INPUT, "adapters of peft_type %s are not read; LORA, ADALORA, PROMPT_TUNING, PREFIX_TUNING and CPT are",
-                       kind);
+        return az_fail(az, AZ_BAD_INPUT,
+                       "adapters of peft_type %s are not read; LORA, ADALORA, PROMPT_TUNING, PREFIX_TUNING, CPT and IAPT are", kind);
     return kind;
 }
 
@@ -325,6 +331,36 @@ static bool read_virtual(az_ctx *az, az_adapter_folder *f)
     return az_ok(az);
 }
 
+/* A tensor of generators, whose place has the shape that it should have. */
+static bool fill_generator(az_ctx *az, az_adapter_folder *f, const az_lm_parameter *into)
+{
+    int64_t i = 0;
+    while (i < f->file->count && strcmp(f->file->item[i].name, into->name) != 0) i++;
+    if (i == f->file->count) return az_fail(az, AZ_BAD_INPUT, "tensor '%s' is missing", into->name);
+    const az_tensor *x = f->file->item[i].value;
+    f->used[i] = true;
+    if (!az_same_shape(x, *into->slot))
+        return az_fail(az, AZ_BAD_INPUT, "'%s' has the shape %s; for this model it should be %s", into->name, az_shape_text(az, x),
+                       az_shape_text(az, *into->slot));
+    if (az_first_nonfinite(x) >= 0) return az_fail(az, AZ_NUMERIC, "'%s' has values that are not finite", into->name);
+    az_copy_into(az, *into->slot, x);
+    return az_ok(az);
+}
+
+static bool read_generators(az_ctx *az, az_adapter_folder *f)
+{
+    const int64_t tokens = json_integer_value(json_object_get(f->config, "num_virtual_tokens"));
+    az_generators how;
+    if (!az_generators_read_config(az, f->config, f->lm, &how) || !az_generator_sizes(az, f->file, &how, tokens, f->lm) ||
+        !az_adapter_add_generators(az, f->lm, f->adapter, &how, tokens))
+        return false;
+    az_lm_parameter *into;
+    const int n = az_generator_tensors(az, f->adapter, &into);
+    for (int i = 0; i < n; i++)
+        if (!fill_generator(az, f, &into[i])) return false;
+    return az_ok(az);
+}
+
 /* ---- the folder ---- */
 
 static bool read_tensors(az_ctx *az, az_adapter_folder *f)
@@ -335,7 +371,8 @@ static bool read_tensors(az_ctx *az, az_adapter_folder *f)
     f->adapter->dropout = number(f, "lora_dropout", 0);
     f->adapter->rank_stabilized = json_is_true(json_object_get(f->config, "use_rslora"));
     const bool layers = strcmp(f->adapter->kind, "LORA") == 0 || strcmp(f->adapter->kind, "ADALORA") == 0;
-    if (!layers && !read_virtual(az, f)) return false;
+    const bool generates = strcmp(f->adapter->kind, "IAPT") == 0;
+    if (!layers && !(generates ? read_generators : read_virtual)(az, f)) return false;
     for (int i = 0; i < f->modules; i++)
         if (!read_module(az, f, &f->module[i])) return false;
     for (int64_t i = 0; i < f->file->count; i++)

@@ -211,13 +211,16 @@ static bool add_rest(az_ctx *az, az_adapter_file *f, const az_module *module)
 static bool list_tensors(az_ctx *az, az_adapter_file *f)
 {
     az_module *module;
-    const int n = az_modules(az, f->lm, &module);
-    f->room = 8 * n + 2;
+    az_lm_parameter *made = NULL;
+    const int n = az_modules(az, f->lm, &module), n_made = f->adapter->generators ? az_generator_tensors(az, f->adapter, &made) : 0;
+    f->room = 8 * n + 2 + n_made;
     f->item = az_alloc_array(az, (size_t)f->room, sizeof *f->item);
     if (!f->item) return false;
     az_adapter *adapter = (az_adapter *)(uintptr_t)f->adapter;
     if (adapter->prefix && !add(az, f, "prompt_embeddings", az_prefix_reorder(az, f->lm, adapter->prefix, true))) return false;
     if (adapter->prompt && !add(az, f, "prompt_embeddings", adapter->prompt)) return false;
+    for (int i = 0; i < n_made; i++)
+        if (!add(az, f, made[i].name, *made[i].slot)) return false;
     for (int i = 0; i < n; i++) {
         az_pair pair;
         if (module_pair(az, f->lm, f->adapter, &module[i], &pair) && !add_pair(az, f, &module[i], &pair)) return false;
@@ -352,6 +355,7 @@ static char *config_text(az_ctx *az, const az_adapter_file *f, const char *base)
     if (json_array_size(f->targets) > 0 || json_array_size(f->saved) > 0) put_lora(az, f, json);
     if (is_adalora(f)) put_adalora(f, json);
     if (f->adapter->virtual_tokens > 0) put_virtual(f, json);
+    if (f->adapter->generators) az_generators_describe(f->adapter, json);
     if (more) json_object_update(json, more);
     char *text = json_dumps(json, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
     json_decref(json);
