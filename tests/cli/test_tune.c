@@ -1,0 +1,219 @@
+/* adze tune and adze adapter on a tiny model: from examples to an adapter, to a merged model and back; breaks; what is refused. */
+#include "cli/models.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <string.h>
+
+/* The folder of test_models with forty examples in train.jsonl. */
+static const char *with_examples(az_ctx *az)
+{
+    const char *folder = test_models(az);
+    const test_run made = test_shell(az, folder,
+                                     "i=0; while [ $i -lt 40 ]; do i=$((i+1)); "
+                                     "echo \"{\\\"prompt\\\": \\\"Who is number $i?\\\", \\\"response\\\": \\\" Tom $((i % 7)).\\\"}\"; "
+                                     "done >train.jsonl");
+    cr_assert_eq(made.code, 0, "%s", made.err);
+    return folder;
+}
+
+static test_run expect(az_ctx *az, const char *folder, const char *line, int code)
+{
+    const test_run run = test_shell(az, folder, line);
+    cr_assert_eq(run.code, code, "'%s' ended in %d: %s", line, run.code, run.err);
+    return run;
+}
+
+static double nll_of(az_ctx *az, const char *folder, const char *arguments)
+{
+    const test_run run = expect(az, folder, az_format_text(az, "adze evaluate %s -d train.jsonl --examples --json", arguments), 0);
+    return test_json_number(test_json(az, run.out, 0), "nll");
+}
+
+Test(tune, examples_become_an_adapter)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = with_examples(az);
+    const test_run run =
+        expect(az, folder, "adze tune tiny.gguf lora:rank=4,targets=all-linear -d train.jsonl -o out --steps 30 --lr 1e-2 --json", 0);
+    json_t *examples = test_section(az, run.out, "examples");
+    cr_assert_eq(test_json_number(examples, "train") + test_json_number(examples, "valid"), 40);
+    cr_assert_gt(test_json_number(examples, "valid"), 0);
+    cr_assert_eq(test_json_number(test_section(az, run.out, "training"), "steps"), 30);
+    cr_assert_gt(test_json_number(test_section(az, run.out, "training"), "best_valid_loss"), 0);
+    cr_assert_not_null(strstr(run.out, "\"training loss\""));
+    cr_assert_gt(test_json_number(test_section(az, run.out, "result"), "adapter_parameters"), 1000);
+    cr_assert_str_eq(expect(az, folder, "ls out", 0).out, "adapter_config.json\nadapter_model.safetensors\n");
+    const test_run measured = expect(az, folder, "adze evaluate tiny.gguf --adapter out -d train.jsonl --examples --json", 0);
+    json_t *difference = test_section(az, measured.out, "differences");
+    cr_assert_str_eq(json_string_value(json_object_get(difference, "verdict")), "better", "%s", measured.out);
+    const char *tell = "adze run tiny.gguf -p 'Who is number 3?' -n 4 --temperature 0 -q";
+    const char *plain = expect(az, folder, tell, 0).out, *taught = expect(az, folder, az_format_text(az, "%s --adapter out", tell), 0).out;
+    cr_assert_str_neq(plain, taught);
+    cr_assert_not_null(strstr(taught, "Tom"), "%s", taught);
+    az_close(az);
+}
+
+Test(adapter, goes_into_the_weights_and_out_again)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = with_examples(az);
+    expect(az, folder, "adze tune tiny.gguf lora:rank=2,targets=all-linear -d train.jsonl -o out --steps 10 --lr 1e-2 -q", 0);
+    json_t *info = test_section(az, expect(az, folder, "adze adapter info tiny.gguf out --json", 0).out, "adapters");
+    cr_assert_str_eq(json_string_value(json_object_get(info, "kind")), "LORA");
+    cr_assert_eq(test_json_number(info, "largest_rank"), 2);
+    expect(az, folder, "adze adapter merge tiny.gguf out -o merged.gguf -q && adze adapter unmerge merged.gguf out -o back.gguf -q", 0);
+    const double given = nll_of(az, folder, "tiny.gguf"), beside = nll_of(az, folder, "tiny.gguf --adapter out") /* first row: alone */;
+    cr_assert_eq(given, beside);
+    cr_assert_float_eq(nll_of(az, folder, "back.gguf"), given, 1e-4);
+    const test_run both = expect(az, folder, "adze evaluate merged.gguf tiny.gguf --adapter out -d train.jsonl --examples --json", 0);
+    double merged = NAN, adapted = NAN;
+    for (int i = 0; i < test_lines(both.out); i++) {
+        json_t *row = test_json(az, both.out, i);
+        const char *model = json_string_value(json_object_get(row, "model"));
+        if (strcmp(json_string_value(json_object_get(row, "section")), "models") != 0) continue;
+        if (strcmp(model, "merged.gguf") == 0) merged = test_json_number(row, "nll");
+        if (strcmp(model, "tiny.gguf + out") == 0) adapted = test_json_number(row, "nll");
+    }
+    cr_assert_float_eq(merged, adapted, 1e-4);
+    cr_assert(fabs(merged - given) > 0.05, "%g and %g", merged, given);
+    az_close(az);
+}
+
+/* The sum of an adapter and its negative changes nothing. */
+Test(adapter, several_make_one)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = with_examples(az);
+    expect(az, folder,
+           "adze tune tiny.gguf lora:rank=2 -d train.jsonl -o out --steps 10 --lr 1e-2 -q &&"
+           "adze adapter add tiny.gguf out out --weights 1,-1 -o nothing -q && adze adapter convert tiny.gguf out --scale 0.5 -o half -q &&"
+           "adze adapter add tiny.gguf half half --how svd -o again -q",
+           0);
+    const test_run run = expect(az, folder, "adze evaluate tiny.gguf --adapter nothing,out,again -d train.jsonl --examples --json", 0);
+    double difference[3];
+    int n = 0;
+    for (int i = 0; i < test_lines(run.out); i++) {
+        json_t *row = test_json(az, run.out, i);
+        if (strcmp(json_string_value(json_object_get(row, "section")), "differences") == 0 && n < 3)
+            difference[n++] = test_json_number(row, "difference");
+    }
+    cr_assert_eq(n, 3);
+    cr_assert_float_eq(difference[0], 0, 1e-4);
+    cr_assert_lt(difference[1], -0.01);
+    cr_assert_float_eq(difference[2], difference[1], 1e-3);
+    az_close(az);
+}
+
+Test(tune, instructions_become_soft_tokens)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = with_examples(az);
+    const test_run run =
+        expect(az, folder, "adze tune tiny.gguf iapt:bottleneck=8,prompts=2 -d train.jsonl -o out --steps 60 --lr 3e-2 --json", 0);
+    cr_assert_not_null(strstr(run.out, "\"block 0\""), "a curve of each activation");
+    const test_run info = expect(az, folder, "adze adapter info tiny.gguf out --json", 0);
+    cr_assert_eq(test_json_number(test_section(az, info.out, "adapters"), "virtual_tokens"), 2);
+    cr_assert_lt(test_json_number(test_section(az, info.out, "activations"), "gelu"), 1e-2);
+    const test_run measured = expect(az, folder, "adze evaluate tiny.gguf --adapter out -d train.jsonl --examples --json", 0);
+    cr_assert_lt(test_json_number(test_section(az, measured.out, "differences"), "difference"), 0);
+    expect(az, folder, "adze run tiny.gguf --adapter out -p 'Who is number 3?' -n 4 -q", 0);
+    cr_assert_not_null(strstr(expect(az, folder, "adze evaluate tiny.gguf --adapter out -d text.txt", 2).err, "instruction"));
+    cr_assert_not_null(strstr(expect(az, folder, "adze adapter merge tiny.gguf out -o m.gguf", 2).err, "virtual tokens"));
+    az_close(az);
+}
+
+Test(tune, a_model_can_be_changed_itself)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = with_examples(az);
+    expect(az, folder, "adze tune tiny.gguf full -d train.jsonl -o taught.gguf --steps 20 --lr 3e-3 --valid train.jsonl -q", 0);
+    cr_assert_lt(nll_of(az, folder, "taught.gguf"), nll_of(az, folder, "tiny.gguf") - 0.5);
+    az_close(az);
+}
+
+Test(tune, a_run_that_is_killed_goes_on_bit_for_bit)
+{
+    static const char command[] = "adze tune tiny.gguf iapt:bottleneck=8 -d train.jsonl --steps 40 --batch 2 --save-every 1 -o";
+    az_ctx *az = az_open(NULL);
+    const char *folder = with_examples(az);
+    expect(az, folder, az_format_text(az, "%s whole", command), 0);
+    const test_run cut =
+        test_shell(az, folder,
+                   az_format_text(az,
+                                  "%s cut --resume state >log & pid=$!\n"
+                                  "while [ -z \"$(ls state 2>/dev/null)\" ]; do sleep 0.01; done; kill -9 $pid; wait $pid; ls cut\n"
+                                  "%s cut --resume state >log && cmp whole/adapter_model.safetensors cut/adapter_model.safetensors "
+                                  "&& echo same",
+                                  command, command));
+    cr_assert_str_eq(cut.out, "same\n", "%s%s", cut.out, cut.err);
+    az_close(az);
+}
+
+Test(tune, an_interrupted_run_writes_what_is_done)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = with_examples(az);
+    const test_run run = test_shell(az, folder,
+                                    "adze tune tiny.gguf lora -d train.jsonl --steps 10000000 -o out --progress json 2>log & pid=$!\n"
+                                    "while ! grep -q training log; do sleep 0.02; done; kill -INT $pid; wait $pid; echo $?\n"
+                                    "adze adapter info tiny.gguf out >/dev/null; echo $?");
+    cr_assert_not_null(strstr(run.out, "130\n0\n"), "%s%s", run.out, run.err);
+    az_close(az);
+}
+
+Test(tune, what_cannot_work_is_refused_before_the_work)
+{
+    static const struct {
+        const char *line, *says;
+    } cases[] = {
+        {"adze tune tiny.gguf lora -o out", "-d FILE"},
+        {"adze tune tiny.gguf lora -d train.jsonl", "-o FOLDER"},
+        {"adze tune tiny.gguf wanda -d train.jsonl -o out", "family compress"},
+        {"adze tune tiny.gguf lara -d train.jsonl -o out", "did you mean 'lora'?"},
+        {"adze tune tiny.gguf lora:rnk=3 -d train.jsonl -o out", "did you mean 'rank'?"},
+        {"adze tune tiny.gguf lora:rank=0 -d train.jsonl -o out", "out of range"},
+        {"adze tune tiny.gguf lora:targets=q_prox -d train.jsonl -o out", "q_proj"},
+        {"adze tune tiny.gguf lora -d train.jsonl -o nowhere/out", "there is no folder 'nowhere'"},
+        {"adze tune tiny.gguf lora -d absent.jsonl -o out", "absent.jsonl"},
+        {"adze tune tiny.gguf lora -d bad.jsonl -o out", "line 2"},
+        {"adze tune tiny.gguf lora -d empty.jsonl -o out", "empty.jsonl"},
+        {"adze tune tiny.gguf lora -d text.txt -o out", "text.txt"},
+        {"adze tune absent.gguf lora -d train.jsonl -o out", "absent.gguf"},
+        {"adze tune tiny.gguf lora -d train.jsonl -o out --length 1", "by length"},
+        {"adze adapter merge tiny.gguf absent -o out.gguf", "absent"},
+        {"adze adapter merge tiny.gguf", "usage"},
+        {"adze adapter mingle tiny.gguf out -o out.gguf", "none of merge"},
+        {"adze run tiny.gguf --adapter absent -p One", "absent"},
+    };
+    az_ctx *az = az_open(NULL);
+    const char *folder = with_examples(az);
+    expect(az, folder, "echo '{\"prompt\": \"a\", \"response\": \"b\"}' >bad.jsonl; echo '{\"prompt\": \"a\"' >>bad.jsonl; : >empty.jsonl",
+           0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const test_run run = expect(az, folder, cases[i].line, 2);
+        cr_assert_not_null(strstr(run.err, cases[i].says), "'%s' said: %s", cases[i].line, run.err);
+        cr_assert_str_empty(run.out, "no half of a result");
+    }
+    cr_assert_str_eq(expect(az, folder, "ls -A", 0).out, "bad.jsonl\nempty.jsonl\ntext.txt\ntiny.gguf\ntrain.jsonl\n");
+    az_close(az);
+}
+
+/* A damaged folder, and one for another model: nothing is written. */
+Test(adapter, what_does_not_fit_is_refused)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = with_examples(az);
+    expect(az, folder,
+           "adze tune tiny.gguf lora -d train.jsonl -o out --steps 2 -q; cp -r out cut;"
+           "head -c 200 out/adapter_model.safetensors >cut/adapter_model.safetensors; cp -r out other; sed -i 's/\"r\": 8/\"r\": 4/' "
+           "other/adapter_config.json; adze train llama:width=16,blocks=1,heads=2,context=32,vocabulary=280 -d text.txt --steps 1 "
+           "--batch 1 --length 16 -o small.gguf -q",
+           0);
+    cr_assert_not_null(strstr(expect(az, folder, "adze adapter merge tiny.gguf cut -o m.gguf", 2).err, "cut"));
+    cr_assert_not_null(strstr(expect(az, folder, "adze adapter merge tiny.gguf other -o m.gguf", 2).err, "rank 4"));
+    cr_assert_not_null(strstr(expect(az, folder, "adze run small.gguf --adapter out -p One", 2).err, "shape"));
+    cr_assert_not_null(strstr(expect(az, folder, "adze adapter add tiny.gguf out out --weights 1 -o sum", 2).err, "1 weights for 2"));
+    expect(az, folder, "! ls m.gguf sum 2>/dev/null", 0);
+    az_close(az);
+}
