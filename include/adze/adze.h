@@ -12,6 +12,7 @@
 #include "adze/lm.h"
 #include "adze/backend.h"
 #include "adze/method.h"
+#include "adze/ssm.h"
 #include "adze/vi.h"
 #include "adze/guard.h"
 
