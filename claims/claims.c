@@ -29,6 +29,7 @@ extern const az_claim az_claim_linf_regression;
 extern const az_claim az_claim_programmable_vi;
 extern const az_claim az_claim_krosbl;
 extern const az_claim az_claim_ila_sdp;
+extern const az_claim az_claim_ppg;
 
 /* clang-format off */
 static const az_claim *const claims[] = {
@@ -63,6 +64,7 @@ static const az_claim *const claims[] = {
     &az_claim_programmable_vi,
     &az_claim_krosbl,
     &az_claim_ila_sdp,
+    &az_claim_ppg,
     NULL,
 };
 /* clang-format on */

@@ -44,6 +44,7 @@ extern const az_method az_programmable_vi;
 extern const az_method az_krosbl;
 extern const az_method az_irs_channel;
 extern const az_method az_ila_sdp_method;
+extern const az_method az_ppg;
 
 /* clang-format off */
 static const az_method *const methods[] = {
@@ -92,6 +93,7 @@ static const az_method *const methods[] = {
     &az_krosbl,
     &az_irs_channel,
     &az_ila_sdp_method,
+    &az_ppg,
     NULL,
 };
 /* clang-format on */

@@ -261,11 +261,11 @@ static double count_draws(bool by_rejection, int64_t draws, const double *x, con
     enum { N = 12 };
     const az_ssm *model = ssm_data_model(az, .95, .6, 1);
     const void *law = az_ssm_law(az, model, NULL);
-    az_sampler sampler;
+    az_urn urn;
     double scratch[N];
-    az_sampler_new(az, N, &sampler);
-    az_sampler_set(&sampler, weight);
-    const az_backward backward = {model, law, 0, x, weight, &sampler, 2, by_rejection, model->log_bound(law, 0), 4};
+    az_urn_new(az, N, &urn);
+    az_urn_set(&urn, weight);
+    const az_backward backward = {model, law, 0, x, weight, &urn, 2, by_rejection, model->log_bound(law, 0), 4};
     az_rng rng = az_rng_at(11, by_rejection);
     int64_t counter[2] = {0};
     az_pass_status status = AZ_PASS_OK;

@@ -1,10 +1,18 @@
 /* backward.c - ancestors drawn with probability proportional to w_J q(x_J, next): by rejection from the weights, or exactly.
  *
- * A proposal J ~ w is kept with probability q(x_J, next) / bound. After sqrt(particles) refusals the exact law is drawn from, which is the
- * same law, so that a far away `next` costs no more than O(particles). */
+ * A proposal J ~ w is kept with probability q(x_J, next) / bound. After some refusals the draw is exact, from the same law, so that a far
+ * away `next` costs no more than O(particles). The number of tries has a heavy tail (Dau, Chopin 2022), P(tries > k) ~ 1 / k: stopping
+ * after k costs log k + particles / k, least when k is in proportion to the particles. */
 #include "estimate/ssm/ssm_internal.h"
 
 #include <math.h>
+
+/* A try takes as long as four terms of an exact draw. */
+static int64_t most_tries(int64_t particles)
+{
+    const int64_t root = (int64_t)ceil(sqrt((double)particles));
+    return root > particles / 4 ? root : particles / 4;
+}
 
 az_backward az_backward_at(const az_pass *pass, int64_t t)
 {
@@ -15,11 +23,11 @@ az_backward az_backward_at(const az_pass *pass, int64_t t)
                          .t = t,
                          .x = az_pass_x(pass, t),
                          .weight = az_pass_weight(pass, t),
-                         .sampler = &pass->sampler,
+                         .urn = &pass->urn,
                          .width = pass->width,
                          .by_rejection = by_rejection,
                          .log_bound = by_rejection ? model->log_bound(pass->law, t) : INFINITY,
-                         .most_tries = (int64_t)ceil(sqrt((double)pass->particles))};
+                         .most_tries = most_tries(pass->particles)};
 }
 
 static bool beyond(const az_backward *b, double log_density)
@@ -29,7 +37,7 @@ static bool beyond(const az_backward *b, double log_density)
 
 static int64_t draw_exactly(const az_backward *b, const double *next, az_rng *rng, double *scratch, az_pass_status *status)
 {
-    const int64_t n = b->sampler->n;
+    const int64_t n = b->urn->n;
     double largest = -INFINITY, total = 0;
     for (int64_t i = 0; i < n; i++) {
         scratch[i] = b->weight[i] > 0 ? b->model->log_transition(b->law, b->t, b->x + i * b->width, next) : -INFINITY;
@@ -48,14 +56,14 @@ static int64_t draw_exactly(const az_backward *b, const double *next, az_rng *rn
         else
             low = middle + 1;
     }
-    return low <= b->sampler->last ? low : b->sampler->last;
+    return low <= b->urn->last ? low : b->urn->last;
 }
 
 int64_t az_backward_draw(const az_backward *b, const double *next, az_rng *rng, double *scratch, int64_t *counter, az_pass_status *status)
 {
     counter[1]++;
     for (int64_t i = 0; b->by_rejection && i < b->most_tries; i++) {
-        const int64_t j = az_sampler_draw(b->sampler, az_uniform(rng));
+        const int64_t j = az_urn_draw(b->urn, az_uniform(rng));
         const double log_density = b->model->log_transition(b->law, b->t, b->x + j * b->width, next);
         counter[0]++;
         if (beyond(b, log_density)) return *status = AZ_PASS_ABOVE_BOUND, -1;

@@ -56,6 +56,7 @@ static void whiten(const az_noise *noise, const double *e, double *z)
 double az_noise_log_density(const az_noise *noise, const double *e)
 {
     double z[AZ_SSM_MOST_STATES], square = 0;
+    if (noise->n == 1) return noise->log_peak - 0.5 * *e * *e / *noise->variance;
     whiten(noise, e, z);
     for (int i = 0; i < noise->n; i++) square += z[i] * z[i] / noise->variance[i];
     return noise->log_peak - 0.5 * square;

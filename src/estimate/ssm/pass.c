@@ -75,7 +75,7 @@ bool az_pass_new(az_ctx *az, const az_ssm_problem *problem, const az_ssm_how *ho
     pass->counter = az_alloc_array(az, threads_used * 2, sizeof(int64_t));
     pass->status = az_alloc_array(az, threads_used, sizeof(az_pass_status));
     pass->path = az_alloc_array(az, (size_t)n * (size_t)problem->model->states, sizeof(double));
-    return az_sampler_new(az, how->particles, &pass->sampler) && az_ok(az);
+    return az_urn_new(az, how->particles, &pass->urn) && az_ok(az);
 }
 
 /* ---- one generation ---------------------------------------------------------------------------------------------------------- */
@@ -98,7 +98,7 @@ static void move_particle(const generation_job *job, int64_t i, az_rng *rng)
     } else if (job->t == 0) {
         model->draw_start(pass->law, rng, x);
     } else {
-        const int64_t from = pass->how->systematic ? pass->ancestor[i] : az_sampler_draw(&pass->sampler, az_uniform(rng));
+        const int64_t from = pass->how->systematic ? pass->ancestor[i] : az_urn_draw(&pass->urn, az_uniform(rng));
         model->draw_next(pass->law, job->t - 1, job->backward.x + from * pass->width, rng, x);
     }
     if (model->extra) model->extend(pass->law, job->t, x);
@@ -167,7 +167,7 @@ static void resample_systematically(az_pass *pass, int64_t t)
     az_rng rng = az_pass_rng(pass, t, pass->particles + 1);
     const double u = az_uniform(&rng);
     for (int64_t i = 0; i < pass->particles; i++)
-        pass->ancestor[i] = (int32_t)az_sampler_draw(&pass->sampler, ((double)i + u) / (double)pass->particles);
+        pass->ancestor[i] = (int32_t)az_urn_draw(&pass->urn, ((double)i + u) / (double)pass->particles);
 }
 
 static int64_t place_of_frozen(const az_pass *pass, int64_t t)
@@ -180,7 +180,7 @@ static az_pass_status make_generation(az_pass *pass, int64_t t, bool conditional
 {
     generation_job job = {.pass = pass, .t = t, .frozen_at = conditional ? place_of_frozen(pass, t) : -1};
     if (t > 0) {
-        az_sampler_set(&pass->sampler, az_pass_weight(pass, t - 1));
+        az_urn_set(&pass->urn, az_pass_weight(pass, t - 1));
         if (pass->how->systematic) resample_systematically(pass, t);
         job.backward = az_backward_at(pass, t - 1);
     } else if (pass->count) {

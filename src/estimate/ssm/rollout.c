@@ -69,8 +69,8 @@ static void sums_of_path(const az_pass *pass, double *sum)
 /* A final particle by weight. */
 static int64_t draw_last(az_pass *pass, az_rng *rng)
 {
-    az_sampler_set(&pass->sampler, az_pass_weight(pass, pass->problem->n - 1));
-    return az_sampler_draw(&pass->sampler, az_uniform(rng));
+    az_urn_set(&pass->urn, az_pass_weight(pass, pass->problem->n - 1));
+    return az_urn_draw(&pass->urn, az_uniform(rng));
 }
 
 void az_pass_draw_path(az_pass *pass)
@@ -93,10 +93,10 @@ static az_pass_status sums_of_backward_paths(az_pass *pass, double *sum)
     int64_t counter[2] = {0};
     for (int64_t b = 0; b < pass->particles; b++) {
         az_rng rng = az_pass_rng(pass, pass->problem->n, b);
-        at[b] = (int32_t)(b == 0 ? draw_last(pass, &rng) : az_sampler_draw(&pass->sampler, az_uniform(&rng)));
+        at[b] = (int32_t)(b == 0 ? draw_last(pass, &rng) : az_urn_draw(&pass->urn, az_uniform(&rng)));
     }
     for (int64_t t = pass->problem->n - 2; t >= 0; t--) {
-        az_sampler_set(&pass->sampler, az_pass_weight(pass, t));
+        az_urn_set(&pass->urn, az_pass_weight(pass, t));
         const az_backward backward = az_backward_at(pass, t);
         const double *generation = az_pass_x(pass, t + 1);
         pass->failed_at = t + 1;

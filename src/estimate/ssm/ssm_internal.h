@@ -22,17 +22,17 @@ void az_noise_draw(const az_noise *noise, az_rng *rng, double *e);
 /* v = S^-1 e = -grad_e of the log density; adds weight times its gradients by D and U (either NULL = not wanted). */
 void az_noise_score(const az_noise *noise, const double *e, double weight, double *variance, double *below, double *v);
 
-/* ---- sampler.c: draws from weights in constant expected time ------------------------------------------------------------------- */
+/* ---- urn.c: draws from weights in constant expected time ------------------------------------------------------------------- */
 
-typedef struct az_sampler {
+typedef struct az_urn {
     int64_t n, last; /* items; the last one of positive weight */
     double total;
     double *sum;    /* [n] running sums of the weights */
     int32_t *guide; /* [n] where the search for the k-th n-th part of the total begins */
-} az_sampler;
-bool az_sampler_new(az_ctx *az, int64_t n, az_sampler *sampler);
-void az_sampler_set(az_sampler *sampler, const double *weight);
-int64_t az_sampler_draw(const az_sampler *sampler, double u); /* u in [0, 1) */
+} az_urn;
+bool az_urn_new(az_ctx *az, int64_t n, az_urn *urn);
+void az_urn_set(az_urn *urn, const double *weight);
+int64_t az_urn_draw(const az_urn *urn, double u); /* u in [0, 1) */
 
 /* ---- model.c ------------------------------------------------------------------------------------------------------------------- */
 
@@ -85,7 +85,7 @@ typedef struct az_pass {
     double *scratch;          /* [threads, particles] */
     int64_t *counter;         /* [threads, 2] proposals, draws */
     double *path;             /* [n, states] frozen */
-    az_sampler sampler;       /* of the weights of the generation before */
+    az_urn urn;               /* of the weights of the generation before */
     az_pass_status *status;   /* [threads] */
     uint64_t stream;          /* of this pass's random numbers */
     /* results */
@@ -112,7 +112,7 @@ typedef struct az_backward {
     int64_t t;       /* of the generation */
     const double *x; /* [particles, width] */
     const double *weight;
-    const az_sampler *sampler;
+    const az_urn *urn;
     int width;
     bool by_rejection;
     double log_bound;
