@@ -66,6 +66,14 @@ Test(examples, regression_on_a_table, .init = open_context, .fini = close_contex
     cr_expect_float_eq(number_after(out, "\nx "), 2, .2, "%s", out);
 }
 
+Test(examples, a_population_is_smoothed_and_learnt, .init = open_context, .fini = close_context)
+{
+    const char *out = run("ssm_population");
+    cr_expect_gt(number_after(out, "sd:"), 170, "%s", out);
+    cr_expect_float_eq(number_after(out, "growth:"), .3, .12, "%s", out);
+    cr_expect_float_eq(number_after(out, "capacity:"), 50, 5, "%s", out);
+}
+
 Test(examples, command_fits_and_checks, .init = open_context, .fini = close_context)
 {
     const test_run fit =
