@@ -22,26 +22,6 @@ static layout layout_of(const az_weight *w)
     return (layout){.groups = values->shape[1], .n = values->shape[2], .m = w->cols / values->shape[1], .mask_bytes = (w->cols + 7) / 8};
 }
 
-static bool is_bf16(const az_weight *w)
-{
-    return w->part[0]->dtype == AZ_BF16;
-}
-
-static void decode_nm(const az_weight *w, int64_t first, int64_t n, float *out)
-{
-    const layout l = layout_of(w);
-    const bool bf16 = is_bf16(w);
-    for (int64_t r = first; r < first + n; r++, out += w->cols) {
-        const uint16_t *value = (const uint16_t *)w->part[0]->data + r * l.groups * l.n;
-        const uint8_t *mask = (const uint8_t *)w->part[1]->data + r * l.mask_bytes;
-        for (int64_t c = 0; c < w->cols; c++) {
-            const bool kept = mask[c / 8] >> c % 8 & 1;
-            out[c] = !kept ? 0 : bf16 ? az_bf16_widen(*value) : az_f16_widen(*value);
-            value += kept;
-        }
-    }
-}
-
 /* Values of each byte of the mask, where kernels profit from knowing it. */
 static int values_per_byte(const layout *l)
 {
@@ -49,28 +29,55 @@ static int values_per_byte(const layout *l)
     return even ? (int)(8 / l->m * l->n) : 0;
 }
 
-static void matmul_nm(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y)
+/* `count` rows from `first` on. */
+static az_kept_rows rows_of(const az_weight *w, int64_t first, int64_t count)
 {
-    enum { CHUNK = 16 };
-    if (n > AZ_FEW) {
-        az_tiles_matmul(az, w, x, n, y);
-        return;
-    }
     const layout l = layout_of(w);
     const int64_t per_row = l.groups * l.n;
-    const az_columns columns = {.n = n, .cols = w->cols, .value = x};
     const uint16_t *value = w->part[0]->data;
     const uint8_t *mask = w->part[1]->data;
+    return (az_kept_rows){.value = value + first * per_row,
+                          .end = value + w->rows * per_row,
+                          .mask = mask + first * l.mask_bytes,
+                          .count = count,
+                          .per_row = per_row,
+                          .per_byte = values_per_byte(&l),
+                          .bf16 = w->part[0]->dtype == AZ_BF16};
+}
+
+static void decode_nm(const az_weight *w, int64_t first, int64_t n, float *out)
+{
+    const az_kept_rows rows = rows_of(w, first, n);
+    az_weight_kernels_here()->widen_kept(&rows, w->cols, out);
+}
+
+static void multiply(az_ctx *az, const az_weight *w, az_kept_kernel *kernel, const float *x, int64_t n, float *y)
+{
+    enum { CHUNK = 16 };
+    const az_columns columns = {.n = n, .cols = w->cols, .value = x};
 #pragma omp parallel for schedule(static) num_threads(az_threads(az))
     for (int64_t first = 0; first < w->rows; first += CHUNK) {
-        const az_kept_rows rows = {.value = value + first * per_row,
-                                   .end = value + w->rows * per_row,
-                                   .mask = mask + first * l.mask_bytes,
-                                   .count = first + CHUNK <= w->rows ? CHUNK : w->rows - first,
-                                   .per_row = per_row,
-                                   .per_byte = values_per_byte(&l),
-                                   .bf16 = is_bf16(w)};
-        az_weight_kernels_here()->kept(&rows, &columns, y + first, w->rows);
+        const az_kept_rows rows = rows_of(w, first, first + CHUNK <= w->rows ? CHUNK : w->rows - first);
+        kernel(&rows, &columns, y + first, w->rows);
+    }
+}
+
+static void matmul_nm(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y)
+{
+    const layout l = layout_of(w);
+    const az_weight_kernels *kernels = az_weight_kernels_here();
+    if (n > AZ_FEW) {
+        az_tiles_matmul(az, w, x, n, y);
+    } else if (l.n == 2 && l.m == 4 && kernels->two_of_four) {
+        az_scope_push(az);
+        float *arranged = az_scratch(az, n * az_fours(w->cols), sizeof *arranged);
+        if (arranged) {
+            az_arrange_fours(x, n, w->cols, arranged);
+            multiply(az, w, kernels->two_of_four, arranged, n, y);
+        }
+        az_scope_pop(az);
+    } else {
+        multiply(az, w, kernels->kept, x, n, y);
     }
 }
 

@@ -121,6 +121,53 @@ Test(nm, products_are_those_of_the_decoded_matrix)
     az_close(az);
 }
 
+/* The kernel for 2:4 against that for all patterns, and each vector alone, bit for bit. */
+Test(nm, two_of_four_has_a_kernel_of_its_own)
+{
+    static const int64_t widths[] = {4, 12, 256, 260, 516, 1036};
+    const az_weight_kernels *kernels = az_weight_kernels_here();
+    if (!kernels->two_of_four) return;
+    az_ctx *az = az_open(NULL);
+    enum { MOST = 7, ROWS = 11 };
+    for (size_t k = 0; k < sizeof widths / sizeof *widths; k++)
+        for (int bf16 = 0; bf16 < 2; bf16++) {
+            const int64_t cols = widths[k];
+            const az_weight *w = packed(az, pruned(az, ROWS, cols, 2, 4), bf16 ? "nm_bf16" : "nm_f16");
+            const az_tensor *x = az_cast(az, matrix_normal(az, AZ_F64, MOST, cols, 4), AZ_F32);
+            const az_kept_rows rows = rows_of(w, 4);
+            float want[MOST * ROWS], y[MOST * ROWS], alone[ROWS];
+            float *arranged = az_alloc_array(az, (size_t)(MOST * az_fours(cols)), sizeof *arranged);
+            az_kept_portable(&rows, &(az_columns){.n = MOST, .cols = cols, .value = az_f32(x)}, want, ROWS);
+            for (int n = 1; n <= MOST; n++) {
+                az_arrange_fours(az_f32(x), n, cols, arranged);
+                kernels->two_of_four(&rows, &(az_columns){.n = n, .cols = cols, .value = arranged}, y, ROWS);
+                for (int i = 0; i < n * ROWS; i++) cr_assert_float_eq(y[i], want[i], 1e-4);
+                az_arrange_fours(az_f32(x) + (n - 1) * cols, 1, cols, arranged);
+                kernels->two_of_four(&rows, &(az_columns){.n = 1, .cols = cols, .value = arranged}, alone, ROWS);
+                cr_assert_arr_eq(alone, y + (n - 1) * ROWS, sizeof alone, "%d vectors", n);
+            }
+        }
+    cr_assert(az_ok(az), "%s", az_error(az));
+    az_close(az);
+}
+
+Test(nm, rows_are_widened_alike_by_all_sets)
+{
+    az_ctx *az = az_open(NULL);
+    for (int p = 0; p < PATTERNS; p++) {
+        enum { ROWS = 5 };
+        const int64_t cols = patterns[p].cols;
+        const int n = patterns[p].n, m = patterns[p].m;
+        const az_weight *w = packed(az, pruned(az, ROWS, cols, n, m), p % 2 ? "nm_bf16" : "nm_f16");
+        const az_kept_rows rows = rows_of(w, 8 % m == 0 && 8 / m * n <= 4 ? 8 / m * n : 0);
+        float here[ROWS * 64], there[ROWS * 64];
+        az_weight_kernels_here()->widen_kept(&rows, cols, here);
+        az_widen_kept_portable(&rows, cols, there);
+        cr_assert_arr_eq(here, there, (size_t)(ROWS * cols) * sizeof *here, "%d:%d", n, m);
+    }
+    az_close(az);
+}
+
 Test(nm, few_and_many_vectors)
 {
     az_ctx *az = az_open(NULL);

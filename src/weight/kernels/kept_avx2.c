@@ -103,3 +103,28 @@ void az_kept_avx2(const az_kept_rows *rows, const az_columns *x, float *y, int64
     else
         rows->bf16 ? rows_kept(0, true, rows, x, y, y_stride) : rows_kept(0, false, rows, x, y, y_stride);
 }
+
+static inline __attribute__((always_inline)) void widen(bool bf16, const az_kept_rows *rows, int64_t cols, float *to)
+{
+    const reading how = {.bf16 = bf16};
+    for (int64_t r = 0; r < rows->count; r++, to += cols) {
+        const uint16_t *value = rows->value + r * rows->per_row;
+        const uint8_t *mask = rows->mask + r * ((cols + 7) / 8);
+        int64_t c = 0;
+        for (; c + 8 <= cols && rows->end - value >= 8; c += 8, mask++) {
+            _mm256_storeu_ps(to + c, spread(&how, value, *mask));
+            value += values_of(&how, *mask);
+        }
+        for (; c < cols; c += 8, mask++) {
+            float room[8];
+            _mm256_storeu_ps(room, spread_last(&how, value, rows->end, *mask));
+            memcpy(to + c, room, (size_t)(cols - c < 8 ? cols - c : 8) * sizeof *room);
+            value += values_of(&how, *mask);
+        }
+    }
+}
+
+void az_widen_kept_avx2(const az_kept_rows *rows, int64_t cols, float *to)
+{
+    rows->bf16 ? widen(true, rows, cols, to) : widen(false, rows, cols, to);
+}

@@ -30,7 +30,15 @@ typedef struct az_kept_rows {
     int per_byte;                /* values of every byte of the mask, at most 4; 0 = it varies */
     bool bf16;
 } az_kept_rows;
+/* A product with such rows. */
 typedef void az_kept_kernel(const az_kept_rows *rows, const az_columns *x, float *y, int64_t y_stride);
+
+/* Columns that are taken at a time where two of every four are kept, and cols filled up to a multiple of them. */
+enum { AZ_FOURS = 256 };
+static inline int64_t az_fours(int64_t cols)
+{
+    return (cols + AZ_FOURS - 1) / AZ_FOURS * AZ_FOURS;
+}
 
 /* A panel of a weight is 16 rows packed column by column: [depth][16]; one of activations 6 vectors: [depth][6]. */
 enum { AZ_PANEL_ROWS = 16, AZ_PANEL_VECTORS = 6 };
@@ -41,7 +49,9 @@ typedef struct az_weight_kernels {
     az_rows_kernel *q4_1, *q5_0, *q5_1, *iq4_nl; /* NULL: rows are decoded instead */
     az_rows_kernel *k[5];                        /* q2_k .. q6_k, or NULL */
     az_kept_kernel *kept;
-    int64_t most_rounded; /* with more vectors, products with formats of blocks are left to f32 tiles and BLAS */
+    void (*widen_kept)(const az_kept_rows *rows, int64_t cols, float *to); /* to [count, cols] */
+    az_kept_kernel *two_of_four; /* the same for 2:4 with vectors as az_arrange_fours lays them out; or NULL */
+    int64_t most_rounded;        /* with more vectors, products with formats of blocks are left to f32 tiles and BLAS */
     /* to[16 c + r] = rows[r stride + c] for 16 rows r and c < depth */
     void (*pack_panel)(const float *rows, int64_t stride, int64_t depth, float *to);
     /* y[j y_stride + r] (+)= sum over c < depth of w[16 c + r] x[6 c + j], continuing from what is in y when `add`. NULL, as above: BLAS.
@@ -62,9 +72,11 @@ extern const az_weight_kernels az_weight_kernels_portable;
 void az_look_up_portable(const float *table, int64_t tables, const uint8_t *codes, int64_t stride, int64_t count, float *y);
 az_rows_kernel az_rows_q4_k_portable, az_rows_q6_k_portable;
 az_kept_kernel az_kept_portable;
+void az_widen_kept_portable(const az_kept_rows *rows, int64_t cols, float *to);
 #if defined(__x86_64__)
 extern const az_weight_kernels az_weight_kernels_avx2;
-az_kept_kernel az_kept_avx2;
+az_kept_kernel az_kept_avx2, az_two_of_four_avx2;
+void az_widen_kept_avx2(const az_kept_rows *rows, int64_t cols, float *to);
 void az_pack_panel_avx2(const float *rows, int64_t stride, int64_t depth, float *to);
 void az_panel_product_avx2(const float *w, const float *x, int64_t depth, bool add, float *y, int64_t y_stride);
 az_rows_kernel az_rows_q8_0_avx2, az_rows_q4_0_avx2, az_rows_q4_1_avx2, az_rows_q5_0_avx2, az_rows_q5_1_avx2, az_rows_iq4_nl_avx2;
@@ -72,6 +84,9 @@ az_rows_kernel az_rows_q2_k_avx2, az_rows_q3_k_avx2, az_rows_q4_k_avx2, az_rows_
 #elif defined(__aarch64__)
 extern const az_weight_kernels az_weight_kernels_neon;
 #endif
+
+/* n vectors [n, cols] to [n, az_fours(cols)], filled up with zeros, of every 16 the second and the third group of four exchanged. */
+void az_arrange_fours(const float *x, int64_t n, int64_t cols, float *to);
 
 /* total and halves of block `at` of x from its scale and the sums of q over its halves. */
 void az_block_totals(const az_columns *x, int64_t at, int32_t first, int32_t second);

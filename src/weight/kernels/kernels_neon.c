@@ -237,6 +237,7 @@ static void widen_q4_0(const unsigned char *block, int64_t n, float *to)
 const az_weight_kernels az_weight_kernels_neon = {
     .name = "neon",
     .kept = az_kept_portable,
+    .widen_kept = az_widen_kept_portable,
     .f32 = rows_f32,
     .f16 = rows_f16,
     .bf16 = rows_bf16,

@@ -178,9 +178,33 @@ void az_kept_portable(const az_kept_rows *rows, const az_columns *x, float *y, i
         }
 }
 
+void az_widen_kept_portable(const az_kept_rows *rows, int64_t cols, float *to)
+{
+    const uint16_t *value = rows->value;
+    for (int64_t r = 0; r < rows->count; r++, to += cols) {
+        const uint8_t *mask = rows->mask + r * ((cols + 7) / 8);
+        for (int64_t c = 0; c < cols; c++) {
+            const bool kept = mask[c / 8] >> c % 8 & 1;
+            to[c] = !kept ? 0 : rows->bf16 ? az_bf16_widen(*value) : az_f16_widen(*value);
+            value += kept;
+        }
+    }
+}
+
+void az_arrange_fours(const float *x, int64_t n, int64_t cols, float *to)
+{
+    memset(to, 0, (size_t)(n * az_fours(cols)) * sizeof *to);
+    for (int64_t j = 0; j < n; j++, x += cols, to += az_fours(cols))
+        for (int64_t c = 0; c < cols; c++) {
+            const int64_t group = c / 4 % 4, moved = group == 1 ? 4 : group == 2 ? -4 : 0;
+            to[c + moved] = x[c];
+        }
+}
+
 const az_weight_kernels az_weight_kernels_portable = {
     .name = "portable",
     .kept = az_kept_portable,
+    .widen_kept = az_widen_kept_portable,
     .f32 = rows_f32,
     .f16 = rows_f16,
     .bf16 = rows_bf16,
