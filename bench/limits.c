@@ -5,6 +5,7 @@
 #include "limits.h"
 
 #include <omp.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -92,12 +93,12 @@ static void best_arithmetic(const bench_probe *probe, double seconds, bench_limi
     }
 }
 
-static bool read_cache_fact(int index, const char *fact, const char *format, void *value)
+static bool read_cache_fact(int index, const char *fact, char value[16])
 {
     char path[128];
     snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cache/index%d/%s", index, fact);
     FILE *file = fopen(path, "r");
-    const bool found = file && fscanf(file, format, value) == 1;
+    const bool found = file && fscanf(file, "%15s", value) == 1;
     if (file) fclose(file);
     return found;
 }
@@ -106,12 +107,11 @@ static bool read_cache_fact(int index, const char *fact, const char *format, voi
 static void read_cache_sizes(int64_t size[3])
 {
     for (int index = 0; index < 8; index++) {
-        int level = 0;
-        long long kib = 0;
-        char type[16] = "";
-        if (read_cache_fact(index, "level", "%d", &level) && read_cache_fact(index, "type", "%15s", type) &&
-            read_cache_fact(index, "size", "%lldK", &kib) && strcmp(type, "Instruction") != 0 && level >= 1 && level <= 3)
-            size[level - 1] = kib * 1024;
+        char level[16], type[16], kib[16];
+        if (!read_cache_fact(index, "level", level) || !read_cache_fact(index, "type", type) || !read_cache_fact(index, "size", kib))
+            continue;
+        const long at = strtol(level, NULL, 10) - 1;
+        if (strcmp(type, "Instruction") != 0 && at >= 0 && at < 3) size[at] = strtoll(kib, NULL, 10) * 1024; /* "512K" */
     }
 }
 

@@ -229,6 +229,7 @@ static double expect(mixture *m, double *off, double *logs)
         }
         for (int c = 0; c < k; c++) total += exp(logs[c] - most);
         for (int c = 0; c < k; c++) m->share[i * k + c] = exp(logs[c] - most) / total;
+        /* cppcheck-suppress invalidFunctionArg ; there is a component, so that total is at least 1 */
         sum += most + log(total);
     }
     return sum / (double)m->points->n;

@@ -303,7 +303,8 @@ static bool pursue_product(az_ctx *az, const az_kron *a, const az_complex *y, az
     while (norms && norm(residual, az_kron_rows(a)) > 1e-2 * whole) {
         int64_t next = best_column(az, a, residual, norms);
         bool added = false;
-        for (int f = a->factors - 1; next >= 0 && f >= 0; f--) {
+        if (next < 0) break;
+        for (int f = a->factors - 1; f >= 0; f--) {
             const int64_t index = next % a->factor[f].columns;
             bool there = false;
             for (int64_t k = 0; k < on.count[f]; k++) there = there || on.chosen[f][k] == index;

@@ -61,7 +61,7 @@ az_complex *az_kron_adjoint_times(az_ctx *az, const az_kron *a, const az_complex
 
 void az_kron_column(const az_kron *a, int64_t j, az_complex *out)
 {
-    int64_t index[AZ_KRON_MOST], count = 1;
+    int64_t index[AZ_KRON_MOST] = {0}, count = 1;
     for (int f = a->factors - 1; f >= 0; f--) index[f] = j % a->factor[f].columns, j /= a->factor[f].columns;
     out[0] = 1;
     for (int f = 0; f < a->factors; f++) { /* from the back, so that each entry is read before it is overwritten */

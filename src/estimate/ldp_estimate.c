@@ -80,7 +80,7 @@ static int descending(const void *a, const void *b)
 
 void ldp_threshold_step(const ldp_settings *s, const double *mean, int64_t d, double *theta)
 {
-    double size[LDP_MOST_COLUMNS], norm = 0;
+    double size[LDP_MOST_COLUMNS] = {0}, norm = 0;
     for (int64_t j = 0; j < d; j++) {
         theta[j] -= s->eta * mean[j];
         size[j] = fabs(theta[j]);

@@ -83,7 +83,7 @@ static int64_t largest_rank(const az_mix *mix, const char *name)
 
 static bool mix_layer(az_ctx *az, const az_lm *lm, const az_mix *mix, const char *name, az_adapter_mix how, int64_t rank, az_adapter *out)
 {
-    az_tensor *a, *b;
+    az_tensor *a = NULL, *b = NULL;
     if (largest_rank(mix, name) == 0 || az_adapter_find(out, name)) return true;
     if (!(how == AZ_MIX_LINEAR ? add_up : stack)(az, mix, name, &a, &b)) return false;
     const bool table = az_adapter_is_table(name);

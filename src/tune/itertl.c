@@ -218,8 +218,9 @@ static bool form_groups(az_ctx *az, itertl_run *run, const az_examples *all, con
 static double weigh(const int64_t *which, int n, const double *nll, double *weight, void *user)
 {
     itertl_run *run = user;
-    double loss = 0, *length = malloc(2 * (size_t)n * sizeof *length), *score = length + n;
+    double loss = 0, *length = malloc(2 * (size_t)n * sizeof *length);
     if (!length) return NAN;
+    double *score = length + n;
     for (int i = 0; i < n; i++) {
         length[i] = (double)run->texts->item[which[i]].counted;
         score[i] = run->score[which[i]];

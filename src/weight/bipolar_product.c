@@ -188,7 +188,7 @@ static void add_differences(const piece *s, int64_t first, int64_t count, int64_
                               .block = p->layout.block};
     const az_plane_input x = {
         .data = p->laid + s->j * p->stride + chunk * per_chunk, .stride = p->stride, .n = s->n, .planes = p->how.activation_bits};
-    uint32_t different[VECTORS * AZ_STRIP];
+    uint32_t different[VECTORS * AZ_STRIP] = {0};
     (p->kernel == AZ_BIPOLAR_LOOKUP ? az_plane_kernels_here()->lookup : az_plane_kernels_here()->popcount)(&w, &x, different);
     const int64_t all = count * ((1 << p->how.weight_bits) - 1) * ((1 << p->how.activation_bits) - 1);
     for (int i = 0; i < s->n * AZ_STRIP; i++) sum[i] += all - 2 * (int64_t)different[i];

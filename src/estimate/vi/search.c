@@ -48,9 +48,11 @@ static az_tensor *perform(const search *s, bool plain, int forced, az_vi *vi)
                   .plain = plain,
                   .forced = s->forced,
                   .n_forced = forced};
-    vi_frame frame = {.all = az_vi_trace_new(az)};
-    vi->frame = &frame;
-    az_tensor *result = frame.all ? s->problem->objective(vi, s->problem->user) : NULL;
+    vi_frame *frame = az_alloc_array(az, 1, sizeof *frame);
+    if (!frame) return NULL;
+    *frame = (vi_frame){.all = az_vi_trace_new(az)};
+    vi->frame = frame;
+    az_tensor *result = frame->all ? s->problem->objective(vi, s->problem->user) : NULL;
     if (!result && az_ok(az)) az_fail(az, AZ_BAD_CALL, "the objective returned nothing");
     az_tensor *wide = result ? az_broadcast(az, result, 1, &vi->copies) : NULL;
     az_tensor *total = wide ? vi_plus(az, wide, vi->cost) : NULL;

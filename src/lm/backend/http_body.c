@@ -135,7 +135,10 @@ static const char *read_next(az_ctx *az, const json_t *reply, az_answer *a)
     }
     const char *key;
     json_t *log;
-    if (!list) json_object_foreach((json_t *)map, key, log) add_next(az, a, key, log);
+    json_object_foreach(list ? NULL : (json_t *)map, key, log)
+    {
+        add_next(az, a, key, log);
+    }
     return a->n > 0 ? NULL : "its log-probabilities of next tokens are no numbers";
 }
 
