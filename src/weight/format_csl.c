@@ -90,7 +90,7 @@ static void sparse_strip(const az_weight *w, int64_t strip, const az_sparse_inpu
 static void matmul_csl(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y)
 {
     static const az_sparse_strips how = {
-        .rows = AZ_CSL_ROWS, .costs = {0.1, 0.6, 0.04, 2.8, 0.25}, .dense = dense_strip, .sparse = sparse_strip};
+        .rows = AZ_CSL_ROWS, .costs = {0.14, 0.68, 0.05, 1.75, 0.25}, .dense = dense_strip, .sparse = sparse_strip};
     az_strips_matmul(az, w, x, n, y, &how, (double)w->part[WORDS]->shape[0] / ((double)w->rows * (double)w->cols));
 }
 

@@ -35,9 +35,9 @@ static inline __m256 spread_last(const reading *how, const uint16_t *value, cons
     return spread(how, room, mask);
 }
 
-static inline int values_of(const reading *how, uint8_t mask)
+static inline int64_t values_of(const reading *how, uint64_t mask)
 {
-    return how->per_byte ? how->per_byte : _mm_popcnt_u32(mask);
+    return how->per_byte ? how->per_byte : _mm_popcnt_u64(mask);
 }
 
 /* Eight columns of vector j, those beyond the last as zero. */

@@ -25,7 +25,7 @@ static inline __m256 widen(az_dtype type, const void *value)
 }
 
 /* The weights of the eight columns of a mask, whose values begin at `value`. */
-static inline __m256 spread(az_dtype type, const void *value, uint8_t mask)
+static inline __m256 spread(az_dtype type, const void *value, uint64_t mask)
 {
     if (type == AZ_F32) {
         const __m256i bytes = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)az_expand[mask])),
@@ -39,42 +39,74 @@ static inline __m256 spread(az_dtype type, const void *value, uint8_t mask)
     return _mm256_castsi256_ps(_mm256_shuffle_epi8(both, place));
 }
 
-/* ---- dense: n vectors, a constant where this is inlined ---- */
-
-static inline __attribute__((always_inline)) void dense(az_dtype type, int n, const az_bitmap_strip *strip, const az_sparse_input *x,
-                                                        float *sums)
+/* Where the values behind those of a mask begin. */
+static inline const char *behind(az_dtype type, const char *value, uint64_t mask)
 {
-    _Alignas(32) float lanes[AZ_TILE][AZ_SPARSE_FEW][LANES];
+    const uint64_t count = (uint64_t)_mm_popcnt_u64(mask);
+    if (type == AZ_F32) return (const char *)((const float *)value + count);
+    return (const char *)((const uint16_t *)value + count);
+}
+
+/* ---- dense ---- */
+
+/* What is multiplied together, constants where this is inlined. Rows beside each other are independent work. */
+typedef struct reading {
+    az_dtype type;
+    int rows, n; /* rows, at most 2; vectors */
+} reading;
+
+/* Sums of the lanes of columns that are eight apart. */
+typedef float lane_sums[AZ_TILE][AZ_SPARSE_FEW][LANES];
+
+/* Some rows of a tile, from row r on; returns where the next ones' values begin. */
+static inline __attribute__((always_inline)) const char *add_rows(reading how, const uint8_t *mask, const char *value, const float *columns,
+                                                                  int64_t stride, int r, lane_sums lanes)
+{
+    const char *at[2] = {value, value};
+    __m256 sum[2][AZ_SPARSE_FEW];
+    for (int i = 0; i < how.rows; i++) {
+        uint64_t bits;
+        memcpy(&bits, mask + 8 * i, sizeof bits);
+        at[i] = value;
+        value = behind(how.type, value, bits);
+        for (int j = 0; j < how.n; j++) sum[i][j] = _mm256_load_ps(lanes[r + i][j]);
+    }
+    _mm_prefetch(value + AHEAD, _MM_HINT_T0);
+    for (int b = 0; b < 8; b++)
+        for (int i = 0; i < how.rows; i++) {
+            const uint64_t here = mask[8 * i + b];
+            const __m256 w = spread(how.type, at[i], here);
+            at[i] = behind(how.type, at[i], here);
+            for (int j = 0; j < how.n; j++) sum[i][j] = _mm256_fmadd_ps(w, _mm256_loadu_ps(columns + j * stride + 8 * b), sum[i][j]);
+        }
+    for (int i = 0; i < how.rows; i++)
+        for (int j = 0; j < how.n; j++) _mm256_store_ps(lanes[r + i][j], sum[i][j]);
+    return value;
+}
+
+static inline __attribute__((always_inline)) void dense(reading how, const az_bitmap_strip *strip, const az_sparse_input *x, float *sums)
+{
+    _Alignas(32) lane_sums lanes;
     for (int r = 0; r < AZ_TILE; r++)
-        for (int j = 0; j < n; j++) _mm256_store_ps(lanes[r][j], _mm256_setzero_ps());
+        for (int j = 0; j < how.n; j++) _mm256_store_ps(lanes[r][j], _mm256_setzero_ps());
     const char *value = strip->value;
     const uint8_t *mask = strip->mask;
-    for (int64_t t = 0; t < strip->tiles; t++) {
-        const float *columns = x->value + t * AZ_TILE;
-        for (int r = 0; r < AZ_TILE; r++, mask += 8) {
-            __m256 sum[AZ_SPARSE_FEW];
-            for (int j = 0; j < n; j++) sum[j] = _mm256_load_ps(lanes[r][j]);
-            _mm_prefetch(value + AHEAD, _MM_HINT_T0);
-            for (int b = 0; b < 8; b++) {
-                const __m256 w = spread(type, value, mask[b]);
-                value += size_of(type) * _mm_popcnt_u32(mask[b]);
-                for (int j = 0; j < n; j++) sum[j] = _mm256_fmadd_ps(w, _mm256_loadu_ps(columns + j * x->stride + 8 * b), sum[j]);
-            }
-            for (int j = 0; j < n; j++) _mm256_store_ps(lanes[r][j], sum[j]);
-        }
-    }
+    for (int64_t t = 0; t < strip->tiles; t++)
+        for (int r = 0; r < AZ_TILE; r += how.rows, mask += 8 * how.rows)
+            value = add_rows(how, mask, value, x->value + t * AZ_TILE, x->stride, r, lanes);
     for (int r = 0; r < AZ_TILE; r++)
-        for (int j = 0; j < n; j++) sums[j * AZ_TILE + r] = az_sum_lanes(_mm256_load_ps(lanes[r][j]));
+        for (int j = 0; j < how.n; j++) sums[j * AZ_TILE + r] = az_sum_lanes(_mm256_load_ps(lanes[r][j]));
 }
 
 static inline __attribute__((always_inline)) void dense_of(az_dtype type, const az_bitmap_strip *strip, const az_sparse_input *x,
                                                            float *sums)
 {
+    const int rows = type == AZ_F32 ? 1 : 2; /* spreading f32 takes more registers */
     switch (x->n) {
-    case 1: dense(type, 1, strip, x, sums); break;
-    case 2: dense(type, 2, strip, x, sums); break;
-    case 3: dense(type, 3, strip, x, sums); break;
-    default: dense(type, 4, strip, x, sums); break;
+    case 1: dense((reading){type, rows, 1}, strip, x, sums); break;
+    case 2: dense((reading){type, rows, 2}, strip, x, sums); break;
+    case 3: dense((reading){type, 1, 3}, strip, x, sums); break;
+    default: dense((reading){type, 1, 4}, strip, x, sums); break;
     }
 }
 

@@ -70,19 +70,19 @@ void az_csl_dense_avx2(const az_csl_strip *strip, const az_sparse_input *x, floa
 typedef struct pieces {
     float value[AZ_CSL_ROWS * AZ_TILE];
     uint8_t column[AZ_CSL_ROWS * AZ_TILE];
-    uint16_t count[AZ_CSL_ROWS]; /* words of each row */
+    uint16_t end[AZ_CSL_ROWS]; /* words up to the last one of each row; 0 where a row has none */
 } pieces;
 
 static inline void take_apart(az_dtype type, const uint32_t *word, const uint32_t *end, pieces *p)
 {
-    memset(p->count, 0, sizeof p->count);
+    const __m128i third_bytes = _mm_setr_epi8(2, 6, 10, 14, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
+    memset(p->end, 0, sizeof p->end);
     for (int64_t at = 0; word < end; word += 4, at += 4) {
+        const __m128i words = _mm_loadu_si128((const __m128i *)word);
         _mm_prefetch((const char *)(word + AHEAD), _MM_HINT_T0);
-        _mm_storeu_ps(p->value + at, values_of(type, _mm_loadu_si128((const __m128i *)word)));
-        for (int i = 0; i < 4; i++) {
-            p->column[at + i] = (uint8_t)(word[i] >> 16 & 63);
-            p->count[word[i] >> 22]++;
-        }
+        _mm_storeu_ps(p->value + at, values_of(type, words));
+        _mm_storeu_si32(p->column + at, _mm_and_si128(_mm_shuffle_epi8(words, third_bytes), _mm_set1_epi8(63)));
+        for (int i = 0; i < 4; i++) p->end[word[i] >> 22] = (uint16_t)(at + i + 1);
     }
 }
 
@@ -114,8 +114,11 @@ static inline __attribute__((always_inline)) void sparse(int n, const az_csl_str
     for (int64_t t = 0; t < strip->tiles; t++, x += AZ_TILE * LANES * n) {
         const uint32_t *word = az_csl_tile(strip, t), *end = az_csl_tile(strip, t + 1);
         strip->type == AZ_BF16 ? take_apart(AZ_BF16, word, end, &p) : take_apart(AZ_F16, word, end, &p);
-        for (int64_t r = 0, at = 0; r < AZ_CSL_ROWS; at += p.count[r], r++)
-            add_row(n, p.count[r], p.value + at, p.column + at, x, sums + r * LANES * n);
+        for (int r = 0, at = 0; r < AZ_CSL_ROWS; r++) {
+            if (p.end[r] <= at) continue;
+            add_row(n, p.end[r] - at, p.value + at, p.column + at, x, sums + r * LANES * n);
+            at = p.end[r];
+        }
     }
 }
 
