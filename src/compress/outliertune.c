@@ -184,11 +184,11 @@ static az_weight *round_layer(az_ctx *az, const az_lm_linear *linear, const az_l
 
 static void report_channels(az_ctx *az, az_report *report, const char *layer, const az_channels *ch)
 {
-    double least = INFINITY, most = 0, shift = 0;
+    float least = INFINITY, most = 0, shift = 0;
     for (int64_t c = 0; c < ch->cols; c++) {
-        least = fmin(least, ch->step[c]);
-        most = fmax(most, ch->step[c]);
-        shift = fmax(shift, fabs(ch->shift[c]));
+        least = fminf(least, ch->step[c]);
+        most = fmaxf(most, ch->step[c]);
+        shift = fmaxf(shift, fabsf(ch->shift[c]));
     }
     if (ch->clipped > CLIP_NOTE)
         az_note(az, "%s: %.2g %% of the activations lie outside their ranges; range=max or more range_samples widens them", layer,
