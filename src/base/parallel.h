@@ -7,10 +7,10 @@
 
 #include <stdint.h>
 
-typedef void az_turn(const void *job, int64_t i);
+typedef void az_loop_body(const void *job, int64_t i);
 
 /* turn(job, i) for i = 0 .. n - 1, in equal shares. */
-static inline void az_each(int threads, int64_t n, az_turn *turn, const void *job)
+static inline void az_each(int threads, int64_t n, az_loop_body *turn, const void *job)
 {
     if (threads <= 1 || n <= 1) {
         for (int64_t i = 0; i < n; i++) turn(job, i);
@@ -21,7 +21,7 @@ static inline void az_each(int threads, int64_t n, az_turn *turn, const void *jo
 }
 
 /* The same for turns of different length: each thread takes the next one when it is done with its last. */
-static inline void az_each_uneven(int threads, int64_t n, az_turn *turn, const void *job)
+static inline void az_each_uneven(int threads, int64_t n, az_loop_body *turn, const void *job)
 {
     if (threads <= 1 || n <= 1) {
         for (int64_t i = 0; i < n; i++) turn(job, i);
