@@ -2,7 +2,7 @@
 #ifndef ADZE_DATA_H
 #define ADZE_DATA_H
 
-#include "adze/tensor.h"
+#include "adze/linalg.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -27,6 +27,23 @@ az_documents *az_documents_read(az_ctx *az, const char *path);
 /* A deterministic split: document i goes to the second part with probability `share` (0 to 1) by (seed, i); the order is kept. A part may
  * be empty. */
 bool az_documents_split(az_ctx *az, const az_documents *all, double share, uint64_t seed, az_documents **first, az_documents **second);
+
+/* Words of documents: runs of at least two letters, digits and '_' (by Unicode), in lower case. A vocabulary is the words that count as
+ * columns, in ascending order (strcmp). */
+typedef struct az_word_columns_how {
+    int64_t least_documents;  /* a word occurs in */
+    double most_share;        /* of the documents that a word occurs in */
+    int64_t most_words;       /* those in most documents stay; 0 = all */
+    bool keep_function_words; /* "the", "of", "is" ...: English */
+} az_word_columns_how;
+typedef struct az_word_columns {
+    int64_t count;
+    const char **word; /* [count] */
+    double *idf;       /* [count] log((1 + documents) / (1 + documents with the word)) + 1 */
+} az_word_columns;
+az_word_columns *az_word_columns_new(az_ctx *az, const az_documents *documents, const az_word_columns_how *how);
+/* One row a document: how often each word occurs; with tfidf that times idf, in rows of length 1. Rows may be empty. */
+az_matrix *az_word_rows(az_ctx *az, const az_word_columns *words, const az_documents *documents, bool tfidf);
 
 /* ---- examples: prompts with their responses, and conversations -------------------------------------------------------------------- */
 
@@ -396,6 +413,18 @@ az_estimate az_mean_estimate(const double *x, int64_t n, double confidence);
 az_estimate az_ratio_estimate(const double *a, const double *w, int64_t n, double confidence);
 /* The chance that a positive item has the higher score than a negative one, ties counting half; NaN without both kinds. */
 double az_auroc(const double *score, const bool *positive, int64_t n);
+/* The curve of true against false positives as the threshold falls: a point for each different score, n + 1 at most, from (0, 0) at
+ * infinity to (1, 1). Items with a score of at least threshold[k] are called positive. Returns the number of points; NaN rates without
+ * items of a kind. Arrays [n + 1], each of which may be NULL. */
+int64_t az_roc(const double *score, const bool *positive, int64_t n, double *false_rate, double *true_rate, double *threshold);
+/* The threshold at which the true rate is farthest above the false one, the highest of several; infinity when nothing is. */
+double az_roc_threshold(const double *score, const bool *positive, int64_t n);
+/* Shares of right calls; precision, recall and their harmonic mean of class 1 of two, or the mean over the classes that occur of more.
+ * 0 where a class was never called. NaN for n = 0. */
+typedef struct az_call_score {
+    double accuracy, precision, recall, f;
+} az_call_score;
+az_call_score az_score_calls(const int32_t *label, const int32_t *called, int64_t n, int classes);
 /* Expected calibration error of probabilities: sum over bins of share * |share of positives - mean probability|. bins of equal width on
  * [0, 1]; with `spread` between the smallest and the largest probability, a bin's middle standing for its mean. NaN for n = 0. */
 double az_calibration_error(const double *p, const bool *positive, int64_t n, int bins, bool spread);

@@ -83,6 +83,61 @@ typedef struct az_cg_result {
 az_cg_result az_conjugate_gradient(az_ctx *az, az_operator a, void *user, int64_t n, const double *b, double *x, double tolerance,
                                    int max_iterations);
 
+/* A matrix of data, dense or sparse, that is multiplied and never changed. */
+typedef struct az_sparse_lines {
+    const int64_t *start; /* [lines + 1] entries start[i] .. start[i + 1] - 1 are those of line i */
+    const int64_t *other; /* [entries] position along the line, ascending */
+    const double *value;  /* [entries] */
+} az_sparse_lines;
+typedef struct az_matrix {
+    int64_t rows, columns;
+    const az_tensor *dense; /* [rows, columns] f64; NULL = sparse */
+    az_sparse_lines by_row, by_column;
+} az_matrix;
+az_matrix *az_matrix_dense(az_ctx *az, const az_tensor *x); /* shares x, copies it when it is not contiguous f64 */
+/* From entries in the order of rows, then columns, each place once; the arrays are copied. */
+az_matrix *az_matrix_sparse(az_ctx *az, int64_t rows, int64_t columns, const az_sparse_lines *by_row);
+az_matrix *az_matrix_rows(az_ctx *az, const az_matrix *x, const int64_t *row, int64_t count); /* the given rows, in that order */
+az_matrix *az_matrix_scaled(az_ctx *az, const az_matrix *x, double factor);
+az_tensor *az_matrix_times(az_ctx *az, const az_matrix *x, const az_tensor *v);            /* X V: v [columns, k] f64 -> [rows, k] */
+az_tensor *az_matrix_transposed_times(az_ctx *az, const az_matrix *x, const az_tensor *u); /* X^T U: u [rows, k] f64 -> [columns, k] */
+double az_matrix_square(const az_matrix *x);                                               /* the sum of its squares */
+
+/* A linear map by its products: times(v [columns, k]) = [rows, k], transposed(u [rows, k]) = [columns, k]. */
+typedef struct az_linear_map {
+    int64_t rows, columns;
+    az_tensor *(*times)(az_ctx *az, const az_tensor *v, const void *user);
+    az_tensor *(*transposed)(az_ctx *az, const az_tensor *u, const void *user);
+    const void *user;
+} az_linear_map;
+az_linear_map az_matrix_map(const az_matrix *x);
+/* The leading `width` left singular vectors u [rows, width] of a map M, orthonormal, and image = M^T u [columns, width], whose columns are
+ * orthogonal and as long as the singular values; by block iteration from `start` [rows, width] (NULL = random by seed) until the sum of
+ * the first `rank` squared values moves by no more than `tolerance` of itself, or for most_turns. Columns behind `rank` are there to speed
+ * it up and are less exact. */
+typedef struct az_leading {
+    int64_t rank, width, most_turns; /* rank <= width <= min(rows, columns) */
+    double tolerance;
+    uint64_t seed;
+    const az_tensor *start;
+} az_leading;
+bool az_leading_vectors(az_ctx *az, const az_linear_map *map, const az_leading *how, az_tensor **u, az_tensor **image);
+/* The largest eigenvalue of M^T M, to a relative 1e-10 or as far as 1000 steps of power iteration go. */
+double az_largest_square(az_ctx *az, const az_linear_map *map, uint64_t seed);
+
+/* min over x_i of x_i^T Q x_i / 2 - b_i^T x_i + sum_k l1_k |x_ik|, with x_ik >= 0 where asked, for n right sides that share Q, by
+ * coordinate descent: least squares with signs (NNLS), the Lasso, ridge regression. x [n, r] holds the starts and receives the results. A
+ * turn through the coordinates ends it when no x_ik moved by more than `tolerance` of the largest; coordinates with Q_kk = 0 stay. */
+typedef struct az_quadratic {
+    int64_t r;
+    const double *q;         /* [r, r] positive semidefinite */
+    const double *l1;        /* [r]; NULL = 0 */
+    const bool *nonnegative; /* [r]; NULL = none */
+    int64_t most_turns;
+    double tolerance;
+} az_quadratic;
+void az_quadratic_descend(az_ctx *az, const az_quadratic *problem, int64_t n, const double *b, double *x);
+
 /* The empirical Fisher matrix of m gradients g_i [d], F = damp I + (1/m) sum_i g_i g_i^T, and products with its inverse without a d x d
  * matrix (Frantar, Kurtic, Alistarh 2021). damp > 0; m = 0 leaves damp I.
  *

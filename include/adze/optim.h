@@ -2,7 +2,7 @@
 #ifndef ADZE_OPTIM_H
 #define ADZE_OPTIM_H
 
-#include "adze/tensor.h"
+#include "adze/linalg.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -66,6 +66,26 @@ typedef struct az_lbfgs_result {
     bool converged;
 } az_lbfgs_result;
 az_lbfgs_result az_lbfgs(az_ctx *az, az_objective f, void *user, int64_t n, double *x, const az_lbfgs_options *options);
+
+/* Multinomial logistic regression: minimises over B [p, classes - 1]
+ *     sum_i log(1 + sum_a exp(x_i b_a)) - [label_i > 0] x_i b_(label_i)  +  sum_ja l2_j B_ja^2 + l1_j |B_ja|,
+ * B_ja >= 0 where asked; class 0 has the score 0. Newton's method with halved steps (with l1 or signs: its quadratic model by coordinate
+ * descent); wide and sparse problems by L-BFGS, which has neither l1 nor signs (AZ_BAD_CALL). Ends when the objective falls by no more
+ * than `tolerance` of itself. Where x separates the classes and nothing is penalised, B grows until then. */
+typedef struct az_multinomial {
+    const az_matrix *x;   /* [n, p] */
+    const int32_t *label; /* [n] 0 .. classes - 1 */
+    int classes;
+    const double *l2, *l1;   /* [p]; NULL = 0 */
+    const bool *nonnegative; /* [p]; NULL = none */
+    int64_t most_steps;
+    double tolerance;
+} az_multinomial;
+/* b holds the start and receives the result. The objective, NaN after an error. */
+double az_multinomial_fit(az_ctx *az, const az_multinomial *problem, az_tensor *b);
+/* For scores a [n, classes - 1]: sum_i of the losses above; difference [n, classes - 1] receives P(class a | scores) - [label = a]. Both of
+ * them may be asked for alone (label NULL: the difference is P, the loss NaN; difference NULL: only the loss). */
+double az_multinomial_loss(const double *score, const int32_t *label, int64_t n, int classes, double *difference);
 
 /* ---- zeroth order ------------------------------------------------------------------------------------------------------------ */
 

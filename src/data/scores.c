@@ -15,6 +15,14 @@ static int ascending(const void *a, const void *b)
     return (x->score > y->score) - (x->score < y->score);
 }
 
+static scored *sorted_scores(const double *score, const bool *positive, int64_t n)
+{
+    scored *sorted = n > 0 ? malloc((size_t)n * sizeof *sorted) : NULL;
+    for (int64_t i = 0; sorted && i < n; i++) sorted[i] = (scored){score[i], positive[i]};
+    if (sorted) qsort(sorted, (size_t)n, sizeof *sorted, ascending);
+    return sorted;
+}
+
 /* Sum of the positives' ranks among all, ties sharing the mean of theirs (Mann and Whitney). */
 static double positive_ranks(const scored *sorted, int64_t n)
 {
@@ -29,18 +37,65 @@ static double positive_ranks(const scored *sorted, int64_t n)
 
 double az_auroc(const double *score, const bool *positive, int64_t n)
 {
-    scored *sorted = n > 0 ? malloc((size_t)n * sizeof *sorted) : NULL;
+    scored *sorted = sorted_scores(score, positive, n);
     int64_t positives = 0;
     if (!sorted) return NAN;
-    for (int64_t i = 0; i < n; i++) {
-        sorted[i] = (scored){score[i], positive[i]};
-        positives += positive[i];
-    }
-    qsort(sorted, (size_t)n, sizeof *sorted, ascending);
+    for (int64_t i = 0; i < n; i++) positives += positive[i];
     const double p = (double)positives, negatives = (double)(n - positives);
     const double area = (positive_ranks(sorted, n) - p * (p + 1) / 2) / (p * negatives);
     free(sorted);
     return p > 0 && negatives > 0 ? area : NAN;
+}
+
+int64_t az_roc(const double *score, const bool *positive, int64_t n, double *false_rate, double *true_rate, double *threshold)
+{
+    scored *sorted = sorted_scores(score, positive, n);
+    int64_t positives = 0, called = 0, right = 0, points = 0;
+    for (int64_t i = 0; i < n; i++) positives += positive[i];
+    for (int64_t i = n; sorted && i >= 0; i--) { /* what is called positive at a point: the items from i on */
+        if (i < n) called++, right += sorted[i].positive;
+        if (i > 0 && i < n && sorted[i].score == sorted[i - 1].score) continue;
+        if (false_rate) false_rate[points] = (double)(called - right) / (double)(n - positives);
+        if (true_rate) true_rate[points] = (double)right / (double)positives;
+        if (threshold) threshold[points] = i < n ? sorted[i].score : INFINITY;
+        points++;
+    }
+    free(sorted);
+    return points;
+}
+
+double az_roc_threshold(const double *score, const bool *positive, int64_t n)
+{
+    scored *sorted = sorted_scores(score, positive, n);
+    int64_t positives = 0;
+    for (int64_t i = 0; i < n; i++) positives += positive[i];
+    double best = INFINITY, lead = 0, called = 0, right = 0;
+    for (int64_t i = n - 1; sorted && i >= 0; i--) {
+        called++, right += sorted[i].positive;
+        if (i > 0 && sorted[i].score == sorted[i - 1].score) continue;
+        const double now = right / (double)positives - (called - right) / (double)(n - positives);
+        if (now > lead) lead = now, best = sorted[i].score;
+    }
+    free(sorted);
+    return best;
+}
+
+az_call_score az_score_calls(const int32_t *label, const int32_t *called, int64_t n, int classes)
+{
+    az_call_score s = {n > 0 ? 0 : NAN, 0, 0, 0};
+    for (int64_t i = 0; i < n; i++) s.accuracy += (double)(label[i] == called[i]) / (double)n;
+    int counted = 0;
+    for (int32_t c = classes == 2; c < classes; c++) {
+        double has = 0, says = 0, both = 0;
+        for (int64_t i = 0; i < n; i++) has += label[i] == c, says += called[i] == c, both += label[i] == c && called[i] == c;
+        if (has == 0 && says == 0 && classes > 2) continue;
+        s.precision += says > 0 ? both / says : 0;
+        s.recall += has > 0 ? both / has : 0;
+        s.f += has + says > 0 ? 2 * both / (has + says) : 0;
+        counted++;
+    }
+    if (counted > 0) s.precision /= counted, s.recall /= counted, s.f /= counted;
+    return s;
 }
 
 double az_calibration_error(const double *p, const bool *positive, int64_t n, int bins, bool spread)
