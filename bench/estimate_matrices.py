@@ -13,9 +13,15 @@ def peer(*arguments):
     return json.loads(output_of([PYTHON, ROOT / "bench/peers/estimators_numpy.py", *arguments], **ONE_THREAD))
 
 
+def in_folder(p, file):
+    """"slot=file" and "file" as the command takes them."""
+    slot, equals, name = file.rpartition("=")
+    return f"{slot}{equals}{p.folder / name}"
+
+
 def compare(p, name, method, files, theirs, apart, rounds):
     """apart(sections of ours, the peer's findings): how far both results are from each other."""
-    ours = [p.build / "adze", "estimate", method, *(part for file in files for part in ("-d", p.folder / file)), "--threads", "1", "--json", "-q"]
+    ours = [p.build / "adze", "estimate", method, *(part for file in files for part in ("-d", in_folder(p, file))), "--threads", "1", "--json", "-q"]
     pairs = []
     for _ in range(rounds):
         begun = time.perf_counter()
@@ -45,6 +51,11 @@ def comparisons(p, rounds, quick):
                         ["regression", "A.npy", "b.npy"], lambda r, f: abs(r["coefficients"]["value"] - f["first"]) / r["coefficients"]["se"], rounds))
     done.append(compare(p, "krosbl (svd) beside learning without structure, 280 x 1000", f"krosbl:noise={noise}", ["A1.npy", "A2.npy", "A3.npy", "y.npy"],
                         ["sbl", "A1.npy", "A2.npy", "A3.npy", "y.npy", str(noise)], lambda r, f: float("nan"), rounds))
+    sdl = "sdl:rank=8,tol=0,top=0"
+    for name, options, theirs in (("sdl (lpgd), 1500 x 200 of rank 8, 200 steps", f"{sdl},algorithm=lpgd,nu=0.1,iterations=200", "lifted"),
+                                  ("sdl (bcd), 1500 x 200 of rank 8, 200 turns", f"{sdl},iterations=200", "descent")):
+        done.append(compare(p, name, options, ["X.npy", "labels=labels.csv"], [theirs, "X.npy", "labels.csv", "8", "200"],
+                            lambda r, f: (r["fit"]["objective"] - f["objective"]) / f["objective"], rounds))
     return done
 
 

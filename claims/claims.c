@@ -30,6 +30,7 @@ extern const az_claim az_claim_programmable_vi;
 extern const az_claim az_claim_krosbl;
 extern const az_claim az_claim_ila_sdp;
 extern const az_claim az_claim_ppg;
+extern const az_claim az_claim_sdl;
 
 /* clang-format off */
 static const az_claim *const claims[] = {
@@ -65,6 +66,7 @@ static const az_claim *const claims[] = {
     &az_claim_krosbl,
     &az_claim_ila_sdp,
     &az_claim_ppg,
+    &az_claim_sdl,
     NULL,
 };
 /* clang-format on */

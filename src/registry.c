@@ -45,6 +45,7 @@ extern const az_method az_krosbl;
 extern const az_method az_irs_channel;
 extern const az_method az_ila_sdp_method;
 extern const az_method az_ppg;
+extern const az_method az_sdl;
 
 /* clang-format off */
 static const az_method *const methods[] = {
@@ -94,6 +95,7 @@ static const az_method *const methods[] = {
     &az_irs_channel,
     &az_ila_sdp_method,
     &az_ppg,
+    &az_sdl,
     NULL,
 };
 /* clang-format on */

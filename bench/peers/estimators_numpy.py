@@ -2,7 +2,9 @@
 """References in NumPy for methods of the family estimate; each prints seconds (without start and reading) and what it found as JSON.
 
     estimators_numpy.py colide SAMPLES.csv | completion ENTRIES.csv RANK ITERATIONS | regression A.npy B.npy | sbl A1.npy A2.npy A3.npy Y.npy NOISE
-    estimators_numpy.py make FOLDER         writes data for all but the first: entries.csv, A.npy, b.npy, A1.npy, A2.npy, A3.npy, y.npy
+    estimators_numpy.py lifted X.npy LABELS.csv RANK STEPS | descent X.npy LABELS.csv RANK TURNS
+    estimators_numpy.py make FOLDER         writes data for all but the first: entries.csv, A.npy, b.npy, A1.npy, A2.npy, A3.npy, y.npy, X.npy,
+                                        labels.csv
 """
 import json
 import sys
@@ -88,6 +90,59 @@ def sbl(first, second, third, y, noise):
     return time.perf_counter() - begun, {"kept": len(place), "steps": steps}
 
 
+def labelled(data, labels):
+    return np.load(data).T, np.loadtxt(labels, skiprows=1)[None, :]
+
+
+def lifted(data, labels, rank, steps):
+    """Supervised dictionaries by projected gradients (filter, xi = 1, nu = 0.1), a randomized SVD in every step as the authors have it."""
+    from sklearn.utils.extmath import randomized_svd
+    x, y = labelled(data, labels)
+    begun = time.perf_counter()
+    (p, n), xi, nu, r = x.shape, 1.0, 0.1, int(rank)
+    ones = np.ones((1, n))
+    tau = 1 / max(2 * xi, 2 * nu + 0.25 * np.linalg.norm(np.vstack([x, ones]), 2) ** 2)
+    a, b, gamma = np.zeros((p, 1)), np.zeros((p, n)), np.zeros((1, 1))
+    for _ in range(int(steps)):
+        e = 1 / (1 + np.exp(-(a.T @ x + gamma * ones))) - y
+        moved = np.hstack([a - tau * (x @ e.T + 2 * nu * a), b - 2 * xi * tau * (b - x)])
+        gamma = gamma - tau * (ones @ e.T + 2 * nu * gamma)
+        u, s, v = randomized_svd(moved, r, n_iter=7, random_state=42)
+        moved = (u * s) @ v
+        a, b = moved[:, :1], moved[:, 1:]
+    score = a.T @ x + gamma * ones
+    seconds = time.perf_counter() - begun
+    loss = (np.logaddexp(0, score) - y * score).sum() + xi * ((x - b) ** 2).sum() + nu * ((a**2).sum() + (gamma**2).sum())
+    return seconds, {"objective": loss}
+
+
+def descent(data, labels, rank, turns):
+    """Supervised nonnegative dictionaries by block coordinate descent (filter, xi = 1) as the authors wrote it: five steps of W, two rounds
+    through the rows of H, scikit-learn's regression. The objective is that of sdl: xi |X - W H|^2, not half of it."""
+    from sklearn.linear_model import LogisticRegression
+    x, y = labelled(data, labels)
+    begun = time.perf_counter()
+    (p, n), r, draw = x.shape, int(rank), np.random.default_rng(0)
+    w, h, beta, bias = draw.random((p, r)), draw.random((r, n)), 1 - 2 * draw.random((1, r)), 0.0
+    for _ in range(int(turns)):
+        gram = h @ h.T
+        for i in range(5):
+            e = 1 / (1 + np.exp(-(beta @ (w.T @ x) + bias))) - y
+            step = 1 / (np.sqrt(i + 10) * (np.trace(gram) + 1))
+            w = np.maximum(w - step * (2 * (w @ h - x) @ h.T + x @ e.T @ beta), 0)
+        w /= np.linalg.norm(w)
+        q, b = w.T @ w, w.T @ x
+        for _ in range(2):
+            for k in range(r):
+                h[k] = np.maximum(h[k] - (q[k] @ h - b[k]) / (q[k, k] + 1), 0)
+        fit = LogisticRegression(random_state=0).fit((w.T @ x).T, y[0])
+        beta, bias = fit.coef_, fit.intercept_[0]
+    seconds = time.perf_counter() - begun
+    score = beta @ (w.T @ x) + bias
+    loss = (np.logaddexp(0, score) - y * score).sum() + ((x - w @ h) ** 2).sum() + 0.5 * (beta**2).sum()
+    return seconds, {"objective": loss}
+
+
 def make(folder):
     draw = np.random.default_rng(0)
     u, v = draw.standard_normal((600, 5)), draw.standard_normal((400, 5))
@@ -107,8 +162,15 @@ def make(folder):
     y = np.kron(np.kron(*factors[:2]), factors[2]) @ x
     noise = np.mean(y**2) / 100
     np.save(f"{folder}/y.npy", y + np.sqrt(noise) * draw.standard_normal(len(y)))
+    w, h = draw.random((200, 8)) ** 4, draw.random((8, 1500)) ** 4
+    x = w @ h + 0.05 * draw.random((200, 1500))
+    np.save(f"{folder}/X.npy", x.T)
+    score = 6 * (h[5] - h[6]) + 0.5 * draw.standard_normal(1500)
+    with open(f"{folder}/labels.csv", "w") as out:
+        out.write("label\n" + "".join(f"{int(value > 0)}\n" for value in score))
     return 0, {"noise": noise}
 
 
-seconds, found = {"make": make, "colide": colide, "completion": completion, "regression": regression, "sbl": sbl}[sys.argv[1]](*sys.argv[2:])
+seconds, found = {"make": make, "colide": colide, "completion": completion, "regression": regression, "sbl": sbl, "lifted": lifted,
+                  "descent": descent}[sys.argv[1]](*sys.argv[2:])
 print(json.dumps({"seconds": seconds, **{k: float(v) for k, v in found.items()}}))
