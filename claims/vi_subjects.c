@@ -1,22 +1,8 @@
-/* vi_subjects.c - blobs on a canvas, and an autoencoder. */
+/* vi_subjects.c - blobs on a canvas, and the gradient of an autoencoder by hand. */
 #include "claims/vi_subjects.h"
 #include "adze/grad.h"
 
 #include <math.h>
-
-static az_tensor *start(az_ctx *az, const char *name, int64_t rows, int64_t cols, uint64_t seed)
-{
-    const int64_t shape[] = {rows, cols};
-    const double scale = rows > 0 ? 1 / sqrt((double)cols) : 0;
-    return rows > 0 ? az_randn(az, AZ_F64, 2, shape, scale, seed, az_stream(name, 0)) : az_zeros(az, AZ_F64, 1, &cols);
-}
-
-/* tanh(x W^T + b) W2^T + b2 */
-static az_tensor *network(az_ctx *az, const az_tensor *x, az_tensor *const w[4])
-{
-    az_tensor *hidden = az_tanh(az, az_add(az, az_matmul_nt(az, x, w[0]), w[1]));
-    return az_add(az, az_matmul_nt(az, hidden, w[2]), w[3]);
-}
 
 /* ---- blobs ---- */
 
@@ -76,7 +62,7 @@ static az_tensor *reader(az_vi *vi, void *user)
     az_ctx *az = az_vi_context(vi);
     az_tensor *w[BLOB_VARIABLES], *last = NULL;
     for (int i = 0; i < BLOB_VARIABLES; i++) w[i] = az_vi_parameter(vi, v->blobs->variable[i].name);
-    az_tensor *out = network(az, v->image, w); /* [copies, PLACES * EACH] */
+    az_tensor *out = vae_network(az, v->image, w); /* [copies, PLACES * EACH] */
     for (int i = 0; i < PLACES; i++) {
         az_tensor *p = az_affine(az, az_sigmoid(az, az_sum(az, az_slice(az, out, 1, i * EACH, 1), 1, false)), 0.998, 0.001);
         az_tensor *mean = az_affine(az, az_slice(az, out, 1, i * EACH + 1, 2), 3, 0);
@@ -116,64 +102,14 @@ bool blobs_new(az_ctx *az, uint64_t seed, az_vi_strategy presence, blobs *out)
 {
     *out = (blobs){.images = draw_images(az, seed),
                    .presence = presence,
-                   .variable = {{"w1", start(az, "w1", BLOB_HIDDEN, BLOB_PIXELS, seed)},
-                                {"b1", start(az, "b1", 0, BLOB_HIDDEN, seed)},
-                                {"w2", start(az, "w2", PLACES * EACH, BLOB_HIDDEN, seed)},
-                                {"b2", start(az, "b2", 0, PLACES * EACH, seed)}}};
+                   .variable = {{"w1", vae_start(az, "w1", BLOB_HIDDEN, BLOB_PIXELS, seed)},
+                                {"b1", vae_start(az, "b1", 0, BLOB_HIDDEN, seed)},
+                                {"w2", vae_start(az, "w2", PLACES * EACH, BLOB_HIDDEN, seed)},
+                                {"b2", vae_start(az, "b2", 0, PLACES * EACH, seed)}}};
     return az_ok(az);
 }
 
-/* ---- the autoencoder ---- */
-
-/* Decoder: latent -> hidden -> pixels; encoder: pixels -> means and log deviations, one layer. */
-enum { ENCODER_W, ENCODER_B, DECODER_W1, DECODER_B1, DECODER_W2, DECODER_B2 };
-
-bool vae_new(az_ctx *az, az_tensor *images, uint64_t seed, vae *out)
-{
-    *out = (vae){.images = images,
-                 .variable = {[ENCODER_W] = {"encoder.w", start(az, "encoder.w", 2 * VAE_LATENT, VAE_PIXELS, seed)},
-                              [ENCODER_B] = {"encoder.b", start(az, "encoder.b", 0, 2 * VAE_LATENT, seed)},
-                              [DECODER_W1] = {"decoder.w1", start(az, "decoder.w1", VAE_HIDDEN, VAE_LATENT, seed)},
-                              [DECODER_B1] = {"decoder.b1", start(az, "decoder.b1", 0, VAE_HIDDEN, seed)},
-                              [DECODER_W2] = {"decoder.w2", start(az, "decoder.w2", VAE_PIXELS, VAE_HIDDEN, seed)},
-                              [DECODER_B2] = {"decoder.b2", start(az, "decoder.b2", 0, VAE_PIXELS, seed)}}};
-    return az_ok(az);
-}
-
-static az_tensor *encode(az_ctx *az, const az_tensor *image, const az_tensor *w, const az_tensor *b)
-{
-    return az_add(az, az_matmul_nt(az, image, w), b);
-}
-
-static az_tensor *decoder_program(az_vi *vi, void *user)
-{
-    const vae *v = user;
-    az_ctx *az = az_vi_context(vi);
-    az_tensor *w[4];
-    for (int i = 0; i < 4; i++) w[i] = az_vi_parameter(vi, v->variable[DECODER_W1 + i].name);
-    az_tensor *z = az_vi_sample(vi, "z", az_vi_vector(az_vi_normal(az_vi_number(vi, 0), az_vi_number(vi, 1)), VAE_LATENT), AZ_VI_AUTO);
-    return az_vi_sample(vi, "image", az_vi_vector(az_vi_normal(az_sigmoid(az, network(az, z, w)), az_vi_number(vi, 0.2)), VAE_PIXELS),
-                        AZ_VI_AUTO);
-}
-
-static az_tensor *encoder_program(az_vi *vi, void *user)
-{
-    az_ctx *az = az_vi_context(vi);
-    az_tensor *out = encode(az, user, az_vi_parameter(vi, "encoder.w"), az_vi_parameter(vi, "encoder.b"));
-    az_tensor *mean = az_slice(az, out, 1, 0, VAE_LATENT), *sd = az_exp(az, az_slice(az, out, 1, VAE_LATENT, VAE_LATENT));
-    return az_vi_sample(vi, "z", az_vi_vector(az_vi_normal(mean, sd), VAE_LATENT), AZ_VI_AUTO);
-}
-
-az_tensor *vae_elbo(az_vi *vi, void *user)
-{
-    vae *v = user;
-    az_ctx *az = az_vi_context(vi);
-    az_tensor *image = az_gather(az, v->images, az_vi_subset(vi, "images", v->images->shape[0]));
-    az_vi_trace *data = az_vi_trace_new(az);
-    if (!az_vi_trace_set(data, "image", image)) return NULL;
-    const az_vi_law model = {.program = decoder_program, .user = v}, guide = {.program = encoder_program, .user = image};
-    return az_vi_elbo(vi, &(az_vi_inference){.model = &model, .guide = &guide, .data = data});
-}
+/* ---- the autoencoder's gradient by hand ---- */
 
 /* sum over the entries of -((x - m) / s)^2 / 2 - log s, without the constant */
 static az_tensor *log_normal(az_ctx *az, const az_tensor *x, const az_tensor *m, const az_tensor *s)
@@ -184,9 +120,9 @@ static az_tensor *log_normal(az_ctx *az, const az_tensor *x, const az_tensor *m,
 static az_tensor *hand_written_elbo(az_ctx *az, az_tensor *const *w, const az_tensor *image, const az_tensor *noise)
 {
     az_tensor *one = az_scalar(az, AZ_F64, 1), *zero = az_scalar(az, AZ_F64, 0);
-    az_tensor *out = encode(az, image, w[ENCODER_W], w[ENCODER_B]);
+    az_tensor *out = vae_encode(az, image, w[ENCODER_W], w[ENCODER_B]);
     az_tensor *mean = az_slice(az, out, 1, 0, VAE_LATENT), *sd = az_exp(az, az_slice(az, out, 1, VAE_LATENT, VAE_LATENT));
-    az_tensor *z = az_add(az, mean, az_mul(az, noise, sd)), *picture = az_sigmoid(az, network(az, z, w + DECODER_W1));
+    az_tensor *z = az_add(az, mean, az_mul(az, noise, sd)), *picture = vae_decode(az, z, w + DECODER_W1);
     az_tensor *q = log_normal(az, z, mean, sd), *p = log_normal(az, z, zero, one);
     az_tensor *likelihood = log_normal(az, image, picture, az_scalar(az, AZ_F64, 0.2));
     return az_mean(az, az_sub(az, az_add(az, p, likelihood), q), 0, false);

@@ -4,6 +4,8 @@
 
 #include "adze/vi.h"
 
+#include "examples/vi_autoencoder.h"
+
 /* Attend, infer, repeat: canvases of 12 x 12 pixels with up to two blobs; a small network reads a canvas and says which of two places hold
  * a blob, and where. `presence` is how gradients follow whether a blob is there. */
 enum { BLOB_SIDE = 12, BLOB_PIXELS = BLOB_SIDE * BLOB_SIDE, BLOB_IMAGES = 512, BLOB_VARIABLES = 4 };
@@ -15,15 +17,8 @@ typedef struct blobs {
 bool blobs_new(az_ctx *az, uint64_t seed, az_vi_strategy presence, blobs *out);
 az_tensor *blobs_elbo(az_vi *vi, void *blobs);
 
-/* A variational autoencoder of 8 x 8 images with 8 latent numbers: as programs, and with the estimator of the ELBO written by hand. */
-enum { VAE_PIXELS = 64, VAE_LATENT = 8, VAE_HIDDEN = 128, VAE_VARIABLES = 6 };
-typedef struct vae {
-    az_tensor *images; /* [n, VAE_PIXELS] f64, 0 .. 1 */
-    az_vi_variable variable[VAE_VARIABLES];
-} vae;
-bool vae_new(az_ctx *az, az_tensor *images, uint64_t seed, vae *out);
-az_tensor *vae_elbo(az_vi *vi, void *vae);
-/* Gradients of the mean ELBO of a batch of images, by plain differentiation of a hand-written estimator. */
+/* Gradients of the mean ELBO of a batch of images, by plain differentiation of a hand-written estimator of what vae_elbo
+ * estimates. */
 bool vae_by_hand(az_ctx *az, const vae *v, int64_t batch, uint64_t seed, az_tensor **gradient);
 
 #endif

@@ -66,6 +66,23 @@ Test(examples, regression_on_a_table, .init = open_context, .fini = close_contex
     cr_expect_float_eq(number_after(out, "\nx "), 2, .2, "%s", out);
 }
 
+/* Images of one bar each, upright or level, brighter or darker. */
+Test(examples, an_autoencoder_of_small_images, .init = open_context, .fini = close_context)
+{
+    FILE *images = fopen(az_format_text(az, "%s/bars.csv", folder), "w");
+    az_rng rng = az_rng_at(5, 0);
+    for (int i = 0; i < 400; i++) {
+        const int at = (int)az_below(&rng, 8), upright = (int)az_below(&rng, 2), shade = 8 + (int)az_below(&rng, 9);
+        for (int k = 0; k < 64; k++) fprintf(images, "%d,", (upright ? k % 8 : k / 8) == at ? shade : 0);
+        fprintf(images, "%d\n", upright);
+    }
+    fclose(images);
+    const char *out = run("vi_digits bars.csv 400");
+    cr_expect_gt(number_after(out, "after it"), number_after(out, "before training") + 50, "%s", out);
+    cr_expect_lt(number_after(out, "held-out images"), 0.7 * number_after(out, "their mean"), "%s", out);
+    cr_expect(strstr(out, "drawn from the prior"));
+}
+
 Test(examples, a_population_is_smoothed_and_learnt, .init = open_context, .fini = close_context)
 {
     const char *out = run("ssm_population");
