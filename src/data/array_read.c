@@ -119,7 +119,8 @@ static az_array *read_any(az_ctx *az, const char *path, const az_table_how *how)
 static bool check_values(az_ctx *az, const az_tensor *value, bool allow_missing)
 {
     const double *x = az_f64(value);
-    for (int64_t i = 0; x && i < az_count(value); i++) {
+    const int64_t count = az_count(value);
+    for (int64_t i = 0; x && i < count; i++) {
         if (isfinite(x[i]) || (allow_missing && isnan(x[i]))) continue;
         const int64_t width = value->rank > 1 ? value->shape[value->rank - 1] : 1;
         const char *where = az_format_text(az, value->rank > 1 ? "row %lld, column %lld" : "position %lld", (long long)(i / width) + 1,
@@ -150,8 +151,9 @@ az_table *array_table(az_ctx *az, const az_array *array, const char *path)
     const int64_t rows = x->shape[0], cols = x->rank == 2 ? x->shape[1] : 1;
     az_table *table = az_table_new(az, rows);
     double *column = az_alloc_array(az, (size_t)rows + 1, sizeof *column);
+    const double *from = az_f64(x);
     for (int64_t c = 0; table && column && c < cols; c++) {
-        for (int64_t i = 0; i < rows; i++) column[i] = az_f64(x)[i * cols + c];
+        for (int64_t i = 0; i < rows; i++) column[i] = from[i * cols + c];
         az_table_add(az, table, az_format_text(az, "x%lld", (long long)c + 1), column);
     }
     if (table) table->path = az_strdup(az, path);

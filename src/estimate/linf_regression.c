@@ -123,15 +123,58 @@ static bool check_columns(az_ctx *az, const problem *p)
     return true;
 }
 
+static bool is_npy(const char *path)
+{
+    const size_t length = strlen(path);
+    return length > 4 && strcmp(path + length - 4, ".npy") == 0;
+}
+
+/* The names that a table of the matrix would have, without its numbers. */
+static az_table *name_columns(az_ctx *az, const az_tensor *matrix)
+{
+    const int columns = (int)matrix->shape[1];
+    az_table *table = az_table_new(az, matrix->shape[0]);
+    if (!table) return NULL;
+    table->columns = columns;
+    table->column = az_alloc_array(az, (size_t)columns + 1, sizeof *table->column);
+    for (int j = 0; table->column && j < columns; j++) table->column[j].name = az_format_text(az, "x%d", j + 1);
+    return az_ok(az) ? table : NULL;
+}
+
+/* A large matrix goes row by row into (A, b), which a table, stored by columns, would turn twice. */
+static void copy_rows(const linf_options *o, const az_tensor *matrix, int target, const problem *p)
+{
+    const int64_t columns = matrix->shape[1], width = p->d + 1, before = target < 0 ? columns : target;
+    const double *from = az_f64(matrix);
+    double *to = p->rows;
+    for (int64_t i = 0; i < p->n; i++, from += columns, to += width) {
+        if (o->intercept) to[0] = 1;
+        memcpy(to + o->intercept, from, (size_t)before * sizeof *to);
+        if (target >= 0) memcpy(to + o->intercept + before, from + before + 1, (size_t)(columns - before - 1) * sizeof *to);
+        to[p->d] = target >= 0 ? from[target] : 0;
+    }
+}
+
+static bool read_rows(az_ctx *az, const linf_options *o, const az_estimate_job *job, problem *p, int *target)
+{
+    const char *path = az_job_input(job, SLOT_A, 0)->path;
+    const az_array *array = is_npy(path) ? az_array_read(az, path, job->how, false) : NULL;
+    if (is_npy(path) && !array) return false;
+    const bool matrix = array && array->value->rank == 2 && !array->complex;
+    const az_table *table = matrix ? name_columns(az, array->value) : az_table_read(az, path, job->how);
+    if (!table || !find_columns(az, o, table, p, target)) return false;
+    p->n = table->rows;
+    p->rows = az_f64_mut(az_new2(az, AZ_F64, p->n, p->d + 1));
+    if (!p->rows) return false;
+    if (matrix) copy_rows(o, array->value, *target, p);
+    return matrix || fill_rows(az, o, table, *target, 0, p, p->rows);
+}
+
 static bool read_problem(az_ctx *az, const linf_options *o, const az_estimate_job *job, problem *p)
 {
-    const az_table *table = az_table_read(az, az_job_input(job, SLOT_A, 0)->path, job->how);
     int target;
     *p = (problem){0};
-    if (!table || !find_columns(az, o, table, p, &target)) return false;
-    p->n = table->rows;
-    p->rows = az_alloc_array(az, (size_t)(p->n * (p->d + 1)), sizeof *p->rows);
-    if (!p->rows || !fill_rows(az, o, table, target, 0, p, p->rows)) return false;
+    if (!read_rows(az, o, job, p, &target)) return false;
     if (target < 0) {
         int64_t count = 0;
         const double *b = read_vector(az, job, &count);

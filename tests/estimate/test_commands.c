@@ -4,6 +4,8 @@
 #include "support/data.h"
 #include "support/folder.h"
 
+#include "adze/data.h"
+
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdio.h>
@@ -164,6 +166,14 @@ Test(commands, a_regression_is_sketched_refined_and_read_in_blocks)
     cr_assert_float_eq(first, 1, 0.1);
     cr_assert_float_eq(test_json_number(test_section(az, fit.out, "coefficients"), "value"), first, 1e-9);
     cr_assert_eq(test_json_number(test_section(az, block.out, "coefficients"), "value"),
+                 test_json_number(test_section(az, whole.out, "coefficients"), "value"));
+    const az_table *table = az_table_read(az, test_path(az, folder, "a.csv"), NULL);
+    int at = 0;
+    while (strcmp(table->column[at].name, "y") != 0) at++;
+    cr_assert(az_npy_write(az, az_table_matrix(az, table, NULL, 0), test_path(az, folder, "a.npy")), "%s", az_error(az));
+    const test_run array = run(
+        az, folder, az_format_text(az, "adze estimate linf-regression:target=x%d,intercept,rows=300,sketch=sign -d a.npy --json", at + 1));
+    cr_assert_eq(test_json_number(test_section(az, array.out, "coefficients"), "value"),
                  test_json_number(test_section(az, whole.out, "coefficients"), "value"));
     const json_t *sketched = test_section(az, whole.out, "coefficients");
     cr_assert_leq(fabs(test_json_number(sketched, "value") - first), 5 * test_json_number(sketched, "se"));
