@@ -52,7 +52,7 @@ static az_weight *duplicate(az_ctx *az, const az_weight *w)
 /* NULL, without an error, where the format cannot hold the matrix. f64 is left out: it serves derivatives. */
 static az_weight *encoded(az_ctx *az, const az_format *format, az_tensor *matrix)
 {
-    if (!format->encode || matrix->shape[1] % format->block != 0 || strcmp(format->name, "f64") == 0) return NULL;
+    if (!az_format_encodes(format) || matrix->shape[1] % format->block != 0 || strcmp(format->name, "f64") == 0) return NULL;
     az_weight *w = az_weight_encode(az, az_weight_dense(az, matrix), format, NULL);
     if (!az_ok(az)) az_clear(az);
     return w;

@@ -44,9 +44,11 @@ struct az_format {
     /* The same as recorded operations on the parts, instead of the two above, where parts receive gradients of their own; or NULL. */
     az_tensor *(*apply)(az_ctx *az, const az_weight *w, const az_tensor *x);
     az_tensor *(*apply_t)(az_ctx *az, const az_weight *w, const az_tensor *g);
-    /* A weight of this format nearest to a dense f32 matrix [rows, cols] in the format's own sense; NULL = made only by a method.
-     * importance[cols]: weight of each input's squared error, or NULL. */
+    /* A weight of this format nearest to a dense f32 matrix [rows, cols] in the format's own sense. importance[cols]: weight of each
+     * input's squared error, or NULL. Or, block by block, finite x [block] to out [block_bytes]; false when a value is too large for the
+     * format. Both NULL = made only by a method. */
     az_weight *(*encode)(az_ctx *az, const az_tensor *dense, const float *importance);
+    bool (*encode_block)(const az_format *format, const float *x, const float *importance, unsigned char *out);
     /* Parts have the types and shapes that the format needs; az_fail otherwise. */
     bool (*check)(az_ctx *az, const az_weight *w);
     /* The same matrix with its parts in another format where its structure stays (low rank stays low rank); NULL = none to keep. */
@@ -58,6 +60,12 @@ struct az_format {
 const az_format *const *az_formats(void);
 const az_format *az_format_by_name(const char *name);
 const az_format *az_format_by_ggml(int type);
+
+/* Whether az_weight_encode makes weights of this format. */
+static inline bool az_format_encodes(const az_format *format)
+{
+    return format->encode || format->encode_block;
+}
 
 /* A dense weight around a matrix [rows, cols] of type f32, f64, f16 or bf16 (shared, not copied). */
 az_weight *az_weight_dense(az_ctx *az, az_tensor *matrix);

@@ -61,7 +61,7 @@ const az_format *cli_format(az_ctx *az, const char *name)
     if (!*name) return NULL;
     for (const az_format *const *format = az_formats(); *format && n < 64; format++) {
         if (strcmp((*format)->name, name) == 0)
-            return (*format)->encode ? *format : az_fail(az, AZ_BAD_INPUT, "format %s is made by a method of its own only", name);
+            return az_format_encodes(*format) ? *format : az_fail(az, AZ_BAD_INPUT, "format %s is made by a method of its own only", name);
         names[n++] = (*format)->name;
     }
     const char *nearest = az_nearest(name, names, n);

@@ -38,10 +38,10 @@ static const az_option quantize_table[] = {
 static const az_format *chosen_format(az_ctx *az, const char *name)
 {
     const az_format *format = az_format_by_name(name);
-    if (format && format->encode) return format;
+    if (format && az_format_encodes(format)) return format;
     const char *names = "";
     for (const az_format *const *f = az_formats(); *f; f++)
-        if ((*f)->encode) names = az_format_text(az, "%s %s", names, (*f)->name);
+        if (az_format_encodes(*f)) names = az_format_text(az, "%s %s", names, (*f)->name);
     return az_fail(az, AZ_BAD_INPUT, "no format '%s' to quantize to; there are:%s", name, names);
 }
 

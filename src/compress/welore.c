@@ -258,7 +258,7 @@ static bool welore_check(az_ctx *az, const void *options, az_lm *lm)
     if (!(o->reduction >= 0 && o->reduction < 1)) return az_fail(az, AZ_BAD_INPUT, "reduction is %g, not in [0, 1)", o->reduction);
     if (o->ranks == RANKS_UNIFORM && o->threshold > 0)
         return az_fail(az, AZ_BAD_INPUT, "ranks=uniform goes by reduction, not by threshold");
-    if (format && format->encode && format->ggml_type >= 0) return true;
+    if (format && az_format_encodes(format) && format->ggml_type >= 0) return true;
     return az_fail(az, AZ_BAD_INPUT, "factors cannot be stored as '%s'; choose f32, f16, bf16 or a format of blocks such as q8_0", o->type);
 }
 

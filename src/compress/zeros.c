@@ -23,7 +23,7 @@ static const char *formats_with_zeros(az_ctx *az)
 {
     const char *names = "";
     for (const az_format *const *f = az_formats(); *f; f++)
-        if ((*f)->keeps_zeros && (*f)->encode) names = az_format_text(az, "%s%s%s", names, *names ? ", " : "", (*f)->name);
+        if ((*f)->keeps_zeros && az_format_encodes(*f)) names = az_format_text(az, "%s%s%s", names, *names ? ", " : "", (*f)->name);
     return names;
 }
 

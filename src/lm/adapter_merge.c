@@ -69,8 +69,8 @@ static az_weight *encode_like(az_ctx *az, const az_weight *like, az_tensor *dens
         return az_weight_dense(az, dense && dense->dtype != dtype ? az_cast(az, dense, dtype) : dense);
     }
     az_weight *w = az_weight_dense(az, dense);
-    out->reencoded = !like->format->encode;
-    return like->format->encode ? az_weight_encode(az, w, like->format, NULL) : w;
+    out->reencoded = !az_format_encodes(like->format);
+    return az_format_encodes(like->format) ? az_weight_encode(az, w, like->format, NULL) : w;
 }
 
 /* U V + s B E A = [U, s B E] [V; A]; with a magnitude the rows of the left factor are scaled. Factors keep their formats where they can. */
@@ -86,9 +86,9 @@ static az_weight *merge_low_rank(az_ctx *az, const az_adapter_layer *layer, cons
     }
     if (layer->magnitude) left = az_mul(az, left, column(az, az_div(az, layer->magnitude, az_adapter_row_norm(az, w, layer))));
     const az_format *f32 = az_format_by_name("f32");
-    const bool fits = left && u.format->encode && left->shape[1] % (u.format->block > 0 ? u.format->block : 1) == 0;
+    const bool fits = left && az_format_encodes(u.format) && left->shape[1] % (u.format->block > 0 ? u.format->block : 1) == 0;
     az_weight *wide = az_weight_encode(az, az_weight_dense(az, left), fits ? u.format : f32, NULL);
-    az_weight *tall = az_weight_encode(az, az_weight_dense(az, right), v.format->encode ? v.format : f32, NULL);
+    az_weight *tall = az_weight_encode(az, az_weight_dense(az, right), az_format_encodes(v.format) ? v.format : f32, NULL);
     return az_weight_lowrank(az, wide, tall);
 }
 

@@ -201,10 +201,10 @@ static az_adapter *for_residual(az_ctx *az, const pissa *p, az_tune_job *job)
 static const az_format *format_of(az_ctx *az, const char *name)
 {
     const az_format *format = *name ? az_format_by_name(name) : NULL;
-    if (!*name || (format && format->encode)) return format;
+    if (!*name || (format && az_format_encodes(format))) return format;
     const char *names = "";
     for (const az_format *const *f = az_formats(); *f; f++)
-        if ((*f)->encode) names = az_format_text(az, "%s %s", names, (*f)->name);
+        if (az_format_encodes(*f)) names = az_format_text(az, "%s %s", names, (*f)->name);
     return az_fail(az, AZ_BAD_INPUT, "pissa: no format quant=%s; there are:%s", name, names);
 }
 

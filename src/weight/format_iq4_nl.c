@@ -46,11 +46,6 @@ static bool encode_block(const az_format *format, const float *x, const float *i
     return isfinite(d);
 }
 
-static az_weight *encode_iq4_nl(az_ctx *az, const az_tensor *dense, const float *importance)
-{
-    return az_encode_blocks(az, &az_format_iq4_nl, dense, importance, encode_block);
-}
-
 const az_format az_format_iq4_nl = {
     .name = "iq4_nl",
     .summary = "blocks of 32 four-bit indices into a table of levels with one f16 scale, 4.5 bits a weight",
@@ -60,6 +55,6 @@ const az_format az_format_iq4_nl = {
     .block_bytes = BYTES,
     .decode = decode_iq4_nl,
     .rows_kernel = rows_kernel,
-    .encode = encode_iq4_nl,
+    .encode_block = encode_block,
     .check = az_check_blocks,
 };

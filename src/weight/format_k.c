@@ -236,31 +236,6 @@ static bool encode_block(const az_format *format, const float *x, const float *i
     return fits;
 }
 
-static az_weight *encode_q2_k(az_ctx *az, const az_tensor *dense, const float *importance)
-{
-    return az_encode_blocks(az, &az_format_q2_k, dense, importance, encode_block);
-}
-
-static az_weight *encode_q3_k(az_ctx *az, const az_tensor *dense, const float *importance)
-{
-    return az_encode_blocks(az, &az_format_q3_k, dense, importance, encode_block);
-}
-
-static az_weight *encode_q4_k(az_ctx *az, const az_tensor *dense, const float *importance)
-{
-    return az_encode_blocks(az, &az_format_q4_k, dense, importance, encode_block);
-}
-
-static az_weight *encode_q5_k(az_ctx *az, const az_tensor *dense, const float *importance)
-{
-    return az_encode_blocks(az, &az_format_q5_k, dense, importance, encode_block);
-}
-
-static az_weight *encode_q6_k(az_ctx *az, const az_tensor *dense, const float *importance)
-{
-    return az_encode_blocks(az, &az_format_q6_k, dense, importance, encode_block);
-}
-
 const az_format az_format_q2_k = {
     .name = "q2_k",
     .summary = "blocks of 256 two-bit values with 4-bit scales and minima for every 16, 2.625 bits a weight",
@@ -270,7 +245,7 @@ const az_format az_format_q2_k = {
     .block_bytes = 84,
     .decode = decode_k,
     .rows_kernel = rows_kernel,
-    .encode = encode_q2_k,
+    .encode_block = encode_block,
     .check = az_check_blocks,
 };
 
@@ -283,7 +258,7 @@ const az_format az_format_q3_k = {
     .block_bytes = 110,
     .decode = decode_k,
     .rows_kernel = rows_kernel,
-    .encode = encode_q3_k,
+    .encode_block = encode_block,
     .check = az_check_blocks,
     .keeps_zeros = true,
 };
@@ -297,7 +272,7 @@ const az_format az_format_q4_k = {
     .block_bytes = AZ_Q4_K_BYTES,
     .decode = decode_k,
     .rows_kernel = rows_kernel,
-    .encode = encode_q4_k,
+    .encode_block = encode_block,
     .check = az_check_blocks,
 };
 
@@ -310,7 +285,7 @@ const az_format az_format_q5_k = {
     .block_bytes = 176,
     .decode = decode_k,
     .rows_kernel = rows_kernel,
-    .encode = encode_q5_k,
+    .encode_block = encode_block,
     .check = az_check_blocks,
 };
 
@@ -323,7 +298,7 @@ const az_format az_format_q6_k = {
     .block_bytes = AZ_Q6_K_BYTES,
     .decode = decode_k,
     .rows_kernel = rows_kernel,
-    .encode = encode_q6_k,
+    .encode_block = encode_block,
     .check = az_check_blocks,
     .keeps_zeros = true,
 };

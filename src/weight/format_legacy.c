@@ -82,21 +82,6 @@ static bool encode_block(const az_format *format, const float *x, const float *i
     return isfinite(line.scale) && isfinite(line.minimum);
 }
 
-static az_weight *encode_q4_1(az_ctx *az, const az_tensor *dense, const float *importance)
-{
-    return az_encode_blocks(az, &az_format_q4_1, dense, importance, encode_block);
-}
-
-static az_weight *encode_q5_0(az_ctx *az, const az_tensor *dense, const float *importance)
-{
-    return az_encode_blocks(az, &az_format_q5_0, dense, importance, encode_block);
-}
-
-static az_weight *encode_q5_1(az_ctx *az, const az_tensor *dense, const float *importance)
-{
-    return az_encode_blocks(az, &az_format_q5_1, dense, importance, encode_block);
-}
-
 const az_format az_format_q4_1 = {
     .name = "q4_1",
     .summary = "blocks of 32 four-bit values with an f16 scale and minimum, 5 bits a weight",
@@ -106,7 +91,7 @@ const az_format az_format_q4_1 = {
     .block_bytes = 20,
     .decode = decode_legacy,
     .rows_kernel = rows_kernel,
-    .encode = encode_q4_1,
+    .encode_block = encode_block,
     .check = az_check_blocks,
 };
 
@@ -119,7 +104,7 @@ const az_format az_format_q5_0 = {
     .block_bytes = 22,
     .decode = decode_legacy,
     .rows_kernel = rows_kernel,
-    .encode = encode_q5_0,
+    .encode_block = encode_block,
     .check = az_check_blocks,
     .keeps_zeros = true,
 };
@@ -133,6 +118,6 @@ const az_format az_format_q5_1 = {
     .block_bytes = 24,
     .decode = decode_legacy,
     .rows_kernel = rows_kernel,
-    .encode = encode_q5_1,
+    .encode_block = encode_block,
     .check = az_check_blocks,
 };

@@ -51,11 +51,6 @@ static bool encode_block(const az_format *format, const float *x, const float *i
     return isfinite(az_f16_widen(half));
 }
 
-static az_weight *encode_q4_0(az_ctx *az, const az_tensor *dense, const float *importance)
-{
-    return az_encode_blocks(az, &az_format_q4_0, dense, importance, encode_block);
-}
-
 const az_format az_format_q4_0 = {
     .name = "q4_0",
     .summary = "blocks of 32 four-bit values with one f16 scale, 4.5 bits a weight",
@@ -65,7 +60,7 @@ const az_format az_format_q4_0 = {
     .block_bytes = AZ_Q4_0_BYTES,
     .decode = decode_q4_0,
     .rows_kernel = rows_kernel,
-    .encode = encode_q4_0,
+    .encode_block = encode_block,
     .check = az_check_blocks,
     .keeps_zeros = true,
 };

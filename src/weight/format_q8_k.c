@@ -37,11 +37,6 @@ static bool encode_block(const az_format *format, const float *x, const float *i
     return true;
 }
 
-static az_weight *encode_q8_k(az_ctx *az, const az_tensor *dense, const float *importance)
-{
-    return az_encode_blocks(az, &az_format_q8_k, dense, importance, encode_block);
-}
-
 const az_format az_format_q8_k = {
     .name = "q8_k",
     .summary = "blocks of 256 signed bytes with one f32 scale, 9.125 bits a weight: an intermediate form",
@@ -50,7 +45,7 @@ const az_format az_format_q8_k = {
     .block = AZ_K_BLOCK,
     .block_bytes = BYTES,
     .decode = decode_q8_k,
-    .encode = encode_q8_k,
+    .encode_block = encode_block,
     .check = az_check_blocks,
     .keeps_zeros = true,
 };

@@ -75,28 +75,6 @@ bool az_check_blocks(az_ctx *az, const az_weight *w)
     return fits;
 }
 
-az_weight *az_encode_blocks(az_ctx *az, const az_format *format, const az_tensor *dense, const float *importance,
-                            bool (*encode_block)(const az_format *format, const float *x, const float *importance, unsigned char *out))
-{
-    const int64_t rows = dense->shape[0], cols = dense->shape[1], per_row = cols / format->block;
-    az_tensor *blocks = az_new2(az, AZ_U8, rows, per_row * format->block_bytes);
-    const float *x = az_f32(dense);
-    if (!blocks || !x) return NULL;
-    unsigned char *out = blocks->data;
-    int64_t bad = rows; /* first row with a value that is too large */
-#pragma omp parallel for schedule(guided) num_threads(az_threads(az)) reduction(min : bad)
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t b = 0; b < per_row; b++) {
-            const float *weight = importance ? importance + b * format->block : NULL;
-            const int64_t at = r * per_row + b;
-            if (!encode_block(format, x + at * format->block, weight, out + at * format->block_bytes) && r < bad) bad = r;
-        }
-    if (bad < rows)
-        return az_fail(az, AZ_NUMERIC, "weight [%lld, %lld] cannot be stored as %s: row %lld holds a value beyond the format's range",
-                       (long long)rows, (long long)cols, format->name, (long long)bad);
-    return az_weight_around(az, format, rows, cols, blocks);
-}
-
 static bool is_finite(const float *x, int64_t n)
 {
     int32_t largest = 0; /* of the magnitudes' bits, a maximum that vectorizes */
@@ -107,35 +85,63 @@ static bool is_finite(const float *x, int64_t n)
     return largest < 0x7f800000;
 }
 
-/* Formats of blocks have no code for infinity or NaN. */
-static bool check_finite(az_ctx *az, const az_tensor *dense, const az_format *format)
+/* Formats of blocks have no code for infinity or NaN. Returns false always. */
+static bool fail_row(az_ctx *az, const az_weight *w, const az_format *format, int64_t row)
 {
-    const int64_t rows = dense->shape[0], cols = dense->shape[1];
-    const float *x = az_f32(dense);
-    bool finite = true;
-#pragma omp parallel for schedule(guided) num_threads(az_threads(az)) reduction(&& : finite)
-    for (int64_t r = 0; r < rows; r++) finite = finite && is_finite(x + r * cols, cols);
-    if (finite) return true;
-    const int64_t bad = az_first_nonfinite(dense);
-    return az_fail(az, AZ_NUMERIC, "weight [%lld, %lld] cannot be stored as %s: the value at row %lld, column %lld is not finite",
-                   (long long)rows, (long long)cols, format->name, (long long)(bad / cols), (long long)(bad % cols));
+    const az_tensor *values = az_weight_decode(az, az_weight_rows(az, w, row, 1));
+    const int64_t bad = values ? az_first_nonfinite(values) : -1;
+    if (bad >= 0)
+        return az_fail(az, AZ_NUMERIC, "weight [%lld, %lld] cannot be stored as %s: the value at row %lld, column %lld is not finite",
+                       (long long)w->rows, (long long)w->cols, format->name, (long long)row, (long long)bad);
+    return az_fail(az, AZ_NUMERIC, "weight [%lld, %lld] cannot be stored as %s: row %lld holds a value beyond the format's range",
+                   (long long)w->rows, (long long)w->cols, format->name, (long long)row);
+}
+
+static bool encode_row(const az_format *format, const float *x, int64_t cols, const float *importance, unsigned char *out)
+{
+    bool good = is_finite(x, cols);
+    for (int64_t at = 0; good && at < cols; at += format->block, out += format->block_bytes)
+        good = format->encode_block(format, x + at, importance ? importance + at : NULL, out);
+    return good;
+}
+
+/* Each thread decodes a few rows and encodes them while they are in its cache. */
+static az_weight *encode_blocks(az_ctx *az, const az_weight *w, const az_format *format, const float *importance)
+{
+    const int64_t cols = w->cols, bytes = cols / format->block * format->block_bytes;
+    const int threads = az_threads(az);
+    az_tensor *blocks = az_new2(az, AZ_U8, w->rows, bytes);
+    float *scratch = az_alloc_array(az, (size_t)cols, sizeof *scratch * AZ_DECODE_ROWS * (size_t)threads);
+    if (!blocks || !scratch) return NULL;
+    unsigned char *out = blocks->data;
+    int64_t bad = w->rows; /* the first row that cannot be encoded */
+#pragma omp parallel for schedule(guided) num_threads(threads) reduction(min : bad)
+    for (int64_t first = 0; first < w->rows; first += AZ_DECODE_ROWS) {
+        float *x = scratch + omp_get_thread_num() * AZ_DECODE_ROWS * cols;
+        const int64_t n = first + AZ_DECODE_ROWS <= w->rows ? AZ_DECODE_ROWS : w->rows - first;
+        w->format->decode(w, first, n, x);
+        for (int64_t r = 0; r < n; r++)
+            if (!encode_row(format, x + r * cols, cols, importance, out + (first + r) * bytes) && first + r < bad) bad = first + r;
+    }
+    if (bad < w->rows && !fail_row(az, w, format, bad)) return NULL;
+    return az_weight_around(az, format, w->rows, cols, blocks);
 }
 
 az_weight *az_weight_encode(az_ctx *az, const az_weight *w, const az_format *format, const float *importance)
 {
     if (!w || !format) return NULL;
-    if (!format->encode) return az_fail(az, AZ_BAD_CALL, "format %s is made by its own method, not by encoding a matrix", format->name);
+    if (!az_format_encodes(format))
+        return az_fail(az, AZ_BAD_CALL, "format %s is made by its own method, not by encoding a matrix", format->name);
     if (format->block > 1 && w->cols % format->block)
         return az_fail(az, AZ_BAD_INPUT, "weight [%lld, %lld] cannot be stored as %s: the number of inputs must be divisible by %lld",
                        (long long)w->rows, (long long)w->cols, format->name, (long long)format->block);
-    az_tensor *dense = az_weight_decode(az, w);
-    if (!dense) return NULL;
-    if (format->block > 1 && !check_finite(az, dense, format)) return NULL;
     for (int64_t j = 0; importance && j < w->cols; j++)
         if (!(importance[j] >= 0) || !isfinite(importance[j]))
             return az_fail(az, AZ_BAD_INPUT, "weight [%lld, %lld]: the importance of input %lld is %g; it must be finite and not negative",
                            (long long)w->rows, (long long)w->cols, (long long)j, (double)importance[j]);
-    return format->encode(az, dense, importance);
+    if (format->encode_block) return encode_blocks(az, w, format, importance);
+    az_tensor *dense = az_weight_decode(az, w);
+    return dense ? format->encode(az, dense, importance) : NULL;
 }
 
 az_weight *az_weight_recode(az_ctx *az, const az_weight *w, const az_format *format, const float *importance)

@@ -50,9 +50,4 @@ az_weight *az_weight_around(az_ctx *az, const az_format *format, int64_t rows, i
 bool az_f16_holds(az_ctx *az, const az_tensor *dense);
 /* The check of formats whose rows are blocks in a byte matrix [rows, cols / block * block_bytes]. */
 bool az_check_blocks(az_ctx *az, const az_weight *w);
-/* Encodes block after block. encode_block turns format->block values into format->block_bytes bytes; it returns false when a value is too
- * large for the format. */
-az_weight *az_encode_blocks(az_ctx *az, const az_format *format, const az_tensor *dense, const float *importance,
-                            bool (*encode_block)(const az_format *format, const float *x, const float *importance, unsigned char *out));
-
 #endif

@@ -4,7 +4,10 @@
 
 #include <criterion/criterion.h>
 #include <dirent.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -49,6 +52,51 @@ Test(files, without_commit_the_old_file_stays)
     az_scope_pop(az);
     cr_assert_str_eq(az_read_file(az, path, NULL), "old");
     cr_assert_eq(entries(folder), 1);
+    az_close(az);
+}
+
+/* Small, large and very large pieces in turn, whether a second thread writes or not. */
+Test(files, pieces_of_all_sizes_follow_each_other)
+{
+    static const size_t sizes[] = {10, 70000, 1, 3 << 20, 65536, 5 << 20, 4 << 20, 100, 70001, 9 << 20, 7};
+    for (int threads = 1; threads <= 2; threads++) {
+        az_ctx *az = az_open(&(az_settings){.threads = threads});
+        const char *path = test_path(az, test_folder(az), "pieces");
+        az_out *out = az_create(az, path);
+        size_t total = 0;
+        for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+            unsigned char *piece = malloc(sizes[i]);
+            for (size_t j = 0; j < sizes[i]; j++) piece[j] = (unsigned char)((total + j) * 2654435761u >> 24);
+            cr_assert(az_out_write(out, piece, sizes[i]), "%s", az_error(az));
+            total += sizes[i];
+            free(piece);
+        }
+        cr_assert(az_commit(out), "%s", az_error(az));
+        const az_map *map = az_map_file(az, path);
+        cr_assert(map && map->size == total);
+        for (size_t j = 0; j < total; j++)
+            if (((const unsigned char *)map->data)[j] != (unsigned char)(j * 2654435761u >> 24)) cr_assert_fail("byte %zu", j);
+        az_close(az);
+    }
+}
+
+/* A file that outgrows what the system allows: the thread that writes meets the error, the commit tells it. */
+Test(files, an_error_of_a_late_write_is_told)
+{
+    az_ctx *az = az_open(&(az_settings){.threads = 2});
+    const char *folder = test_folder(az), *path = test_path(az, folder, "large");
+    signal(SIGXFSZ, SIG_IGN);
+    cr_assert_eq(setrlimit(RLIMIT_FSIZE, &(struct rlimit){3 << 20, RLIM_INFINITY}), 0);
+    az_scope_push(az);
+    az_out *out = az_create(az, path);
+    char *piece = calloc(1, 1 << 20);
+    for (int i = 0; i < 6; i++) az_out_write(out, piece, 1 << 20);
+    free(piece);
+    cr_assert_not(az_commit(out));
+    cr_assert(strstr(az_error(az), "cannot write"), "%s", az_error(az));
+    cr_assert(strstr(az_error(az), "too large"), "%s", az_error(az));
+    az_scope_pop(az);
+    cr_assert_eq(entries(folder), 0);
     az_close(az);
 }
 

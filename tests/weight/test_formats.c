@@ -241,7 +241,7 @@ Test(formats, exact_zeros_stay_where_a_format_says_so)
     for (int64_t i = 0; i < az_count(x); i++)
         if (i % 3) az_f32_mut(x)[i] = 0;
     for (const az_format *const *f = az_formats(); *f; f++) {
-        if (!(*f)->encode) continue;
+        if (!az_format_encodes(*f)) continue;
         const az_tensor *mask = az_mask_of(az, az_weight_encode(az, az_weight_dense(az, x), *f, NULL));
         cr_assert_not_null(mask, "%s: %s", (*f)->name, az_error(az));
         bool kept = true;
@@ -269,7 +269,7 @@ Test(formats, some_rows_are_a_weight_of_their_own)
     az_tensor *x = matrix(az, 20, 256);
     for (int i = 0; i < 20 * 256; i++) az_f32_mut(x)[i] = i % 4 < 2 ? az_f32(x)[i] : 0;
     for (const az_format *const *f = az_formats(); *f; f++) {
-        if (!(*f)->encode) continue;
+        if (!az_format_encodes(*f)) continue;
         az_weight *whole = encoded(az, x, (*f)->name), *some = az_weight_rows(az, whole, 9, 10);
         cr_assert(some && some->rows == 10, "%s: %s", (*f)->name, az_error(az));
         cr_assert(some->format == ((*f)->block_bytes > 0 ? *f : az_format_by_name("f32")), "%s", (*f)->name);

@@ -255,3 +255,21 @@ Test(kernels, sets_widen_alike)
     }
     az_close(az);
 }
+
+/* Halves between two levels, subnormal scales, scales that f16 cannot hold, zeros and negative zeros. */
+Test(kernels, sets_encode_alike)
+{
+    const az_weight_kernels *here = az_weight_kernels_here(), *plain = &az_weight_kernels_portable;
+    az_rng rng = az_rng_at(5, 0);
+    for (int k = 0; k < 3000; k++) {
+        float x[32];
+        const float top = k == 0 ? 0 : ldexpf(1 + (float)az_uniform(&rng), k % 60 - 40);
+        for (int j = 0; j < 32; j++) {
+            const float level = k % 2 ? (float)((double)az_below(&rng, 508) - 254) / 2 : (float)(254 * az_uniform(&rng) - 127);
+            x[j] = j == k % 32 ? -top : level * (top / 127);
+        }
+        unsigned char a[34], b[34];
+        cr_assert_eq(plain->encode_q8_0(x, a), here->encode_q8_0(x, b), "block %d", k);
+        cr_assert_arr_eq(a, b, 34, "block %d", k);
+    }
+}

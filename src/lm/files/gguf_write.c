@@ -7,7 +7,6 @@
 struct az_gguf_writer {
     az_ctx *az;
     az_out *out;
-    FILE *stream;
     size_t alignment;
     az_gguf_key *key;
     int64_t keys, key_room;
@@ -24,7 +23,7 @@ az_gguf_writer *az_gguf_create(az_ctx *az, const char *path)
     az_gguf_writer *writer = az_alloc(az, sizeof *writer);
     az_out *out = az_create(az, path);
     if (!writer || !out) return NULL;
-    *writer = (az_gguf_writer){.az = az, .out = out, .stream = az_out_stream(out), .alignment = AZ_GGUF_ALIGNMENT};
+    *writer = (az_gguf_writer){.az = az, .out = out, .alignment = AZ_GGUF_ALIGNMENT};
     return writer;
 }
 
@@ -219,7 +218,7 @@ static void write_text(az_gguf_writer *writer, az_text text)
 
 static void write_zeros(az_gguf_writer *writer, uint64_t n)
 {
-    for (uint64_t i = 0; i < n; i++) fputc(0, writer->stream);
+    for (uint64_t i = 0; i < n; i++) write_bytes(writer, "", 1);
 }
 
 static void write_key(az_gguf_writer *writer, const az_gguf_key *key)

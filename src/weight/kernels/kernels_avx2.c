@@ -144,18 +144,25 @@ static inline __m256i sums_of_fours(__m256i bytes)
     return _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), bytes), _mm256_set1_epi16(1));
 }
 
-static void round_block(const float *value, const az_columns *x, int64_t at)
+/* The largest of 32 magnitudes. */
+static inline float largest_magnitude(const __m256 v[4])
 {
     const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
-    __m256 v[4], largest = _mm256_setzero_ps(), poison = _mm256_setzero_ps();
-    for (int i = 0; i < 4; i++) {
-        v[i] = _mm256_loadu_ps(value + 8 * i);
-        largest = _mm256_max_ps(_mm256_and_ps(v[i], magnitude), largest);
-        poison = _mm256_fmadd_ps(v[i], _mm256_setzero_ps(), poison); /* 0, or NaN when a value is not finite */
-    }
+    __m256 largest = _mm256_setzero_ps();
+    for (int i = 0; i < 4; i++) largest = _mm256_max_ps(_mm256_and_ps(v[i], magnitude), largest);
     __m128 most = _mm_max_ps(_mm256_castps256_ps128(largest), _mm256_extractf128_ps(largest, 1));
     most = _mm_max_ps(most, _mm_movehl_ps(most, most));
-    const float top = _mm_cvtss_f32(_mm_max_ss(most, _mm_movehdup_ps(most)));
+    return _mm_cvtss_f32(_mm_max_ss(most, _mm_movehdup_ps(most)));
+}
+
+static void round_block(const float *value, const az_columns *x, int64_t at)
+{
+    __m256 v[4], poison = _mm256_setzero_ps();
+    for (int i = 0; i < 4; i++) {
+        v[i] = _mm256_loadu_ps(value + 8 * i);
+        poison = _mm256_fmadd_ps(v[i], _mm256_setzero_ps(), poison); /* 0, or NaN when a value is not finite */
+    }
+    const float top = largest_magnitude(v);
     const __m256 inverse = _mm256_set1_ps(top >= FLT_MIN && isfinite(top) ? 127 / top : 0);
     __m256i whole[4];
     for (int i = 0; i < 4; i++) whole[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], inverse));
@@ -171,6 +178,34 @@ static void round_block(const float *value, const az_columns *x, int64_t at)
 static void round_to_bytes(const az_columns *x, int64_t j)
 {
     for (int64_t b = 0; b < x->cols / AZ_BLOCK; b++) round_block(x->value + j * x->cols + b * AZ_BLOCK, x, b * x->n + j);
+}
+
+/* ---- weights to bytes ---------------------------------------------------------------------------------------------------------------- */
+
+/* Halves away from zero. Compares with whole +- 1/2, which is exact; a difference from x could be fused with the product that x comes from.
+ */
+static inline __m256i round_half_away(__m256 x)
+{
+    const __m256i toward_zero = _mm256_cvttps_epi32(x);
+    const __m256 whole = _mm256_cvtepi32_ps(toward_zero), half = _mm256_set1_ps(0.5f);
+    const __m256i up = _mm256_castps_si256(_mm256_cmp_ps(x, _mm256_add_ps(whole, half), _CMP_GE_OQ)); /* -1 in the lanes where it holds */
+    const __m256i down = _mm256_castps_si256(_mm256_cmp_ps(x, _mm256_sub_ps(whole, half), _CMP_LE_OQ));
+    return _mm256_add_epi32(_mm256_sub_epi32(toward_zero, up), down);
+}
+
+static bool encode_q8_0(const float *x, unsigned char *block)
+{
+    __m256 v[4];
+    for (int i = 0; i < 4; i++) v[i] = _mm256_loadu_ps(x + 8 * i);
+    const float d = largest_magnitude(v) / 127;
+    float inverse = d > 0 ? 1 / d : 0;
+    if (!isfinite(inverse)) inverse = 0; /* a subnormal d, whose f16 is 0 anyway */
+    const uint16_t half = az_f16_round(d);
+    memcpy(block, &half, sizeof half);
+    __m256i whole[4];
+    for (int i = 0; i < 4; i++) whole[i] = round_half_away(_mm256_mul_ps(v[i], _mm256_set1_ps(inverse)));
+    _mm256_storeu_si256((__m256i *)(block + 2), pack_bytes(whole));
+    return isfinite(az_f16_widen(half));
 }
 
 /* ---- widening ---------------------------------------------------------------------------------------------------------------------- */
@@ -229,6 +264,7 @@ const az_weight_kernels az_weight_kernels_avx2 = {
     .pack_panel = az_pack_panel_avx2,
     .panel_product = az_panel_product_avx2,
     .round_to_bytes = round_to_bytes,
+    .encode_q8_0 = encode_q8_0,
     .widen_f16 = widen_f16,
     .widen_bf16 = widen_bf16,
     .widen_q8_0 = widen_q8_0,

@@ -246,6 +246,7 @@ const az_weight_kernels az_weight_kernels_neon = {
     .k = {NULL, NULL, az_rows_q4_k_portable, NULL, az_rows_q6_k_portable},
     .most_rounded = 10,
     .round_to_bytes = round_to_bytes,
+    .encode_q8_0 = az_encode_q8_0_portable,
     .widen_f16 = widen_f16,
     .widen_bf16 = widen_bf16,
     .widen_q8_0 = widen_q8_0,

@@ -44,6 +44,30 @@ static void widen_q4_0(const unsigned char *block, int64_t n, float *to)
     }
 }
 
+/* roundf, in operations that vectorize: for magnitudes below 2^31. */
+static int round_half_away(float x)
+{
+    const int whole = (int)x;
+    const float rest = x - (float)whole;
+    return whole + (rest >= 0.5f) - (rest <= -0.5f);
+}
+
+bool az_encode_q8_0_portable(const float *x, unsigned char *block)
+{
+    int32_t largest = 0; /* the bits of magnitudes are ordered like them, and their maximum vectorizes */
+    for (int j = 0; j < AZ_BLOCK; j++) {
+        const int32_t magnitude = (int32_t)(az_bits_of_float(x[j]) & 0x7fffffffu);
+        largest = magnitude > largest ? magnitude : largest;
+    }
+    const float d = az_float_of_bits((uint32_t)largest) / 127;
+    float inverse = d > 0 ? 1 / d : 0;
+    if (!isfinite(inverse)) inverse = 0; /* a subnormal d, whose f16 is 0 anyway */
+    const uint16_t half = az_f16_round(d);
+    memcpy(block, &half, sizeof half);
+    for (int j = 0; j < AZ_BLOCK; j++) block[2 + j] = (unsigned char)round_half_away(x[j] * inverse);
+    return isfinite(az_f16_widen(half));
+}
+
 /* Four tables at a time, so that y is read and written a quarter as often. */
 void az_look_up_portable(const float *table, int64_t tables, const uint8_t *codes, int64_t stride, int64_t count, float *y)
 {
@@ -213,6 +237,7 @@ const az_weight_kernels az_weight_kernels_portable = {
     .k = {NULL, NULL, az_rows_q4_k_portable, NULL, az_rows_q6_k_portable},
     .most_rounded = 10,
     .round_to_bytes = round_to_bytes,
+    .encode_q8_0 = az_encode_q8_0_portable,
     .widen_f16 = widen_f16,
     .widen_bf16 = widen_bf16,
     .widen_q8_0 = widen_q8_0,
