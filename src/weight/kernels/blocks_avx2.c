@@ -9,10 +9,9 @@ AZ_INLINE int64_t bytes_of(blocks type)
     return (const int[]){AZ_Q8_0_BYTES, AZ_Q4_0_BYTES, 20, 22, 24, 18}[type];
 }
 
-AZ_INLINE az_level_kind kind_of(blocks type)
+AZ_INLINE az_kind kind_of(blocks type)
 {
-    const bool has_signs = type == Q8_0 || type == IQ4_NL, has_fifths = type == Q5_0 || type == Q5_1;
-    return (az_level_kind){.run = has_signs ? 1 : has_fifths ? 4 : 8, .is_signed = has_signs, .offset = !has_signs};
+    return type == Q8_0 || type == IQ4_NL ? AZ_SIGNED_BYTES : type == Q5_0 || type == Q5_1 ? AZ_FIVE_BITS : AZ_FOUR_BITS;
 }
 
 /* 16 in each byte whose bit is set: bits 4 step .. 4 step + 3 of each lane. */
@@ -45,20 +44,26 @@ AZ_INLINE void load_levels(blocks type, az_octet rows, __m256i level[AZ_STEPS])
     }
 }
 
-AZ_INLINE void add_block(int format, az_octet rows, const az_columns *x, int64_t b, az_span span, __m256 *sum)
+AZ_INLINE void begin_block(int format, az_octet rows, az_unpacking *shared)
 {
+    (void)format, (void)rows, (void)shared; /* a block is a tile */
+}
+
+AZ_INLINE int unpack_block(int format, az_octet rows, int step, az_unpacking *shared, az_tile *tile)
+{
+    (void)step, (void)shared;
     const blocks type = format;
-    az_tile tile;
-    load_levels(type, rows, tile.level);
-    tile.scale = az_load_halves(rows, 0);
-    if (type == Q4_0 || type == Q5_0) tile.offset[0] = _mm256_mul_ps(_mm256_set1_ps(type == Q4_0 ? 8 : 16), tile.scale);
-    if (type == Q4_1 || type == Q5_1) tile.offset[0] = _mm256_sub_ps(_mm256_setzero_ps(), az_load_halves(rows, 2));
-    az_add_tile(kind_of(type), &tile, x, b, span, sum);
+    load_levels(type, rows, tile->level);
+    tile->scale = az_load_halves(rows, 0);
+    if (type == Q4_0 || type == Q5_0) tile->offset[0] = _mm256_mul_ps(_mm256_set1_ps(type == Q4_0 ? 8 : 16), tile->scale);
+    if (type == Q4_1 || type == Q5_1) tile->offset[0] = _mm256_sub_ps(_mm256_setzero_ps(), az_load_halves(rows, 2));
+    return 0;
 }
 
 AZ_INLINE az_block_kernel kernel_of(blocks type)
 {
-    return (az_block_kernel){.add = add_block, .format = type, .columns = AZ_BLOCK, .bytes = bytes_of(type)};
+    return (az_block_kernel){
+        .begin = begin_block, .unpack = unpack_block, .format = type, .kind = kind_of(type), .columns = AZ_BLOCK, .bytes = bytes_of(type)};
 }
 
 void az_rows_q8_0_avx2(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)

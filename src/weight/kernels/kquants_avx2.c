@@ -7,14 +7,10 @@
 typedef enum kquant { Q2_K, Q3_K, Q4_K, Q5_K, Q6_K } kquant;
 
 /* 32 bytes of a plane, of eight rows */
-typedef struct plane {
-    __m256i step[AZ_STEPS];
-} plane;
-
-AZ_INLINE void load_plane(az_octet rows, int64_t at, plane *to)
+AZ_INLINE void load_plane(az_octet rows, int64_t at, __m256i to[AZ_STEPS])
 {
-    az_load_columns(rows, at, to->step);
-    az_load_columns(rows, at + 16, to->step + 4);
+    az_load_columns(rows, at, to);
+    az_load_columns(rows, at + 16, to + 4);
 }
 
 /* Bits `from` .. of each byte, as many as `mask` has, moved to bits `to` .. */
@@ -40,126 +36,102 @@ AZ_INLINE __m256i factor_of_byte(__m256i bytes, int j)
 /* ---- q4_k, q5_k: a scale and a minimum for 32 columns ------------------------------------------------------------------------------ */
 
 /* Byte j % 4 of s[j / 4] and t[j / 4]: scale and minimum of tile j, of which d and m are the units. */
-typedef struct wide_scales {
-    __m256 d, m;
-    __m256i s[2], t[2];
-} wide_scales;
-
-AZ_INLINE wide_scales load_wide_scales(az_octet rows)
+AZ_INLINE void begin_wide(kquant type, az_octet rows, az_unpacking *shared)
 {
     __m256i head[4]; /* d and m, then three times four bytes of packed numbers */
     az_load_columns(rows, 0, head);
-    return (wide_scales){
-        .d = az_load_halves(rows, 0),
-        .m = az_load_halves(rows, 2),
-        .s = {bits_of(head[1], 0, 63, 0), _mm256_or_si256(bits_of(head[3], 0, 15, 0), bits_of(head[1], 6, 3, 4))},
-        .t = {bits_of(head[2], 0, 63, 0), _mm256_or_si256(bits_of(head[3], 4, 15, 0), bits_of(head[2], 6, 3, 4))},
-    };
+    shared->d = az_load_halves(rows, 0), shared->m = az_load_halves(rows, 2);
+    shared->s[0] = bits_of(head[1], 0, 63, 0), shared->t[0] = bits_of(head[2], 0, 63, 0);
+    shared->s[1] = _mm256_or_si256(bits_of(head[3], 0, 15, 0), bits_of(head[1], 6, 3, 4));
+    shared->t[1] = _mm256_or_si256(bits_of(head[3], 4, 15, 0), bits_of(head[2], 6, 3, 4));
+    if (type == Q5_K) load_plane(rows, 16, shared->bits);
 }
 
 /* Tiles 2 k and 2 k + 1 share 32 bytes; their fifth bits are bits 2 k and 2 k + 1 of 32 more. */
-AZ_INLINE void add_wide(kquant type, az_octet rows, const az_columns *x, int64_t b, az_span span, __m256 *sum)
+AZ_INLINE int unpack_wide(kquant type, az_octet rows, int j, az_unpacking *shared, az_tile *tile)
 {
-    const az_level_kind kind = {.run = type == Q4_K ? 8 : 4, .offset = true};
-    const wide_scales scales = load_wide_scales(rows);
-    plane low = {0}, fifth = {0};
-    if (type == Q5_K) load_plane(rows, 16, &fifth);
-#pragma GCC unroll 8
-    for (int j = 0; j < 8; j++) {
-        if (j % 2 == 0) load_plane(rows, (type == Q4_K ? 16 : 48) + 16 * j, &low);
-        az_tile tile;
-        for (int i = 0; i < AZ_STEPS; i++) tile.level[i] = bits_of(low.step[i], j % 2 * 4, 15, 0);
-        for (int i = 0; i < AZ_STEPS && type == Q5_K; i++) tile.level[i] = _mm256_or_si256(tile.level[i], bits_of(fifth.step[i], j, 1, 4));
-        tile.scale = _mm256_mul_ps(scales.d, float_of_byte(scales.s[j / 4], j % 4));
-        tile.offset[0] = _mm256_mul_ps(scales.m, float_of_byte(scales.t[j / 4], j % 4));
-        az_add_tile(kind, &tile, x, b + j, span, sum);
+    if (j % 2 == 0) load_plane(rows, (type == Q4_K ? 16 : 48) + 16 * j, shared->low);
+    for (int i = 0; i < AZ_STEPS; i++) {
+        tile->level[i] = bits_of(shared->low[i], j % 2 * 4, 15, 0);
+        if (type == Q5_K) tile->level[i] = _mm256_or_si256(tile->level[i], bits_of(shared->bits[i], j, 1, 4));
     }
+    tile->scale = _mm256_mul_ps(shared->d, float_of_byte(shared->s[j / 4], j % 4));
+    tile->offset[0] = _mm256_mul_ps(shared->m, float_of_byte(shared->t[j / 4], j % 4));
+    return j;
 }
 
 /* ---- q2_k, q3_k, q6_k: a scale for 16 columns -------------------------------------------------------------------------------------- */
 
+/* The scales of q3_k: bytes 96 .. 107 hold the lower four bits of the first and second eight, then the upper two of all; 32 too large. */
+AZ_INLINE __m256i scales_of_q3_k(az_octet rows, int i)
+{
+    const __m256i packed[3] = {az_load_dwords(rows, 96), az_load_dwords(rows, 100), az_load_dwords(rows, 104)};
+    const __m256i six = _mm256_or_si256(bits_of(packed[i % 2], i / 2 * 4, 15, 0), bits_of(packed[2], 2 * i, 3, 4));
+    return _mm256_sub_epi8(six, _mm256_set1_epi8(32));
+}
+
 /* Byte j % 4 of s[j / 4]: the scale of columns 16 j .., of which d is the unit. The same for t and m: minima of q2_k, for the others what
  * makes their levels signed. */
-typedef struct fine_scales {
-    __m256 d, m;
-    __m256i s[4], t[4];
-} fine_scales;
-
-AZ_INLINE void load_fine_scales(kquant type, az_octet rows, fine_scales *out)
+AZ_INLINE void begin_fine(kquant type, az_octet rows, az_unpacking *shared)
 {
     __m256i bytes[4];
+    if (type == Q3_K) load_plane(rows, 0, shared->bits);
     if (type != Q3_K) az_load_columns(rows, type == Q6_K ? 192 : 0, bytes);
-    if (type == Q2_K) {
-        for (int i = 0; i < 4; i++) out->s[i] = az_lower_nibbles(bytes[i]), out->t[i] = az_upper_nibbles(bytes[i]);
-        out->d = az_load_halves(rows, 80), out->m = az_load_halves(rows, 82);
-        return;
-    }
-    out->d = az_load_halves(rows, type == Q6_K ? 208 : 108);
-    out->m = _mm256_mul_ps(_mm256_set1_ps(type == Q6_K ? 32 : 4), out->d);
     for (int i = 0; i < 4; i++) {
-        if (type == Q6_K)
-            out->s[i] = bytes[i];
-        else { /* bytes 96 .. 107: lower four bits of the first and second eight, then the upper two of all; 32 too large */
-            const __m256i packed[3] = {az_load_dwords(rows, 96), az_load_dwords(rows, 100), az_load_dwords(rows, 104)};
-            const __m256i six = _mm256_or_si256(bits_of(packed[i % 2], i / 2 * 4, 15, 0), bits_of(packed[2], 2 * i, 3, 4));
-            out->s[i] = _mm256_sub_epi8(six, _mm256_set1_epi8(32));
-        }
-        out->t[i] = out->s[i];
+        shared->s[i] = type == Q2_K ? az_lower_nibbles(bytes[i]) : type == Q6_K ? bytes[i] : scales_of_q3_k(rows, i);
+        shared->t[i] = type == Q2_K ? az_upper_nibbles(bytes[i]) : shared->s[i];
     }
+    shared->d = az_load_halves(rows, type == Q2_K ? 80 : type == Q6_K ? 208 : 108);
+    shared->m = type == Q2_K ? az_load_halves(rows, 82) : _mm256_mul_ps(_mm256_set1_ps(type == Q6_K ? 32 : 4), shared->d);
 }
 
-/* What the tiles at hand share: two bits of four tiles; a nibble of two tiles (q6_k); a bit of all eight (q3_k). */
-typedef struct fine_planes {
-    plane twos, nibbles, bits;
-} fine_planes;
-
-/* The levels of tile 4 half + k. */
-AZ_INLINE void load_fine_levels(kquant type, const fine_planes *planes, int half, int k, __m256i level[AZ_STEPS])
+/* Tiles share two bits of a byte with three others (in `high`), q6_k a nibble with one (in `low`), q3_k a bit with all. */
+AZ_INLINE int unpack_fine(kquant type, az_octet rows, int j, az_unpacking *shared, az_tile *tile)
 {
+    const int half = j / 4, k = type == Q6_K ? j % 2 * 2 + j / 2 % 2 : j % 4; /* q6_k: tiles k and k + 2 share nibbles */
+    if (j % 4 == 0) load_plane(rows, (type == Q6_K ? 128 : type == Q3_K ? 32 : 16) + 32 * half, shared->high);
+    if (type == Q6_K && j % 2 == 0) load_plane(rows, 64 * half + 32 * k, shared->low);
     for (int i = 0; i < AZ_STEPS; i++) {
-        level[i] = bits_of(planes->twos.step[i], 2 * k, 3, type == Q6_K ? 4 : 0);
-        if (type == Q6_K) level[i] = _mm256_or_si256(level[i], bits_of(planes->nibbles.step[i], k / 2 * 4, 15, 0));
-        if (type == Q3_K) level[i] = _mm256_or_si256(level[i], bits_of(planes->bits.step[i], 4 * half + k, 1, 2));
+        __m256i level = bits_of(shared->high[i], 2 * k, 3, type == Q6_K ? 4 : 0);
+        if (type == Q6_K) level = _mm256_or_si256(level, bits_of(shared->low[i], k / 2 * 4, 15, 0));
+        if (type == Q3_K) level = _mm256_or_si256(level, bits_of(shared->bits[i], 4 * half + k, 1, 2));
+        tile->level[i] = level;
     }
-}
-
-AZ_INLINE void add_fine(kquant type, az_octet rows, const az_columns *x, int64_t b, az_span span, __m256 *sum)
-{
-    const az_level_kind kind = {.run = type == Q6_K ? 2 : 4, .fine = true, .offset = true};
-    fine_scales scales;
-    fine_planes planes = {0};
-    load_fine_scales(type, rows, &scales);
-    if (type == Q3_K) load_plane(rows, 0, &planes.bits);
-#pragma GCC unroll 8
-    for (int j = 0; j < 8; j++) {
-        const int half = j / 4, k = type == Q6_K ? j % 2 * 2 + j / 2 % 2 : j % 4; /* q6_k: tiles k and k + 2 share nibbles */
-        if (j % 4 == 0) load_plane(rows, (type == Q6_K ? 128 : type == Q3_K ? 32 : 16) + 32 * half, &planes.twos);
-        if (type == Q6_K && j % 2 == 0) load_plane(rows, 64 * half + 32 * k, &planes.nibbles);
-        az_tile tile = {.scale = scales.d};
-        load_fine_levels(type, &planes, half, k, tile.level);
-        for (int i = 0; i < 2; i++) {
-            const int at = 8 * half + 2 * k + i;
-            tile.factor[i] = factor_of_byte(scales.s[at / 4], at % 4);
-            tile.offset[i] = _mm256_mul_ps(scales.m, float_of_byte(scales.t[at / 4], at % 4));
-        }
-        az_add_tile(kind, &tile, x, b + 4 * half + k, span, sum);
+    tile->scale = shared->d;
+    for (int i = 0; i < 2; i++) {
+        const int at = 8 * half + 2 * k + i;
+        tile->factor[i] = factor_of_byte(shared->s[at / 4], at % 4);
+        tile->offset[i] = _mm256_mul_ps(shared->m, float_of_byte(shared->t[at / 4], at % 4));
     }
+    return 4 * half + k;
 }
 
 /* ---- kernels ------------------------------------------------------------------------------------------------------------------------- */
 
-AZ_INLINE void add_block(int format, az_octet rows, const az_columns *x, int64_t b, az_span span, __m256 *sum)
+AZ_INLINE bool is_wide(kquant type)
 {
-    if (format == Q4_K || format == Q5_K)
-        add_wide(format, rows, x, b, span, sum);
+    return type == Q4_K || type == Q5_K;
+}
+
+AZ_INLINE void begin_block(int format, az_octet rows, az_unpacking *shared)
+{
+    if (is_wide(format))
+        begin_wide(format, rows, shared);
     else
-        add_fine(format, rows, x, b, span, sum);
+        begin_fine(format, rows, shared);
+}
+
+AZ_INLINE int unpack_block(int format, az_octet rows, int step, az_unpacking *shared, az_tile *tile)
+{
+    return is_wide(format) ? unpack_wide(format, rows, step, shared, tile) : unpack_fine(format, rows, step, shared, tile);
 }
 
 AZ_INLINE az_block_kernel kernel_of(kquant type)
 {
+    static const az_kind kinds[] = {AZ_FINE_THREE_BITS, AZ_FINE_THREE_BITS, AZ_FOUR_BITS, AZ_FIVE_BITS, AZ_FINE_SIX_BITS};
     const int64_t bytes = (const int[]){84, 110, AZ_Q4_K_BYTES, 176, AZ_Q6_K_BYTES}[type];
-    return (az_block_kernel){.add = add_block, .format = type, .columns = 256, .bytes = bytes};
+    return (az_block_kernel){
+        .begin = begin_block, .unpack = unpack_block, .format = type, .kind = kinds[type], .columns = 256, .bytes = bytes};
 }
 
 void az_rows_q2_k_avx2(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)

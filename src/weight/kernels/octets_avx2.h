@@ -1,8 +1,10 @@
 /* octets_avx2.h - products of quantized rows with vectors of rounded activations, for AVX2: what all formats of blocks share.
  *
- * Rows are taken eight at a time. A format unpacks 32 columns of them into registers in which lane r belongs to row r, and each lane has
- * four columns; every vector then passes by, four of its bytes broadcast to all lanes. So the bits of a weight are looked at once for any
- * number of vectors, and sums across lanes are never needed. Rows that do not fill an octet are done one by one, as eight copies. */
+ * Rows are taken eight at a time. A format unpacks 32 columns of them into a tile, registers in which lane r belongs to row r, and each
+ * lane has four columns; every vector then passes by, four of its bytes broadcast to all lanes. So the bits of a weight are looked at once
+ * for any number of vectors, and sums across lanes are never needed. Rows that do not fill an octet are done one by one, as eight copies.
+ * Few vectors meet the tile in registers. For more, tiles of two octets lie in the first cache, and up to four vectors at a time meet
+ * both, so that what is broadcast serves twice and a level four times. */
 #ifndef ADZE_OCTETS_AVX2_H
 #define ADZE_OCTETS_AVX2_H
 
@@ -24,6 +26,20 @@ typedef struct az_level_kind {
     bool offset;
 } az_level_kind;
 
+typedef enum az_kind { AZ_SIGNED_BYTES, AZ_FOUR_BITS, AZ_FIVE_BITS, AZ_FINE_THREE_BITS, AZ_FINE_SIX_BITS } az_kind;
+
+AZ_INLINE az_level_kind az_kind_of(az_kind kind)
+{
+    switch (kind) {
+    case AZ_FOUR_BITS: return (az_level_kind){.run = 8, .offset = true};
+    case AZ_FIVE_BITS: return (az_level_kind){.run = 4, .offset = true};
+    case AZ_FINE_THREE_BITS: return (az_level_kind){.run = 4, .fine = true, .offset = true};
+    case AZ_FINE_SIX_BITS: return (az_level_kind){.run = 2, .fine = true, .offset = true};
+    case AZ_SIGNED_BYTES: break;
+    }
+    return (az_level_kind){.run = 1, .is_signed = true};
+}
+
 /* 32 columns of eight rows: weight = scale (factor level) - offset */
 typedef struct az_tile {
     __m256i level[AZ_STEPS]; /* [step]: bytes [row][4 columns] */
@@ -37,10 +53,18 @@ typedef struct az_octet {
     int64_t apart;
 } az_octet;
 
+AZ_INLINE az_octet az_octet_at(az_octet rows, int octet)
+{
+    return (az_octet){rows.first + octet * AZ_OCTET * rows.apart, rows.apart};
+}
+
 /* Vectors first .. first + n - 1 */
 typedef struct az_span {
     int64_t first, n;
 } az_span;
+
+enum { AZ_PAIR = 2, AZ_GROUP = 4, AZ_MOST = 128 /* vectors, so that their sums and a block of them stay in the first cache */ };
+typedef __m256 az_sums[AZ_MOST]; /* of the vectors of a span, with the rows of an octet */
 
 /* ---- unpacking ------------------------------------------------------------------------------------------------------------------- */
 
@@ -96,6 +120,18 @@ AZ_INLINE __m256i az_step_products(az_level_kind kind, __m256i level, const int8
     return kind.is_signed ? _mm256_maddubs_epi16(_mm256_abs_epi8(level), _mm256_sign_epi8(x, level)) : _mm256_maddubs_epi16(level, x);
 }
 
+/* y + tile . vector at + j, whose products with the levels are `products` */
+AZ_INLINE __m256 az_add_products(az_level_kind kind, const az_tile *tile, const az_columns *x, int64_t at, __m256i products, __m256 y)
+{
+    y = _mm256_fmadd_ps(tile->scale, _mm256_mul_ps(_mm256_broadcast_ss(x->scale + at), _mm256_cvtepi32_ps(products)), y);
+    if (kind.offset && !kind.fine) y = _mm256_fnmadd_ps(tile->offset[0], _mm256_broadcast_ss(x->total + at), y);
+    if (kind.offset && kind.fine) {
+        y = _mm256_fnmadd_ps(tile->offset[0], _mm256_broadcast_ss(x->halves + 2 * at), y);
+        y = _mm256_fnmadd_ps(tile->offset[1], _mm256_broadcast_ss(x->halves + 2 * at + 1), y);
+    }
+    return y;
+}
+
 /* The exact sum of a tile's factor level q over 32 columns. */
 AZ_INLINE __m256i az_tile_products(az_level_kind kind, const az_tile *tile, const int8_t *q)
 {
@@ -111,45 +147,108 @@ AZ_INLINE __m256i az_tile_products(az_level_kind kind, const az_tile *tile, cons
     return sum;
 }
 
-/* sum[j] += the tile, which is block b of its rows, . vector span.first + j */
+/* sum[j] += the tile, which is block b of its rows, . vector j of the span */
 AZ_INLINE void az_add_tile(az_level_kind kind, const az_tile *tile, const az_columns *x, int64_t b, az_span span, __m256 *sum)
 {
     const int64_t at = b * x->n + span.first;
+    for (int64_t j = 0; j < span.n; j++)
+        sum[j] = az_add_products(kind, tile, x, at + j, az_tile_products(kind, tile, x->q + (at + j) * AZ_BLOCK), sum[j]);
+}
+
+/* Keeps a sum as it stands: compilers otherwise regroup long chains, begin by doing all products and run out of registers. */
+AZ_INLINE __m256i az_settled(__m256i sum)
+{
+    __asm__("" : "+x"(sum));
+    return sum;
+}
+
+/* The same for the tiles of two octets and n vectors from x's at on; n is a constant where it is inlined. */
+AZ_INLINE void az_add_group(az_level_kind kind, const az_tile *tile, int n, const az_columns *x, int64_t at, __m256 *const *sum)
+{
     const int8_t *q = x->q + at * AZ_BLOCK;
-    const float *scale = x->scale + at, *total = x->total + at, *halves = x->halves + 2 * at;
-    for (int64_t j = 0; j < span.n; j++, q += AZ_BLOCK) {
-        const __m256 products = _mm256_cvtepi32_ps(az_tile_products(kind, tile, q));
-        __m256 y = _mm256_fmadd_ps(tile->scale, _mm256_mul_ps(_mm256_broadcast_ss(scale + j), products), sum[j]);
-        if (kind.offset && !kind.fine) y = _mm256_fnmadd_ps(tile->offset[0], _mm256_broadcast_ss(total + j), y);
-        if (kind.offset && kind.fine) {
-            y = _mm256_fnmadd_ps(tile->offset[0], _mm256_broadcast_ss(halves + 2 * j), y);
-            y = _mm256_fnmadd_ps(tile->offset[1], _mm256_broadcast_ss(halves + 2 * j + 1), y);
-        }
-        sum[j] = y;
+    __m256i total[AZ_PAIR][AZ_GROUP], pairs[AZ_PAIR][AZ_GROUP];
+#pragma GCC unroll 8
+    for (int step = 0; step < AZ_STEPS; step++)
+#pragma GCC unroll 4
+        for (int v = 0; v < n; v++)
+#pragma GCC unroll 2
+            for (int o = 0; o < AZ_PAIR; o++) {
+                const __m256i products = az_step_products(kind, tile[o].level[step], q + v * AZ_BLOCK + 4 * step);
+                pairs[o][v] = step % kind.run ? az_settled(_mm256_add_epi16(pairs[o][v], products)) : products;
+                if ((step + 1) % kind.run) continue;
+                const __m256i part = _mm256_madd_epi16(pairs[o][v], kind.fine ? tile[o].factor[step / 4] : _mm256_set1_epi16(1));
+                total[o][v] = step < kind.run ? part : az_settled(_mm256_add_epi32(total[o][v], part));
+            }
+#pragma GCC unroll 4
+    for (int v = 0; v < n; v++)
+#pragma GCC unroll 2
+        for (int o = 0; o < AZ_PAIR; o++) sum[o][v] = az_add_products(kind, &tile[o], x, at + v, total[o][v], sum[o][v]);
+}
+
+AZ_INLINE void az_add_tiles(az_level_kind kind, const az_tile *tile, const az_columns *x, int64_t b, az_span span, az_sums *sum)
+{
+    const int group = kind.run == 1 || kind.run == AZ_STEPS ? AZ_GROUP : AZ_GROUP / 2; /* others need registers for two kinds of sums */
+    int64_t j = 0;
+    for (; j + group <= span.n; j += group)
+        az_add_group(kind, tile, group, x, b * x->n + span.first + j, (__m256 *const[]){sum[0] + j, sum[1] + j});
+    for (; j < span.n; j++) az_add_group(kind, tile, 1, x, b * x->n + span.first + j, (__m256 *const[]){sum[0] + j, sum[1] + j});
+}
+
+/* Not inlined: a format has many tiles in a block. */
+static __attribute__((noinline)) void az_add_pair(az_kind kind, const az_tile *tile, const az_columns *x, int64_t b, az_span span,
+                                                  az_sums *sum)
+{
+    switch (kind) {
+    case AZ_SIGNED_BYTES: az_add_tiles(az_kind_of(AZ_SIGNED_BYTES), tile, x, b, span, sum); break;
+    case AZ_FOUR_BITS: az_add_tiles(az_kind_of(AZ_FOUR_BITS), tile, x, b, span, sum); break;
+    case AZ_FIVE_BITS: az_add_tiles(az_kind_of(AZ_FIVE_BITS), tile, x, b, span, sum); break;
+    case AZ_FINE_THREE_BITS: az_add_tiles(az_kind_of(AZ_FINE_THREE_BITS), tile, x, b, span, sum); break;
+    case AZ_FINE_SIX_BITS: break; /* sums of both kinds for a pair need more registers than there are: octets go one by one */
     }
 }
 
 /* ---- rows ------------------------------------------------------------------------------------------------------------------------ */
 
-/* sum[j] += a block of eight rows . its columns of vector span.first + j, of which b is the first block of 32; what a format provides. */
-typedef void az_add_block(int format, az_octet rows, const az_columns *x, int64_t b, az_span span, __m256 *sum);
+/* What the tiles of a block share, as far as a format has it: planes of bytes, units of scales and minima, and those in bytes. */
+typedef struct az_unpacking {
+    __m256i low[AZ_STEPS], high[AZ_STEPS], bits[AZ_STEPS];
+    __m256 d, m;
+    __m256i s[4], t[4];
+} az_unpacking;
 
+/* What a format provides, for an octet that stands at a block. */
 typedef struct az_block_kernel {
-    az_add_block *add;
-    int format;             /* handed to `add` */
+    void (*begin)(int format, az_octet rows, az_unpacking *shared);
+    /* The step'th tile; returns its place among the 32 columns of the block. */
+    int (*unpack)(int format, az_octet rows, int step, az_unpacking *shared, az_tile *tile);
+    int format; /* handed to both */
+    az_kind kind;
     int64_t columns, bytes; /* of a block */
 } az_block_kernel;
 
-/* Eight rows with the vectors of a span; those of `next` are fetched on the way. */
-AZ_INLINE void az_octet_products(az_block_kernel kernel, az_octet rows, const az_columns *x, az_span span, __m256 *sum)
+/* One octet with one vector, or two with the vectors of a span; the rows behind them are fetched on the way. */
+AZ_INLINE void az_octet_products(az_block_kernel kernel, int octets, az_octet rows, const az_columns *x, az_span span, az_sums *sum)
 {
     enum { LINE = 64 };
-    const char *next = (const char *)rows.first + AZ_OCTET * rows.apart;
-    for (int64_t j = 0; j < span.n; j++) sum[j] = _mm256_setzero_ps();
+    const char *next = (const char *)rows.first + octets * AZ_OCTET * rows.apart;
+    for (int o = 0; o < octets; o++)
+        for (int64_t j = 0; j < span.n; j++) sum[o][j] = _mm256_setzero_ps();
     for (int64_t c = 0; c < x->cols; c += kernel.columns, rows.first += kernel.bytes) {
-        for (int64_t i = 0; i < AZ_OCTET * kernel.bytes; i += LINE) _mm_prefetch(next + i, _MM_HINT_T0);
-        next += AZ_OCTET * kernel.bytes;
-        kernel.add(kernel.format, rows, x, c / AZ_BLOCK, span, sum);
+        for (int64_t i = 0; i < octets * AZ_OCTET * kernel.bytes; i += LINE) _mm_prefetch(next + i, _MM_HINT_T0);
+        next += octets * AZ_OCTET * kernel.bytes;
+        az_unpacking shared[AZ_PAIR];
+        for (int o = 0; o < octets; o++) kernel.begin(kernel.format, az_octet_at(rows, o), &shared[o]);
+#pragma GCC unroll 8
+        for (int step = 0; step < kernel.columns / AZ_BLOCK; step++) {
+            az_tile tile[AZ_PAIR];
+            int place = 0;
+#pragma GCC unroll 2
+            for (int o = 0; o < octets; o++) place = kernel.unpack(kernel.format, az_octet_at(rows, o), step, &shared[o], &tile[o]);
+            if (octets == 1)
+                az_add_tile(az_kind_of(kernel.kind), tile, x, c / AZ_BLOCK + place, span, sum[0]);
+            else
+                az_add_pair(kernel.kind, tile, x, c / AZ_BLOCK + place, span, sum);
+        }
     }
 }
 
@@ -166,20 +265,22 @@ AZ_INLINE void az_store_octet(const __m256 *sum, int64_t rows, az_span span, flo
 
 AZ_INLINE void az_rows_by_octets(az_block_kernel kernel, const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
 {
-    enum { MOST = 128 }; /* vectors, so that their sums and a block of them stay in the first cache */
     const int64_t row_bytes = x->cols / kernel.columns * kernel.bytes;
-    __m256 sum[MOST];
-    for (int64_t first = 0; first < x->n; first += MOST)
+    az_sums sum[AZ_PAIR];
+    for (int64_t first = 0; first < x->n; first += AZ_MOST)
         for (int64_t r = 0; r < count;) {
-            const int64_t together = r + AZ_OCTET <= count ? AZ_OCTET : 1;
+            const int64_t left = count - r, together = left >= AZ_OCTET ? AZ_OCTET : 1;
             const az_octet octet = {(const unsigned char *)rows + r * row_bytes, together == 1 ? 0 : row_bytes};
-            const az_span span = {first, x->n - first < MOST ? x->n - first : MOST};
-            if (x->n == 1)
-                az_octet_products(kernel, octet, x, (az_span){0, 1}, sum);
+            const az_span span = {first, x->n - first < AZ_MOST ? x->n - first : AZ_MOST};
+            const bool pair = x->n >= AZ_GROUP && kernel.kind != AZ_FINE_SIX_BITS && left >= AZ_PAIR * AZ_OCTET;
+            if (pair)
+                az_octet_products(kernel, AZ_PAIR, octet, x, span, sum);
+            else if (x->n == 1)
+                az_octet_products(kernel, 1, octet, x, (az_span){0, 1}, sum);
             else
-                az_octet_products(kernel, octet, x, span, sum);
-            az_store_octet(sum, together, span, y + r, y_stride);
-            r += together;
+                az_octet_products(kernel, 1, octet, x, span, sum);
+            for (int o = 0; o < (pair ? AZ_PAIR : 1); o++) az_store_octet(sum[o], together, span, y + r + o * AZ_OCTET, y_stride);
+            r += pair ? AZ_PAIR * AZ_OCTET : together;
         }
 }
 
