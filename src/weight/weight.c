@@ -77,12 +77,10 @@ bool az_check_blocks(az_ctx *az, const az_weight *w)
 
 static bool is_finite(const float *x, int64_t n)
 {
-    int32_t largest = 0; /* of the magnitudes' bits, a maximum that vectorizes */
-    for (int64_t i = 0; i < n; i++) {
-        const int32_t magnitude = (int32_t)(az_bits_of_float(x[i]) & 0x7fffffffu);
-        largest = magnitude > largest ? magnitude : largest;
-    }
-    return largest < 0x7f800000;
+    const uint32_t exponent = 0x7f800000u; /* all ones in infinities and NaN */
+    uint32_t found = 0;
+    for (int64_t i = 0; i < n; i++) found |= (az_bits_of_float(x[i]) & exponent) == exponent ? 1u : 0;
+    return found == 0;
 }
 
 /* Formats of blocks have no code for infinity or NaN. Returns false always. */
