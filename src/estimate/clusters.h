@@ -2,7 +2,7 @@
 #ifndef ADZE_ESTIMATE_CLUSTERS_H
 #define ADZE_ESTIMATE_CLUSTERS_H
 
-#include "adze/base.h"
+#include "adze/tensor.h"
 
 typedef struct az_points {
     int64_t n;
@@ -30,6 +30,15 @@ double *az_partition_covariances(az_ctx *az, const az_points *points, int k, con
 double az_partition_likelihood(az_ctx *az, const az_points *points, int k, const int *label, const double *covariance);
 /* Lower Cholesky factor [p, p] row-major of a covariance, and log |S|; false when it is not positive definite. */
 bool az_cov_factor(int p, const double *covariance, double *factor, double *log_det);
+
+/* Coordinates in which the groups of a labeling differ most: points are centred, whitened by the covariance within groups (shrunken by
+ * Ledoit & Wolf's weight, so that there may be more columns than points), and turned to their leading right singular vectors. The
+ * projection of x is (x - mean) direction. */
+typedef struct az_projection {
+    az_tensor *mean, *direction; /* [1, p], [p, rank] */
+} az_projection;
+az_projection *az_project_points(az_ctx *az, const az_points *points, int k, const int *label, int rank);
+bool az_project(az_ctx *az, const az_projection *projection, const az_points *from, az_points *to);
 
 /* Share of points on which two labelings disagree, for the best matching of their groups (Hungarian method). */
 double az_label_error(az_ctx *az, const int *a, const int *b, int64_t n, int k);

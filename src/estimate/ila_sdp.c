@@ -21,7 +21,7 @@ enum { COV_AUTO = AZ_COV_SHRINK + 1 };
 
 typedef struct ila_options {
     int method, covariance, init, solver;
-    int64_t k, iterations, restarts, program_iterations, rank, max_n;
+    int64_t k, iterations, restarts, program_iterations, rank, max_n, project;
     double tolerance, program_tolerance;
     const char *columns, *truth, *start, *beside;
 } ila_options;
@@ -52,6 +52,8 @@ static const az_option ila_table[] = {
     {"rank", AZ_INT, offsetof(ila_options, rank), "3", 1, 60, NULL, "columns of each V_k of lowrank"},
     {"max_n", AZ_INT, offsetof(ila_options, max_n), "2000", 10, 20000, NULL,
      "of more points that many are drawn, the others join by likelihood"},
+    {"project", AZ_INT, offsetof(ila_options, project), "0", 0, 10000, NULL,
+     "cluster in so many directions of the data whitened within the start's groups; 0 = in the columns"},
     {"columns", AZ_TEXT, offsetof(ila_options, columns), "", 0, 0, NULL, "columns to use; empty = all but truth and start"},
     {"truth", AZ_TEXT, offsetof(ila_options, truth), "", 0, 0, NULL, "column with the true groups, to compare with"},
     {"beside", AZ_TEXT, offsetof(ila_options, beside), "", 0, 0, NULL, "other methods to run and compare, joined by +, or all"},
@@ -65,11 +67,13 @@ static const az_input_slot ila_inputs[] = {
 /* ---- what is given ---- */
 
 typedef struct given {
-    az_points all, drawn;     /* all points; those that are clustered */
-    const int64_t *row;       /* [drawn.n] of all; NULL = the same */
-    const char **name;        /* [p] */
-    const int *truth, *start; /* [all.n] or NULL */
-    int groups;               /* of the truth */
+    az_points all, drawn;            /* all points; those that are clustered; projected where that was asked for */
+    az_points given;                 /* all points as they came */
+    const az_projection *projection; /* NULL = none */
+    const int64_t *row;              /* [drawn.n] of all; NULL = the same */
+    const char **name;               /* [p] */
+    const int *truth, *start;        /* [all.n] or NULL */
+    int groups;                      /* of the truth */
     az_cov_kind covariance;
 } given;
 
@@ -134,6 +138,12 @@ static bool draw_points(az_ctx *az, const ila_options *o, given *in)
     return true;
 }
 
+static az_cov_kind covariance_of(const ila_options *o, const given *in)
+{
+    if (o->covariance != COV_AUTO) return (az_cov_kind)o->covariance;
+    return in->drawn.p >= (double)in->drawn.n / (2 * (double)o->k) ? AZ_COV_DIAGONAL : AZ_COV_FULL;
+}
+
 static bool read_given(az_ctx *az, const ila_options *o, const az_estimate_job *job, given *in)
 {
     const az_table *table = az_job_input(job, 0, 0)->table;
@@ -148,9 +158,8 @@ static bool read_given(az_ctx *az, const ila_options *o, const az_estimate_job *
     for (int j = 0; j < count; j++) in->name[j] = column[j]->name;
     in->all = (az_points){.n = table->rows, .p = count, .x = az_f64(x)};
     if (!check_points(az, in, o->k) || !draw_points(az, o, in)) return false;
-    in->covariance = o->covariance != COV_AUTO                           ? (az_cov_kind)o->covariance
-                     : count >= (double)in->drawn.n / (2 * (double)o->k) ? AZ_COV_DIAGONAL
-                                                                         : AZ_COV_FULL;
+    in->covariance = covariance_of(o, in);
+    in->given = in->all;
     if (*o->truth && !(in->truth = read_labels(az, table, o->truth, 1000, &in->groups))) return false;
     if (o->init == INIT_COLUMN && !*o->start) return az_fail(az, AZ_BAD_INPUT, "init=column: which? start=NAME");
     if (o->init == INIT_COLUMN && !(in->start = read_labels(az, table, o->start, (int)o->k, &groups))) return false;
@@ -173,6 +182,19 @@ static int *start_labels(az_ctx *az, const ila_options *o, const given *in)
     for (int64_t i = 0; label && i < points->n; i++)
         label[i] = in->start ? in->start[in->row ? in->row[i] : i] : i < k ? (int)i : (int)az_below(&rng, (uint64_t)k);
     return label;
+}
+
+/* Points in the directions that tell the start's groups apart. */
+static bool project(az_ctx *az, const ila_options *o, given *in)
+{
+    if (o->project > in->all.p) return az_fail(az, AZ_BAD_INPUT, "project=%lld: there are %d columns", (long long)o->project, in->all.p);
+    const int *label = start_labels(az, o, in);
+    in->projection = label ? az_project_points(az, &in->drawn, (int)o->k, label, (int)o->project) : NULL;
+    if (!in->projection || !az_project(az, in->projection, &in->given, &in->all)) return false;
+    if (!in->row) in->drawn = in->all;
+    if (in->row && !az_project(az, in->projection, &(az_points){in->drawn.n, in->drawn.p, in->drawn.x}, &in->drawn)) return false;
+    in->covariance = covariance_of(o, in);
+    return true;
 }
 
 static az_ila_fit *cluster(az_ctx *az, const ila_options *o, const given *in, int method)
@@ -273,15 +295,16 @@ static bool hand_over(az_ctx *az, const az_estimate_job *job, const given *in, c
     }
     az_results_table(job->results, "labels", table);
     az_results_array(job->results, "covariances", az_from(az, AZ_F64, 3, shape, fit->covariance), NULL, NULL);
+    if (in->projection) az_results_array(job->results, "directions", in->projection->direction, in->name, NULL);
     for (int c = 0; c < k; c++) {
         int64_t count = 0;
         for (int64_t i = 0; i < n; i++) count += label[i] == c;
         az_report_row(job->report, "clusters");
         az_report_count(job->report, "cluster", c + 1);
         az_report_count(job->report, "points", count);
-        for (int j = 0; j < in->all.p && j < 8; j++) {
+        for (int j = 0; j < in->given.p && j < 8; j++) {
             double mean = 0;
-            for (int64_t i = 0; i < n; i++) mean += label[i] == c ? in->all.x[i * in->all.p + j] / (double)count : 0;
+            for (int64_t i = 0; i < n; i++) mean += label[i] == c ? in->given.x[i * in->given.p + j] / (double)count : 0;
             az_report_number(job->report, az_format_text(az, "mean_%s", in->name[j]), mean, "");
         }
     }
@@ -301,6 +324,7 @@ static bool ila_estimate(az_ctx *az, const void *options, az_estimate_job *job)
     const int k = (int)o->k;
     if (!read_beside(az, o->beside, &(alternatives){"method", method_names, METHODS, o->method}, wanted) || !read_given(az, o, job, &in))
         return false;
+    if (o->project > 0 && !project(az, o, &in)) return false;
     double own = 0;
     const az_ila_fit *chosen = NULL;
     for (int i = -1; i < METHODS; i++) { /* the chosen one first */
@@ -333,7 +357,8 @@ const az_method az_ila_sdp_method = {
     .details = "Finds k groups with a covariance of their own each. A semidefinite program replaces the search over partitions; it depends "
                "little on where it starts, where expectation-maximisation may end in a bad optimum. 'bound' is a likelihood that no "
                "partition exceeds with these covariances. Costs k eigenvalue decompositions of n x n an iteration: some hundred points. "
-               "truth=COLUMN tells the error; beside=all adds the K-means program, K-means and a mixture. -o labels.csv writes the labels.",
+               "project=r clusters data of many columns in r directions. truth=COLUMN tells the error; beside=all adds the K-means "
+               "program, K-means and a mixture. -o labels.csv writes the labels.",
     .options = ila_table,
     .options_size = sizeof(ila_options),
     .inputs = ila_inputs,

@@ -264,11 +264,15 @@ Test(commands, points_are_clustered)
     cr_assert(test_section(az, fit.out, "methods") && test_section(az, fit.out, "clusters"));
     cr_assert_str_eq(run(az, folder, "cat head.txt").out, "label,membership1,membership2\n");
     run(az, folder, "adze estimate ila-sdp:k=2,truth=kind,max_n=20,init=hclust,solver=lowrank -d p.csv --threads 1");
+    const test_run few = run(az, folder, "adze estimate ila-sdp:k=2,truth=kind,project=1 -d p.csv -o few.json --threads 1 --json");
+    cr_assert_leq(test_json_number(test_section(az, few.out, "fit"), "error"), 0.3);
+    run(az, folder, "adze estimate ila-sdp:k=2,truth=kind,project=1,max_n=20 -d p.csv --threads 1 && grep -q directions few.json");
     const refusal cases[] = {
         {"adze estimate ila-sdp:k=2 -d same.csv", "column 'x' has the same value in each row"},
         {"adze estimate ila-sdp:k=2 -d hole.csv", "column 'x', row 2"},
         {"adze estimate ila-sdp:k=50 -d p.csv", "kind"},
         {"adze estimate ila-sdp:k=50,truth=kind -d p.csv", "there are 40 points"},
+        {"adze estimate ila-sdp:k=2,truth=kind,project=3 -d p.csv", "project=3: there are 2 columns"},
         {"adze estimate ila-sdp -d p.csv", "k"},
         {"adze estimate ila-sdp:k=2,truth=kind,init=column -d p.csv", "start=NAME"},
         {"adze estimate ila-sdp:k=2,beside=dbscan -d p.csv", "'dbscan' is no method"},

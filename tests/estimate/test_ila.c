@@ -198,3 +198,31 @@ Test(ila, starts_and_mixtures)
     cr_assert_float_eq(az_label_error(az, one, other, 6, 3), 1 / 6.0, 1e-12);
     az_close(az);
 }
+
+/* Two groups that differ in one of many columns, behind columns of larger spread: a few whitened directions show them. */
+Test(ila, a_projection_finds_what_tells_groups_apart)
+{
+    az_ctx *az = az_open(NULL);
+    enum { POINTS = 60, COLUMNS = 80 };
+    double *x = splitmix_normal(az, 31, POINTS * COLUMNS);
+    int label[POINTS];
+    for (int i = 0; i < POINTS; i++) {
+        label[i] = i % 2;
+        for (int j = 0; j < COLUMNS; j++) x[i * COLUMNS + j] *= j < 10 ? 3 : 1;
+        x[i * COLUMNS + 20] += 8 * label[i];
+    }
+    const az_points points = {.n = POINTS, .p = COLUMNS, .x = x};
+    const az_projection *p = az_project_points(az, &points, 2, label, 2);
+    cr_assert(p, "%s", az_error(az));
+    az_points few;
+    cr_assert(az_project(az, p, &points, &few) && few.p == 2);
+    double mean[2] = {0, 0}, within = 0; /* along the first direction */
+    for (int i = 0; i < POINTS; i++) mean[label[i]] += few.x[2 * i] / (POINTS / 2.0);
+    for (int i = 0; i < POINTS; i++) within += pow(few.x[2 * i] - mean[label[i]], 2) / POINTS;
+    cr_assert_gt(fabs(mean[1] - mean[0]), 4 * sqrt(within));
+    double cost;
+    const int *found = az_kmeans(az, &few, 2, 5, 1, &cost);
+    cr_assert_eq(az_label_error(az, found, label, POINTS, 2), 0);
+    cr_assert_null(az_project_points(az, &points, 2, label, 61));
+    az_close(az);
+}
