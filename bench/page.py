@@ -99,6 +99,12 @@ def estimation(rows):
             table(["task", "seconds", "reference", "ratio", "apart"], lines, ["{}", "{:.3f}", "{:.3f}", "{:.1f}", "{:.3f}"])]
 
 
+def growth(rows, drawing):
+    lines = [[r["name"], f"{r['sizes'][0]} - {r['sizes'][-1]}", r["seconds"][0], r["seconds"][-1], r["exponent"]] for r in rows]
+    return ["### Growth\n", f"Whole commands on one thread as one side of the data grows; the exponent is that of the larger half ([drawing]({drawing})).\n",
+            table(["what grows", "sizes", "seconds of the least", "of the largest", "exponent"], lines, ["{}", "{}", "{:.3f}", "{:.3f}", "{:.2f}"])]
+
+
 def missed(checks):
     if not checks:
         return ["## Targets\n", "All hold.\n"]

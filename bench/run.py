@@ -13,6 +13,7 @@ from pathlib import Path
 
 import convert
 import estimate
+import growth
 import page
 import targets
 from programs import ROOT, Programs
@@ -29,8 +30,8 @@ DEEP = {"width": 256, "blocks": 16, "heads": 4, "hidden": 688, "vocabulary": 204
 
 
 class Bench:
-    def __init__(self, programs, quick):
-        self.p, self.quick, self.rounds = programs, quick, 1 if quick else 3
+    def __init__(self, programs, quick, drawing):
+        self.p, self.quick, self.drawing, self.rounds = programs, quick, drawing, 1 if quick else 3
         self.checks = []
 
     def pairs(self, ours, theirs):
@@ -122,7 +123,9 @@ class Bench:
     def estimation(self):
         rows = estimate.comparisons(self.p, self.rounds, self.quick)
         self.checks += targets.estimation(rows)
-        return page.estimation(rows)
+        grown = growth.measure(self.p.build, self.rounds, self.quick)
+        growth.draw(grown, self.drawing)
+        return page.estimation(rows) + page.growth(grown, self.drawing.name)
 
     # ---- the whole ----
 
@@ -180,7 +183,7 @@ def main():
     subprocess.run(["cmake", "--build", build, "--target", "bench_programs"], check=True, stdout=subprocess.DEVNULL)
     subprocess.run([ROOT / "bench/peers/build.sh", peers], check=True)
     with tempfile.TemporaryDirectory() as folder:
-        text = Bench(Programs(build, peers, options.llmc, Path(folder)), options.quick).report()
+        text = Bench(Programs(build, peers, options.llmc, Path(folder)), options.quick, options.out.with_suffix(".growth.svg")).report()
     options.out.write_text(text)
     print(text)
 

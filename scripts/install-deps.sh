@@ -11,7 +11,7 @@ packages_for() {
     lint) echo "clang-format clang-tidy cppcheck" ;;
     fuzz) echo "clang libclang-rt-dev libomp-dev" ;;
     arm) echo "gcc-aarch64-linux-gnu qemu-user mmdebstrap" ;;
-    bench) echo "python3-numpy python3-torch g++ git npm linux-perf" ;;
+    bench) echo "python3-numpy python3-sklearn python3-torch g++ git npm linux-perf" ;;
     *)
         echo "install-deps: unknown part '$1' (build, test, lint, fuzz, bench, arm)" >&2
         exit 2
