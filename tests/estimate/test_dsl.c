@@ -94,6 +94,43 @@ Test(dsl, numbers_worked_out_elsewhere)
     az_close(az);
 }
 
+/* The R package dsl (github.com/naoki-egami/dsl): dsl_general_moment_est(model, y ~ x1 + x2, "lab", "pi", "y", data, predicted, clustered,
+ * lambda = 0) of R/helper_dsl_general.R on the same data, with lm(y ~ q + x1 + x2) on the labelled rows of the other folds as predictions.
+ * Its solutions are as exact as optim's L-BFGS-B is. */
+Test(dsl, numbers_of_the_authors_package)
+{
+    az_ctx *az = az_open(NULL);
+    const made_data m = make_data(az, 20230, 2000);
+    az_table *t = table_of(az, &m);
+    double *unit = az_alloc_array(az, 2000, sizeof *unit);
+    for (int i = 0; i < 2000; i++) unit[i] = i / 50;
+    az_table_add(az, t, "unit", unit);
+    static const struct {
+        const char *options;
+        double b[3], se[3];
+    } cases[] = {
+        {"model=lm", {.4370608368, .1951959924, .1121621209}, {.0209106747, .0286718097, .0124949479}},
+        {"model=logit", {-.2673733779, .8409614729, .4961841766}, {.0904984912, .1279104823, .0614956848}},
+        {"model=lm,cluster=unit", {.4370608368, .1951959924, .1121621209}, {.0226510513, .0324331326, .0170849529}},
+        {"model=logit,cluster=unit", {-.2673733779, .8409614729, .4961841766}, {.0971541742, .1422828612, .0834893398}},
+        {"model=felm,effects=unit", {.1989673593, .1153848873}, {.0290791312, .0127365306}},
+    };
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        const dsl_fit *f = fit(az, t,
+                               az_format_text(az,
+                                              "formula=y ~ x1 + x2,gold=y,surrogate=q,feature=x1 + x2,prob=pi,fold=fold,label_model=ols,"
+                                              "no-rescale_prob,%s",
+                                              cases[c].options));
+        cr_assert(f, "%s: %s", cases[c].options, az_error(az));
+        for (int j = 0; j < f->p; j++) {
+            cr_expect_float_eq(az_item(f->coefficient, j), cases[c].b[j], 2e-5, "%s, coefficient %d: %.10g", cases[c].options, j,
+                               az_item(f->coefficient, j));
+            cr_expect_float_eq(f->se[j], cases[c].se[j], 2e-5, "%s, se %d: %.10g", cases[c].options, j, f->se[j]);
+        }
+    }
+    az_close(az);
+}
+
 Test(dsl, a_label_as_covariate)
 {
     az_ctx *az = az_open(NULL);
