@@ -266,6 +266,7 @@ typedef struct az_adapter {
     int64_t virtual_tokens;
     az_tensor *prompt;         /* [virtual_tokens, width], or NULL */
     az_tensor *prefix;         /* [virtual_tokens, blocks * 2 * kv_heads * head_dim], or NULL */
+    bool has_bos;              /* BOS is among the virtual tokens: what stands behind them begins without it */
     az_generators *generators; /* or NULL; with it a pass has all virtual tokens of a sequence, and its instruction, or none of them */
     const char *config;        /* further fields of its adapter_config.json, a JSON object; NULL = none */
     const char *base;          /* az_adapter_base of the only weights that it is for; NULL = for any of its shape */
@@ -585,6 +586,7 @@ typedef struct az_lm_example_options {
     bool last_only;   /* of several answers in one conversation only the last counts */
     const char *chat; /* form or text of a chat template (az_chat_render); NULL or "" = the model's own */
     int64_t virtual_tokens;
+    bool no_bos; /* az_adapter.has_bos */
 } az_lm_example_options;
 /* An example as tokens: [virtual tokens] [BOS] prompt response [EOS]. A prompt and a response are tokenized apart, so that their border is
  * the same whatever follows. target[i] is the token behind token[i] where that counts, -1 elsewhere. */

@@ -106,7 +106,7 @@ static bool add_pieces(az_ctx *az, const az_lm *lm, const az_pieces *pieces, con
         if (!append(az, line, (int32_t[]){(int32_t)(-1 - j)}, 1, false)) return false;
     const char *begins = bos >= 0 ? az_token_text(lm->tokenizer, bos) : "";
     const bool has_bos = pieces->rendered && pieces->n > 0 && *begins && strncmp(pieces->item[0].text, begins, strlen(begins)) == 0;
-    if (bos >= 0 && !has_bos && !append(az, line, &bos, 1, false)) return false;
+    if (bos >= 0 && !has_bos && !o->no_bos && !append(az, line, &bos, 1, false)) return false;
     for (int k = 0; k < pieces->n; k++) {
         const az_piece *piece = &pieces->item[k];
         const az_tokens tokens = az_tokenize(az, lm->tokenizer, piece->text, piece->length, pieces->rendered ? AZ_PARSE_SPECIAL : 0);

@@ -99,15 +99,17 @@ static bool go_on(az_ctx *az, az_generation *g)
     return logits && az_ok(az);
 }
 
-/* The prompt behind the adapter's virtual tokens. */
+/* The prompt behind the adapter's virtual tokens, where BOS stands once. */
 static az_tokens whole_prompt(az_ctx *az, const az_generation *g, const az_tokens *prompt)
 {
     const int64_t in_front = virtual_tokens(g->options);
     if (in_front == 0) return *prompt;
-    az_tokens all = {.id = az_alloc_array(az, (size_t)(in_front + prompt->n), sizeof *all.id), .n = in_front + prompt->n};
+    const bool twice = g->options->adapter->has_bos && prompt->id[0] == az_token_bos(g->lm->tokenizer);
+    const int64_t words = prompt->n - twice;
+    az_tokens all = {.id = az_alloc_array(az, (size_t)(in_front + words), sizeof *all.id), .n = in_front + words};
     if (!all.id) return (az_tokens){0};
     for (int64_t i = 0; i < in_front; i++) all.id[i] = (int32_t)(-1 - i);
-    memcpy(all.id + in_front, prompt->id, (size_t)prompt->n * sizeof *all.id);
+    memcpy(all.id + in_front, prompt->id + twice, (size_t)words * sizeof *all.id);
     return all;
 }
 

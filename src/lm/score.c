@@ -42,6 +42,7 @@ static bool score_pass(az_ctx *az, const az_lm *lm, const az_adapter *adapter, c
 {
     const int64_t in_front = adapter ? adapter->virtual_tokens : 0;
     int64_t tokens = 0, scored = 0;
+    const int32_t bos = adapter && adapter->has_bos ? az_token_bos(lm->tokenizer) : -1;
     for (int w = 0; w < n; w++) tokens += window[w].inputs + in_front, scored += window[w].scored;
     int32_t *token = az_alloc_array(az, (size_t)tokens, sizeof *token);
     int32_t *row = az_alloc_array(az, (size_t)scored, sizeof *row), *target = az_alloc_array(az, (size_t)scored, sizeof *target);
@@ -51,8 +52,9 @@ static bool score_pass(az_ctx *az, const az_lm *lm, const az_adapter *adapter, c
     int64_t r = 0;
     for (int w = 0; w < n; w++) {
         for (int64_t i = 0; i < in_front; i++) token[start[w] + i] = (int32_t)(-1 - i);
-        const int64_t first = start[w] + in_front;
-        memcpy(token + first, window[w].token, (size_t)window[w].inputs * sizeof *token);
+        const bool twice = bos >= 0 && window[w].token[0] == bos; /* the last virtual token predicts in the place of BOS */
+        const int64_t first = start[w] + in_front - twice;
+        memcpy(token + first + twice, window[w].token + twice, (size_t)(window[w].inputs - twice) * sizeof *token);
         start[w + 1] = first + window[w].inputs;
         for (int64_t i = window[w].inputs - window[w].scored; i < window[w].inputs; i++, r++) {
             row[r] = (int32_t)(first + i);
@@ -60,6 +62,7 @@ static bool score_pass(az_ctx *az, const az_lm *lm, const az_adapter *adapter, c
         }
     }
     const az_lm_batch batch = {.sequences = n, .token = token, .start = start};
+    tokens = start[n];
     const az_lm_run run = {.output = AZ_HIDDEN, .adapter = &adapter, .adapters = adapter ? 1 : 0};
     az_hidden_rows rows = {.hidden = az_lm_forward(az, lm, &batch, &run), .target = target};
     rows.adapters = az_pass_adapters_take(az, az_pass_adapters_begin(az, &batch, &run), row, scored);
@@ -188,7 +191,9 @@ az_lm_score *az_lm_score_examples(az_ctx *az, const az_lm *lm, const az_examples
     const int64_t virtual_tokens = o.adapter ? o.adapter->virtual_tokens : 0;
     az_examples first = *examples;
     if (o.limit > 0 && o.limit < first.count) first.count = o.limit;
-    const az_lm_example_options how = {.length = o.context > 0 ? o.context + virtual_tokens : 0, .virtual_tokens = virtual_tokens};
+    const az_lm_example_options how = {.length = o.context > 0 ? o.context + virtual_tokens : 0,
+                                       .virtual_tokens = virtual_tokens,
+                                       .no_bos = o.adapter && o.adapter->has_bos};
     const az_lm_examples *tokens = az_lm_examples_of(az, lm, &first, &how);
     const az_lm_run run = {.adapter = &o.adapter, .adapters = o.adapter != NULL};
     az_lm_score *score = tokens ? az_alloc(az, sizeof *score) : NULL;

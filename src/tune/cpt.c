@@ -152,6 +152,7 @@ static bool make_adapter(az_ctx *az, cpt_run *r)
         r->radius[j] = radius_of(r->options, lm->config.embed_width, r->context.id[j], r->context.type[j]);
     az_arena_enter(az, adapter->arena);
     adapter->virtual_tokens = r->context.n;
+    adapter->has_bos = az_token_bos(lm->tokenizer) >= 0;
     adapter->prompt = az_copy(az, r->start);
     adapter->config = az_strdup(az, config);
     az_arena_leave(az);

@@ -1,5 +1,6 @@
 /* Context-aware prompt tuning: the untouched context is in-context learning, what may move and how far, the weights of labels, and what is
  * written and refused. */
+#include "lm/lm_internal.h"
 #include "tune/cpt.h"
 
 #include "support/folder.h"
@@ -199,6 +200,35 @@ Test(cpt, a_written_prompt_chooses_the_same_labels)
     cr_assert(az_cpt_classify(az, lm, read, &form, &labels, examples, choice[1]), "%s", az_error(az));
     for (int i = 0; i < 12; i++) cr_assert(choice[1][i] >= 0 && choice[1][i] < 4);
     cr_assert(accuracy >= 0 && accuracy <= 1);
+    az_close(az);
+}
+
+/* The context has BOS; a prompt or a text behind it begins without another. */
+Test(cpt, bos_stands_once)
+{
+    az_ctx *az = az_open(NULL);
+    az_lm *lm = small_lm(az);
+    const int32_t bos = az_token_bos(lm->tokenizer);
+    const words_tuned t = words_tune(az, lm, "cpt", "variant=icl," FORM, quick, words_examples(az, 3), NULL, NULL);
+    cr_assert(t.good && bos >= 0, "%s", az_error(az));
+    const char *folder = test_path(az, test_folder(az), "cpt");
+    cr_assert(az_adapter_write(az, lm, t.job.adapter, folder, "small", AZ_F32), "%s", az_error(az));
+    const az_adapter *read = az_adapter_read(az, lm, folder);
+    const az_tokens with = {.id = (int32_t[]){bos, 101, 102}, .n = 3}, without = {.id = (int32_t[]){101, 102}, .n = 2};
+    const az_lm_generate_options how = {.max_tokens = 5, .adapter = read};
+    const az_tokens *a = az_lm_generate(az, lm, &with, &how), *b = az_lm_generate(az, lm, &without, &how);
+    cr_assert(a && b, "%s", az_error(az));
+    cr_assert_eq(a->n, b->n + 1);
+    cr_assert_arr_eq(a->id + 1, b->id, (size_t)b->n * sizeof *b->id);
+    /* behind the last virtual token, which stands in the place of BOS, both words are told */
+    int32_t token[64], target[64];
+    const int64_t n = read->virtual_tokens;
+    for (int64_t i = 0; i < n; i++) token[i] = (int32_t)(-1 - i), target[i] = -1;
+    token[n] = target[n - 1] = 101, target[n] = 102;
+    const az_lm_lesson lesson = {.batch = {.sequences = 1, .token = token, .start = (int64_t[]){0, n + 1}}, .target = target};
+    const az_lm_score *score = az_lm_score_sequences(az, lm, &with, 1, true, &(az_lm_score_options){.adapter = read});
+    cr_assert(score, "%s", az_error(az));
+    cr_assert_float_eq(score->nll[0], az_to_double(az_lm_loss(az, lm, &lesson, &(az_lm_run){.adapter = &read, .adapters = 1})), 1e-4);
     az_close(az);
 }
 

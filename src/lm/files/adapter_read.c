@@ -55,6 +55,7 @@ static const char *const known[] = {"peft_type",
                                     "prefix_projection",
                                     "encoder_hidden_size",
                                     "ensure_weight_tying",
+                                    "adze_bos",
                                     "bottleneck",
                                     "pooler",
                                     "normalize",
@@ -305,6 +306,15 @@ static bool read_module(az_ctx *az, az_adapter_folder *f, const az_module *modul
     return true;
 }
 
+/* Whether BOS is among the virtual tokens: adze tells it, and PEFT has the tokens of a CPT prompt. */
+static bool has_bos(const az_adapter_folder *f)
+{
+    const int32_t bos = az_token_bos(f->lm->tokenizer);
+    const json_t *first = json_array_get(json_object_get(f->config, "cpt_token_ids"), 0);
+    if (bos < 0) return false;
+    return json_is_true(json_object_get(f->config, "adze_bos")) || (json_is_integer(first) && json_integer_value(first) == bos);
+}
+
 static bool read_virtual(az_ctx *az, az_adapter_folder *f)
 {
     const az_tensor *x = az_safetensors_find(f->file, "prompt_embeddings");
@@ -322,6 +332,7 @@ static bool read_virtual(az_ctx *az, az_adapter_folder *f)
     if (az_first_nonfinite(x) >= 0) return az_fail(az, AZ_NUMERIC, "'prompt_embeddings' has values that are not finite");
     az_arena_enter(az, f->adapter->arena);
     f->adapter->virtual_tokens = x->shape[0];
+    f->adapter->has_bos = has_bos(f);
     az_tensor *rows = az_copy(az, x->dtype == f->dtype ? x : az_cast(az, x, f->dtype));
     if (is_prefix)
         f->adapter->prefix = az_prefix_reorder(az, f->lm, rows, false);
