@@ -22,8 +22,10 @@ FORMATS = ["f32", "f16", "q8_0", "q4_0", "q4_k", "q6_k"]
 MODEL_134M = {"width": 768, "blocks": 12, "heads": 12, "hidden": 2048, "vocabulary": 32000}
 MODEL_1100M = {"width": 2048, "blocks": 22, "heads": 32, "kv_heads": 4, "hidden": 5632, "vocabulary": 32000}
 TRAINING = {
-    "1.05 M llama": {"width": 128, "blocks": 4, "heads": 4, "hidden": 344, "vocabulary": 2048, "length": 256, "batch": 16},
-    "15.2 M llama": {"width": 288, "blocks": 6, "heads": 6, "hidden": 768, "vocabulary": 32000, "length": 256, "batch": 8},
+    "1.05 M llama": {"width": 128, "blocks": 4, "heads": 4, "hidden": 344, "vocabulary": 2048, "length": 256, "batch": 16, "lora": 0},
+    "15.2 M llama": {"width": 288, "blocks": 6, "heads": 6, "hidden": 768, "vocabulary": 32000, "length": 256, "batch": 8, "lora": 0},
+    "1.05 M llama, LoRA of rank 8": {"width": 128, "blocks": 4, "heads": 4, "hidden": 344, "vocabulary": 2048, "length": 256, "batch": 16, "lora": 8},
+    "15.2 M llama, LoRA of rank 8": {"width": 288, "blocks": 6, "heads": 6, "hidden": 768, "vocabulary": 32000, "length": 256, "batch": 8, "lora": 8},
 }
 GPT2 = {"width": 768, "blocks": 12, "heads": 12, "hidden": 3072, "vocabulary": 50257, "length": 64, "batch": 4}
 DEEP = {"width": 256, "blocks": 16, "heads": 4, "hidden": 688, "vocabulary": 2048, "length": 256, "batch": 8}
@@ -100,7 +102,8 @@ class Bench:
                "ratio": statistics.median(a["tokens_s"] / b["tokens_s"] for a, b in runs),
                "peak": runs[0][0]["peak_bytes"] / 2**20, "peer_peak": runs[0][1]["peak_bytes"] / 2**20,
                "command": self.p.train_command(architecture, shape, threads, steps)}
-        row["gflop_s"] = 6 * runs[0][0]["parameters"] * row["rate"] / 1e9
+        products = 4 if shape.get("lora") else 6  # operations a parameter and token: frozen weights have no gradient
+        row["gflop_s"] = products * runs[0][0]["parameters"] * row["rate"] / 1e9
         row["of_f32"] = row["gflop_s"] / limits["f32_gflop_s"]
         return row
 

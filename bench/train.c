@@ -1,13 +1,14 @@
 /* train.c - tokens per second and peak memory of training.
- *   bench_train ARCHITECTURE:width=N,blocks=N,heads=N,hidden=N,vocabulary=N,length=N,batch=N[,steps=N,threads=N,checkpoint]
- * Trains a model with random weights on random tokens (forward, backward, clipping, AdamW) and prints one JSON object. */
+ *   bench_train ARCHITECTURE:width=N,blocks=N,heads=N,hidden=N,vocabulary=N,length=N,batch=N[,lora=RANK,steps=N,threads=N,checkpoint]
+ * Trains a model with random weights, or LoRA beside it, on random tokens (forward, backward, clipping, AdamW) and prints one JSON object.
+ */
 #include "adze/adze.h"
 
 #include <string.h>
 #include <sys/resource.h>
 
 typedef struct bench_settings {
-    int64_t width, blocks, heads, hidden, vocabulary, length, batch, steps, threads;
+    int64_t width, blocks, heads, hidden, vocabulary, length, batch, lora, steps, threads;
     bool checkpoint;
 } bench_settings;
 
@@ -19,6 +20,8 @@ static const az_option options[] = {
     {"vocabulary", AZ_INT, offsetof(bench_settings, vocabulary), "2048", 2, 1 << 20, NULL, "tokens"},
     {"length", AZ_INT, offsetof(bench_settings, length), "256", 1, 1 << 16, NULL, "tokens of a sequence"},
     {"batch", AZ_INT, offsetof(bench_settings, batch), "16", 1, 1 << 12, NULL, "sequences of a step"},
+    {"lora", AZ_INT, offsetof(bench_settings, lora), "0", 0, 1 << 12, NULL,
+     "rank of LoRA beside every layer of the blocks; 0 = all weights"},
     {"steps", AZ_INT, offsetof(bench_settings, steps), "3", 1, 1 << 20, NULL, "timed steps, after one that warms up"},
     {"threads", AZ_INT, offsetof(bench_settings, threads), "0", 0, 1024, NULL, "threads; 0 = all processors"},
     {"checkpoint", AZ_BOOL, offsetof(bench_settings, checkpoint), "false", 0, 0, NULL, "compute activations again in the backward pass"},
@@ -59,15 +62,20 @@ static az_lm_lesson random_lesson(az_ctx *az, const bench_settings *s)
 /* Seconds of the fastest step after the first; the loss of the last. */
 static double best_step(az_ctx *az, az_lm *lm, const bench_settings *s, double *loss)
 {
+    const az_adapter_how how = {.rank = s->lora, .alpha = 2 * (double)s->lora, .targets = "all-linear", .seed = 1};
+    az_adapter *adapter = s->lora > 0 ? az_adapter_new(az, lm, &how) : NULL;
     az_lm_parameter *parameter;
-    const int n = az_lm_parameters(az, lm, &parameter);
+    const int n = adapter ? az_adapter_parameters(az, adapter, &parameter) : az_lm_parameters(az, lm, &parameter);
     az_tensor **tensor = az_alloc_array(az, (size_t)n, sizeof *tensor), **gradient = az_alloc_array(az, (size_t)n, sizeof *gradient);
     if (!tensor || !gradient) return 0;
     for (int i = 0; i < n; i++) tensor[i] = *parameter[i].slot;
     const az_optimizer_options adamw = {.kind = AZ_ADAMW, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1};
     az_optimizer *optimizer = az_optimizer_new(az, &adamw, tensor, n, NULL);
     const az_lm_objective objective = {
-        .lm = lm, .lesson = random_lesson(az, s), .scale = 1 / (double)(s->length * s->batch), .run = {.checkpoint = s->checkpoint}};
+        .lm = lm,
+        .lesson = random_lesson(az, s),
+        .scale = 1 / (double)(s->length * s->batch),
+        .run = {.checkpoint = s->checkpoint, .adapter = (const az_adapter *const *)&adapter, .adapters = adapter != NULL}};
     double best = 1e30;
     for (int64_t step = 0; step <= s->steps && az_ok(az); step++) {
         az_scope_push(az);
