@@ -12,11 +12,14 @@ extern const az_claim az_claim_flash_llm;
 extern const az_claim az_claim_llm_int8;
 extern const az_claim az_claim_outliertune;
 extern const az_claim az_claim_bipolar_int;
+extern const az_claim az_claim_lora;
 extern const az_claim az_claim_pissa;
 extern const az_claim az_claim_eva;
 extern const az_claim az_claim_adalora;
+extern const az_claim az_claim_s2ft;
 extern const az_claim az_claim_tezo;
 extern const az_claim az_claim_iapt;
+extern const az_claim az_claim_dpo;
 extern const az_claim az_claim_itertl;
 extern const az_claim az_claim_aops;
 extern const az_claim az_claim_lacie;
@@ -47,11 +50,14 @@ static const az_claim *const claims[] = {
     /* tune */
     &az_claim_outliertune,
     &az_claim_bipolar_int,
+    &az_claim_lora,
     &az_claim_pissa,
     &az_claim_eva,
     &az_claim_adalora,
+    &az_claim_s2ft,
     &az_claim_tezo,
     &az_claim_iapt,
+    &az_claim_dpo,
     &az_claim_itertl,
     &az_claim_aops,
     &az_claim_lacie,

@@ -86,6 +86,19 @@ az_lm *claim_string_model(az_ctx *az)
     return full->tune(az, options, &job) ? lm : NULL;
 }
 
+az_lm *claim_random_model(az_ctx *az, int64_t blocks, int64_t width, const char *format)
+{
+    const az_lm_config config = {
+        .vocabulary = 272, .width = width, .blocks = blocks, .heads = width / 32, .hidden = 3 * width, .context = 64, .tied = true};
+    az_lm *lm = az_lm_new(az, "llama", &config, letters_tokenizer(az), 1);
+    az_lm_linear **linear;
+    const int n = lm && *format ? az_lm_linears(az, lm, &linear) : 0;
+    if (lm) az_arena_enter(az, lm->arena);
+    for (int i = 0; i < n; i++) linear[i]->weight = az_weight_encode(az, linear[i]->weight, az_format_by_name(format), NULL);
+    if (lm) az_arena_leave(az);
+    return az_ok(az) ? lm : NULL;
+}
+
 /* ---- runs ---- */
 
 bool claim_tune(az_ctx *az, const claim_tuning *what, int seed, claim_tuned *out)
@@ -106,6 +119,27 @@ bool claim_tune(az_ctx *az, const claim_tuning *what, int seed, claim_tuned *out
     out->loss = az_report_curve_of(out->report, "training loss", &out->steps);
     az_lm_free(az, lm);
     return out->loss != NULL;
+}
+
+static bool matches(az_ctx *az, const az_lm *lm, const az_lm_run *run, const az_lm_example *e)
+{
+    const az_lm_batch batch = {.sequences = 1, .token = e->token, .start = (int64_t[]){0, e->n}};
+    bool all = true;
+    az_scope_push(az);
+    const az_tensor *best = az_argmax(az, az_lm_forward(az, lm, &batch, run));
+    for (int64_t t = 0; best && t < e->n; t++) all = all && (e->target[t] < 0 || ((const int32_t *)best->data)[t] == e->target[t]);
+    az_scope_pop(az);
+    return all && az_ok(az);
+}
+
+double claim_exact_match(az_ctx *az, const az_lm *lm, const az_adapter *adapter, const az_examples *examples)
+{
+    const az_lm_example_options how = {.virtual_tokens = adapter ? adapter->virtual_tokens : 0};
+    const az_lm_examples *tokens = az_lm_examples_of(az, lm, examples, &how);
+    const az_lm_run run = {.adapter = &adapter, .adapters = adapter != NULL};
+    int64_t n = 0;
+    for (int64_t i = 0; tokens && i < tokens->count; i++) n += matches(az, lm, &run, &tokens->item[i]);
+    return tokens ? (double)n / (double)tokens->count : 0;
 }
 
 static double mean(const double *x, int64_t first, int64_t end)

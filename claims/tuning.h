@@ -21,6 +21,9 @@ az_examples *claim_strings(az_ctx *az, claim_task first, int tasks, int letters,
 /* A llama of two blocks, 64 wide, that has learnt to copy and reverse questions of four letters and to move the letters on. */
 az_lm *claim_string_model(az_ctx *az);
 
+/* A llama of random weights, blocks and width as given, with the same tokenizer; its linear layers in a format, "" = f32. */
+az_lm *claim_random_model(az_ctx *az, int64_t blocks, int64_t width, const char *format);
+
 typedef struct claim_tuning {
     az_lm *lm;            /* not changed */
     const char *method;   /* of the family tune */
@@ -37,6 +40,9 @@ typedef struct claim_tuned {
 } claim_tuned;
 /* In the current scope; the adapter has an arena of its own. */
 bool claim_tune(az_ctx *az, const claim_tuning *what, int seed, claim_tuned *out);
+
+/* The share of examples whose response is, token for token, the likeliest behind its prompt. adapter may be NULL. */
+double claim_exact_match(az_ctx *az, const az_lm *lm, const az_adapter *adapter, const az_examples *examples);
 
 /* Means of the training loss about half-time (a twentieth of the steps on both sides) and over the last tenth. */
 double claim_loss_halfway(const claim_tuned *run);

@@ -151,6 +151,29 @@ Test(s2ft, is_exported_as_an_exact_adapter)
     az_close(az);
 }
 
+/* From one adapter to another and back, in the weights where they stand. */
+Test(s2ft, adapters_change_places_in_the_weights)
+{
+    az_ctx *az = az_open(NULL);
+    az_lm *lm = small_lm(az), *own = az_lm_copy(az, lm);
+    cr_assert(az_lm_make_trainable(az, own, AZ_F32));
+    const char *folder = test_folder(az);
+    const az_adapter *made = small_tune(az, lm, "s2ft", ratios, "steps=6,batch=4,lr=1e-2");
+    cr_assert(az_adapter_write(az, lm, made, folder, NULL, AZ_F32), "%s", az_error(az));
+    const az_adapter *first = az_adapter_read(az, lm, folder), *second = small_tune(az, lm, "lora", "rank=2", "steps=6,batch=4,lr=1e-2");
+    cr_assert(first && second, "%s", az_error(az));
+    cr_assert(az_adapter_switch(az, own, NULL, first), "%s", az_error(az));
+    cr_assert_lt(matrix_difference(small_logits(az, own, NULL), small_logits(az, lm, first)), 1e-5);
+    cr_assert(az_adapter_switch(az, own, first, second));
+    cr_assert_lt(matrix_difference(small_logits(az, own, NULL), small_logits(az, lm, second)), 1e-5);
+    cr_assert(az_adapter_switch(az, own, second, NULL));
+    cr_assert_lt(small_difference(az, own, lm), 1e-6);
+    const az_adapter *dora = small_tune(az, lm, "lora", "rank=2,dora", "steps=1");
+    cr_assert_not(az_adapter_switch(az, own, NULL, dora));
+    cr_assert(strstr(az_error(az), "magnitudes"), "%s", az_error(az));
+    az_close(az);
+}
+
 /* ---- the choice ---- */
 
 static double norm_of_column(const az_tensor *w, int64_t c)
