@@ -26,7 +26,7 @@ typedef struct way {
 /* A prefix of trained keys and values in every block (deep prompts, as P-tuning v2 has them), begun as PEFT begins it. */
 static az_adapter *tune_prefix(az_ctx *az, az_lm *lm, int64_t tokens, const az_examples *train, const char *settings, int seed)
 {
-    az_tune_settings s;
+    az_tune_settings s = {0};
     if (!az_options_parse(az, az_tune_options, "tune", settings, &s)) return NULL;
     s.training.seed = seed;
     az_tune_job job = {.lm = lm, .train = train, .settings = &s, .model = "strings", .report = az_report_new(az, NULL)};

@@ -60,7 +60,7 @@ static az_lm *taught_model(az_ctx *az, az_report *report)
     const az_method *method = az_method_by_name("full");
     az_lm *lm = new_model(az);
     void *options = az_alloc(az, method->options_size);
-    az_tune_settings settings;
+    az_tune_settings settings = {0};
     az_report *training = az_report_new(az, NULL);
     const char *how = "steps=1500,batch=32,lr=3e-3,schedule=cosine";
     if (!lm || !options || !az_options_parse(az, method->options, "full", "", options)) return NULL;

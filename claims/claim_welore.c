@@ -149,7 +149,7 @@ static bool tune_part(az_ctx *az, az_lm *lm, const claim_subject *on, int seed, 
     for (int i = 0; i < n; i++)
         if (part == EVERYTHING || (i < n / 2) == (part == LOW_HALF))
             only = az_format_text(az, "%s%s%s.weight.u,%s.weight.v", only, *only ? "," : "", list[i].linear->name, list[i].linear->name);
-    az_lm_train_settings settings;
+    az_lm_train_settings settings = {0};
     if (part == NOTHING || !az_options_default(az, az_lm_train_options, &settings)) return az_ok(az);
     settings.steps = 60, settings.batch = 8, settings.length = 128, settings.lr = 5e-4, settings.weight_decay = 0;
     settings.seed = seed, settings.only = only;

@@ -37,7 +37,7 @@ az_lm *small_world_tune(az_ctx *az, const az_lm *lm, small_tuning *tuning)
 {
     const az_method *method = az_method_by_name(tuning->method);
     void *options = method ? az_alloc(az, method->options_size) : NULL;
-    az_tune_settings settings;
+    az_tune_settings settings = {0};
     az_lm *copy = az_lm_copy(az, lm);
     if (!options || !copy || !az_options_parse(az, method->options, method->name, tuning->options, options)) return NULL;
     if (!az_options_parse(az, az_tune_options, "tune", tuning->settings, &settings)) return NULL;

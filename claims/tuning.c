@@ -75,7 +75,7 @@ az_lm *claim_string_model(az_ctx *az)
     const az_lm_config config = {.vocabulary = 272, .width = 64, .blocks = 2, .heads = 4, .hidden = 172, .context = 64, .tied = true};
     az_tokenizer *tokenizer = letters_tokenizer(az);
     az_lm *lm = tokenizer ? az_lm_new(az, "llama", &config, tokenizer, 1) : NULL;
-    az_tune_settings settings;
+    az_tune_settings settings = {0};
     const az_method *full = az_method_by_name("full");
     void *options = az_alloc(az, full->options_size);
     az_examples *examples = claim_strings(az, CLAIM_COPY, CLAIM_NEW, LETTERS, 4 * EXAMPLES, 1);
@@ -106,7 +106,7 @@ bool claim_tune(az_ctx *az, const claim_tuning *what, int seed, claim_tuned *out
     const az_method *method = az_method_by_name(what->method);
     if (!method || !method->tune) return az_fail(az, AZ_BAD_CALL, "there is no tuning method '%s'", what->method);
     void *options = az_alloc(az, method->options_size);
-    az_tune_settings settings;
+    az_tune_settings settings = {0};
     *out = (claim_tuned){.report = az_report_new(az, what->method)};
     if (!options || !az_options_parse(az, method->options, what->method, what->options, options)) return false;
     if (!az_options_parse(az, az_tune_options, "tune", what->settings, &settings)) return false;

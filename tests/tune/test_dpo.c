@@ -35,7 +35,7 @@ static az_examples pairs(az_ctx *az)
 static az_tune_settings settings_of(const char *text)
 {
     az_ctx *az = az_open(NULL);
-    az_tune_settings s;
+    az_tune_settings s = {0};
     cr_assert(az_options_parse(az, az_tune_options, "tune", text, &s), "%s", az_error(az));
     s.training.resume = "";
     s.chat = "";

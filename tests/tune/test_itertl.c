@@ -207,7 +207,7 @@ Test(itertl, rounds_sample_rank_and_train)
     az_ctx *az = az_open(NULL);
     itertl_options o = options_of("checker=stack,rounds=2,samples=3,max_new=12");
     o.folder = test_folder(az);
-    az_tune_settings s;
+    az_tune_settings s = {0};
     cr_assert(az_options_parse(az, az_tune_options, "tune", "batch=2,lr=1e-2", &s));
     const az_examples train = references(az);
     az_tune_job job = {.lm = test_llama(az, false), .train = &train, .settings = &s, .model = "tiny", .report = az_report_new(az, NULL)};
@@ -249,7 +249,7 @@ Test(itertl, references_that_cannot_be_used_are_told)
 {
     az_ctx *az = az_open(NULL);
     const itertl_options o = options_of("checker=stack");
-    az_tune_settings s;
+    az_tune_settings s = {0};
     az_options_parse(az, az_tune_options, "tune", "", &s);
     az_examples train = references(az);
     train.item += 3, train.count = 1;
@@ -263,7 +263,7 @@ Test(itertl, beside_quantized_weights)
 {
     az_ctx *az = az_open(NULL);
     const itertl_options o = options_of("checker=stack,rounds=1,samples=2,max_new=8");
-    az_tune_settings s;
+    az_tune_settings s = {0};
     az_options_parse(az, az_tune_options, "tune", "batch=2,lr=1e-2", &s);
     const az_examples train = references(az);
     az_lm *lm = small_lm(az);

@@ -84,7 +84,7 @@ static az_lm *tuned_model(az_ctx *az, az_lm *lm, const char *options, const char
         .lm = lm, .method = "s2ft", .options = options, .settings = settings, .train = claim_strings(az, CLAIM_NEW, 1, 4, 40, 1)};
     const az_method *method = az_method_by_name("s2ft");
     void *o = az_alloc(az, method->options_size);
-    az_tune_settings s;
+    az_tune_settings s = {0};
     cr_assert(az_options_parse(az, method->options, "s2ft", options, o) && az_options_parse(az, az_tune_options, "tune", settings, &s));
     az_lm *copy = az_lm_copy(az, lm);
     az_tune_job job = {.lm = copy, .train = what.train, .settings = &s, .model = "m", .report = az_report_new(az, NULL)};
