@@ -25,6 +25,9 @@ const char *const fuzz_folder_files[FUZZ_FOLDER_FILES] = {
 };
 const char *const fuzz_split_files[FUZZ_SPLIT_FILES] = {"m-00001-of-00003.gguf", "m-00002-of-00003.gguf", "m-00003-of-00003.gguf"};
 
+const char *const fuzz_adapter_files[FUZZ_ADAPTER_FILES] = {"adapter_config.json", "adapter_model.safetensors"};
+const az_lm_config fuzz_adapter_model = {.vocabulary = 12, .width = 8, .blocks = 2, .heads = 2, .kv_heads = 1, .hidden = 8, .context = 16};
+
 void fuzz_cut(const uint8_t *input, size_t size, fuzz_file *file, int count)
 {
     fuzz_file *open = NULL;

@@ -3,6 +3,8 @@
 #ifndef ADZE_FUZZ_FOLDERS_H
 #define ADZE_FUZZ_FOLDERS_H
 
+#include "adze/lm.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -21,6 +23,11 @@ extern const char *const fuzz_folder_files[FUZZ_FOLDER_FILES];
 /* The parts of a split model. */
 enum { FUZZ_SPLIT_FILES = 3 };
 extern const char *const fuzz_split_files[FUZZ_SPLIT_FILES];
+
+/* An adapter's folder, and what it is for. */
+enum { FUZZ_ADAPTER_FILES = 2 };
+extern const char *const fuzz_adapter_files[FUZZ_ADAPTER_FILES];
+extern const az_lm_config fuzz_adapter_model;
 
 /* Cuts an input into the files a, b, ... of `count`; of two with one letter the last counts, one that is missing has data NULL. */
 void fuzz_cut(const uint8_t *input, size_t size, fuzz_file *file, int count);

@@ -1,5 +1,5 @@
 /* make_corpus_folders.c - seeds that stand for folders: a small model of each family, one with two files of tensors, one split over three
- * GGUF files. */
+ * GGUF files; an adapter of each kind. */
 #include "folders.h"
 #include "lm/files/huggingface.h"
 #include "make_corpus.h"
@@ -132,8 +132,48 @@ static void put_split(az_ctx *az, const char *corpus)
     pack(az, fuzz_split_files, FUZZ_SPLIT_FILES, az_format_text(az, "%s/fuzz_gguf_split/three", corpus));
 }
 
+/* ---- adapters ---- */
+
+static void put_adapter(az_ctx *az, const az_lm *lm, const az_adapter *adapter, const char *corpus, const char *name)
+{
+    if (!adapter || !az_adapter_write(az, lm, adapter, fuzz_folder(), "model", AZ_F16)) return;
+    pack(az, fuzz_adapter_files, FUZZ_ADAPTER_FILES, az_format_text(az, "%s/fuzz_adapter/%s", corpus, name));
+}
+
+static void put_virtual(az_ctx *az, const az_lm *lm, const char *corpus)
+{
+    az_adapter *prompt = az_adapter_empty(az, "a", "PROMPT_TUNING"), *prefix = az_adapter_empty(az, "a", "PREFIX_TUNING"),
+               *made = az_adapter_empty(az, "a", "IAPT");
+    az_generator_block block[2] = {{.network = 0}, {.network = 0, .activation = AZ_GENERATE_RELU}};
+    if (!made || !az_adapter_add_generators(az, lm, made, &(az_generators){.m = 2, .blocks = 2, .block = block}, 2)) return;
+    prompt->virtual_tokens = prefix->virtual_tokens = 2;
+    prompt->prompt = az_randn(az, AZ_F32, 2, (int64_t[]){2, lm->config.width}, 1, 1, 1);
+    prefix->prefix = az_randn(az, AZ_F32, 2, (int64_t[]){2, 2 * 2 * lm->config.head_dim}, 1, 1, 2);
+    put_adapter(az, lm, prompt, corpus, "prompt");
+    put_adapter(az, lm, prefix, corpus, "prefix");
+    put_adapter(az, lm, made, corpus, "iapt");
+}
+
+static void put_adapters(az_ctx *az, const char *corpus)
+{
+    static const struct {
+        const char *name;
+        az_adapter_how how;
+    } ways[] = {{"lora", {.rank = 1, .alpha = 2, .targets = "q_proj,down_proj", .ranks = "down_proj=2"}},
+                {"dora", {.rank = 1, .alpha = 2, .dora = true, .rank_stabilized = true, .targets = "v_proj"}},
+                {"whole", {.rank = 1, .alpha = 2, .targets = "embed_tokens", .save = "lm_head", .bias = AZ_BIAS_ALL}}};
+    const az_lm *lm = az_lm_new(az, "llama", &fuzz_adapter_model, NULL, 1);
+    for (int i = 0; lm && i < 3; i++) put_adapter(az, lm, az_adapter_new(az, lm, &ways[i].how), corpus, ways[i].name);
+    az_adapter *ada = lm ? az_adapter_new(az, lm, &ways[0].how) : NULL;
+    if (ada) ada->kind = "ADALORA";
+    put_adapter(az, lm, ada, corpus, "adalora");
+    if (lm) put_virtual(az, lm, corpus);
+}
+
 void make_folders(az_ctx *az, const char *corpus)
 {
+    az_make_folder(az, az_format_text(az, "%s/fuzz_adapter", corpus));
+    put_adapters(az, corpus);
     az_make_folder(az, az_format_text(az, "%s/fuzz_folder", corpus));
     az_make_folder(az, az_format_text(az, "%s/fuzz_gguf_split", corpus));
     for (int k = 0; k < FAMILIES; k++) put_family(az, corpus, k);
