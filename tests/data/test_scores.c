@@ -1,5 +1,6 @@
 /* Calls and scores against labels: the ROC, its best threshold, precision and recall. */
 #include "adze/data.h"
+#include "claims/splitmix.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -35,4 +36,23 @@ Test(scores, calls_are_counted_by_class)
     s = az_score_calls(three, says, 4, 4); /* class 3 does not occur */
     cr_assert_float_eq(s.f, (1 + 2.0 / 3 + 2.0 / 3) / 3, 1e-15);
     cr_assert(isnan(az_score_calls(label, called, 0, 2).accuracy));
+}
+
+/* roc_curve (its threshold of largest tpr - fpr), roc_auc_score and f1_score of scikit-learn. */
+Test(scores, numbers_of_another_program)
+{
+    az_ctx *az = az_open(NULL);
+    enum { ITEMS = 40 };
+    const double *score = splitmix_uniform(az, 303, ITEMS), *u = splitmix_uniform(az, 304, ITEMS);
+    bool positive[ITEMS];
+    int32_t label[ITEMS], called[ITEMS];
+    for (int i = 0; i < ITEMS; i++) {
+        label[i] = (u[i] < 0.3 + 0.4 * score[i]);
+        positive[i] = label[i] == 1;
+        called[i] = (score[i] > 0.5);
+    }
+    cr_assert_float_eq(az_roc_threshold(score, positive, ITEMS), 0.4283811980896476, 1e-15);
+    cr_assert_float_eq(az_auroc(score, positive, ITEMS), 0.7973333333333333, 1e-12);
+    cr_assert_float_eq(az_score_calls(label, called, ITEMS, 2).f, 0.6470588235294117, 1e-12);
+    az_close(az);
 }

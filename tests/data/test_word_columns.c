@@ -56,3 +56,22 @@ Test(word_columns, rare_and_common_words_are_left_out)
     cr_assert(strstr(az_error(az), "no word is in at least 9"), "%s", az_error(az));
     az_close(az);
 }
+
+/* TfidfVectorizer(token_pattern=r"(?u)\\b\\w\\w+\\b").fit_transform of scikit-learn. */
+Test(word_columns, weights_of_another_program)
+{
+    az_ctx *az = az_open(NULL);
+    static const char *const text[] = {"a cat sat; here", "Sat sat sat on_it the cat", "dogs AND cats_9 sat, cat"};
+    static const double want[3][8] = {{0, 0.45329466, 0, 0, 0.76749457, 0, 0.45329466, 0},
+                                      {0, 0.25210845, 0, 0, 0, 0.42685671, 0.75632535, 0.42685671},
+                                      {0.52004008, 0.30714405, 0.52004008, 0.52004008, 0, 0, 0.30714405, 0}};
+    az_document item[3];
+    const az_documents d = documents_of(item, text, 3);
+    const az_word_columns *w =
+        az_word_columns_new(az, &d, &(az_word_columns_how){.least_documents = 1, .most_share = 1, .keep_function_words = true});
+    const az_matrix *weights = az_word_rows(az, w, &d, true);
+    cr_assert(weights && w->count == 8);
+    for (int i = 0; i < 3; i++)
+        for (int j = 0; j < 8; j++) cr_assert_float_eq(cell(az, weights, i, j), want[i][j], 1e-8, "%d, %s", i, w->word[j]);
+    az_close(az);
+}

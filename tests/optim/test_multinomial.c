@@ -1,5 +1,6 @@
 /* Multinomial logistic regression: its loss, its optimality conditions, and the same answer by both ways. */
 #include "adze/optim.h"
+#include "claims/splitmix.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -93,5 +94,32 @@ Test(multinomial, classes_that_are_separated_do_not_break_it)
     const double value =
         az_multinomial_fit(az, &(az_multinomial){.x = m, .label = label, .classes = 2, .most_steps = 50, .tolerance = 1e-6}, b);
     cr_assert(az_ok(az) && value < 1e-3 && isfinite(az_item(b, 1)), "%g %s", value, az_error(az));
+    az_close(az);
+}
+
+/* scikit-learn's LogisticRegression(C=1, tol=1e-12, solver='newton-cg') on the labels above 0, and SciPy's BFGS on the same sum for all
+ * three classes. */
+Test(multinomial, coefficients_of_other_programs)
+{
+    az_ctx *az = az_open(NULL);
+    enum { ROWS = 150 };
+    const double *g = splitmix_normal(az, 301, 3 * ROWS), *u = splitmix_uniform(az, 302, ROWS), l2[] = {0, 0.5, 0.5, 0.5};
+    az_tensor *x = az_new2(az, AZ_F64, ROWS, 4);
+    int32_t three[ROWS], two[ROWS];
+    for (int i = 0; i < ROWS; i++) {
+        az_f64_mut(x)[4 * i] = 1;
+        for (int j = 0; j < 3; j++) az_f64_mut(x)[4 * i + j + 1] = g[3 * i + j];
+        three[i] = (g[3 * i] + u[i] > 0.5) + (g[3 * i + 1] > 0.3 + u[i]);
+        two[i] = three[i] > 0;
+    }
+    az_multinomial p = {.x = az_matrix_dense(az, x), .label = two, .classes = 2, .l2 = l2, .most_steps = 100, .tolerance = 1e-14};
+    const double binary[] = {.9672105063, 2.6000021771, 1.486504528, -.222542173};
+    const double all[] = {.63983156, -2.42077575, 1.97743552, 3.05865259, .97306608, 3.08960991, -.1923294, .16741417};
+    az_tensor *b = az_zeros(az, AZ_F64, 2, (int64_t[]){4, 1}), *c = az_zeros(az, AZ_F64, 2, (int64_t[]){4, 2});
+    az_multinomial_fit(az, &p, b);
+    for (int i = 0; i < 4; i++) cr_assert_float_eq(az_item(b, i), binary[i], 1e-6, "%d: %.9g", i, az_item(b, i));
+    p.label = three, p.classes = 3;
+    cr_assert_float_eq(az_multinomial_fit(az, &p, c), 78.31759651515564, 1e-9);
+    for (int i = 0; i < 8; i++) cr_assert_float_eq(az_item(c, i), all[i], 1e-6, "%d: %.9g", i, az_item(c, i));
     az_close(az);
 }
