@@ -1,4 +1,4 @@
-"""Graphs, matrices, regressions and sparse vectors of the family estimate beside references in NumPy, on one thread. Ours are whole commands,
+"""Graphs, matrices, regressions, sparse vectors and series of the family estimate beside references in NumPy, on one thread. Ours are whole commands,
 files read included; the references' time is without start and reading."""
 import json
 import statistics
@@ -56,6 +56,12 @@ def comparisons(p, rounds, quick):
                                   ("sdl (bcd), 1500 x 200 of rank 8, 200 turns", f"{sdl},iterations=200", "descent")):
         done.append(compare(p, name, options, ["X.npy", "labels=labels.csv"], [theirs, "X.npy", "labels.csv", "8", "200"],
                             lambda r, f: (r["fit"]["objective"] - f["objective"]) / f["objective"], rounds))
+    params = 'params="a=.95,q=.6,r=1"'
+    output_of([p.build / "adze", "estimate", f"ppg:task=simulate,{params},n=500", "--seed", "3", "-o", p.folder / "series.csv", "-q"])
+    for name, options, particles, sweeps in (("ppg, 500 times, 8 sweeps of 64 particles", "particles=64,sweeps=8", 64, 8),
+                                             ("ppg (paris), 500 times, 1000 particles", "method=paris,particles=1000", 1000, 0)):
+        done.append(compare(p, name, f"ppg:{params},{options}", ["series.csv"], ["smooth", "series.csv", str(particles), str(sweeps)],
+                            lambda r, f: abs(r["sums"]["value"] - f["value"]) / abs(f["value"]), rounds))
     return done
 
 

@@ -2,7 +2,7 @@
 """References in NumPy for methods of the family estimate; each prints seconds (without start and reading) and what it found as JSON.
 
     estimators_numpy.py colide SAMPLES.csv | completion ENTRIES.csv RANK ITERATIONS | regression A.npy B.npy | sbl A1.npy A2.npy A3.npy Y.npy NOISE
-    estimators_numpy.py lifted X.npy LABELS.csv RANK STEPS | descent X.npy LABELS.csv RANK TURNS
+    estimators_numpy.py lifted X.npy LABELS.csv RANK STEPS | descent X.npy LABELS.csv RANK TURNS | smooth Y.csv PARTICLES SWEEPS
     estimators_numpy.py make FOLDER         writes data for all but the first: entries.csv, A.npy, b.npy, A1.npy, A2.npy, A3.npy, y.npy, X.npy,
                                         labels.csv
 """
@@ -143,6 +143,56 @@ def descent(data, labels, rank, turns):
     return seconds, {"objective": loss}
 
 
+def ancestors(draw, x, weight, later, q, a):
+    """Two for each of `later`, by rejection while that is quicker than the whole matrix."""
+    n, sums = len(x), np.cumsum(weight) / weight.sum()
+    out, left = np.empty(2 * n, int), np.arange(2 * n)
+    target = np.repeat(later, 2)
+    for _ in range(0 if n <= 128 else n // 8):
+        guess = np.minimum(np.searchsorted(sums, draw.random(len(left))), n - 1)
+        kept = draw.random(len(left)) < np.exp(-0.5 * (target[left] - a * x[guess]) ** 2 / q)
+        out[left[kept]] = guess[kept]
+        left = left[~kept]
+        if len(left) < 64:
+            break
+    if len(left):
+        p = np.cumsum(weight * np.exp(-0.5 * (target[left, None] - a * x) ** 2 / q), axis=1)
+        out[left] = (p < draw.random(len(left))[:, None] * p[:, -1:]).sum(axis=1)
+    return out.reshape(n, 2)
+
+
+def smooth(series, particles, sweeps, a=0.95, q=0.6, r=1.0):
+    """PaRIS, and then sweeps of it around a frozen path: the sum of the states."""
+    y, n, draw = np.loadtxt(series, skiprows=1), int(particles), np.random.default_rng(0)
+    begun = time.perf_counter()
+    frozen, estimates = None, []
+    for _ in range(int(sweeps) + 1):
+        x = np.sqrt(q / (1 - a * a)) * draw.standard_normal(n)
+        generations, back = [], []
+        for t in range(len(y)):
+            if t:
+                chosen = draw.choice(n, n, p=weight / weight.sum())
+                x = a * generations[-1][chosen] + np.sqrt(q) * draw.standard_normal(n)
+            if frozen is not None:
+                x[draw.integers(n)] = frozen[t]
+            if t == 0:
+                total = x
+            else:
+                back.append(ancestors(draw, generations[-1], weight, x, q, a))
+                total = total[back[-1]].mean(axis=1) + x
+            generations.append(x)
+            log_weight = -0.5 * (y[t] - x) ** 2 / r
+            weight = np.exp(log_weight - log_weight.max())
+        weight /= weight.sum()
+        estimates.append(weight @ total)
+        if int(sweeps):
+            at, frozen = draw.choice(n, p=weight), np.empty(len(y))
+            for t in range(len(y) - 1, -1, -1):
+                frozen[t] = generations[t][at]
+                at = back[t - 1][at, 0] if t else at
+    return time.perf_counter() - begun, {"value": np.mean(estimates[1 + int(sweeps) // 2:]) if int(sweeps) else estimates[0]}
+
+
 def make(folder):
     draw = np.random.default_rng(0)
     u, v = draw.standard_normal((600, 5)), draw.standard_normal((400, 5))
@@ -172,5 +222,5 @@ def make(folder):
 
 
 seconds, found = {"make": make, "colide": colide, "completion": completion, "regression": regression, "sbl": sbl, "lifted": lifted,
-                  "descent": descent}[sys.argv[1]](*sys.argv[2:])
+                  "descent": descent, "smooth": smooth}[sys.argv[1]](*sys.argv[2:])
 print(json.dumps({"seconds": seconds, **{k: float(v) for k, v in found.items()}}))

@@ -57,7 +57,7 @@ Test(ppg, exact_smoothing_of_a_file)
 Test(ppg, particles_beside_the_exact_sums)
 {
     const char *out =
-        run("adze estimate 'ppg:params=\"a=.95,q=.6,r=1\",chains=4,beside=all' -d y.csv --json --plot x.svg && test -s x.svg");
+        run("adze estimate 'ppg:params=\"a=.95,q=.6,r=1\",chains=16,beside=all' -d y.csv --json --plot x.svg && test -s x.svg");
     const json_t *sums = test_section(az, out, "sums");
     cr_assert_float_eq(test_json_number(sums, "exact"), 116.26471612126, 1e-8);
     cr_assert_float_eq(test_json_number(sums, "value"), 116.26, 5 * test_json_number(sums, "se"));

@@ -59,16 +59,33 @@ static int64_t draw_exactly(const az_backward *b, const double *next, az_rng *rn
     return low <= b->urn->last ? low : b->urn->last;
 }
 
+/* Two uniforms of one block of random bits. */
+static void draw_pair(az_rng *rng, double u[2])
+{
+    uint32_t word[4];
+    az_philox(rng->seed, rng->stream, rng->index++, word);
+    for (int i = 0; i < 2; i++) u[i] = (double)(((uint64_t)word[2 * i] << 32 | word[2 * i + 1]) >> 11) * 0x1p-53;
+}
+
+/* u < exp(-x) for x >= 0, by 1 - x <= exp(-x) <= 1 / (1 + x + x^2 / 2) where they decide. */
+static bool below_exponential(double u, double x)
+{
+    if (u < 1 - x) return true;
+    return u * (1 + x + 0.5 * x * x) < 1 && u < exp(-x);
+}
+
 int64_t az_backward_draw(const az_backward *b, const double *next, az_rng *rng, double *scratch, int64_t *counter, az_pass_status *status)
 {
     counter[1]++;
     for (int64_t i = 0; b->by_rejection && i < b->most_tries; i++) {
-        const int64_t j = az_urn_draw(b->urn, az_uniform(rng));
+        double u[2];
+        draw_pair(rng, u);
+        const int64_t j = az_urn_draw(b->urn, u[0]);
         const double log_density = b->model->log_transition(b->law, b->t, b->x + j * b->width, next);
         counter[0]++;
         if (beyond(b, log_density)) return *status = AZ_PASS_ABOVE_BOUND, -1;
         if (isnan(log_density)) return *status = AZ_PASS_NOT_A_NUMBER, -1;
-        if (az_uniform(rng) < exp(log_density - b->log_bound)) return j;
+        if (below_exponential(u[1], b->log_bound - log_density)) return j;
     }
     counter[0]++;
     return draw_exactly(b, next, rng, scratch, status);

@@ -104,6 +104,7 @@ static double log_transition(const void *user, int64_t t, const double *x, const
     const int d = l->at.d;
     double e[AZ_SSM_MOST_STATES];
     (void)t;
+    if (d == 1) return l->q.log_peak - 0.5 * (*next - x[1]) * (*next - x[1]) / *l->q.variance;
     for (int i = 0; i < d; i++) e[i] = next[i] - x[d + i];
     return az_noise_log_density(&l->q, e);
 }
