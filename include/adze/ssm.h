@@ -150,7 +150,7 @@ typedef struct az_ssm_how {
 typedef struct az_ssm_smoothing {
     int64_t count, sweeps, chains;
     double *value;         /* [count] the estimate */
-    double *se;            /* [count] of it, from the chains; NaN with one */
+    double *se;            /* [count] of it, from the chains; NaN with one, 0 of exact ones */
     double *each;          /* [chains, sweeps, count] the estimate of each pass */
     double log_likelihood; /* exact, or of the plain passes, mean over chains; NaN when there was none */
     double tries;          /* proposals for a backward draw, mean; an exact draw counts as one */

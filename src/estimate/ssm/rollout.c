@@ -204,7 +204,7 @@ static void run_worker(const void *user, int64_t k)
 {
     const chains_run *run = user;
     worker *w = &run->worker[k];
-    for (int64_t i = k; i < run->chains; i += run->workers) {
+    for (int64_t i = k; i < run->chains && !az_interrupted(run->az); i += run->workers) {
         chain *c = &run->chain[i];
         c->status = is_gibbs(run->how) ? gibbs_sweeps(run, w, c) : single_pass(run, w, c);
         c->failed_at = w->pass.failed_at;
