@@ -196,26 +196,9 @@ static void matmul_live(az_ctx *az, const az_weight *w, const float *x, int64_t 
 
 /* ---- checking ---- */
 
-static bool bad_part(az_ctx *az, const az_weight *w, int part, const char *needed)
-{
-    return az_fail(az, AZ_BAD_INPUT, "weight [%lld, %lld] of format %s: %s must be %s, got %s %s", (long long)w->rows, (long long)w->cols,
-                   w->format->name, w->format->part_name[part], needed, az_dtype_name(w->part[part]->dtype),
-                   az_shape_text(az, w->part[part]));
-}
-
-static bool is_vector(const az_tensor *x, az_dtype dtype, int64_t n)
-{
-    return x->dtype == dtype && x->rank == 1 && x->shape[0] == n && az_is_contiguous(x);
-}
-
-static bool is_matrix(const az_tensor *x, az_dtype dtype, int64_t rows, int64_t cols)
-{
-    return x->dtype == dtype && x->rank == 2 && x->shape[0] == rows && x->shape[1] == cols && az_is_contiguous(x);
-}
-
 static bool check_how(az_ctx *az, const az_weight *w, int part)
 {
-    if (!is_vector(w->part[part], AZ_F64, AZ_INT8_HOW)) return bad_part(az, w, part, "f64 [5]");
+    if (!az_is_vector(w->part[part], AZ_F64, AZ_INT8_HOW)) return az_bad_part(az, w, part, "f64 [5]");
     if (w->cols > AZ_INT8_MOST_COLS)
         return az_fail(az, AZ_BAD_INPUT, "weight [%lld, %lld] of format %s: sums of more than %d products of bytes can overflow",
                        (long long)w->rows, (long long)w->cols, w->format->name, AZ_INT8_MOST_COLS);
@@ -230,8 +213,8 @@ static bool check_how(az_ctx *az, const az_weight *w, int part)
 
 static bool check_int8(az_ctx *az, const az_weight *w)
 {
-    if (!is_matrix(w->part[CODES], AZ_I8, w->rows, w->cols)) return bad_part(az, w, CODES, "i8 [rows, cols]");
-    if (!is_vector(w->part[SCALES], AZ_F32, w->rows)) return bad_part(az, w, SCALES, "f32 [rows]");
+    if (!az_is_matrix(w->part[CODES], AZ_I8, w->rows, w->cols)) return az_bad_part(az, w, CODES, "i8 [rows, cols]");
+    if (!az_is_vector(w->part[SCALES], AZ_F32, w->rows)) return az_bad_part(az, w, SCALES, "f32 [rows]");
     if (!check_how(az, w, HOW)) return false;
     const int8_t *code = w->part[CODES]->data;
     const float *scale = w->part[SCALES]->data;
@@ -252,8 +235,8 @@ static bool check_columns(az_ctx *az, const az_weight *w)
 {
     if (!check_int8(az, w)) return false;
     const az_tensor *listed = w->part[LISTED];
-    if (listed->rank != 1 || !is_vector(listed, AZ_I32, listed->shape[0])) return bad_part(az, w, LISTED, "i32 [n]");
-    if (!is_matrix(w->part[COLUMNS], AZ_F16, listed->shape[0], w->rows)) return bad_part(az, w, COLUMNS, "f16 [n, rows]");
+    if (listed->rank != 1 || !az_is_vector(listed, AZ_I32, listed->shape[0])) return az_bad_part(az, w, LISTED, "i32 [n]");
+    if (!az_is_matrix(w->part[COLUMNS], AZ_F16, listed->shape[0], w->rows)) return az_bad_part(az, w, COLUMNS, "f16 [n, rows]");
     const int32_t *column = listed->data;
     for (int64_t i = 0; i < listed->shape[0]; i++)
         if (column[i] < 0 || column[i] >= w->cols || (i > 0 && column[i] <= column[i - 1]))
@@ -264,7 +247,7 @@ static bool check_columns(az_ctx *az, const az_weight *w)
 
 static bool check_live(az_ctx *az, const az_weight *w)
 {
-    if (!is_matrix(w->part[LIVE_MATRIX], AZ_F16, w->rows, w->cols)) return bad_part(az, w, LIVE_MATRIX, "f16 [rows, cols]");
+    if (!az_is_matrix(w->part[LIVE_MATRIX], AZ_F16, w->rows, w->cols)) return az_bad_part(az, w, LIVE_MATRIX, "f16 [rows, cols]");
     return check_how(az, w, LIVE_HOW);
 }
 

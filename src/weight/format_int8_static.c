@@ -184,23 +184,6 @@ az_weight *az_weight_int8_static(az_ctx *az, const az_int8_codes *from)
 
 /* ---- checking ---- */
 
-static bool bad_part(az_ctx *az, const az_weight *w, int part, const char *needed)
-{
-    return az_fail(az, AZ_BAD_INPUT, "weight [%lld, %lld] of format %s: %s must be %s, got %s %s", (long long)w->rows, (long long)w->cols,
-                   w->format->name, w->format->part_name[part], needed, az_dtype_name(w->part[part]->dtype),
-                   az_shape_text(az, w->part[part]));
-}
-
-static bool is_vector(const az_tensor *x, az_dtype dtype, int64_t n)
-{
-    return x->dtype == dtype && x->rank == 1 && x->shape[0] == n && az_is_contiguous(x);
-}
-
-static bool is_matrix(const az_tensor *x, az_dtype dtype, int64_t rows, int64_t cols)
-{
-    return x->dtype == dtype && x->rank == 2 && x->shape[0] == rows && x->shape[1] == cols && az_is_contiguous(x);
-}
-
 static bool known_bits(int32_t bits)
 {
     return bits >= 2 && bits <= 8;
@@ -239,17 +222,17 @@ static bool check_rows(az_ctx *az, const az_weight *w)
 static bool check_token(az_ctx *az, const az_weight *w)
 {
     const int bits = is_static(w) ? BITS : TOKEN_BITS;
-    if (!is_matrix(w->part[CODES], AZ_I8, w->rows, w->cols)) return bad_part(az, w, CODES, "i8 [rows, cols]");
-    if (!is_vector(w->part[SCALES], AZ_F32, w->rows)) return bad_part(az, w, SCALES, "f32 [rows]");
-    if (!is_vector(w->part[ZEROS], AZ_I32, w->rows)) return bad_part(az, w, ZEROS, "i32 [rows]");
-    if (!is_vector(w->part[bits], AZ_I32, AZ_STATIC_BITS)) return bad_part(az, w, bits, "i32 [3]");
+    if (!az_is_matrix(w->part[CODES], AZ_I8, w->rows, w->cols)) return az_bad_part(az, w, CODES, "i8 [rows, cols]");
+    if (!az_is_vector(w->part[SCALES], AZ_F32, w->rows)) return az_bad_part(az, w, SCALES, "f32 [rows]");
+    if (!az_is_vector(w->part[ZEROS], AZ_I32, w->rows)) return az_bad_part(az, w, ZEROS, "i32 [rows]");
+    if (!az_is_vector(w->part[bits], AZ_I32, AZ_STATIC_BITS)) return az_bad_part(az, w, bits, "i32 [3]");
     return check_bits(az, w) && check_rows(az, w);
 }
 
 static bool check_static(az_ctx *az, const az_weight *w)
 {
-    if (!is_matrix(w->part[CHANNELS], AZ_F32, 2, w->cols)) return bad_part(az, w, CHANNELS, "f32 [2, cols]");
-    if (!is_vector(w->part[OFFSETS], AZ_F32, w->rows)) return bad_part(az, w, OFFSETS, "f32 [rows]");
+    if (!az_is_matrix(w->part[CHANNELS], AZ_F32, 2, w->cols)) return az_bad_part(az, w, CHANNELS, "f32 [2, cols]");
+    if (!az_is_vector(w->part[OFFSETS], AZ_F32, w->rows)) return az_bad_part(az, w, OFFSETS, "f32 [rows]");
     if (!check_token(az, w)) return false;
     for (int64_t c = 0; c < w->cols; c++)
         if (!(steps_of(w)[c] > 0) || !isfinite(steps_of(w)[c]) || !isfinite(shifts_of(w)[c]))

@@ -228,3 +228,10 @@ double az_weight_sparsity(az_ctx *az, const az_weight *w)
     az_scope_pop(az);
     return (double)zeros / ((double)w->rows * (double)w->cols);
 }
+
+bool az_bad_part(az_ctx *az, const az_weight *w, int part, const char *needed)
+{
+    return az_fail(az, AZ_BAD_INPUT, "weight [%lld, %lld] of format %s: %s must be %s, got %s %s", (long long)w->rows, (long long)w->cols,
+                   w->format->name, w->format->part_name[part], needed, az_dtype_name(w->part[part]->dtype),
+                   az_shape_text(az, w->part[part]));
+}

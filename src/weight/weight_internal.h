@@ -48,6 +48,16 @@ void az_rows_matmul(az_ctx *az, const az_row_product *product, int count, const 
 az_weight *az_weight_around(az_ctx *az, const az_format *format, int64_t rows, int64_t cols, az_tensor *part);
 /* True when f16 can hold every value; otherwise fails with the first that is too large. */
 bool az_f16_holds(az_ctx *az, const az_tensor *dense);
+/* Fails: a part is not what the format needs. */
+bool az_bad_part(az_ctx *az, const az_weight *w, int part, const char *needed);
+static inline bool az_is_vector(const az_tensor *x, az_dtype dtype, int64_t n)
+{
+    return x->dtype == dtype && x->rank == 1 && x->shape[0] == n && az_is_contiguous(x);
+}
+static inline bool az_is_matrix(const az_tensor *x, az_dtype dtype, int64_t rows, int64_t cols)
+{
+    return x->dtype == dtype && x->rank == 2 && x->shape[0] == rows && x->shape[1] == cols && az_is_contiguous(x);
+}
 /* The check of formats whose rows are blocks in a byte matrix [rows, cols / block * block_bytes]. */
 bool az_check_blocks(az_ctx *az, const az_weight *w);
 #endif

@@ -29,18 +29,11 @@ static void pack(az_ctx *az, az_lm *lm, const char *which)
     pack_to(az, lm, which, (az_pattern){2, 4});
 }
 
-static az_tensor *logits(az_ctx *az, const az_lm *lm)
-{
-    const int32_t token[] = {3, 17, 5, 9, 30, 2, 11};
-    const int64_t start[] = {0, 7};
-    return az_lm_forward(az, lm, &(az_lm_batch){.sequences = 1, .token = token, .start = start}, NULL);
-}
-
 static void check_same(az_ctx *az, const az_lm *lm, const char *path, double tolerance)
 {
     const az_lm *again = az_lm_load(az, path);
     cr_assert_not_null(again, "%s", az_error(az));
-    cr_assert_leq(matrix_difference(logits(az, lm), logits(az, again)), tolerance);
+    cr_assert_leq(matrix_difference(family_logits(az, lm), family_logits(az, again)), tolerance);
 }
 
 static size_t file_size(az_ctx *az, const char *path)

@@ -52,3 +52,9 @@ az_lm *family_model(az_ctx *az, const family *which)
 {
     return family_model_with(az, which, NULL);
 }
+
+az_tensor *family_logits(az_ctx *az, const az_lm *lm)
+{
+    static const int32_t token[] = {3, 17, 5, 9, 30, 2, 11};
+    return az_lm_forward(az, lm, &(az_lm_batch){.sequences = 1, .token = token, .start = (const int64_t[]){0, 7}}, NULL);
+}

@@ -19,4 +19,7 @@ az_lm *family_model(az_ctx *az, const family *which);
 /* The same for a vocabulary that fits the tokenizer. */
 az_lm *family_model_with(az_ctx *az, const family *which, az_tokenizer *tokenizer);
 
+/* Logits of seven fixed tokens. */
+az_tensor *family_logits(az_ctx *az, const az_lm *lm);
+
 #endif
