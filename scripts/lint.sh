@@ -9,4 +9,4 @@ echo "cppcheck"
 cppcheck --project=build-debug/compile_commands.json --enable=warning,performance,portability --inline-suppr --error-exitcode=1 --quiet \
     --suppress=missingIncludeSystem --suppress=unknownEvaluationOrder --suppress=legacyUninitvar --suppress=invalidPointerCast -i tests
 echo "clang-tidy"
-git ls-files 'src/*.c' | grep -v '_neon\.c$' | xargs -P "$(nproc)" -n 4 clang-tidy -p build-debug --quiet
+git ls-files 'src/*.c' | grep -v '_neon\.c$' | xargs -P "$(nproc)" -n 1 clang-tidy -p build-debug --quiet

@@ -56,7 +56,7 @@ static int merge(cli_job *job, const adapter_settings *o, az_lm *lm, az_adapter 
 {
     if (!cli_check_model(job, o->output)) return CLI_BAD;
     const bool out = strcmp(job->word[0], "unmerge") == 0;
-    for (int i = 0; i < n && az_ok(job->az); i++) {
+    for (int i = 0; adapter && i < n && az_ok(job->az); i++) {
         if (!rescale(job->az, adapter[i], o->scale)) break;
         (out ? az_adapter_unmerge : az_adapter_merge)(job->az, lm, adapter[i], job->report);
     }
@@ -81,7 +81,7 @@ static void report_layers(cli_job *job, const az_adapter *adapter)
 
 static int info(cli_job *job, const adapter_settings *o, az_adapter **adapter, int n)
 {
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; adapter && i < n; i++) {
         int64_t least = 0, most = 0;
         for (int k = 0; k < adapter[i]->layers; k++) {
             const int64_t rank = adapter[i]->layer[k].rank;

@@ -221,10 +221,11 @@ const az_method *cli_method(az_ctx *az, const char *word, void **settings)
     char *name = az_format_text(az, "%.*s", (int)(colon ? colon - word : (ptrdiff_t)strlen(word)), word);
     if (!name) return NULL;
     const az_method *method = az_method_by_name(name);
-    if (!method)
+    if (!method) {
         unknown_method(az, name);
-    else
-        *settings = az_alloc(az, method->options_size);
-    if (!az_ok(az) || !az_options_parse(az, method->options, method->name, colon ? colon + 1 : "", *settings)) return NULL;
+        return NULL;
+    }
+    *settings = az_alloc(az, method->options_size);
+    if (!*settings || !az_ok(az) || !az_options_parse(az, method->options, method->name, colon ? colon + 1 : "", *settings)) return NULL;
     return method;
 }

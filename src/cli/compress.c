@@ -166,7 +166,7 @@ static void report_result(const chain *c)
     if (*c->options->output && !c->options->dry_run) az_report_text(job->report, "output", c->options->output);
     az_report_number(job->report, "bytes", (double)az_lm_bytes(c->lm), "B");
     cli_difference difference;
-    if (!c->eval || !cli_score_difference(job->az, c->eval, c->before, c->original, &difference)) return;
+    if (!c->eval || !c->before || !cli_score_difference(job->az, c->eval, c->before, c->original, &difference)) return;
     cli_report_difference(job->report, &difference);
     az_report_count(job->report, "documents", c->before->documents);
     const char *held_out = az_format_text(job->az, "%g of %s, kept from the methods", c->options->share, c->options->data);

@@ -122,7 +122,7 @@ static int ask(cli_job *job, const prompt_settings *o)
     const char *spec = messages ? cli_backend_spec(az, o->backend) : NULL;
     az_backend *backend = az_backend_open(az, spec, &o->how);
     const az_operation operation = operation_of(o);
-    if (!az_backend_need(backend, 1u << operation, "prompt ask")) return CLI_BAD;
+    if (!messages || !az_backend_need(backend, 1u << operation, "prompt ask")) return CLI_BAD;
     const bool chat = operation == AZ_CHAT || (operation == AZ_NEXT && !o->complete);
     az_request request = {.operation = operation,
                           .max_tokens = o->tokens,

@@ -65,8 +65,9 @@ static bool begin(az_ctx *az, pruning *p)
 {
     const int n = p->problem->n;
     p->first = az_alloc_array(az, (size_t)n + 1, sizeof *p->first);
-    for (int i = 0; p->first && i < n; i++) p->first[i + 1] = p->first[i] + az_count(p->problem->weight[i]);
-    p->d = p->first ? p->first[n] : 0;
+    if (!p->first) return false;
+    for (int i = 0; i < n; i++) p->first[i + 1] = p->first[i] + az_count(p->problem->weight[i]);
+    p->d = p->first[n];
     p->alive = az_alloc_array(az, (size_t)p->d, 1);
     for (int i = 0; p->alive && i < n; i++)
         for (int64_t j = p->first[i]; j < p->first[i + 1]; j++) p->alive[j] = weights_of(p, i)[j - p->first[i]] != 0;

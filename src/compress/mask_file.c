@@ -39,7 +39,7 @@ bool az_mask_file_write(az_ctx *az, const char *path, const az_named_mask *masks
         const int64_t bytes = (az_count(sorted[i].keep) + 7) / 8;
         az_safetensors_declare(writer, tensor_name(az, sorted[i].layer), AZ_U8, 1, &bytes);
     }
-    for (int i = 0; az_ok(az) && i < n; i++) {
+    for (int i = 0; sorted && az_ok(az) && i < n; i++) {
         az_scope_push(az);
         az_safetensors_write(writer, packed(az, sorted[i].keep));
         az_scope_pop(az);

@@ -48,7 +48,7 @@ static bool add_layer(az_ctx *az, az_maskpro_run *run, const az_start_layer *sta
     az_arena_enter(az, run->lm->arena);
     az_weight *weight = own ? linear->weight : az_weight_dense(az, layer->value ? az_copy(az, layer->value) : NULL);
     az_arena_leave(az);
-    if (!az_ok(az)) return false;
+    if (!weight || !layer->value || !az_ok(az)) return false;
     az_tensor *masked = weight->part[0];
     linear->weight = weight;
     layer->blocks = (az_nm_matrix){.pattern = run->pattern,

@@ -55,7 +55,7 @@ static int list_layers(az_ctx *az, const az_maskpro_run *run, entry **out)
         for (int k = 0; k < TENSORS_OF_A_LAYER; k++)
             list[i * TENSORS_OF_A_LAYER + k] = (entry){az_format_text(az, "%s.%s", layer->linear->name, part[k]), value[k]};
     }
-    if (!az_ok(az)) return 0;
+    if (!list || !az_ok(az)) return 0;
     qsort(list, (size_t)n, sizeof *list, by_name);
     *out = list;
     return n;

@@ -62,13 +62,16 @@ static void through_softmax(const double *p, int m, const int *element, int n, d
 {
     double dot = 0;
     for (int i = 0; i < n; i++) dot += g[i] * fmax(p[element[i]], clamp);
-    for (int j = 0; j < m; j++) h[j] = -fmax(p[j], clamp) * dot;
-    for (int i = 0; i < n; i++) h[element[i]] += fmax(p[element[i]], clamp) * g[i];
+    for (int j = 0, i = 0; j < m; j++) { /* elements ascend */
+        const bool inside = i < n && element[i] == j;
+        h[j] = fmax(p[j], clamp) * ((inside ? g[i] : 0) - dot);
+        i += inside;
+    }
 }
 
 void az_nm_gradient_any(const double *p, az_pattern pattern, double clamp, unsigned set, double *h)
 {
-    double left[1 << AZ_NM_MOST_KEPT], f[1 << AZ_NM_MOST_KEPT], back[1 << AZ_NM_MOST_KEPT] = {0}, g[AZ_NM_MOST_KEPT] = {0};
+    double left[1 << AZ_NM_MOST_KEPT] = {0}, f[1 << AZ_NM_MOST_KEPT] = {0}, back[1 << AZ_NM_MOST_KEPT] = {0}, g[AZ_NM_MOST_KEPT] = {0};
     int element[AZ_NM_MOST] = {0};
     const int n = members(set, pattern.m, element);
     const unsigned all = (1U << n) - 1;

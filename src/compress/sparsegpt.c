@@ -153,7 +153,7 @@ static az_tensor *prune_columns(az_ctx *az, const az_tensor *w, const az_tensor 
                .u = az_f32(u),
                .gone = dropped_before(az, w),
                .error = az_f32_mut(error)};
-    for (; b.first < cols && az_ok(az); b.first += width) {
+    for (; b.gone && b.first < cols && az_ok(az); b.first += width) {
         az_scope_push(az);
         b.count = cols - b.first < width ? cols - b.first : width;
         b.keep = m ? NULL : choose_mask(az, &b);

@@ -343,7 +343,7 @@ static bool parse_product(parser *p, terms *out)
 /* 1 and 0 speak of the intercept. */
 static bool parse_intercept(parser *p, bool minus, terms *out, bool *was)
 {
-    double number;
+    double number = 0;
     const terms one = {.count = 1, .item = &(term){0}};
     *was = take_number(p, &number);
     if (!*was) return az_ok(p->az);

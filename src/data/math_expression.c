@@ -165,15 +165,14 @@ static double product(parser *p)
 {
     double value = power(p);
     while (!p->bad) {
-        if (take(p, "\\cdot") || take(p, "\\times") || take(p, "*"))
-            value *= power(p);
-        else if (take(p, "/") || take(p, "\\div")) {
+        if (take(p, "/") || take(p, "\\div")) {
             const double below = power(p);
             value = below == 0 ? NAN : value / below;
-        } else if (more_factors(p))
+        } else if (take(p, "\\cdot") || take(p, "\\times") || take(p, "*") || more_factors(p)) {
             value *= power(p);
-        else
+        } else {
             break;
+        }
     }
     return value;
 }
