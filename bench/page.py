@@ -105,6 +105,19 @@ def growth(rows, drawing):
             table(["what grows", "sizes", "seconds of the least", "of the largest", "exponent"], lines, ["{}", "{}", "{:.3f}", "{:.3f}", "{:.2f}"])]
 
 
+def one_shot(rows):
+    lines = [[r["name"], r["ours"], r["peer"], r["ratio"]] for r in rows]
+    return ["## Compression in one shot\n", "Two threads; the method alone, calibration included, against the same steps in PyTorch.\n",
+            table(["method", "seconds", "PyTorch", "ratio"], lines, ["{}", "{:.2f}", "{:.2f}", "{:.1f}"])]
+
+
+def sparse_products(rows):
+    lines = [[r["vectors"], r["bitmap"], r["csl"], r["f32"], r["csr"], r["f32"] / r["bitmap"], r["csr"] / r["bitmap"]] for r in rows]
+    return ["The same products with 80 % zeros beside dense f32 and SciPy's CSR (f32 values, 32-bit indices), milliseconds:\n",
+            table(["vectors", "bitmap_f16", "csl_f16", "f32", "SciPy", "f32 / bitmap", "SciPy / bitmap"], lines,
+                  ["{}"] + ["{:.3f}"] * 4 + ["{:.2f}"] * 2)]
+
+
 def missed(checks):
     if not checks:
         return ["## Targets\n", "All hold.\n"]

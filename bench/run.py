@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import compress
 import convert
 import estimate
 import growth
@@ -121,6 +122,22 @@ class Bench:
                                    "kept_rate": kept["tokens_s"], "kept_peak": kept["peak_bytes"] / 2**20,
                                    "again_rate": again["tokens_s"], "again_peak": again["peak_bytes"] / 2**20})
 
+    # ---- methods that compress ----
+
+    def one_shot(self):
+        rows = list(compress.one_shot(self.p, self.rounds))
+        self.checks += targets.one_shot(rows)
+        return page.one_shot(rows)
+
+    def kernels(self, threads):
+        measured = self.p.kernels(threads)
+        out = page.kernels(*measured)
+        if threads == 1:
+            rows = list(compress.sparse_products(self.p, measured))
+            self.checks += targets.sparse_products(rows, [self.p.build / "bench/bench_kernels", "threads=1"])
+            out += page.sparse_products(rows)
+        return out
+
     # ---- methods on data ----
 
     def estimation(self):
@@ -147,7 +164,7 @@ class Bench:
                 file.unlink()
         out += self.training(threads, limits)
         out += self.checkpointing(threads)
-        out += page.kernels(*self.p.kernels(threads))
+        out += self.kernels(threads)
         self.profile_missed()
         return out
 
@@ -167,6 +184,7 @@ class Bench:
             out += self.section(files, threads)
             for check in self.checks[first:]:
                 check.what += f" ({threads} thread{'s' if threads > 1 else ''})"
+        out += self.one_shot()
         out += self.estimation()
         self.profile_missed()
         missed = [c for c in self.checks if c.missed]

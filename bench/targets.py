@@ -54,3 +54,17 @@ def estimation(rows):
     """At least three times the reference's speed."""
     for r in rows:
         yield Check(f"{r['name']}: the reference's speed times", r["ratio"], 3.0, r["command"])
+
+
+def one_shot(rows):
+    """Seconds each, and faster than the reference."""
+    for r in rows:
+        yield Check(f"{r['name']}: PyTorch's time over adze's", r["ratio"], 1.0, r["command"])
+        yield Check(f"{r['name']}: ten seconds over adze's time", 10 / r["ours"], 1.0, r["command"])
+
+
+def sparse_products(rows, command):
+    """At 80 % zeros, faster than dense f32 and than SciPy's CSR."""
+    for r in rows:
+        yield Check(f"80 % zeros, {r['vectors']} vectors: dense f32's time over bitmap_f16's", r["f32"] / r["bitmap"], 1.0, command)
+        yield Check(f"80 % zeros, {r['vectors']} vectors: SciPy's time over bitmap_f16's", r["csr"] / r["bitmap"], 1.0, command)
