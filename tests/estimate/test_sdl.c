@@ -231,6 +231,28 @@ Test(sdl, strong_directions_that_say_little_are_left_for_weak_ones_as_xi_falls)
     az_close(az);
 }
 
+Test(sdl, the_lifted_matrix_stays_in_its_ball)
+{
+    az_ctx *az = az_open(NULL);
+    const sdl_samples *s = sdl_fixture(az);
+    const double balls[] = {0.5, 1e6};
+    for (int kind = SDL_FILTER; kind <= SDL_FEATURE; kind++) {
+        for (int i = 0; i < 2; i++) {
+            sdl_how how = lpgd;
+            sdl_lifted st;
+            how.kind = (sdl_kind)kind, how.ball = balls[i], how.random_start = i == 0;
+            cr_assert(sdl_lifted_start(az, s, &how, &st));
+            for (int k = 0; k < 60; k++) cr_assert(sdl_lifted_step(az, &st));
+            const az_tensor *ub = kind == SDL_FILTER ? st.u : az_slice(az, st.u, 0, 1, s->p);
+            const double b = norm(az, az_matmul(az, st.code, az_transpose(az, ub)));
+            const double size = sqrt(b * b + pow(norm(az, st.a), 2));
+            if (i == 0) cr_assert(size <= 0.5 * (1 + 1e-12) && size > 0.49, "%g", size); /* it wants to be larger */
+            if (i == 1) cr_assert_float_eq(sdl_lifted_objective(az, &st), kind == SDL_FILTER ? 68.270277983 : 65.698163398, 1e-3);
+        }
+    }
+    az_close(az);
+}
+
 /* ---- block coordinate descent ---- */
 
 static void check_descent(az_ctx *az, const sdl_samples *s, const sdl_how *how)
@@ -293,6 +315,19 @@ Test(sdl, descent_ends_where_no_move_gains)
         if (square > 1) moved.dictionary = az_affine(az, moved.dictionary, 1 / sqrt(square), 0);
         cr_assert_geq(sdl_objective(az, s, &how, &moved), fit->objective - 1e-5);
     }
+    az_close(az);
+}
+
+/* xi follows the residuals: 1 / (2 s^2). */
+Test(sdl, xi_is_updated_by_the_residuals)
+{
+    az_ctx *az = az_open(NULL);
+    const sdl_samples *s = sdl_fixture(az);
+    const sdl_how how = {.rank = 3, .iterations = 50, .xi = 5, .subsample = 1, .update_xi = true, .beta = {.l2 = 0.5}};
+    const sdl_fit *fit = sdl_fit_descent(az, s, &how);
+    cr_assert(fit, "%s", az_error(az));
+    const double square = sdl_reconstruction(az, s->x, fit->dictionary, fit->code) * az_matrix_square(s->x);
+    cr_assert_float_eq(fit->xi * 2 * square / (double)(s->n * s->p), 1, 1e-6);
     az_close(az);
 }
 
