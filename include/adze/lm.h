@@ -331,8 +331,9 @@ bool az_adapter_merge(az_ctx *az, az_lm *lm, const az_adapter *adapter, az_repor
 /* The inverse for dense weights: exact up to the rounding of f32. Needs the weights that merging with a magnitude has made. */
 bool az_adapter_unmerge(az_ctx *az, az_lm *lm, const az_adapter *adapter, az_report *report);
 
-/* Takes the change of `out` from the model's own dense f32 weights (az_lm_make_trainable) and puts that of `in` there, without other copies;
- * either may be NULL. Low-rank terms alone; those of whole columns or rows (S2FT) touch nothing else. Changes nothing on an error. */
+/* Takes the change of `out` from the model's own dense f32 weights (az_lm_make_trainable) and puts that of `in` there, without other
+ * copies; either may be NULL. Low-rank terms alone; those of whole columns or rows (S2FT) touch nothing else. Changes nothing on an error.
+ */
 bool az_adapter_switch(az_ctx *az, az_lm *lm, const az_adapter *out, const az_adapter *in);
 
 /* One adapter from n, by weight: cat (A stacked, B side by side: exactly the sum of the changes, rank the sum of the ranks); linear (A =

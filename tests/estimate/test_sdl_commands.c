@@ -100,9 +100,10 @@ Test(sdl_commands, what_is_beside_is_fitted_and_scored_on_the_same_samples)
         cr_assert(strcmp(name, "logistic") == 0 || test_json_number(row, "test_reconstruction") < 0.3, "%s", name);
     }
     cr_assert_eq(seen, 15);
-    const test_run feature = run(az, folder,
-                                 "adze estimate 'sdl:rank=3,xi=500,iterations=50,target=y,aux=z,model=feature,predict=exhaustive' -d all.csv "
-                                 "-d test=x.csv -d test_labels=y.csv -d test_aux=z.csv -o f.npz --json");
+    const test_run feature =
+        run(az, folder,
+            "adze estimate 'sdl:rank=3,xi=500,iterations=50,target=y,aux=z,model=feature,predict=exhaustive' -d all.csv "
+            "-d test=x.csv -d test_labels=y.csv -d test_aux=z.csv -o f.npz --json");
     cr_assert_gt(number_of(az, &feature, "scores", "auc"), 0.7);
     const test_run again = run(az, folder, "adze estimate sdl:target=y,aux=z -d all.csv -d model=f.npz --json");
     cr_assert_float_eq(number_of(az, &again, "scores", "auc"), number_of(az, &feature, "scores", "auc"), 1e-9);
