@@ -30,6 +30,7 @@ Test(templates, mistakes_are_named)
     } bad[] = {
         {"{{y}}", "{}", "'y', which is not among"},
         {"{{x", "{}", "without '}}'"},
+        {"{{#each l}}{{x}\n{{/each}}", "{\"l\":[{\"x\":1}]}", "without '}}'"},
         {"{{#each a}}x", "{\"a\": []}", "without '{{/each}}'"},
         {"{{#each a}}x{{/each}}", "{\"a\": 3}", "not a list"},
         {"{{#each a}}x{{/each}}", "{\"a\": [3]}", "not an object"},

@@ -55,10 +55,10 @@ static bool insert(template_state *t, const char *name, const template_row *row)
     return put_value(t, value, name);
 }
 
-/* The name inside {{ }}, without spaces around it; *after points behind the braces. NULL with an error. */
-static const char *read_name(az_ctx *az, const char *open, const char **after)
+/* The name inside {{ }}, which both lie before `limit`, without spaces around it; *after points behind the braces. NULL with an error. */
+static const char *read_name(az_ctx *az, const char *open, const char *limit, const char **after)
 {
-    const char *close = strstr(open, "}}");
+    const char *close = memmem(open, (size_t)(limit - open), "}}", 2);
     if (!close) return az_fail(az, AZ_BAD_INPUT, "the template has '{{' without '}}'");
     const char *begin = open + 2, *end = close;
     while (begin < end && *begin == ' ') begin++;
@@ -88,7 +88,7 @@ static bool fill(template_state *t, const char *text, const char *end, const tem
     while (text < end) {
         const char *open = memmem(text, (size_t)(end - text), "{{", 2), *after = NULL;
         if (!open) return put(t, text, (size_t)(end - text));
-        const char *name = read_name(t->az, open, &after);
+        const char *name = read_name(t->az, open, end, &after);
         if (!name || !put(t, text, (size_t)(open - text))) return false;
         text = after;
         if (strncmp(name, "#each ", 6) != 0) {
