@@ -151,8 +151,10 @@ AZ_INLINE __m256i az_tile_products(az_level_kind kind, const az_tile *tile, cons
 AZ_INLINE void az_add_tile(az_level_kind kind, const az_tile *tile, const az_columns *x, int64_t b, az_span span, __m256 *sum)
 {
     const int64_t at = b * x->n + span.first;
+    /* a copy, since a vector that is stored may alias what x points to */
+    const az_columns from = {.q = x->q + at * AZ_BLOCK, .scale = x->scale + at, .total = x->total + at, .halves = x->halves + 2 * at};
     for (int64_t j = 0; j < span.n; j++)
-        sum[j] = az_add_products(kind, tile, x, at + j, az_tile_products(kind, tile, x->q + (at + j) * AZ_BLOCK), sum[j]);
+        sum[j] = az_add_products(kind, tile, &from, j, az_tile_products(kind, tile, from.q + j * AZ_BLOCK), sum[j]);
 }
 
 /* Keeps a sum as it stands: compilers otherwise regroup long chains, begin by doing all products and run out of registers. */
@@ -185,8 +187,12 @@ AZ_INLINE void az_add_group(az_level_kind kind, const az_tile *tile, int n, cons
         for (int o = 0; o < AZ_PAIR; o++) sum[o][v] = az_add_products(kind, &tile[o], x, at + v, total[o][v], sum[o][v]);
 }
 
-AZ_INLINE void az_add_tiles(az_level_kind kind, const az_tile *tile, const az_columns *x, int64_t b, az_span span, az_sums *sum)
+/* sum[o][j] += tile[o], which is block b of its octet's rows, . vector j of the span */
+AZ_INLINE void az_add_tiles(az_level_kind kind, int octets, const az_tile *tile, const az_columns *x, int64_t b, az_span span, az_sums *sum)
 {
+    const bool one_by_one = octets == 1 || kind.run == 2; /* a pair's sums of both kinds may need more registers than there are */
+    for (int o = 0; one_by_one && o < octets; o++) az_add_tile(kind, &tile[o], x, b, span, sum[o]);
+    if (one_by_one) return;
     const int group = kind.run == 1 || kind.run == AZ_STEPS ? AZ_GROUP : AZ_GROUP / 2; /* others need registers for two kinds of sums */
     int64_t j = 0;
     for (; j + group <= span.n; j += group)
@@ -194,16 +200,16 @@ AZ_INLINE void az_add_tiles(az_level_kind kind, const az_tile *tile, const az_co
     for (; j < span.n; j++) az_add_group(kind, tile, 1, x, b * x->n + span.first + j, (__m256 *const[]){sum[0] + j, sum[1] + j});
 }
 
-/* Not inlined: a format has many tiles in a block. */
-static __attribute__((noinline)) void az_add_pair(az_kind kind, const az_tile *tile, const az_columns *x, int64_t b, az_span span,
-                                                  az_sums *sum)
+/* Not inlined: a format has many tiles in a block, and what unpacks them would take registers from the loop over vectors. */
+static __attribute__((noinline)) void az_add_to_vectors(az_kind kind, int octets, const az_tile *tile, const az_columns *x, int64_t b,
+                                                        az_span span, az_sums *sum)
 {
     switch (kind) {
-    case AZ_SIGNED_BYTES: az_add_tiles(az_kind_of(AZ_SIGNED_BYTES), tile, x, b, span, sum); break;
-    case AZ_FOUR_BITS: az_add_tiles(az_kind_of(AZ_FOUR_BITS), tile, x, b, span, sum); break;
-    case AZ_FIVE_BITS: az_add_tiles(az_kind_of(AZ_FIVE_BITS), tile, x, b, span, sum); break;
-    case AZ_FINE_THREE_BITS: az_add_tiles(az_kind_of(AZ_FINE_THREE_BITS), tile, x, b, span, sum); break;
-    case AZ_FINE_SIX_BITS: break; /* sums of both kinds for a pair need more registers than there are: octets go one by one */
+    case AZ_SIGNED_BYTES: az_add_tiles(az_kind_of(AZ_SIGNED_BYTES), octets, tile, x, b, span, sum); break;
+    case AZ_FOUR_BITS: az_add_tiles(az_kind_of(AZ_FOUR_BITS), octets, tile, x, b, span, sum); break;
+    case AZ_FIVE_BITS: az_add_tiles(az_kind_of(AZ_FIVE_BITS), octets, tile, x, b, span, sum); break;
+    case AZ_FINE_THREE_BITS: az_add_tiles(az_kind_of(AZ_FINE_THREE_BITS), octets, tile, x, b, span, sum); break;
+    case AZ_FINE_SIX_BITS: az_add_tiles(az_kind_of(AZ_FINE_SIX_BITS), octets, tile, x, b, span, sum); break;
     }
 }
 
@@ -226,7 +232,7 @@ typedef struct az_block_kernel {
     int64_t columns, bytes; /* of a block */
 } az_block_kernel;
 
-/* One octet with one vector, or two with the vectors of a span; the rows behind them are fetched on the way. */
+/* One or two octets with the vectors of a span, two only with several of them; the rows behind them are fetched on the way. */
 AZ_INLINE void az_octet_products(az_block_kernel kernel, int octets, az_octet rows, const az_columns *x, az_span span, az_sums *sum)
 {
     enum { LINE = 64 };
@@ -244,10 +250,10 @@ AZ_INLINE void az_octet_products(az_block_kernel kernel, int octets, az_octet ro
             int place = 0;
 #pragma GCC unroll 2
             for (int o = 0; o < octets; o++) place = kernel.unpack(kernel.format, az_octet_at(rows, o), step, &shared[o], &tile[o]);
-            if (octets == 1)
+            if (octets == 1 && span.n == 1)
                 az_add_tile(az_kind_of(kernel.kind), tile, x, c / AZ_BLOCK + place, span, sum[0]);
             else
-                az_add_pair(kernel.kind, tile, x, c / AZ_BLOCK + place, span, sum);
+                az_add_to_vectors(kernel.kind, octets, tile, x, c / AZ_BLOCK + place, span, sum);
         }
     }
 }
