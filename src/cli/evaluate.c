@@ -84,37 +84,34 @@ static bool ask_guard(cli_job *job, const subject *what, const az_lm *lm, const 
     return true;
 }
 
-/* A model is freed after its question, so that many need no more memory than one. */
-static bool guard_subject(cli_job *job, const subject *what, const texts *text, const evaluate_settings *options)
+static const az_lm_score *score_model(cli_job *job, const subject *what, const az_lm *lm, const texts *on, const az_lm_score_options *how)
 {
-    az_lm *lm = cli_load(job, what->model);
-    az_lm_score_options how = options->score;
-    how.adapter = cli_load_adapter(job, lm, what->adapter);
-    const bool answered = lm && ask_guard(job, what, lm, text, options, &how);
-    if (lm) az_lm_free(job->az, lm);
-    az_fail_context(job->az, "evaluating '%s'", what->name);
-    return answered;
+    const double began = az_seconds();
+    const az_lm_score *score =
+        on->examples ? az_lm_score_examples(job->az, lm, on->examples, how) : az_lm_score_documents(job->az, lm, on->data, how);
+    if (!score) return NULL;
+    az_report_row(job->report, "models");
+    az_report_text(job->report, "model", what->name);
+    cli_report_score(job->report, score);
+    az_report_number(job->report, "bytes", (double)az_lm_bytes(lm), "B");
+    az_report_number(job->report, "seconds", az_seconds() - began, "s");
+    return score;
 }
 
-/* Scores one subject and frees its model again. */
-static const az_lm_score *score_subject(cli_job *job, const subject *what, const texts *on, const evaluate_settings *options)
+/* Scores one subject, or has the guard do it, and frees its model again, so that many need no more memory than one. */
+static bool measure(cli_job *job, const subject *what, const texts *on, const evaluate_settings *options, const az_lm_score **score)
 {
-    double began = az_seconds();
     az_lm *lm = cli_load(job, what->model);
     az_lm_score_options how = options->score;
     how.adapter = cli_load_adapter(job, lm, what->adapter);
-    const az_lm_score *score =
-        on->examples ? az_lm_score_examples(job->az, lm, on->examples, &how) : az_lm_score_documents(job->az, lm, on->data, &how);
-    if (score) {
-        az_report_row(job->report, "models");
-        az_report_text(job->report, "model", what->name);
-        cli_report_score(job->report, score);
-        az_report_number(job->report, "bytes", (double)az_lm_bytes(lm), "B");
-        az_report_number(job->report, "seconds", az_seconds() - began, "s");
-    }
+    bool done = lm && az_ok(job->az);
+    if (done && *options->guard)
+        done = ask_guard(job, what, lm, on, options, &how);
+    else if (done)
+        done = (*score = score_model(job, what, lm, on, &how)) != NULL;
     if (lm) az_lm_free(job->az, lm);
     az_fail_context(job->az, "evaluating '%s'", what->name);
-    return score;
+    return done;
 }
 
 /* Every subject against the first one. */
@@ -153,49 +150,42 @@ static int list_subjects(cli_job *job, const char *adapters, subject **out)
     return az_ok(job->az) ? n : 0;
 }
 
-static int evaluate_guarded(cli_job *job, const evaluate_settings *options)
+static texts read_texts(az_ctx *az, const evaluate_settings *options)
 {
-    subject *what;
-    const texts text = {.data = az_documents_read(job->az, options->data),
-                        .train = *options->train ? az_documents_read(job->az, options->train) : NULL};
-    const int n = text.data ? list_subjects(job, options->adapter, &what) : 0;
-    for (int i = 0; i < n; i++)
-        if (!guard_subject(job, &what[i], &text, options)) return CLI_BAD;
-    return az_ok(job->az) ? CLI_OK : CLI_BAD;
+    texts on = {0};
+    if (*options->guard && options->examples) az_fail(az, AZ_BAD_INPUT, "evaluate: a guard answers about documents, not about --examples");
+    if (!*options->guard && *options->train) az_fail(az, AZ_BAD_INPUT, "evaluate: --guard-train goes with --guard");
+    if (!az_ok(az)) return on;
+    if (options->examples)
+        on.examples = az_examples_read(az, options->data);
+    else
+        on.data = az_documents_read(az, options->data);
+    if (*options->train) on.train = az_documents_read(az, options->train);
+    return on;
 }
 
 static int evaluate(cli_job *job, const void *settings)
 {
     const evaluate_settings *options = settings;
-    if (*options->guard && options->examples)
-        az_fail(job->az, AZ_BAD_INPUT, "evaluate: a guard answers about documents, not about --examples");
-    if (*options->guard) return evaluate_guarded(job, options);
-    texts on = {0};
-    if (options->examples)
-        on.examples = az_examples_read(job->az, options->data);
-    else
-        on.data = az_documents_read(job->az, options->data);
+    const texts on = read_texts(job->az, options);
     subject *what;
     const int n = az_ok(job->az) ? list_subjects(job, options->adapter, &what) : 0;
     const az_lm_score **score = n > 0 ? az_alloc_array(job->az, (size_t)n, sizeof(void *)) : NULL;
     if (!score) return CLI_BAD;
-    for (int i = 0; i < n; i++) {
-        score[i] = score_subject(job, &what[i], &on, options);
-        if (!score[i]) return CLI_BAD;
-    }
-    report_differences(job, on.data, what, n, score);
+    for (int i = 0; i < n; i++)
+        if (!measure(job, &what[i], &on, options, &score[i])) return CLI_BAD;
+    if (!*options->guard) report_differences(job, on.data, what, n, score);
     return CLI_OK;
 }
 
 const cli_verb cli_evaluate = {
     .name = "evaluate",
     .summary = "measure models on a text, with error bars",
-    .usage = "MODEL... -d TEXT [--adapter FOLDER,...] [--context N] [--stride N] [--limit N]",
+    .usage = "MODEL... -d TEXT [--adapter FOLDER,...] [--examples | --guard FILE] [--context N] [--stride N] [--limit N]",
     .details = "Section \"models\": perplexity = exp(nll), where nll is the mean negative log-likelihood of a token; its standard error is "
                "over documents. Several models: section \"differences\" compares each with the first on the same documents (model minus "
                "first, paired, with a 95 % interval), which is far sharper than comparing the two error bars. With --guard nothing of the "
-               "text is shown but the guard's answers, one for "
-               "each model: the mean over documents of the loss of a token.",
+               "text is shown but the guard's answers, one for each model: the mean over documents of the loss of a token.",
     .groups = evaluate_groups,
     .settings_size = sizeof(evaluate_settings),
     .min_words = 1,

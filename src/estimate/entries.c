@@ -1,5 +1,4 @@
 /* entries.c - the known entries of a matrix, by rows and by columns; parts of them; their leading singular vectors. */
-#include "base/parallel.h"
 #include "estimate/completion.h"
 
 #include "adze/linalg.h"
@@ -116,75 +115,42 @@ bool az_entries_hold_out(az_ctx *az, const az_entries *all, double share, uint64
 
 /* ---- leading singular vectors ---- */
 
-typedef struct sparse_product {
-    const az_lines *lines;
-    const double *x; /* [others, columns] */
-    double *y;       /* [lines, columns] */
-    int64_t columns;
-} sparse_product;
-
-static void turn_line(const void *job, int64_t i)
+static az_matrix as_matrix(const az_entries *e)
 {
-    const sparse_product *p = job;
-    double *y = p->y + i * p->columns;
-    for (int64_t c = 0; c < p->columns; c++) y[c] = 0;
-    for (int64_t e = p->lines->start[i]; e < p->lines->start[i + 1]; e++) {
-        const double *x = p->x + p->lines->other[e] * p->columns, value = p->lines->value[e];
-        for (int64_t c = 0; c < p->columns; c++) y[c] += value * x[c];
+    return (az_matrix){.rows = e->rows.lines,
+                       .columns = e->columns.lines,
+                       .by_row = {e->rows.start, e->rows.other, e->rows.value},
+                       .by_column = {e->columns.start, e->columns.other, e->columns.value}};
+}
+
+/* Columns to unit length, those of zeros left alone; their lengths. */
+static az_tensor *normalize(az_ctx *az, az_tensor *x)
+{
+    const int64_t rows = x ? x->shape[0] : 0, n = x ? x->shape[1] : 0;
+    az_tensor *length = x ? az_new1(az, AZ_F64, n) : NULL;
+    for (int64_t j = 0; length && j < n; j++) {
+        double square = 0;
+        for (int64_t i = 0; i < rows; i++) square += az_f64(x)[i * n + j] * az_f64(x)[i * n + j];
+        az_f64_mut(length)[j] = sqrt(square);
+        for (int64_t i = 0; square > 0 && i < rows; i++) az_f64_mut(x)[i * n + j] /= sqrt(square);
     }
-}
-
-static az_tensor *multiply(az_ctx *az, const az_lines *lines, const az_tensor *x)
-{
-    if (!x) return NULL;
-    az_tensor *y = az_new2(az, AZ_F64, lines->lines, x->shape[1]);
-    if (!y) return NULL;
-    const sparse_product job = {lines, az_f64(x), az_f64_mut(y), x->shape[1]};
-    az_each_uneven(az_threads(az), lines->lines, turn_line, &job);
-    return y;
-}
-
-static az_tensor *orthonormal(az_ctx *az, const az_tensor *x)
-{
-    az_tensor *q = NULL, *r = NULL;
-    az_qr(az, x, &q, &r);
-    return q;
-}
-
-/* Of the sum of the leading values, how much it moved since the turn before. */
-static bool settled(const az_tensor *s, int64_t rank, double *before)
-{
-    double sum = 0;
-    for (int64_t i = 0; i < rank; i++) sum += az_item(s, i);
-    const bool same = fabs(sum - *before) <= 1e-13 * sum;
-    *before = sum;
-    return same;
+    return length;
 }
 
 bool az_entries_svd(az_ctx *az, const az_entries *entries, int64_t rank, uint64_t seed, az_tensor **u, az_tensor **s, az_tensor **v)
 {
     enum { EXTRA = 10, MOST_TURNS = 200 };
-    const int64_t m = entries->rows.lines, n = entries->columns.lines, least = m < n ? m : n;
-    const int64_t width = rank + EXTRA < least ? rank + EXTRA : least;
+    const az_matrix matrix = as_matrix(entries);
+    const az_linear_map map = az_matrix_map(&matrix);
+    const int64_t least = map.rows < map.columns ? map.rows : map.columns, width = rank + EXTRA < least ? rank + EXTRA : least;
+    const az_leading how = {.rank = rank, .width = width, .most_turns = MOST_TURNS, .tolerance = 1e-13, .seed = seed};
+    az_tensor *left, *image, *result[3] = {0}; /* image = V S */
     az_scope_push(az);
-    az_tensor *right = orthonormal(az, az_randn(az, AZ_F64, 2, (int64_t[]){n, width}, 1, seed, az_stream("entries_svd", 0)));
-    az_tensor *result[3] = {0};
-    double before = 0;
-    for (int turn = 0; turn < MOST_TURNS && right; turn++) {
-        az_scope_push(az);
-        az_tensor *left = orthonormal(az, multiply(az, &entries->rows, right)), *image = multiply(az, &entries->columns, left);
-        az_tensor *out[4] = {0}; /* new right block; image = W S Y^T gives A = (left Y) S W^T */
-        az_tensor *y = NULL;
-        if (image && az_svd(az, image, &out[3], &out[1], &y)) {
-            out[0] = az_contiguous(az, out[3]);
-            out[2] = az_matmul(az, left, az_transpose(az, y));
-        }
-        az_keep_all(az, out, 4);
-        if (!out[0]) break;
-        right = out[0], result[0] = out[2], result[1] = out[1], result[2] = out[3];
-        if (settled(out[1], rank, &before)) break;
+    if (az_leading_vectors(az, &map, &how, &left, &image)) {
+        result[0] = az_contiguous(az, az_slice(az, left, 1, 0, rank));
+        result[2] = az_copy(az, az_slice(az, image, 1, 0, rank));
+        result[1] = normalize(az, result[2]);
     }
-    for (int i = 0; i < 3; i++) result[i] = az_contiguous(az, az_slice(az, result[i], i == 1 ? 0 : 1, 0, rank));
     az_keep_all(az, result, 3);
     *u = result[0], *s = result[1], *v = result[2];
     return az_ok(az) && *u;

@@ -2,7 +2,9 @@
 
 #include "support/small_lm.h"
 
+#include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
 const char *const small_bases[SMALL_BASES] = {"", "quantize:type=q4_0", "llm-int8", "wanda:pattern=2:4 quantize:type=nm_f16", "welore"};
 
@@ -38,4 +40,14 @@ az_adapter *small_tune(az_ctx *az, az_lm *lm, const char *method, const char *op
         .lm = lm, .method = method, .options = options, .settings = settings, .train = claim_strings(az, CLAIM_NEW, 1, 4, 64, 3)};
     claim_tuned run;
     return lm && claim_tune(az, &what, 1, &run) ? run.adapter : NULL;
+}
+
+/* Events come at most ten times a second: one that was told just before would hide the first step. */
+void interrupt_training(const az_progress_event *event, void *user)
+{
+    int *times = user;
+    if (strcmp(event->task, "training") != 0)
+        usleep(120000);
+    else if ((*times)++ == 0)
+        raise(SIGINT);
 }

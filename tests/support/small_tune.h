@@ -12,5 +12,7 @@ az_lm *small_base(az_ctx *az, int which);
 az_tensor *small_logits(az_ctx *az, const az_lm *lm, const az_adapter *adapter);
 /* Tunes a copy of lm on strings with `settings` and returns what the method made; NULL with az's error. */
 az_adapter *small_tune(az_ctx *az, az_lm *lm, const char *method, const char *options, const char *settings);
+/* A progress sink: Ctrl-C at the first step of training; user is an int, 0. */
+void interrupt_training(const az_progress_event *event, void *user);
 
 #endif

@@ -7,7 +7,6 @@
 
 #include <criterion/criterion.h>
 #include <math.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -137,16 +136,6 @@ Test(iapt, tells_of_its_activations)
 
 /* ---- breaks ---- */
 
-/* Ctrl-C at the first step. Events come at most ten times a second: one that was told just before would hide it. */
-static void interrupt(const az_progress_event *event, void *user)
-{
-    int *times = user;
-    if (strcmp(event->task, "training") != 0)
-        usleep(120000);
-    else if ((*times)++ == 0)
-        raise(SIGINT);
-}
-
 Test(iapt, an_interrupted_run_goes_on_bit_for_bit)
 {
     az_ctx *az = az_open(&(az_settings){.threads = 1});
@@ -155,7 +144,7 @@ Test(iapt, an_interrupted_run_goes_on_bit_for_bit)
     if (child == 0) {
         int times = 0;
         az_catch_interrupts();
-        az_ctx *own = az_open(&(az_settings){.threads = 1, .progress = interrupt, .user = &times});
+        az_ctx *own = az_open(&(az_settings){.threads = 1, .progress = interrupt_training, .user = &times});
         _exit(!small_tune(own, small_lm(own), "iapt", options, training) && az_status_of(own) == AZ_INTERRUPTED ? 0 : 1);
     }
     int status = 0;

@@ -8,7 +8,6 @@
 
 #include <criterion/criterion.h>
 #include <math.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -175,16 +174,6 @@ Test(tezo, a_record_makes_the_result_again_without_data)
     }
 }
 
-/* Ctrl-C at the first step. Events come at most ten times a second: one that was told just before would hide it. */
-static void interrupt(const az_progress_event *event, void *user)
-{
-    int *times = user;
-    if (strcmp(event->task, "training") != 0)
-        usleep(120000);
-    else if ((*times)++ == 0)
-        raise(SIGINT);
-}
-
 /* In a process of its own; what is left is the state. */
 static void run_and_interrupt(const char *options, const char *training)
 {
@@ -192,7 +181,7 @@ static void run_and_interrupt(const char *options, const char *training)
     if (child == 0) {
         int times = 0;
         az_catch_interrupts();
-        az_ctx *az = az_open(&(az_settings){.threads = 1, .progress = interrupt, .user = &times});
+        az_ctx *az = az_open(&(az_settings){.threads = 1, .progress = interrupt_training, .user = &times});
         const words_tuned t = words_tune(az, small_lm(az), "tezo", options, training, words_examples(az, 12), NULL, NULL);
         _exit(!t.good && az_status_of(az) == AZ_INTERRUPTED ? 0 : 1);
     }
