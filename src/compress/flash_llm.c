@@ -1,9 +1,9 @@
 /* flash_llm.c - packs pruned matrices so that fewer bytes are read for each token.
  *
  * Problem: a pruned matrix has zeros anywhere; products with few vectors of activations take as long as reading the matrix.
- * Rule: store what is not zero, tile by tile ("load as sparse"), and multiply dense tiles that the cache or the registers hold ("compute as
- *     dense"); with more vectors, visit only what is stored ("compute as sparse"). Numbers stay those of the pruned matrix, rounded to
- *     `type` once.
+ * Rule: store what is not zero ("load as sparse"), and expand it to dense numbers in registers ("compute as dense"); with more vectors,
+ *     and always where words name the columns, visit only what is stored ("compute as sparse"). Numbers stay those of the pruned matrix,
+ *     rounded to `type` once.
  * Formats: bitmap, 1 bit a weight and the kept values; tiled-csl, the paper's words of 32 bits, a value and its place. auto takes the
  * smaller one. A matrix with too few zeros stays as it is.
  *
@@ -147,8 +147,8 @@ const az_method az_flash_llm = {
     .details =
         "Packs matrices that an earlier method pruned: zeros anywhere, no pattern (a pattern n:m has formats of its own, "
         "quantize:type=nm_f16). bitmap takes 1 bit a weight and the kept values, 4.2 bits a weight at 80 % zeros; tiled-csl, the format of "
-        "the paper, a word of 32 bits for each kept value. Products with up to a few vectors expand the weights and compute with zeros "
-        "too, since reading them takes the time; with more vectors only the kept values are visited. The cheaper way is chosen from the "
+        "the paper, a word of 32 bits for each kept value. Products of a bitmap with up to a few vectors expand the weights and compute "
+        "with zeros too; with more vectors, and with tiled-csl, only the kept values are visited. The cheaper way is chosen from the "
         "number of vectors and the density. It needs no data and changes nothing but the rounding of the kept values to `type`, which the "
         "report counts. bf16 below its normal range becomes zero. `adze compress MODEL sparsegpt:sparsity=0.8 flash-llm` prunes and packs; "
         "adze reads the result, other programs do not (adze convert --dense makes a plain model).",

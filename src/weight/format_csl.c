@@ -1,27 +1,24 @@
-/* format_csl.c - Tiled-CSL: matrices with scattered zeros as tiles of words that hold a value and its place.
+/* format_csl.c - Tiled-CSL: matrices with scattered zeros as words that hold a value and its column.
  *
- * The matrix is cut into tiles of 128 rows and 64 columns, row of tiles after row of tiles. A word has the value (f16 or bf16) in its low
- * half and row * 64 + column inside the tile in its high half; the words of a tile are ascending in it, and filled up to a multiple of four
- * with zeros of the tile. "words" [n] as i32; "offsets" [tiles + 2]: where each tile begins, in units of four words, the last one twice (an
- * empty tile, so that a reader may run ahead). A weight takes 32 density bits.
+ * The matrix is cut into strips of 128 rows, a strip into slices of eight rows. A slice is so many steps as its longest row has values;
+ * a step is eight words of 32 bits, one of each row: the value (f16 or bf16) in the low half, its column in the high half, ascending from
+ * step to step; behind the last value of a row stand zero words. The rows of a strip are ordered by their numbers of values, the largest
+ * first, so that there are few of those. "words" [steps, 8] as i32; "offsets" [slices + 1]: the first step of each slice; "order" [slices,
+ * 8]: which row of the strip each lane of a slice holds; the last strip is filled up with empty rows. A weight takes 32 density bits.
  *
- * Xia et al.: "Flash-LLM", VLDB 2024 (arXiv 2309.10285), section 4.3, before its reordering for the banks of a GPU's shared memory. */
+ * Xia et al.: "Flash-LLM", VLDB 2024 (arXiv 2309.10285), section 4.3, has the words. Its tiles of 64 columns, and its order inside a tile,
+ * are for the banks of a GPU's shared memory; this order is for registers whose lanes are rows. */
 #include "tensor/half.h"
 #include "weight/sparse_format.h"
 
 #include <string.h>
 
-enum { WORDS, OFFSETS };
-enum { GROUP = 4, PLACES = AZ_CSL_ROWS * AZ_TILE };
+enum { WORDS, OFFSETS, ORDER };
+enum { LANES = AZ_CSL_LANES, STRIP_SLICES = AZ_CSL_ROWS / LANES, MOST_COLS = 1 << 16 };
 
-static int64_t tiles_down(const az_weight *w)
+static int64_t slices_of(const az_weight *w)
 {
-    return az_tiles(w->rows, AZ_CSL_ROWS);
-}
-
-static int64_t tiles_across(const az_weight *w)
-{
-    return az_tiles(w->cols, AZ_TILE);
+    return az_tiles(w->rows, LANES);
 }
 
 static az_dtype type_of(const az_weight *w)
@@ -31,10 +28,11 @@ static az_dtype type_of(const az_weight *w)
 
 static az_csl_strip strip_of(const az_weight *w, int64_t strip)
 {
-    const int64_t across = tiles_across(w);
+    const int64_t first = strip * STRIP_SLICES, left = slices_of(w) - first;
     return (az_csl_strip){.words = w->part[WORDS]->data,
-                          .offsets = (const int32_t *)w->part[OFFSETS]->data + strip * across,
-                          .tiles = across,
+                          .offsets = (const int32_t *)w->part[OFFSETS]->data + first,
+                          .order = (const uint8_t *)w->part[ORDER]->data + first * LANES,
+                          .slices = left < STRIP_SLICES ? left : STRIP_SLICES,
                           .type = type_of(w)};
 }
 
@@ -44,170 +42,198 @@ static float word_value(uint32_t word, az_dtype type)
     return type == AZ_BF16 ? az_bf16_widen(half) : az_f16_widen(half);
 }
 
-/* The first word of a tile whose place is not below `place`. */
-static const uint32_t *find_place(const uint32_t *word, const uint32_t *end, uint32_t place)
+/* Those of the rows first .. first + n - 1 of a strip that a slice holds, to out [n, cols], which is zero. */
+static void decode_slice(const az_csl_strip *strip, int64_t slice, int64_t first, int64_t n, int64_t cols, float *out)
 {
-    while (word < end) {
-        const uint32_t *middle = word + (end - word) / 2;
-        if (*middle >> 16 < place)
-            word = middle + 1;
-        else
-            end = middle;
+    int64_t lane[LANES];
+    float *row[LANES];
+    int count = 0;
+    for (int64_t i = 0; i < LANES; i++) {
+        const int64_t r = strip->order[slice * LANES + i] - first;
+        if (r >= 0 && r < n) lane[count] = i, row[count++] = out + r * cols;
     }
-    return word;
+    for (int64_t step = strip->offsets[slice]; count > 0 && step < strip->offsets[slice + 1]; step++)
+        for (int i = 0; i < count; i++) {
+            const uint32_t word = strip->words[step * LANES + lane[i]];
+            if (word != 0) row[i][word >> 16] = word_value(word, strip->type);
+        }
 }
 
 static void decode_csl(const az_weight *w, int64_t first, int64_t n, float *out)
 {
     memset(out, 0, (size_t)(n * w->cols) * sizeof *out);
-    for (int64_t r = first; r < first + n; r++, out += w->cols) {
-        const az_csl_strip strip = strip_of(w, r / AZ_CSL_ROWS);
-        const uint32_t row = (uint32_t)(r % AZ_CSL_ROWS);
-        for (int64_t t = 0; t < strip.tiles; t++) {
-            const uint32_t *end = az_csl_tile(&strip, t + 1), *word = find_place(az_csl_tile(&strip, t), end, row * AZ_TILE);
-            for (; word < end && *word >> 22 == row; word++) {
-                const int64_t c = t * AZ_TILE + (*word >> 16 & 63);
-                if (c < w->cols) out[c] = word_value(*word, strip.type);
-            }
-        }
+    for (int64_t at = first / AZ_CSL_ROWS; at * AZ_CSL_ROWS < first + n; at++) {
+        const az_csl_strip strip = strip_of(w, at);
+        const int64_t before = first - at * AZ_CSL_ROWS, begin = before > 0 ? before : 0; /* rows of the strip */
+        const int64_t end = before + n < AZ_CSL_ROWS ? before + n : AZ_CSL_ROWS;
+        for (int64_t s = 0; s < strip.slices; s++) decode_slice(&strip, s, begin, end - begin, w->cols, out + (begin - before) * w->cols);
     }
 }
 
 /* ---- products ---- */
 
-static void dense_strip(const az_weight *w, int64_t strip, const az_sparse_input *x, float *sums)
-{
-    const az_csl_strip s = strip_of(w, strip);
-    az_sparse_kernels_here()->csl_dense(&s, x, sums);
-}
-
 static void sparse_strip(const az_weight *w, int64_t strip, const az_sparse_input *x, float *sums)
 {
     const az_csl_strip s = strip_of(w, strip);
-    az_sparse_kernels_here()->csl_sparse(&s, x, sums);
+    az_sparse_kernels_here()->csl(&s, x, sums);
 }
 
 static void matmul_csl(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y)
 {
-    static const az_sparse_strips how = {
-        .rows = AZ_CSL_ROWS, .costs = {0.14, 0.68, 0.05, 1.75, 0.25}, .dense = dense_strip, .sparse = sparse_strip};
-    az_strips_matmul(az, w, x, n, y, &how, (double)w->part[WORDS]->shape[0] / ((double)w->rows * (double)w->cols));
+    static const az_sparse_strips how = {.rows = AZ_CSL_ROWS, .costs = {.visit_groups = 0.55}, .sparse = sparse_strip};
+    az_strips_matmul(az, w, x, n, y, &how, (double)az_count(w->part[WORDS]) / ((double)w->rows * (double)w->cols));
 }
 
 /* ---- checking ---- */
 
 static bool check_shapes(az_ctx *az, const az_weight *w)
 {
-    const az_tensor *words = w->part[WORDS], *offsets = w->part[OFFSETS];
-    const int64_t tiles = tiles_down(w) * tiles_across(w);
-    const bool fits = words->dtype == AZ_I32 && words->rank == 1 && az_is_contiguous(words) && words->shape[0] % GROUP == 0 &&
-                      offsets->dtype == AZ_I32 && offsets->rank == 1 && az_is_contiguous(offsets) && offsets->shape[0] == tiles + 2;
+    const az_tensor *words = w->part[WORDS], *offsets = w->part[OFFSETS], *order = w->part[ORDER];
+    const int64_t slices = slices_of(w);
+    if (w->cols > MOST_COLS)
+        return az_fail(az, AZ_BAD_INPUT, "weight [%lld, %lld] of format %s: at most %d inputs have numbers of 16 bits", (long long)w->rows,
+                       (long long)w->cols, w->format->name, MOST_COLS);
+    const bool fits = words->dtype == AZ_I32 && words->rank == 2 && words->shape[1] == LANES && az_is_contiguous(words) &&
+                      az_is_vector(offsets, AZ_I32, slices + 1) && az_is_matrix(order, AZ_U8, slices, LANES);
     if (!fits)
         az_fail(az, AZ_BAD_INPUT,
-                "weight [%lld, %lld] of format %s: words must be i32 [a multiple of 4] and the offsets i32 [%lld], got %s %s and %s %s",
-                (long long)w->rows, (long long)w->cols, w->format->name, (long long)(tiles + 2), az_dtype_name(words->dtype),
-                az_shape_text(az, words), az_dtype_name(offsets->dtype), az_shape_text(az, offsets));
+                "weight [%lld, %lld] of format %s: words must be i32 [steps, 8], the offsets i32 [%lld] and the order u8 [%lld, 8], got %s "
+                "%s, %s %s and %s %s",
+                (long long)w->rows, (long long)w->cols, w->format->name, (long long)(slices + 1), (long long)slices,
+                az_dtype_name(words->dtype), az_shape_text(az, words), az_dtype_name(offsets->dtype), az_shape_text(az, offsets),
+                az_dtype_name(order->dtype), az_shape_text(az, order));
     return fits;
 }
 
-/* Places ascend inside the tile, and what lies beyond the edges is zero. */
-static bool check_tile(az_ctx *az, const az_weight *w, int64_t tile)
+static bool check_offsets(az_ctx *az, const az_weight *w)
 {
-    const int64_t across = tiles_across(w), rows = w->rows - tile / across * AZ_CSL_ROWS, cols = w->cols - tile % across * AZ_TILE;
-    const az_csl_strip strip = strip_of(w, tile / across);
+    const int64_t slices = slices_of(w), steps = w->part[WORDS]->shape[0];
+    const int32_t *offset = w->part[OFFSETS]->data;
+    for (int64_t s = 0; s < slices; s++)
+        if ((s == 0 && offset[0] != 0) || offset[s] > offset[s + 1] || offset[s + 1] > steps)
+            return az_fail(az, AZ_BAD_INPUT, "weight of format %s: the offsets of slice %lld, %d and %d, are not ascending from 0 to %lld",
+                           w->format->name, (long long)s, offset[s], offset[s + 1], (long long)steps);
+    return true;
+}
+
+/* The lanes of a strip hold each row once. */
+static bool check_order(az_ctx *az, const az_weight *w, const az_csl_strip *strip)
+{
+    bool held[AZ_CSL_ROWS] = {false};
+    for (int64_t i = 0; i < strip->slices * LANES; i++) {
+        const int row = strip->order[i];
+        if (row >= strip->slices * LANES || held[row])
+            return az_fail(az, AZ_BAD_INPUT, "weight of format %s: row %d of a strip is held twice, or there is none", w->format->name,
+                           row);
+        held[row] = true;
+    }
+    return true;
+}
+
+/* Columns ascend, none is beyond the edge, and behind a zero word stand only such; a row beyond the edge is empty. */
+static bool check_lane(az_ctx *az, const az_weight *w, const az_csl_strip *strip, int64_t place, int64_t most)
+{
     int64_t before = -1;
-    for (const uint32_t *word = az_csl_tile(&strip, tile % across), *end = az_csl_tile(&strip, tile % across + 1); word < end; word++) {
-        const int64_t place = *word >> 16;
-        if (place <= before || place >= PLACES)
+    for (int64_t step = strip->offsets[place / LANES]; step < strip->offsets[place / LANES + 1]; step++) {
+        const uint32_t word = strip->words[step * LANES + place % LANES];
+        const int64_t column = word == 0 ? MOST_COLS : (int64_t)(word >> 16);
+        if (word != 0 && (column <= before || column >= most))
             return az_fail(az, AZ_BAD_INPUT,
-                           "weight of format %s: place %lld of tile %lld follows place %lld; places ascend and are below %d",
-                           w->format->name, (long long)place, (long long)tile, (long long)before, PLACES);
-        if ((place / AZ_TILE >= rows || place % AZ_TILE >= cols) && word_value(*word, strip.type) != 0)
-            return az_fail(az, AZ_BAD_INPUT, "weight of format %s: tile %lld has a value beyond the edge, at place %lld", w->format->name,
-                           (long long)tile, (long long)place);
-        before = place;
+                           "weight of format %s: column %lld in step %lld follows column %lld; columns ascend and are below %lld",
+                           w->format->name, (long long)column, (long long)step, (long long)before, (long long)most);
+        before = column;
     }
     return true;
 }
 
 static bool check_csl(az_ctx *az, const az_weight *w)
 {
-    if (!check_shapes(az, w)) return false;
-    const int64_t tiles = tiles_down(w) * tiles_across(w), groups = w->part[WORDS]->shape[0] / GROUP;
-    const int32_t *offset = w->part[OFFSETS]->data;
-    for (int64_t t = 0; t < tiles; t++)
-        if ((t == 0 && offset[0] != 0) || offset[t] > offset[t + 1] || offset[t + 1] > groups)
-            return az_fail(az, AZ_BAD_INPUT, "weight of format %s: the offsets of tile %lld, %d and %d, are not ascending from 0 to %lld",
-                           w->format->name, (long long)t, offset[t], offset[t + 1], (long long)groups);
-    if (offset[tiles] != groups || offset[tiles + 1] != groups)
-        return az_fail(az, AZ_BAD_INPUT, "weight of format %s: the offsets end with %d and %d instead of %lld", w->format->name,
-                       offset[tiles], offset[tiles + 1], (long long)groups);
-    for (int64_t t = 0; t < tiles; t++)
-        if (!check_tile(az, w, t)) return false;
+    if (!check_shapes(az, w) || !check_offsets(az, w)) return false;
+    for (int64_t first = 0; first < w->rows; first += AZ_CSL_ROWS) {
+        const az_csl_strip strip = strip_of(w, first / AZ_CSL_ROWS);
+        if (!check_order(az, w, &strip)) return false;
+        for (int64_t place = 0; place < strip.slices * LANES; place++)
+            if (!check_lane(az, w, &strip, place, first + strip.order[place] < w->rows ? w->cols : 0)) return false;
+    }
     return true;
 }
 
 /* ---- encoding ---- */
 
-/* A tile of a matrix: its first element; rows and columns beyond the edge are zero. */
-typedef struct tile_view {
-    const az_tensor *dense;
-    int64_t row, col;
-    az_dtype type;
-} tile_view;
-
-static float tile_value(const tile_view *v, int64_t place)
+static int64_t kept_values(const float *row, int64_t cols, az_dtype type)
 {
-    const int64_t r = v->row + place / AZ_TILE, c = v->col + place % AZ_TILE;
-    if (r >= v->dense->shape[0] || c >= v->dense->shape[1]) return 0;
-    return az_f32(v->dense)[r * v->dense->shape[1] + c];
+    int64_t kept = 0;
+    for (int64_t c = 0; c < cols; c++) kept += az_sparse_value(row[c], type) != 0;
+    return kept;
 }
 
-static int32_t groups_of_tile(const tile_view *v)
+/* The rows of a strip by their numbers of values, kept [n], the largest first; equal ones as they come. */
+static void order_rows(const int64_t *kept, int64_t n, uint8_t *order)
 {
-    int32_t kept = 0;
-    for (int64_t p = 0; p < PLACES; p++) kept += az_sparse_value(tile_value(v, p), v->type) != 0;
-    return (kept + GROUP - 1) / GROUP;
-}
-
-/* What is not zero, and the first zeros until there are `count` words. */
-static void store_tile(const tile_view *v, uint32_t *word, int64_t count)
-{
-    int64_t spare = count;
-    for (int64_t p = 0; p < PLACES; p++) spare -= az_sparse_value(tile_value(v, p), v->type) != 0;
-    for (int64_t p = 0; p < PLACES; p++) {
-        const float value = tile_value(v, p);
-        const bool kept = az_sparse_value(value, v->type) != 0;
-        if (!kept && spare-- <= 0) continue;
-        *word++ = (uint32_t)p << 16 | (kept ? az_sparse_round(value, v->type) : 0);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t at = i;
+        for (; at > 0 && kept[order[at - 1]] < kept[i]; at--) order[at] = order[at - 1];
+        order[at] = (uint8_t)i;
     }
+}
+
+/* The order of a strip's rows, and the number of steps of each slice. */
+static void measure_strip(const az_tensor *dense, az_dtype type, int64_t strip, int64_t slices, uint8_t *order, int32_t *steps)
+{
+    const int64_t cols = dense->shape[1], first = strip * AZ_CSL_ROWS;
+    int64_t kept[AZ_CSL_ROWS] = {0};
+    for (int64_t r = 0; r < slices * LANES && first + r < dense->shape[0]; r++)
+        kept[r] = kept_values(az_f32(dense) + (first + r) * cols, cols, type);
+    order_rows(kept, slices * LANES, order);
+    for (int64_t s = 0; s < slices; s++) steps[s] = (int32_t)kept[order[s * LANES]];
+}
+
+/* The words of a row, `LANES` apart. */
+static void store_row(const float *row, int64_t cols, az_dtype type, uint32_t *word)
+{
+    for (int64_t c = 0; c < cols; c++) {
+        if (az_sparse_value(row[c], type) == 0) continue;
+        *word = (uint32_t)c << 16 | az_sparse_round(row[c], type);
+        word += LANES;
+    }
+}
+
+/* Numbers of steps to offsets, in place; the number of all steps, or -1 when it is too large. Files have no empty tensors: at least 1. */
+static int64_t sum_up(int32_t *offset, int64_t slices)
+{
+    int64_t total = 0;
+    for (int64_t s = 0; s <= slices; s++) {
+        const int32_t steps = s < slices ? offset[s] : 0;
+        offset[s] = (int32_t)total;
+        total += steps;
+        if (total > INT32_MAX) return -1;
+    }
+    return total > 0 ? total : 1;
 }
 
 static az_weight *encode_csl(az_ctx *az, const az_tensor *dense, const az_format *format, az_dtype type)
 {
-    const int64_t rows = dense->shape[0], cols = dense->shape[1], across = az_tiles(cols, AZ_TILE),
-                  tiles = az_tiles(rows, AZ_CSL_ROWS) * across;
-    az_tensor *offsets = az_new1(az, AZ_I32, tiles + 2);
-    if (!offsets || !az_sparse_holds(az, dense, format, type)) return NULL;
+    const int64_t rows = dense->shape[0], cols = dense->shape[1], slices = az_tiles(rows, LANES);
+    if (!az_sparse_holds(az, dense, format, type)) return NULL;
+    az_tensor *offsets = az_new1(az, AZ_I32, slices + 1), *orders = az_new2(az, AZ_U8, slices, LANES);
+    if (!offsets || !orders) return NULL;
     int32_t *offset = offsets->data;
+    uint8_t *order = orders->data;
 #pragma omp parallel for schedule(static) num_threads(az_threads(az))
-    for (int64_t t = 0; t < tiles; t++)
-        offset[t + 1] = groups_of_tile(&(tile_view){dense, t / across * AZ_CSL_ROWS, t % across * AZ_TILE, type});
-    int64_t total = 0;
-    offset[0] = 0;
-    for (int64_t t = 1; t <= tiles && total <= INT32_MAX; t++) offset[t] = (int32_t)(total += offset[t]);
-    if (total == 0) offset[tiles] = (int32_t)(total = 1); /* files have no empty tensors */
-    offset[tiles + 1] = offset[tiles];
-    if (total > INT32_MAX)
+    for (int64_t s = 0; s < slices; s += STRIP_SLICES)
+        measure_strip(dense, type, s / STRIP_SLICES, slices - s < STRIP_SLICES ? slices - s : STRIP_SLICES, order + s * LANES, offset + s);
+    const int64_t steps = sum_up(offset, slices);
+    if (steps < 0)
         return az_fail(az, AZ_BAD_INPUT, "weight %s keeps more values than %s can number", az_shape_text(az, dense), format->name);
-    az_tensor *words = az_new1(az, AZ_I32, GROUP * total);
+    az_tensor *words = az_zeros(az, AZ_I32, 2, (const int64_t[]){steps, LANES});
     if (!words) return NULL;
     uint32_t *word = words->data;
 #pragma omp parallel for schedule(static) num_threads(az_threads(az))
-    for (int64_t t = 0; t < tiles; t++)
-        store_tile(&(tile_view){dense, t / across * AZ_CSL_ROWS, t % across * AZ_TILE, type}, word + GROUP * (int64_t)offset[t],
-                   GROUP * (int64_t)(offset[t + 1] - offset[t]));
-    az_tensor *part[AZ_WEIGHT_PARTS] = {[WORDS] = words, [OFFSETS] = offsets};
+    for (int64_t place = 0; place < slices * LANES; place++) {
+        const int64_t r = place / AZ_CSL_ROWS * AZ_CSL_ROWS + order[place];
+        if (r < rows) store_row(az_f32(dense) + r * cols, cols, type, word + offset[place / LANES] * (int64_t)LANES + place % LANES);
+    }
+    az_tensor *part[AZ_WEIGHT_PARTS] = {[WORDS] = words, [OFFSETS] = offsets, [ORDER] = orders};
     return az_weight_from_parts(az, format, rows, cols, part);
 }
 
@@ -226,7 +252,7 @@ static az_weight *encode_bf16(az_ctx *az, const az_tensor *dense, const float *i
 const az_format az_format_csl_f16 = {
     .name = "csl_f16",
     .summary = "scattered zeros: a word of 32 bits with the place and the value, f16, of the others (Tiled-CSL)",
-    .part_name = {"words", "offsets"},
+    .part_name = {"words", "offsets", "order"},
     .ggml_type = -1,
     .block = 1,
     .decode = decode_csl,
@@ -239,7 +265,7 @@ const az_format az_format_csl_f16 = {
 const az_format az_format_csl_bf16 = {
     .name = "csl_bf16",
     .summary = "scattered zeros: a word of 32 bits with the place and the value, bf16, of the others (Tiled-CSL)",
-    .part_name = {"words", "offsets"},
+    .part_name = {"words", "offsets", "order"},
     .ggml_type = -1,
     .block = 1,
     .decode = decode_csl,

@@ -15,7 +15,7 @@ typedef struct az_sparse_costs {
 typedef struct az_sparse_strips {
     int64_t rows; /* of a strip */
     az_sparse_costs costs;
-    /* sums [n][rows], and [rows][8 n], of a strip (sparse.h) */
+    /* sums [n][rows], and [rows][stride], of a strip (sparse.h). Without `dense`, `sparse` also takes strides 1 and 4. */
     void (*dense)(const az_weight *w, int64_t strip, const az_sparse_input *x, float *sums);
     void (*sparse)(const az_weight *w, int64_t strip, const az_sparse_input *x, float *sums);
 } az_sparse_strips;

@@ -48,21 +48,29 @@ static void multiply_strips(az_ctx *az, const az_weight *w, const az_sparse_stri
     }
 }
 
+/* How `some` vectors are laid out; their values are not there yet. */
+static az_sparse_input arrangement(const az_sparse_strips *how, bool dense, int64_t some, int64_t cols)
+{
+    const int64_t groups = az_tiles(some, LANES);
+    if (dense) return (az_sparse_input){.n = some, .stride = cols};
+    if (!how->dense && some <= AZ_SPARSE_FEW) return (az_sparse_input){.n = 1, .stride = some == 1 ? 1 : AZ_SPARSE_FEW};
+    return (az_sparse_input){.n = groups, .stride = LANES * groups};
+}
+
 /* Vectors in portions that a kernel takes at once. */
 static void multiply_portions(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y, const az_sparse_strips *how, bool dense)
 {
     const int64_t cols = az_tiles(w->cols, AZ_TILE) * AZ_TILE, most = dense ? AZ_SPARSE_FEW : LANES * AZ_SPARSE_GROUPS;
-    const bool in_place = dense && cols == w->cols;
+    const bool in_place = cols == w->cols && (dense || (n == 1 && !how->dense));
     az_scope_push(az);
     az_tensor *room = in_place ? NULL : az_new2(az, AZ_F32, most, cols);
     for (int64_t j = 0; j < n && (in_place || room); j += most) {
-        const int64_t some = n - j < most ? n - j : most, groups = az_tiles(some, LANES);
-        az_sparse_input input =
-            dense ? (az_sparse_input){.n = some, .stride = cols} : (az_sparse_input){.n = groups, .stride = LANES * groups};
+        const int64_t some = n - j < most ? n - j : most;
+        az_sparse_input input = arrangement(how, dense, some, cols);
         const float *from = x + j * w->cols;
         input.value = in_place ? from : az_f32(room);
         if (dense && !in_place) lay_out_dense(w, from, &input, az_f32_mut(room));
-        if (!dense) lay_out_sparse(az, w, from, some, &input, az_f32_mut(room));
+        if (!dense && !in_place) lay_out_sparse(az, w, from, some, &input, az_f32_mut(room));
         multiply_strips(az, w, how, &input, dense, some, y + j * w->rows);
     }
     az_scope_pop(az);
@@ -75,10 +83,10 @@ void az_strips_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n,
 {
     const az_sparse_costs *c = &how->costs;
     const double groups = ceil((double)n / LANES), few = ceil((double)n / AZ_SPARSE_FEW), many = ceil(groups / AZ_SPARSE_GROUPS);
-    const double dense = few * (c->expand + density * c->expand_kept) + (double)n * c->vector;
+    const double dense = how->dense ? few * (c->expand + density * c->expand_kept) + (double)n * c->vector : INFINITY;
     const double sparse = density * (many * c->visit_kept + groups * c->visit_groups);
     if (n > AZ_FEW && DECODE + (double)n * BLAS_VECTOR < fmin(dense, sparse))
         az_tiles_matmul(az, w, x, n, y);
     else
-        multiply_portions(az, w, x, n, y, how, dense <= sparse);
+        multiply_portions(az, w, x, n, y, how, how->dense && dense <= sparse);
 }

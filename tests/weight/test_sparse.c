@@ -7,6 +7,7 @@
 
 #include <criterion/criterion.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -61,26 +62,43 @@ Test(sparse, packing_and_unpacking_is_the_identity)
     az_close(az);
 }
 
-/* Bits: 1/8 byte and, of each kept weight, its value; words: four bytes each, whole groups of four in every tile. */
+/* Bits: 1/8 byte and, of each kept weight, its value. */
+static size_t bitmap_bytes(const az_tensor *x, az_dtype type)
+{
+    const int64_t rows = x->shape[0], cols = x->shape[1], tiles = (rows + 63) / 64 * ((cols + 63) / 64);
+    int64_t kept = 0;
+    for (int64_t i = 0; i < rows * cols; i++) kept += az_f32(x)[i] != 0;
+    return (size_t)(tiles * 64 * 8 + (kept + 8) * (int64_t)az_dtype_size(type) + 4 * (tiles + 1));
+}
+
+static int descending(const void *a, const void *b)
+{
+    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x < y) - (x > y);
+}
+
+/* Words: of 128 rows ordered by their kept weights, each eighth and the seven after it take what that eighth does. */
+static size_t csl_bytes(const az_tensor *x)
+{
+    const int64_t rows = x->shape[0], cols = x->shape[1], slices = (rows + 7) / 8;
+    int64_t steps = 0;
+    for (int64_t first = 0; first < rows; first += 128) {
+        int64_t kept[128] = {0};
+        for (int64_t i = first * cols; i < rows * cols && i < (first + 128) * cols; i++) kept[i / cols - first] += az_f32(x)[i] != 0;
+        qsort(kept, 128, sizeof *kept, descending);
+        for (int i = 0; i < 128; i += 8) steps += kept[i];
+    }
+    return (size_t)(32 * (steps > 0 ? steps : 1) + 4 * (slices + 1) + 8 * slices);
+}
+
 Test(sparse, sizes_are_those_of_the_formulas)
 {
     az_ctx *az = az_open(NULL);
     for (int f = 0; f < FORMATS; f++)
         for (int s = 0; s < SHAPES; s++) {
-            const int64_t rows = shapes[s].rows, cols = shapes[s].cols;
-            az_tensor *x = scattered(az, rows, cols, 0.3, formats[f].type);
+            az_tensor *x = scattered(az, shapes[s].rows, shapes[s].cols, 0.3, formats[f].type);
             const az_weight *w = packed(az, x, formats[f].name);
-            const int64_t height = is_csl(w) ? 128 : 64, down = (rows + height - 1) / height, across = (cols + 63) / 64;
-            int64_t kept = 0, words = 0;
-            for (int64_t t = 0; t < down * across; t++) {
-                int64_t here = 0;
-                for (int64_t r = t / across * height; r < rows && r < (t / across + 1) * height; r++)
-                    for (int64_t c = t % across * 64; c < cols && c < (t % across + 1) * 64; c++) here += az_f32(x)[r * cols + c] != 0;
-                kept += here, words += (here + 3) / 4 * 4;
-            }
-            if (words == 0) words = 4;
-            const int64_t bits = down * across * 64 * 8 + (kept + 8) * (int64_t)az_dtype_size(formats[f].type) + 4 * (down * across + 1);
-            cr_assert_eq(az_weight_bytes(w), (size_t)(is_csl(w) ? 4 * words + 4 * (down * across + 2) : bits), "%s", formats[f].name);
+            cr_assert_eq(az_weight_bytes(w), is_csl(w) ? csl_bytes(x) : bitmap_bytes(x, formats[f].type), "%s", formats[f].name);
         }
     az_close(az);
 }
@@ -109,15 +127,20 @@ Test(sparse, a_bitmap_lies_in_memory_as_described)
 Test(sparse, words_lie_in_memory_as_described)
 {
     az_ctx *az = az_open(NULL);
-    az_tensor *x = az_zeros(az, AZ_F32, 2, (const int64_t[]){130, 64});
+    az_tensor *x = az_zeros(az, AZ_F32, 2, (const int64_t[]){130, 70});
     float *value = az_f32_mut(x);
-    value[2] = 1, value[127 * 64 + 63] = -2, value[128 * 64] = 0.5f;
+    value[2] = 1, value[9 * 70 + 3] = 4, value[9 * 70 + 69] = -2, value[129 * 70] = 0.5f;
     const az_weight *w = packed(az, x, "csl_f16");
     cr_assert_not_null(w, "%s", az_error(az));
-    /* zeros at the first places that hold zeros make up four */
-    const uint32_t words[] = {0x00000000, 0x00010000, 0x00023c00, 0x1fffc000, 0x00003800, 0x00010000, 0x00020000, 0x00030000};
+    /* row 9, the longest, before row 0 in the first slice; row 129 in the first lane of slice 16, where the last strip begins */
+    const uint32_t words[3][8] = {{0x00034400, 0x00023c00}, {0x0045c000}, {0x00003800}};
+    const int32_t offsets[18] = {0, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 3};
+    const uint8_t first[] = {9, 0, 1, 2, 3, 4, 5, 6, 7, 8, 10}, last[] = {1, 0, 2, 3, 4, 5, 6, 7};
+    cr_assert_eq(w->part[0]->shape[0], 3);
     cr_assert_arr_eq(w->part[0]->data, words, sizeof words);
-    cr_assert_arr_eq(w->part[1]->data, ((const int32_t[]){0, 1, 2, 2}), 16);
+    cr_assert_arr_eq(w->part[1]->data, offsets, sizeof offsets);
+    cr_assert_arr_eq(w->part[2]->data, first, sizeof first);
+    cr_assert_arr_eq((const uint8_t *)w->part[2]->data + 128, last, sizeof last);
     az_close(az);
 }
 
@@ -203,38 +226,51 @@ static az_bitmap_strip bitmap_strip(const az_weight *w, az_dtype type)
     return (az_bitmap_strip){.mask = w->part[1]->data, .value = w->part[0]->data, .tiles = (w->cols + 63) / 64, .type = type};
 }
 
-static az_csl_strip csl_strip(const az_weight *w, az_dtype type)
-{
-    return (az_csl_strip){.words = w->part[0]->data, .offsets = w->part[1]->data, .tiles = (w->cols + 63) / 64, .type = type};
-}
-
 static void run_kernel(const az_sparse_kernels *set, const az_weight *w, az_dtype type, const az_sparse_input *x, bool dense, float *sums)
 {
     const az_bitmap_strip bitmap = bitmap_strip(w, type);
-    const az_csl_strip csl = csl_strip(w, type);
-    if (is_csl(w))
-        dense ? set->csl_dense(&csl, x, sums) : set->csl_sparse(&csl, x, sums);
-    else
-        dense ? set->bitmap_dense(&bitmap, x, sums) : set->bitmap_sparse(&bitmap, x, sums);
+    dense ? set->bitmap_dense(&bitmap, x, sums) : set->bitmap_sparse(&bitmap, x, sums);
 }
 
 /* One strip of three tiles; every number of vectors and of groups of eight. */
-Test(sparse, all_sets_of_kernels_agree)
+Test(sparse, all_sets_of_kernels_agree_on_bitmaps)
 {
-    enum { COLS = 192, MOST = 128 * 32 };
+    enum { COLS = 192, ROWS = 64, MOST = ROWS * 32 };
     az_ctx *az = az_open(NULL);
     static float sums[2][MOST];
-    for (int f = 0; f < FORMATS; f++)
+    for (int f = 0; f < 3; f++)
         for (int i = 0; i < 8; i++) {
             const bool dense = i < 4;
-            const int64_t n = i % 4 + 1, rows = 64;
-            const az_weight *w = packed(az, scattered(az, rows, COLS, 0.1 + 0.2 * (i % 4), formats[f].type), formats[f].name);
+            const int64_t n = i % 4 + 1, count = dense ? n * ROWS : 8 * n * ROWS;
+            const az_weight *w = packed(az, scattered(az, ROWS, COLS, 0.1 + 0.2 * (i % 4), formats[f].type), formats[f].name);
             const az_tensor *x = matrix_normal(az, AZ_F32, COLS, 8 * n, 9);
             const az_sparse_input input = {.value = az_f32(x), .n = n, .stride = dense ? COLS : 8 * n};
             run_kernel(&az_sparse_kernels_portable, w, formats[f].type, &input, dense, sums[0]);
             run_kernel(az_sparse_kernels_here(), w, formats[f].type, &input, dense, sums[1]);
-            const int64_t height = is_csl(w) ? 128 : 64, count = dense ? n * height : 8 * n * height;
             for (int64_t k = 0; k < count; k++) cr_assert_float_eq(sums[0][k], sums[1][k], 2e-5, "%s", formats[f].name);
+        }
+    az_close(az);
+}
+
+/* One strip of 24 rows; every way to lay out vectors. */
+Test(sparse, all_sets_of_kernels_agree_on_words)
+{
+    enum { COLS = 192, ROWS = 24 };
+    static const int64_t strides[] = {1, 4, 8, 16, 24, 32};
+    az_ctx *az = az_open(NULL);
+    for (int f = 3; f < FORMATS; f++)
+        for (int i = 0; i < 6; i++) {
+            float sums[2][ROWS * 32];
+            const az_weight *w = packed(az, scattered(az, ROWS, COLS, 0.1 + 0.15 * i, formats[f].type), formats[f].name);
+            const az_csl_strip strip = {.words = w->part[0]->data,
+                                        .offsets = w->part[1]->data,
+                                        .order = w->part[2]->data,
+                                        .slices = ROWS / 8,
+                                        .type = formats[f].type};
+            const az_sparse_input x = {.value = az_f32(matrix_normal(az, AZ_F32, COLS, strides[i], 9)), .stride = strides[i]};
+            az_sparse_kernels_portable.csl(&strip, &x, sums[0]);
+            az_sparse_kernels_here()->csl(&strip, &x, sums[1]);
+            for (int64_t k = 0; k < ROWS * strides[i]; k++) cr_assert_float_eq(sums[0][k], sums[1][k], 2e-5, "%s", formats[f].name);
         }
     az_close(az);
 }
@@ -336,19 +372,34 @@ Test(sparse, bitmaps_that_contradict_themselves_are_refused)
 Test(sparse, words_that_contradict_themselves_are_refused)
 {
     az_ctx *az = az_open(NULL);
-    az_weight *w = packed(az, scattered(az, 130, 80, 0.5, AZ_F16), "csl_f16");
-    uint32_t *word = w->part[0]->data, kept = word[5];
-    int32_t *offset = w->part[1]->data, first = offset[1];
-    word[5] = word[4], refused(az, w, "ascend"), word[5] = kept;
-    const int64_t edge = 4 * (int64_t)offset[2] - 1; /* the last word of tile 1, of columns 64 .. 79 */
-    const uint32_t last = word[edge];
-    word[edge] |= 63u << 16, refused(az, w, "beyond the edge"), word[edge] = last;
-    word[edge] |= 0x8000u << 16, refused(az, w, "below 8192"), word[edge] = last;
-    offset[1] = offset[2] + 1, refused(az, w, "not ascending"), offset[1] = first;
+    az_tensor *x = scattered(az, 130, 80, 0.5, AZ_F16);
+    az_f32_mut(x)[129 * 80 + 79] = az_f32_mut(x)[128 * 80] = 1;
+    az_weight *w = packed(az, x, "csl_f16");
+    uint32_t *word = w->part[0]->data, kept = word[8];
+    int32_t *offset = w->part[1]->data, second = offset[1];
+    uint8_t *order = w->part[2]->data, row = order[3];
+    word[8] = word[0], refused(az, w, "ascend"), word[8] = 0, refused(az, w, "ascend"), word[8] = kept;
+    kept = word[8 * second - 8];
+    word[8 * second - 8] = 80u << 16 | 1, refused(az, w, "below 80"), word[8 * second - 8] = kept;
+    word[8 * offset[16] + 2] = 1, refused(az, w, "below 0"), word[8 * offset[16] + 2] = 0; /* row 130 */
+    offset[1] = offset[2] + 1, refused(az, w, "not ascending"), offset[1] = second;
     offset[0] = 1, refused(az, w, "not ascending"), offset[0] = 0;
-    offset[4]++, refused(az, w, "not ascending"), offset[4]--;
-    offset[5]++, refused(az, w, "end with"), offset[5]--;
-    w->part[0]->shape[0]--, refused(az, w, "multiple of 4"), w->part[0]->shape[0]++;
+    offset[17]++, refused(az, w, "not ascending"), offset[17]--;
+    order[3] = order[2], refused(az, w, "held twice"), order[3] = 128, refused(az, w, "there is none"), order[3] = row;
+    order[135] = 9, refused(az, w, "there is none"), order[135] = 7;
+    w->part[0]->shape[1]--, refused(az, w, "[steps, 8]"), w->part[0]->shape[1]++;
     cr_assert_not_null(az_weight_from_parts(az, w->format, 130, 80, w->part), "%s", az_error(az));
+    az_close(az);
+}
+
+Test(sparse, columns_beyond_16_bits_are_refused)
+{
+    az_ctx *az = az_open(NULL);
+    cr_assert_null(packed(az, az_zeros(az, AZ_F32, 2, (const int64_t[]){1, 65537}), "csl_f16"));
+    cr_assert_not_null(strstr(az_error(az), "65536"), "%s", az_error(az));
+    az_clear(az);
+    az_tensor *x = az_zeros(az, AZ_F32, 2, (const int64_t[]){1, 65536});
+    az_f32_mut(x)[65535] = 1;
+    cr_assert_not_null(packed(az, x, "csl_f16"));
     az_close(az);
 }

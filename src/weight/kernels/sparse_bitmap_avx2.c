@@ -188,6 +188,5 @@ static void bitmap_sparse(const az_bitmap_strip *strip, const az_sparse_input *x
 const az_sparse_kernels az_sparse_kernels_avx2 = {
     .bitmap_dense = bitmap_dense,
     .bitmap_sparse = bitmap_sparse,
-    .csl_dense = az_csl_dense_avx2,
-    .csl_sparse = az_csl_sparse_avx2,
+    .csl = az_csl_avx2,
 };

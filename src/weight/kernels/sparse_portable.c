@@ -54,32 +54,22 @@ static void bitmap_sparse(const az_bitmap_strip *strip, const az_sparse_input *x
         }
 }
 
-static void csl_dense(const az_csl_strip *strip, const az_sparse_input *x, float *sums)
+static void csl(const az_csl_strip *strip, const az_sparse_input *x, float *sums)
 {
-    memset(sums, 0, (size_t)(x->n * AZ_CSL_ROWS) * sizeof *sums);
-    for (int64_t t = 0; t < strip->tiles; t++)
-        for (const uint32_t *word = az_csl_tile(strip, t), *end = az_csl_tile(strip, t + 1); word < end; word++) {
-            const float w = word_value(*word, strip->type);
-            const int64_t r = *word >> 16 >> 6, c = t * AZ_TILE + (*word >> 16 & 63);
-            for (int64_t j = 0; j < x->n; j++) sums[j * AZ_CSL_ROWS + r] += w * x->value[j * x->stride + c];
-        }
-}
-
-static void csl_sparse(const az_csl_strip *strip, const az_sparse_input *x, float *sums)
-{
-    memset(sums, 0, (size_t)(x->stride * AZ_CSL_ROWS) * sizeof *sums);
-    for (int64_t t = 0; t < strip->tiles; t++)
-        for (const uint32_t *word = az_csl_tile(strip, t), *end = az_csl_tile(strip, t + 1); word < end; word++) {
-            const int64_t r = *word >> 16 >> 6, c = t * AZ_TILE + (*word >> 16 & 63);
-            add_scaled(sums + r * x->stride, word_value(*word, strip->type), x->value + c * x->stride, x->stride);
-        }
+    memset(sums, 0, (size_t)(x->stride * AZ_CSL_LANES * strip->slices) * sizeof *sums);
+    for (int64_t s = 0; s < strip->slices; s++)
+        for (int64_t step = strip->offsets[s]; step < strip->offsets[s + 1]; step++)
+            for (int64_t lane = 0; lane < AZ_CSL_LANES; lane++) {
+                const uint32_t word = strip->words[step * AZ_CSL_LANES + lane];
+                const int64_t row = strip->order[s * AZ_CSL_LANES + lane];
+                add_scaled(sums + row * x->stride, word_value(word, strip->type), x->value + (word >> 16) * x->stride, x->stride);
+            }
 }
 
 const az_sparse_kernels az_sparse_kernels_portable = {
     .bitmap_dense = bitmap_dense,
     .bitmap_sparse = bitmap_sparse,
-    .csl_dense = csl_dense,
-    .csl_sparse = csl_sparse,
+    .csl = csl,
 };
 
 const az_sparse_kernels *az_sparse_kernels_here(void)
