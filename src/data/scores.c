@@ -66,17 +66,14 @@ int64_t az_roc(const double *score, const bool *positive, int64_t n, double *fal
 
 double az_roc_threshold(const double *score, const bool *positive, int64_t n)
 {
-    scored *sorted = sorted_scores(score, positive, n);
-    int64_t positives = 0;
-    for (int64_t i = 0; i < n; i++) positives += positive[i];
-    double best = INFINITY, lead = 0, called = 0, right = 0;
-    for (int64_t i = n - 1; sorted && i >= 0; i--) {
-        called++, right += sorted[i].positive;
-        if (i > 0 && sorted[i].score == sorted[i - 1].score) continue;
-        const double now = right / (double)positives - (called - right) / (double)(n - positives);
-        if (now > lead) lead = now, best = sorted[i].score;
+    double *room = malloc(3 * (size_t)(n + 1) * sizeof *room), best = INFINITY, lead = 0;
+    double *false_rate = room, *true_rate = room + n + 1, *threshold = room + 2 * (n + 1);
+    const int64_t points = room ? az_roc(score, positive, n, false_rate, true_rate, threshold) : 0;
+    for (int64_t i = 0; i < points; i++) {
+        const double now = true_rate[i] - false_rate[i];
+        if (now > lead) lead = now, best = threshold[i];
     }
-    free(sorted);
+    free(room);
     return best;
 }
 

@@ -72,6 +72,19 @@ Test(compress, a_chain_reports_each_step)
     az_close(az);
 }
 
+Test(compress, a_large_text_is_measured_on_few_of_its_documents)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_models(az);
+    test_run run = test_shell(az, folder,
+                              "yes 'A short one.' | head -6000 | sed 'a <|endoftext|>' >large.txt; "
+                              "adze compress tiny.gguf quantize:type=q8_0 -d large.txt --share 0.9 --dry-run --json");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    double kept = test_json_number(test_section(az, run.out, "result"), "documents");
+    cr_assert(kept >= 400 && kept <= 624, "about 512 of 6000 documents, not %g", kept);
+    az_close(az);
+}
+
 Test(compress, what_cannot_work_is_refused_before_the_work)
 {
     static const struct {
