@@ -39,6 +39,11 @@ az_tensor *az_jvp(az_ctx *az, const az_tensor *y, const az_tensor *const *x, con
 typedef az_tensor *(*az_segment)(az_ctx *az, az_tensor *const *inputs, int n, void *user);
 az_tensor *az_checkpoint(az_ctx *az, az_segment f, az_tensor *const *inputs, int n, void *user);
 
+/* The scalar f(inputs, 0) + .. + f(inputs, pieces - 1). Gradients are taken piece by piece while it is computed, so that the inside of one
+ * piece at a time is held and nothing is computed again: for the end of a long computation. The rest is as above. */
+typedef az_tensor *(*az_piece)(az_ctx *az, az_tensor *const *inputs, int n, int64_t piece, void *user);
+az_tensor *az_sum_at_once(az_ctx *az, az_piece f, int64_t pieces, az_tensor *const *inputs, int n, void *user);
+
 /* Compares the gradient of f (reduced to a scalar by fixed random weights) with central differences at f64 inputs. Returns the largest
  * |analytic - numeric| / max(1, |numeric|); also checks the derivative of the gradient when second is true. For tests. */
 double az_grad_check(az_ctx *az, az_segment f, az_tensor *const *inputs, int n, void *user, bool second);

@@ -95,8 +95,8 @@ void az_lm_cache_layer(const az_lm_cache *cache, int block, az_kv *kv);
 typedef struct az_pass_adapters az_pass_adapters;
 az_tensor *az_lm_head_logits(az_ctx *az, const az_lm *lm, const az_pass_adapters *adapters, az_tensor *hidden);
 
-/* Sum of the losses of hidden [tokens, width] (AZ_HIDDEN). With a tape, more than `rows` rows are done in pieces whose logits are not kept
- * but made again for the gradient. */
+/* Sum of the losses of hidden [tokens, width] (AZ_HIDDEN). More than `rows` rows are done in pieces, each with its gradient at once, so
+ * that the logits of one piece at a time are held. */
 typedef struct az_hidden_rows {
     az_tensor *hidden;
     const int32_t *target;

@@ -8,33 +8,34 @@
 
 static const int64_t LOGITS_AT_ONCE = (int64_t)32 << 20; /* entries held by the loss at a time */
 
-/* The head over some rows: inputs are the rows and the tracked tensors of the head and of what sits beside it, which stand in `slot` while
- * it runs. */
-typedef struct az_loss_segment {
+/* The head over all rows, piece by piece: inputs are the rows and the tracked tensors of the head and of what sits beside it, which stand
+ * in `slot` while a piece is computed. */
+typedef struct head_loss {
     const az_lm *lm;
-    const az_tensor *target; /* [rows] */
-    const az_tensor *weight; /* [rows], or NULL */
+    const az_tensor *target; /* [tokens] */
+    const az_tensor *weight; /* [tokens], or NULL */
     const az_pass_adapters *adapters;
-    int64_t first, rows; /* of the adapters' rows */
+    int64_t rows; /* of a piece */
     int slots;
     az_tensor ***slot; /* [slots] */
-} az_loss_segment;
+} head_loss;
 
-/* Sum of the rows' losses. */
-static az_tensor *segment_loss(az_ctx *az, az_tensor *const *inputs, int n, void *user)
+/* Sum of the losses of a piece's rows. */
+static az_tensor *piece_loss(az_ctx *az, az_tensor *const *inputs, int n, int64_t piece, void *user)
 {
-    const az_loss_segment *segment = user;
+    const head_loss *head = user;
+    const int64_t first = piece * head->rows, left = inputs[0]->shape[0] - first, rows = left < head->rows ? left : head->rows;
     az_tensor **outside = az_alloc_array(az, (size_t)n, sizeof *outside);
     if (!outside) return NULL;
     for (int i = 1; i < n; i++) {
-        outside[i - 1] = *segment->slot[i - 1];
-        *segment->slot[i - 1] = inputs[i];
+        outside[i - 1] = *head->slot[i - 1];
+        *head->slot[i - 1] = inputs[i];
     }
-    const az_pass_adapters *adapters = az_pass_adapters_slice(az, segment->adapters, segment->first, segment->rows);
-    az_tensor *logits = az_lm_head_logits(az, segment->lm, adapters, inputs[0]);
-    for (int i = 1; i < n; i++) *segment->slot[i - 1] = outside[i - 1];
-    az_tensor *loss = az_cross_entropy(az, logits, segment->target);
-    if (segment->weight) loss = az_mul(az, loss, segment->weight);
+    const az_pass_adapters *adapters = az_pass_adapters_slice(az, head->adapters, first, rows);
+    az_tensor *logits = az_lm_head_logits(az, head->lm, adapters, az_slice(az, inputs[0], 0, first, rows));
+    for (int i = 1; i < n; i++) *head->slot[i - 1] = outside[i - 1];
+    az_tensor *loss = az_cross_entropy(az, logits, az_slice(az, head->target, 0, first, rows));
+    if (head->weight) loss = az_mul(az, loss, az_slice(az, head->weight, 0, first, rows));
     return az_sum(az, loss, AZ_ALL_AXES, false);
 }
 
@@ -43,59 +44,54 @@ static bool is_tracked(az_ctx *az, const az_tensor *x)
     return x && az_tracked(az, &x, 1);
 }
 
-static bool find_tracked(az_ctx *az, const az_lm *lm, az_loss_segment *segment)
+static bool find_tracked(az_ctx *az, const az_lm *lm, head_loss *head)
 {
     az_tensor ***beside;
-    const int n_beside = az_adapters_tracked(az, segment->adapters, -1, &beside);
+    const int n_beside = az_adapters_tracked(az, head->adapters, -1, &beside);
     az_tensor ***all = az_alloc_array(az, (size_t)n_beside + AZ_WEIGHT_PARTS + 1, sizeof *all);
     int n = 0;
     for (int p = 0; all && p < AZ_WEIGHT_PARTS; p++)
         if (is_tracked(az, lm->head.weight->part[p])) all[n++] = &lm->head.weight->part[p];
     if (all && is_tracked(az, lm->head.bias)) all[n++] = (az_tensor **)&lm->head.bias;
     for (int i = 0; all && i < n_beside; i++) all[n++] = beside[i];
-    segment->slot = all;
-    segment->slots = n;
+    head->slot = all;
+    head->slots = n;
     return az_ok(az);
 }
 
-/* Weights of some rows in the type of the losses; NULL = all are 1. */
-static az_tensor *weights_of(az_ctx *az, const az_hidden_rows *from, int64_t first, int64_t rows)
+/* Weights of the rows in the type of the losses; NULL = all are 1. */
+static az_tensor *weights_of(az_ctx *az, const az_hidden_rows *from)
 {
     if (!from->weight) return NULL;
-    az_tensor *weight = az_from(az, AZ_F32, 1, &rows, from->weight + first);
+    az_tensor *weight = az_from(az, AZ_F32, 1, from->hidden->shape, from->weight);
     return from->hidden->dtype == AZ_F64 ? az_cast(az, weight, AZ_F64) : weight;
+}
+
+/* What a tape reads when the loss is computed again for a second derivative. */
+static bool save_head(az_ctx *az, head_loss *head)
+{
+    head->slot = az_save_memory(az, head->slot, (size_t)head->slots * sizeof *head->slot);
+    head->adapters = az_pass_adapters_save(az, head->adapters);
+    head->target = az_save(az, head->target);
+    if (head->weight) head->weight = az_save(az, head->weight);
+    return az_ok(az);
 }
 
 az_tensor *az_lm_hidden_loss(az_ctx *az, const az_lm *lm, const az_hidden_rows *from, int64_t rows)
 {
     if (!from->hidden) return NULL;
     const int64_t tokens = from->hidden->shape[0];
-    const bool pieces = rows < tokens && az_tape_is_open(az);
-    az_loss_segment segment = {.lm = lm, .adapters = from->adapters};
-    if (!find_tracked(az, lm, &segment)) return NULL;
-    az_tensor **inputs = az_alloc_array(az, (size_t)segment.slots + 1, sizeof *inputs);
-    if (!inputs) return NULL;
-    if (pieces) segment.slot = az_save_memory(az, segment.slot, (size_t)segment.slots * sizeof *segment.slot);
-    if (pieces) segment.adapters = az_pass_adapters_save(az, segment.adapters);
-    az_tensor *total = NULL;
-    for (segment.first = 0; segment.first < tokens && az_ok(az); segment.first += rows) {
-        segment.rows = tokens - segment.first < rows ? tokens - segment.first : rows;
-        inputs[0] = az_slice(az, from->hidden, 0, segment.first, segment.rows);
-        for (int i = 0; i < segment.slots; i++) inputs[i + 1] = *segment.slot[i];
-        segment.target = az_from(az, AZ_I32, 1, &segment.rows, from->target + segment.first);
-        segment.weight = weights_of(az, from, segment.first, segment.rows);
-        az_tensor *sum = NULL;
-        if (!pieces) {
-            sum = segment_loss(az, inputs, segment.slots + 1, &segment);
-        } else {
-            segment.target = az_save(az, segment.target);
-            if (segment.weight) segment.weight = az_save(az, segment.weight);
-            void *user = az_save_memory(az, &segment, sizeof segment);
-            sum = user ? az_checkpoint(az, segment_loss, inputs, segment.slots + 1, user) : NULL;
-        }
-        total = total ? az_add(az, total, sum) : sum;
-    }
-    return total;
+    head_loss head = {.lm = lm, .adapters = from->adapters, .rows = rows};
+    if (!find_tracked(az, lm, &head)) return NULL;
+    head.target = az_from(az, AZ_I32, 1, &tokens, from->target);
+    head.weight = weights_of(az, from);
+    az_tensor **inputs = az_alloc_array(az, (size_t)head.slots + 1, sizeof *inputs);
+    if (!inputs || !head.target) return NULL;
+    inputs[0] = from->hidden;
+    for (int i = 0; i < head.slots; i++) inputs[i + 1] = *head.slot[i];
+    if (rows >= tokens) return piece_loss(az, inputs, head.slots + 1, 0, &head);
+    if (az_tape_is_open(az) && !save_head(az, &head)) return NULL;
+    return az_sum_at_once(az, piece_loss, (tokens + rows - 1) / rows, inputs, head.slots + 1, az_save_memory(az, &head, sizeof head));
 }
 
 az_tensor *az_lm_loss(az_ctx *az, const az_lm *lm, const az_lm_lesson *lesson, const az_lm_run *run)
