@@ -99,7 +99,7 @@ static int64_t batch_offset(const az_tensor *x, const az_tensor *y, int64_t inde
  * one thread, so results do not depend on the threads; BLAS left to itself would cut by their number. */
 static int64_t pieces_of(const product *p)
 {
-    enum { SMALLEST = 128, MOST = 16 };
+    enum { SMALLEST = 256, MOST = 16 };
     int64_t longer = p->m > p->n ? p->m : p->n, pieces = longer / SMALLEST;
     if (p->m * p->n * p->k <= (int64_t)1 << 18 || p->m == 1 || p->n == 1) return 1;
     return pieces < 2 ? 2 : pieces > MOST ? MOST : pieces;
