@@ -42,7 +42,7 @@ typedef struct az_progress_event {
 } az_progress_event;
 
 typedef struct az_settings {
-    int threads;         /* 0 = every core the process may run on */
+    int threads;         /* 0 = every core the process may run on. OpenBLAS is set to one: adze cuts its work itself, by shape alone */
     uint64_t seed;       /* key of all random numbers drawn by default */
     size_t memory_limit; /* bytes the context may hold at once; 0 = no limit. Beyond it allocations fail with AZ_NO_MEMORY */
     void (*progress)(const az_progress_event *event, void *user); /* NULL = silent */

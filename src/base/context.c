@@ -1,6 +1,7 @@
 /* context.c - opening and closing a context, and the error that sticks. */
 #include "base/base_internal.h"
 
+#include <cblas.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +18,7 @@ az_ctx *az_open(const az_settings *settings)
 #ifdef _OPENMP
     omp_set_num_threads(az->threads);
 #endif
+    openblas_set_num_threads(1); /* BLAS and LAPACK cut by the number of threads, and the last bits depend on the cuts */
     az_scope_push(az);
     if (az->depth == 0) {
         free(az);

@@ -9,7 +9,6 @@
 
 #include <cblas.h>
 #include <math.h>
-#include <omp.h>
 
 int64_t az_zo_period(const az_zo *zo, int64_t step)
 {
@@ -39,15 +38,12 @@ static void draw_factor(az_ctx *az, const az_zo *zo, const char *which, int i, i
     az_fill_normal(az, zo->options.seed, stream, 0, rows * zo->slot[i].rank, out);
 }
 
-/* The Q of a [rows, rank] = Q R with a positive diagonal of R, in a's place. One thread: LAPACK's bits depend on their number. */
+/* The Q of a [rows, rank] = Q R with a positive diagonal of R, in a's place. */
 static bool orthonormalise(az_ctx *az, az_tensor *a)
 {
     az_tensor *q = NULL, *r = NULL;
-    const int threads = omp_get_max_threads();
     az_scope_push(az);
-    omp_set_num_threads(1);
     const bool good = az_qr(az, a, &q, &r);
-    omp_set_num_threads(threads);
     const int64_t rank = a->shape[1];
     for (int64_t j = 0; good && j < az_count(a); j++) {
         const bool flips = az_f32(r)[j % rank * (rank + 1)] < 0;

@@ -148,3 +148,19 @@ Test(least_squares, takes_the_shortest_of_all_minimizers)
     cr_assert_eq(az_status_of(az), AZ_BAD_CALL);
     az_close(az);
 }
+
+Test(svd, gives_the_same_bits_with_any_number_of_threads)
+{
+    az_ctx *one = az_open(&(az_settings){.threads = 1});
+    az_tensor *u, *s, *vt, *other_u, *other_s, *other_vt;
+    cr_assert(az_svd(one, matrix_normal(one, AZ_F64, 300, 260, 4), &u, &s, &vt), "%s", az_error(one));
+    for (int threads = 2; threads <= 3; threads++) {
+        az_ctx *az = az_open(&(az_settings){.threads = threads});
+        cr_assert(az_svd(az, matrix_normal(az, AZ_F64, 300, 260, 4), &other_u, &other_s, &other_vt), "%s", az_error(az));
+        cr_assert_arr_eq(other_u->data, u->data, (size_t)az_count(u) * sizeof(double));
+        cr_assert_arr_eq(other_s->data, s->data, (size_t)az_count(s) * sizeof(double));
+        cr_assert_arr_eq(other_vt->data, vt->data, (size_t)az_count(vt) * sizeof(double));
+        az_close(az);
+    }
+    az_close(one);
+}
