@@ -229,6 +229,23 @@ Test(huggingface, folders_that_do_not_fit_are_refused_with_the_reason)
     }
 }
 
+Test(huggingface, dynamic_rotary_scaling_is_none_inside_the_context)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az), *source = family_folder(az, 0);
+    cr_assert_eq(system(az_format_text(az, "cp %s/model.safetensors %s", source, folder)), 0);
+    json_t *config = json_load_file(az_format_text(az, "%s/config.json", source), 0, NULL);
+    json_object_set_new(config, "rope_scaling", json_pack("{s:s, s:f}", "type", "dynamic", "factor", 2.0));
+    cr_assert_eq(json_dump_file(config, test_path(az, folder, "config.json"), 0), 0);
+    expect_reference(az, load(az, folder), 0, "with dynamic scaling");
+    json_object_set_new(config, "rope_scaling", json_pack("{s:s, s:f}", "type", "unheard", "factor", 2.0));
+    cr_assert_eq(json_dump_file(config, test_path(az, folder, "config.json"), 0), 0);
+    cr_assert_null(az_lm_load(az, folder));
+    cr_assert(strstr(az_error(az), "'unheard' is not known"), "%s", az_error(az));
+    json_decref(config);
+    az_close(az);
+}
+
 Test(huggingface, shards_are_found_by_the_index)
 {
     az_ctx *az = az_open(NULL);

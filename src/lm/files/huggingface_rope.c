@@ -65,6 +65,13 @@ static bool read_long(az_ctx *az, const json_t *json, const json_t *scaling, az_
            az_rope_scale_long(az, lm, near, far, (int64_t)original);
 }
 
+/* Inside the trained context it is no scaling at all; beyond it the angles would grow with the sequence, also of keys in the cache. */
+static bool read_dynamic(az_ctx *az, const az_lm *lm)
+{
+    az_note(az, "dynamic rotary scaling begins behind %lld tokens, which is the context used", (long long)lm->config.context);
+    return true;
+}
+
 bool az_lm_rope_from_json(az_ctx *az, const json_t *json, az_lm *lm)
 {
     const json_t *scaling = json_object_get(json, "rope_scaling");
@@ -74,9 +81,11 @@ bool az_lm_rope_from_json(az_ctx *az, const json_t *json, az_lm *lm)
     if (!type) type = json_string_value(json_object_get(scaling, "type"));
     if (!type || strcmp(type, "default") == 0) return true;
     if (strcmp(type, "yarn") == 0) return read_yarn(az, scaling, lm);
+    if (strcmp(type, "dynamic") == 0) return read_dynamic(az, lm);
     if (strcmp(type, "longrope") == 0 || strcmp(type, "su") == 0) return read_long(az, json, scaling, lm);
     if (strcmp(type, "llama3") != 0 && strcmp(type, "linear") != 0)
-        return az_fail(az, AZ_BAD_INPUT, "rotary scaling of the type '%.40s' is not known; linear, llama3, yarn and longrope are", type);
+        return az_fail(az, AZ_BAD_INPUT, "rotary scaling of the type '%.40s' is not known; linear, dynamic, llama3, yarn and longrope are",
+                       type);
     const az_rope_scaling how = {.kind = strcmp(type, "llama3") == 0 ? AZ_ROPE_BY_WAVELENGTH : AZ_ROPE_LINEAR,
                                  .factor = real(scaling, "factor", 1),
                                  .low = real(scaling, "low_freq_factor", 1),
