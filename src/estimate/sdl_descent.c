@@ -86,29 +86,35 @@ static void shorten(az_tensor *x, const az_tensor *before, double radius)
 
 /* ---- the dictionary ---- */
 
-/* The smooth part of F in W, up to a constant; the gradient [p, r] where asked. */
-static double dictionary_value(az_ctx *az, const descent *d, const az_tensor *w, const az_tensor *inner_code, az_tensor *gradient)
+/* The smooth part of F in W, up to a constant; of the filter model also difference [n, kappa], the loss' derivative by the scores. */
+static double dictionary_value(az_ctx *az, const descent *d, const az_tensor *w, const az_tensor *inner_code, az_tensor *difference)
 {
     const sdl_samples *s = d->samples;
-    const double l2 = d->how->dictionary.l2;
     az_scope_push(az);
     const az_tensor *wq = az_matmul(az, w, inner_code);
-    double value = d->xi * (inner(az, w, wq) - 2 * inner(az, w, d->xc)) + l2 * inner(az, w, w);
-    const az_tensor *pull = NULL; /* [p, r] of the labels */
+    double value = d->xi * (inner(az, w, wq) - 2 * inner(az, w, d->xc)) + d->how->dictionary.l2 * inner(az, w, w);
     if (d->how->kind == SDL_FILTER) {
         const az_tensor *score = az_add(az, az_matrix_times(az, s->x, az_matmul(az, w, d->beta)), az_matmul(az, s->z, d->gamma));
-        az_tensor *difference = az_new2(az, AZ_F64, s->n, d->kappa);
-        if (score && difference) value += az_multinomial_loss(az_f64(score), s->label, s->n, s->classes, az_f64_mut(difference));
-        if (gradient) pull = az_matmul(az, az_matrix_transposed_times(az, s->x, difference), az_transpose(az, d->beta));
-    }
-    if (gradient && az_ok(az)) {
-        const double *at = az_f64(w), *product = az_f64(wq), *data = az_f64(d->xc), *labels = pull ? az_f64(pull) : NULL;
-        double *out = az_f64_mut(gradient);
-        for (int64_t i = 0, n = az_count(w); i < n; i++)
-            out[i] = 2 * d->xi * (product[i] - data[i]) + 2 * l2 * at[i] + (labels ? labels[i] : 0);
+        if (score) value += az_multinomial_loss(az_f64(score), s->label, s->n, s->classes, az_f64_mut(difference));
     }
     az_scope_pop(az);
     return value;
+}
+
+/* Its gradient [p, r] at W, where the loss has that derivative. */
+static void dictionary_gradient(az_ctx *az, const descent *d, const az_tensor *inner_code, const az_tensor *difference, az_tensor *gradient)
+{
+    az_scope_push(az);
+    const az_tensor *wq = az_matmul(az, d->w, inner_code), *pull = NULL; /* [p, r] of the labels */
+    if (d->how->kind == SDL_FILTER)
+        pull = az_matmul(az, az_matrix_transposed_times(az, d->samples->x, difference), az_transpose(az, d->beta));
+    if (az_ok(az)) {
+        const double *at = az_f64(d->w), *product = az_f64(wq), *data = az_f64(d->xc), *labels = pull ? az_f64(pull) : NULL;
+        double *out = az_f64_mut(gradient);
+        for (int64_t i = 0, n = az_count(d->w); i < n; i++)
+            out[i] = 2 * d->xi * (product[i] - data[i]) + 2 * d->how->dictionary.l2 * at[i] + (labels ? labels[i] : 0);
+    }
+    az_scope_pop(az);
 }
 
 /* to = the point of the constraint set that is nearest to w - length gradient, after the threshold of l1. */
@@ -125,10 +131,17 @@ static void project_step(const sdl_bound *bound, const az_tensor *w, const az_te
     for (int64_t i = 0; square > 1 && i < n; i++) out[i] *= shrink;
 }
 
+/* Where W is on its way, and where it may go: the value there, and the derivative by the scores. */
+typedef struct dictionary_point {
+    double value;
+    az_tensor *difference;
+} dictionary_point;
+
 /* One step of W, its length halved until the quadratic bound holds; false when none does. */
-static bool dictionary_step(az_ctx *az, descent *d, const az_tensor *inner_code, az_tensor *gradient, az_tensor *trial)
+static bool dictionary_step(az_ctx *az, descent *d, const az_tensor *inner_code, dictionary_point at[2], az_tensor *gradient,
+                            az_tensor *trial)
 {
-    const double before = dictionary_value(az, d, d->w, inner_code, gradient);
+    dictionary_gradient(az, d, inner_code, at[0].difference, gradient);
     for (int halvings = 0; halvings < MOST_HALVINGS && az_ok(az); halvings++, d->length /= 2) {
         project_step(&d->how->dictionary, d->w, gradient, d->length, trial);
         double slope = 0, square = 0;
@@ -138,8 +151,11 @@ static bool dictionary_step(az_ctx *az, descent *d, const az_tensor *inner_code,
             square += (to[i] - from[i]) * (to[i] - from[i]);
         }
         if (square == 0) return false;
-        if (!(dictionary_value(az, d, trial, inner_code, NULL) <= before + slope + square / (2 * d->length))) continue;
+        at[1].value = dictionary_value(az, d, trial, inner_code, at[1].difference);
+        if (!(at[1].value <= at[0].value + slope + square / (2 * d->length))) continue;
         az_copy_into(az, d->w, trial);
+        const dictionary_point left = at[0];
+        at[0] = at[1], at[1] = left;
         d->length *= 2;
         return true;
     }
@@ -151,8 +167,11 @@ static void update_dictionary(az_ctx *az, descent *d, double radius)
     az_scope_push(az);
     const az_tensor *inner_code = gram(az, d->c), *before = az_copy(az, d->w);
     az_tensor *gradient = az_zeros(az, AZ_F64, 2, d->w->shape), *trial = az_zeros(az, AZ_F64, 2, d->w->shape);
-    for (int i = 0; i < DICTIONARY_STEPS && az_ok(az) && inner_code && trial; i++)
-        if (!dictionary_step(az, d, inner_code, gradient, trial)) break;
+    dictionary_point at[2] = {{.difference = az_new2(az, AZ_F64, d->samples->n, d->kappa)},
+                              {.difference = az_new2(az, AZ_F64, d->samples->n, d->kappa)}};
+    if (az_ok(az)) at[0].value = dictionary_value(az, d, d->w, inner_code, at[0].difference);
+    for (int i = 0; i < DICTIONARY_STEPS && az_ok(az); i++)
+        if (!dictionary_step(az, d, inner_code, at, gradient, trial)) break;
     if (az_ok(az)) shorten(d->w, before, radius);
     if (az_ok(az)) az_copy_into(az, d->xw, az_matrix_times(az, d->samples->x, d->w));
     az_scope_pop(az);
@@ -332,7 +351,8 @@ static double stationarity(az_ctx *az, const descent *d)
     const az_tensor *inner_code = gram(az, d->c), *cq = az_matmul(az, d->c, gram(az, d->w)), *score = scores(az, d, d->c);
     double square = 0, along = 0, norm = 0;
     if (by_w && difference && score && cq) {
-        dictionary_value(az, d, d->w, inner_code, by_w);
+        dictionary_value(az, d, d->w, inner_code, difference);
+        dictionary_gradient(az, d, inner_code, difference, by_w);
         az_multinomial_loss(az_f64(score), s->label, s->n, s->classes, az_f64_mut(difference));
         const az_tensor *pull = d->how->kind == SDL_FEATURE ? az_matmul(az, difference, az_transpose(az, d->beta)) : NULL;
         const double *c = az_f64(d->c), *product = az_f64(cq), *data = az_f64(d->xw), *labels = pull ? az_f64(pull) : NULL;
