@@ -5,13 +5,15 @@
  *
  * Dettmers, Pagnoni, Holtzman, Zettlemoyer: "QLoRA: efficient finetuning of quantized LLMs", NeurIPS 2023 (arXiv 2305.14314); levels and
  * layout are those of bitsandbytes. Importance of inputs has no part in it: scales are given by the largest values. */
+#include "base/parallel.h"
+#include "weight/kernels/nf4.h"
 #include "weight/weight_internal.h"
 
 #include <math.h>
 
-enum { CODES, SCALES, NF4_BLOCK = 64, ZERO_LEVEL = 7 };
+enum { CODES, SCALES, NF4_BLOCK = AZ_NF4_BLOCK, ZERO_LEVEL = 7 };
 
-static const float levels[16] = {
+const float az_nf4_levels[16] = {
     -1.0F,
     -0.6961928009986877F,
     -0.5250730514526367F,
@@ -33,7 +35,7 @@ static const float levels[16] = {
 static int nearest_level(float x)
 {
     int level = 0;
-    while (level < 15 && x > (levels[level] + levels[level + 1]) / 2) level++;
+    while (level < 15 && x > (az_nf4_levels[level] + az_nf4_levels[level + 1]) / 2) level++;
     return level;
 }
 
@@ -41,11 +43,73 @@ static void decode_nf4(const az_weight *w, int64_t first, int64_t n, float *out)
 {
     const uint8_t *code = w->part[CODES]->data;
     const float *scale = w->part[SCALES]->data;
-    for (int64_t i = first * w->cols; i < (first + n) * w->cols; i++) {
+    const int64_t begin = first * w->cols, end = (first + n) * w->cols;
+    if (w->cols % NF4_BLOCK == 0) {
+        az_nf4_kernels_here()->widen(code + begin / 2, scale + begin / NF4_BLOCK, (end - begin) / NF4_BLOCK, out);
+        return;
+    }
+    for (int64_t i = begin; i < end; i++) {
         const int level = i % 2 ? code[i / 2] & 15 : code[i / 2] >> 4;
-        *out++ = levels[level] * scale[i / NF4_BLOCK];
+        *out++ = az_nf4_levels[level] * scale[i / NF4_BLOCK];
     }
 }
+
+/* ---- products with few vectors, rounded to bytes ---- */
+
+typedef struct product {
+    const az_weight *w;
+    const az_nf4_columns *x;
+    float *y;
+} product;
+
+enum { CHUNK = 64 }; /* rows that a thread takes */
+
+static void multiply_chunk(const void *products, int64_t chunk)
+{
+    const product *p = products;
+    const int64_t first = chunk * CHUNK, cols = p->w->cols, left = p->w->rows - first;
+    const az_nf4_rows rows = {.code = (const uint8_t *)p->w->part[CODES]->data + first * cols / 2,
+                              .scale = az_f32(p->w->part[SCALES]) + first * cols / NF4_BLOCK,
+                              .count = left < CHUNK ? left : CHUNK};
+    az_nf4_kernels_here()->multiply(&rows, p->x, p->y + first, p->w->rows);
+}
+
+/* Takes even and odd columns apart. */
+static void arrange(const az_columns *from, int8_t *q, float *scale, float *total)
+{
+    const int64_t blocks = from->cols / NF4_BLOCK;
+    for (int64_t b = 0; b < blocks; b++)
+        for (int64_t j = 0; j < from->n; j++, q += NF4_BLOCK, scale += AZ_NF4_LANES) {
+            total[j * blocks + b] = 0;
+            for (int half = 0; half < 2; half++) {
+                const int64_t at = (2 * b + half) * from->n + j;
+                for (int i = 0; i < AZ_BLOCK; i++) q[i % 2 * AZ_BLOCK + half * AZ_BLOCK / 2 + i / 2] = from->q[at * AZ_BLOCK + i];
+                for (int i = 0; i < AZ_NF4_LANES / 2; i++) scale[half * AZ_NF4_LANES / 2 + i] = from->scale[at];
+                total[j * blocks + b] += from->total[at];
+            }
+        }
+}
+
+static void matmul_nf4(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y)
+{
+    if (n > AZ_FEW || w->cols % NF4_BLOCK != 0 || !az_nf4_kernels_here()->multiply) {
+        az_tiles_matmul(az, w, x, n, y);
+        return;
+    }
+    const int64_t blocks = w->cols / NF4_BLOCK;
+    az_columns rounded = {.n = n, .cols = w->cols, .value = x};
+    az_scope_push(az);
+    int8_t *q = az_scratch(az, n, w->cols);
+    float *scale = az_scratch(az, n * blocks, AZ_NF4_LANES * sizeof *scale), *total = az_scratch(az, n * blocks, sizeof *total);
+    if (q && scale && total && az_round_columns(az, &rounded)) {
+        arrange(&rounded, q, scale, total);
+        const az_nf4_columns columns = {.n = n, .cols = w->cols, .q = q, .scale = scale, .total = total};
+        az_each(az_threads(az), (w->rows + CHUNK - 1) / CHUNK, multiply_chunk, &(product){.w = w, .x = &columns, .y = y});
+    }
+    az_scope_pop(az);
+}
+
+/* ---- encoding ---- */
 
 /* `count` values from an even position on: whole bytes, the last one filled up with the level 0. */
 static float encode_block(const float *x, int64_t count, uint8_t *code)
@@ -100,6 +164,7 @@ const az_format az_format_nf4 = {
     .ggml_type = -1,
     .block = 1,
     .decode = decode_nf4,
+    .matmul = matmul_nf4,
     .encode = encode_nf4,
     .check = check_nf4,
     .keeps_zeros = true,

@@ -188,8 +188,7 @@ static void round_column(const void *columns, int64_t j)
     az_weight_kernels_here()->round_to_bytes(columns, j);
 }
 
-/* Adds the vectors rounded to bytes, in the current scope; false without memory. */
-static bool round_columns(az_ctx *az, az_columns *x)
+bool az_round_columns(az_ctx *az, az_columns *x)
 {
     const int64_t blocks = x->cols / AZ_BLOCK;
     x->q = az_scratch(az, x->n, x->cols);
@@ -207,6 +206,6 @@ void az_rows_matmul(az_ctx *az, const az_row_product *product, int count, const 
     bool blocks = false;
     for (int i = 0; i < count; i++) blocks |= product[i].w->format->block > 1;
     az_scope_push(az);
-    if (!blocks || round_columns(az, &columns)) product_rows(az, &(rows_job){.product = product, .count = count, .x = &columns});
+    if (!blocks || az_round_columns(az, &columns)) product_rows(az, &(rows_job){.product = product, .count = count, .x = &columns});
     az_scope_pop(az);
 }

@@ -1,5 +1,6 @@
 /* 4-bit NormalFloat: the table, the layout, blocks across rows, what is refused. */
 #include "adze/weight.h"
+#include "weight/kernels/nf4.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -71,6 +72,58 @@ Test(nf4, products_are_those_of_the_decoded_matrix)
     const az_tensor *y = az_weight_apply(az, w, x), *wanted = az_matmul_nt(az, x, az_weight_decode(az, w));
     for (int i = 0; i < 120; i++) cr_assert_float_eq(az_item(y, i), az_item(wanted, i), 1e-4);
     az_close(az);
+}
+
+/* What a kernel may be off by: half a step of the activations' bytes (1/254 of the largest of 32) times |w|, 1/4094 of a block's scale
+ * times |x| for the levels, and rounding. */
+static double bound(const float *w, const float *scale, const float *x, int64_t cols)
+{
+    double sum = 0;
+    for (int64_t b = 0; b < cols; b += 32) {
+        double largest = 0, magnitude = 0, inputs = 0;
+        for (int64_t i = b; i < b + 32; i++) {
+            largest = fmax(largest, fabs((double)x[i]));
+            magnitude += fabs((double)w[i]), inputs += fabs((double)x[i]);
+        }
+        sum += 1.001 * (magnitude * largest / 254 + inputs * (double)scale[b / 64] / 4094);
+    }
+    return sum + 1e-5;
+}
+
+/* Rows of whole blocks, few vectors; each by itself gives the same bits as in company. */
+Test(nf4, kernels_are_off_by_no_more_than_the_rounding)
+{
+    static const int64_t heights[] = {1, 6, 70};
+    for (int h = 0; h < 3; h++)
+        for (int64_t n = 1; n < 9; n += 2) {
+            enum { COLS = 704 };
+            az_ctx *az = az_open(NULL);
+            const az_weight *w = encoded(az, az_randn(az, AZ_F32, 2, (const int64_t[]){heights[h], COLS}, 1, 5, 2));
+            const az_tensor *x = az_randn(az, AZ_F32, 2, (const int64_t[]){n, COLS}, 1, 5, 3), *dense = az_weight_decode(az, w);
+            const az_tensor *y = az_weight_apply(az, w, x), *wanted = az_matmul_nt(az, x, dense);
+            for (int64_t j = 0; j < n; j++) {
+                const az_tensor *alone = az_weight_apply(az, w, az_slice(az, x, 0, j, 1));
+                cr_assert_arr_eq(alone->data, az_f32(y) + j * heights[h], (size_t)heights[h] * sizeof(float));
+                for (int64_t r = 0; r < heights[h]; r++) {
+                    const double off = az_item(y, j * heights[h] + r) - az_item(wanted, j * heights[h] + r);
+                    const float *scale = az_f32(w->part[1]) + r * COLS / 64;
+                    cr_assert_leq(fabs(off), bound(az_f32(dense) + r * COLS, scale, az_f32(x) + j * COLS, COLS), "%g", off);
+                }
+            }
+            az_close(az);
+        }
+}
+
+Test(nf4, all_sets_of_kernels_decode_alike)
+{
+    enum { BLOCKS = 8 };
+    uint8_t code[BLOCKS * 32];
+    float scale[BLOCKS], values[2][BLOCKS * 64];
+    for (int i = 0; i < BLOCKS * 32; i++) code[i] = (uint8_t)i;
+    for (int b = 0; b < BLOCKS; b++) scale[b] = 0.3f + (float)b;
+    az_nf4_kernels_portable.widen(code, scale, BLOCKS, values[0]);
+    az_nf4_kernels_here()->widen(code, scale, BLOCKS, values[1]);
+    cr_assert_arr_eq(values[0], values[1], sizeof values[0]);
 }
 
 Test(nf4, refuses_values_and_parts_that_do_not_fit)
