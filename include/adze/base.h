@@ -188,6 +188,8 @@ bool az_options_set(az_ctx *az, const az_option *table, const char *owner, const
 /* "name=value,name,no-name,..." on top of the defaults; fails on unknown names (and proposes the nearest), on repeated ones (except
  * AZ_TEXTS), on values out of range and on required ones that are missing. A value that contains a comma is written in double quotes. */
 bool az_options_parse(az_ctx *az, const az_option *table, const char *owner, const char *text, void *settings);
+/* The same on top of what `settings` holds, so that other values than those of the table can be the default. */
+bool az_options_read(az_ctx *az, const az_option *table, const char *owner, const char *text, void *settings);
 /* The value as text, in the current scope. */
 const char *az_options_get(az_ctx *az, const az_option *option, const void *settings);
 /* The table as aligned lines of help. */
@@ -259,9 +261,13 @@ az_map *az_map_file(az_ctx *az, const char *path);
 /* Zeroed memory that lies in a file without a name in `folder` and goes with the last reference: for arrays larger than the machine's
  * memory. It does not count as held memory. */
 az_buffer *az_buffer_scratch(az_ctx *az, const char *folder, size_t bytes);
-/* The whole file as zero-terminated text (gzip is undone, at most 4 GiB of it; "-" is the standard input); its length goes to *length
- * when that is not NULL. */
+/* The whole file as zero-terminated text (gzip is undone, at most 4 GiB of it; a byte order mark is left out; "-" is the standard input);
+ * its length goes to *length when that is not NULL. */
 char *az_read_file(az_ctx *az, const char *path, size_t *length);
+/* Whether the bytes are UTF-8 without zero bytes; *where (or NULL) is the first that is not. */
+bool az_is_utf8(const char *text, size_t length, size_t *where);
+/* The text itself when it is UTF-8; otherwise its bytes read as Latin-1, in the current scope, and *length changed. */
+const char *az_utf8(az_ctx *az, const char *text, size_t *length);
 bool az_is_folder(const char *path);
 bool az_make_folder(az_ctx *az, const char *path); /* with its parents; one that exists is fine */
 

@@ -78,6 +78,7 @@ void az_fail_context(az_ctx *az, const char *format, ...)
     int length = vsnprintf(text, sizeof text, format, args);
     va_end(args);
     if (length < 0 || (size_t)length >= sizeof text - 3) return;
+    if (strncmp(az->message, text, (size_t)length) == 0 && az->message[length] == ':') return; /* told already */
     snprintf(text + length, sizeof text - (size_t)length, ": %s", az->message);
     memcpy(az->message, text, sizeof text);
 }

@@ -116,6 +116,14 @@ static const char *without_source(const char *why)
     return reason ? reason + 3 : why;
 }
 
+/* Over the byte order mark that some editors put in front of UTF-8. */
+static char *without_mark(char *text, size_t *length)
+{
+    if (*length < 3 || memcmp(text, "\xef\xbb\xbf", 3) != 0) return text;
+    *length -= 3;
+    return text + 3;
+}
+
 /* Reads to the end of the stream; the result has room for the closing zero. */
 static az_buffer *read_all(az_ctx *az, gzFile file, const char *path, size_t *length)
 {
@@ -164,6 +172,7 @@ char *az_read_file(az_ctx *az, const char *path, size_t *length)
     if (!buffer) return NULL;
     char *text = buffer->data;
     text[used] = '\0';
+    text = without_mark(text, &used);
     if (length) *length = used;
     return az_on_leave(az, drop_buffer, buffer) ? text : NULL;
 }

@@ -322,9 +322,14 @@ static bool check_required(az_ctx *az, const az_option *table, const char *owner
 
 bool az_options_parse(az_ctx *az, const az_option *table, const char *owner, const char *text, void *settings)
 {
+    return az_options_default(az, table, settings) && az_options_read(az, table, owner, text, settings);
+}
+
+bool az_options_read(az_ctx *az, const az_option *table, const char *owner, const char *text, void *settings)
+{
     bool seen[MAX_OPTIONS] = {false};
     if (table_length(table) > MAX_OPTIONS) az_fail(az, AZ_BAD_CALL, "%s: a table has at most %d options", owner, MAX_OPTIONS);
-    if (!az_options_default(az, table, settings)) return false;
+    if (!az_ok(az)) return false;
     while (text && *text) {
         const char *name, *value;
         if (!next_item(az, owner, &text, &name, &value)) return false;

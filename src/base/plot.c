@@ -8,6 +8,7 @@
 #include <spawn.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -196,6 +197,17 @@ bool az_plot_check(az_ctx *az, const char *path)
     return az_fail(az, AZ_BAD_INPUT, "a plot is written to a file ending in .svg or .png, not to '%s'", path);
 }
 
+/* Whether the picture has its end: gnuplot says nothing of a disk that is full. What went into a pipe cannot be looked at. */
+static bool is_whole(FILE *picture, bool svg)
+{
+    enum { TAIL = 16 };
+    char end[TAIL];
+    struct stat info;
+    if (fstat(fileno(picture), &info) != 0 || !S_ISREG(info.st_mode)) return true;
+    const ssize_t n = info.st_size < TAIL ? 0 : pread(fileno(picture), end, TAIL, info.st_size - TAIL);
+    return n == TAIL && (svg ? memmem(end, TAIL, "</svg>", 6) : memmem(end, TAIL, "IEND", 4)) != NULL;
+}
+
 static bool draw(const az_report *report, const char *path, FILE *script, FILE *complaints)
 {
     const bool svg = ends_in(path, ".svg");
@@ -206,7 +218,10 @@ static bool draw(const az_report *report, const char *path, FILE *script, FILE *
         return az_fail(report->az, AZ_BAD_INPUT, "this report has nothing to plot: neither curves nor numbers");
     if (fflush(script) != 0) return az_fail(report->az, AZ_IO, "cannot write the plot's script: %s", strerror(errno));
     az_out *out = az_create(report->az, path);
-    return out && run_gnuplot(report->az, script, complaints, az_out_stream(out)) && az_commit(out);
+    if (!out || !run_gnuplot(report->az, script, complaints, az_out_stream(out))) return false;
+    if (!is_whole(az_out_stream(out), svg))
+        return az_fail(report->az, AZ_IO, "cannot write '%s': gnuplot did not finish the picture; the disk may be full", path);
+    return az_commit(out);
 }
 
 bool az_report_plot(const az_report *report, const char *path)

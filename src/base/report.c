@@ -160,28 +160,18 @@ static json_t *number_json(double value)
     return isfinite(value) ? json_real(value) : json_null();
 }
 
-/* Text that is not UTF-8 goes out with its bytes read as Latin-1, so that no line is lost. */
-static json_t *text_json(const char *text)
+/* Text that is not UTF-8 goes out as Latin-1 reads it, so that no line is lost. */
+static json_t *text_json(az_ctx *az, const char *text)
 {
-    json_t *value = json_string(text);
-    if (value) return value;
-    size_t length = strlen(text), at = 0;
-    char *latin = malloc(2 * length + 1);
-    if (!latin) return json_null();
-    for (size_t i = 0; i < length; i++) {
-        unsigned char c = (unsigned char)text[i];
-        if (c >= 0x80) latin[at++] = (char)(0xC0 | c >> 6);
-        latin[at++] = (char)(c < 0x80 ? c : 0x80 | (c & 0x3F));
-    }
-    value = json_stringn(latin, at);
-    free(latin);
-    return value;
+    size_t length = strlen(text);
+    text = az_utf8(az, text, &length);
+    return text ? json_stringn(text, length) : json_null();
 }
 
-static json_t *cell_json(const az_cell *cell)
+static json_t *cell_json(az_ctx *az, const az_cell *cell)
 {
     switch (cell->kind) {
-    case AZ_CELL_TEXT: return text_json(cell->text);
+    case AZ_CELL_TEXT: return text_json(az, cell->text);
     case AZ_CELL_COUNT: return json_integer(cell->count);
     case AZ_CELL_NUMBER: return number_json(cell->number);
     case AZ_CELL_BOOL: return json_boolean(cell->count);
@@ -227,9 +217,9 @@ void az_report_json(const az_report *report, FILE *out)
         int digits = 6;
         json_t *object = json_object();
         json_object_set_new(object, "section", json_string("curves"));
-        json_object_set_new(object, "name", text_json(curve->name));
-        json_object_set_new(object, "x_label", text_json(curve->x_label));
-        json_object_set_new(object, "y_label", text_json(curve->y_label));
+        json_object_set_new(object, "name", text_json(report->az, curve->name));
+        json_object_set_new(object, "x_label", text_json(report->az, curve->x_label));
+        json_object_set_new(object, "y_label", text_json(report->az, curve->y_label));
         json_object_set_new(object, "x", values_json(curve->x, curve->n, &digits));
         json_object_set_new(object, "y", values_json(curve->y, curve->n, &digits));
         write_line(object, digits, out);
@@ -237,9 +227,9 @@ void az_report_json(const az_report *report, FILE *out)
     for (const az_row *row = report->rows; row; row = row->next) {
         int digits = 6;
         json_t *object = json_object();
-        json_object_set_new(object, "section", text_json(row->section));
+        json_object_set_new(object, "section", text_json(report->az, row->section));
         for (const az_cell *cell = row->cells; cell; cell = cell->next) {
-            json_object_set_new(object, cell->key, cell_json(cell));
+            json_object_set_new(object, cell->key, cell_json(report->az, cell));
             int needed = cell->kind == AZ_CELL_NUMBER ? digits_needed(cell->number) : 0;
             if (needed > digits) digits = needed;
         }

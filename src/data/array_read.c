@@ -146,8 +146,8 @@ az_table *array_table(az_ctx *az, const az_array *array, const char *path)
 {
     if (!array) return NULL;
     const az_tensor *x = array->value;
-    if (x->rank < 1 || x->rank > 2 || array->complex)
-        return az_fail(az, AZ_BAD_INPUT, "'%s': an array of shape %s is no table", path, az_shape_text(az, x));
+    if (array->complex) return az_fail(az, AZ_BAD_INPUT, "'%s' holds complex numbers, which are no table", path);
+    if (x->rank < 1 || x->rank > 2) return az_fail(az, AZ_BAD_INPUT, "'%s': an array of shape %s is no table", path, az_shape_text(az, x));
     const int64_t rows = x->shape[0], cols = x->rank == 2 ? x->shape[1] : 1;
     az_table *table = az_table_new(az, rows);
     double *column = az_alloc_array(az, (size_t)rows + 1, sizeof *column);

@@ -4,7 +4,6 @@
 
 #include <jansson.h>
 #include <string.h>
-#include <utf8proc.h>
 
 static const char MARK[] = "<|endoftext|>";
 
@@ -29,21 +28,9 @@ static int64_t line_of(const char *text, size_t at)
 
 bool documents_check_text(az_ctx *az, const char *text, size_t length)
 {
-    const utf8proc_uint8_t *bytes = (const utf8proc_uint8_t *)text;
-    size_t at = 0;
-    while (at < length) {
-        if (bytes[at] - 1u < 0x7f) {
-            at++;
-            continue;
-        }
-        utf8proc_int32_t code;
-        size_t left = length - at;
-        utf8proc_ssize_t step = utf8proc_iterate(bytes + at, left < 4 ? (utf8proc_ssize_t)left : 4, &code);
-        if (step <= 0 || code == 0)
-            return az_fail(az, AZ_BAD_INPUT, "line %lld is not UTF-8 text (byte 0x%02x)", (long long)line_of(text, at), bytes[at]);
-        at += (size_t)step;
-    }
-    return true;
+    size_t at;
+    if (az_is_utf8(text, length, &at)) return true;
+    return az_fail(az, AZ_BAD_INPUT, "line %lld is not UTF-8 text (byte 0x%02x)", (long long)line_of(text, at), (unsigned char)text[at]);
 }
 
 /* Appends to a list whose room was counted before; an empty document is dropped. */
@@ -107,6 +94,18 @@ static bool read_object(az_ctx *az, const json_t *object, int64_t line, az_docum
     return true;
 }
 
+/* The object of a line; NULL with an error. */
+static json_t *parse_line(az_ctx *az, const char *text, size_t length, int64_t line)
+{
+    json_error_t error;
+    json_t *object = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
+    if (json_is_object(object)) return object;
+    az_fail(az, AZ_BAD_INPUT, "line %lld is %s%s; JSON lines are one object a line", (long long)line,
+            object ? "no object" : "not JSON: ", object ? "" : error.text);
+    json_decref(object);
+    return NULL;
+}
+
 static bool read_json_lines(az_ctx *az, const char *text, size_t length, az_documents *out)
 {
     const char *end = text + length;
@@ -121,14 +120,24 @@ static bool read_json_lines(az_ctx *az, const char *text, size_t length, az_docu
         az_document row = trimmed(text, (size_t)(stop - text));
         text = stop < end ? stop + 1 : end;
         if (!row.length) continue;
-        json_error_t error;
-        json_t *object = json_loadb(row.text, row.length, 0, &error);
-        if (!object) return az_fail(az, AZ_BAD_INPUT, "line %lld is not JSON: %s", (long long)line, error.text);
+        json_t *object = parse_line(az, row.text, row.length, line);
+        if (!object) return false;
         bool ok = read_object(az, object, line, out);
         json_decref(object);
         if (!ok) return false;
     }
     return true;
+}
+
+/* Whether the first line is an object: the standard input has no name that tells. */
+static bool begins_with_object(const char *text, size_t length)
+{
+    const az_document rest = trimmed(text, length);
+    const char *stop = memchr(rest.text, '\n', rest.length);
+    json_t *object = json_loadb(rest.text, stop ? (size_t)(stop - rest.text) : rest.length, 0, NULL);
+    const bool is_object = json_is_object(object);
+    json_decref(object);
+    return is_object;
 }
 
 /* ---- both ---- */
@@ -138,7 +147,7 @@ az_documents *documents_parse(az_ctx *az, const char *path, const char *text, si
     az_documents *out = az_alloc(az, sizeof *out);
     if (!text || !out) return NULL;
     *out = (az_documents){.path = az_strdup(az, path)};
-    bool json = path_ends(path, ".jsonl") || path_ends(path, ".json");
+    bool json = path_ends(path, ".jsonl") || path_ends(path, ".json") || (strcmp(path, "-") == 0 && begins_with_object(text, length));
     bool ok = documents_check_text(az, text, length) && (json ? read_json_lines : read_marked)(az, text, length, out);
     if (ok && out->count == 0) ok = az_fail(az, AZ_BAD_INPUT, "there is no text in it");
     if (!ok) az_fail_context(az, "reading '%s'", path);

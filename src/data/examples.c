@@ -66,8 +66,8 @@ static bool read_object(az_ctx *az, const json_t *object, int64_t line, az_examp
 static bool read_line(az_ctx *az, const char *text, size_t length, int64_t line, az_example *out)
 {
     json_error_t error;
-    json_t *object = json_loadb(text, length, 0, &error);
-    if (!object) return az_fail(az, AZ_BAD_INPUT, "line %lld is not JSON: %s", (long long)line, error.text);
+    json_t *object = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
+    if (!object) return az_fail(az, AZ_BAD_INPUT, "line %lld is not JSON: %s; examples are one object a line", (long long)line, error.text);
     char *kept = az_alloc(az, length + 1);
     if (kept) memcpy(kept, text, length);
     *out = (az_example){.line = kept};

@@ -40,7 +40,7 @@ static json_t *parse_line(az_ctx *az, const char *text, size_t length, const cha
     json_error_t error;
     *why = "is nested too deeply";
     if (too_deep(text, length)) return NULL;
-    json_t *object = json_loadb(text, length, JSON_ALLOW_NUL, &error);
+    json_t *object = json_loadb(text, length, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, &error);
     if (!object) {
         *why = az_format_text(az, "is not JSON: %s", error.text);
         return NULL;
@@ -115,7 +115,6 @@ static bool read_lines(az_ctx *az, const char *text, size_t length, const char *
     int64_t bad = 0;
     out->item = az_alloc_array(az, count_lines(text, end), sizeof *out->item);
     if (!out->item) return false;
-    if (length >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0) text += 3;
     for (int64_t number = 1; text < end; number++) {
         const char *stop = memchr(text, '\n', (size_t)(end - text));
         if (!stop) stop = end;

@@ -1,6 +1,7 @@
 /* results.c - what a method hands over, and the files it goes to. */
 #include "data/table_internal.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <math.h>
 #include <string.h>
@@ -139,20 +140,28 @@ static json_t *axis_json(const az_tensor *x, int axis, int64_t at)
     return list;
 }
 
-static json_t *names_json(const char *const *names, int64_t n)
+/* Names may come from files that are not UTF-8. */
+static json_t *text_json(az_ctx *az, const char *text)
+{
+    size_t length = text ? strlen(text) : 0;
+    text = az_utf8(az, text, &length);
+    return text ? json_stringn(text, length) : json_null();
+}
+
+static json_t *names_json(az_ctx *az, const char *const *names, int64_t n)
 {
     json_t *list = json_array();
-    for (int64_t i = 0; i < n; i++) json_array_append_new(list, names[i] ? json_string(names[i]) : json_null());
+    for (int64_t i = 0; i < n; i++) json_array_append_new(list, text_json(az, names[i]));
     return list;
 }
 
-static json_t *array_json(const az_array *array)
+static json_t *array_json(az_ctx *az, const az_array *array)
 {
     json_t *values = axis_json(array->value, 0, 0);
     if (!array->row_name && !array->column_name) return values;
     json_t *object = json_object();
-    if (array->row_name) json_object_set_new(object, "rows", names_json(array->row_name, array->value->shape[0]));
-    if (array->column_name) json_object_set_new(object, "columns", names_json(array->column_name, array->value->shape[1]));
+    if (array->row_name) json_object_set_new(object, "rows", names_json(az, array->row_name, array->value->shape[0]));
+    if (array->column_name) json_object_set_new(object, "columns", names_json(az, array->column_name, array->value->shape[1]));
     json_object_set_new(object, "values", values);
     return object;
 }
@@ -165,10 +174,10 @@ static json_t *table_json(az_ctx *az, const az_table *table)
         json_t *list = json_array();
         for (int64_t i = 0; i < table->rows; i++) {
             const bool number = column->type == AZ_COLUMN_REAL || column->type == AZ_COLUMN_INTEGER;
-            const char *text = number ? NULL : az_column_text(az, column, i);
-            json_array_append_new(list, number ? number_json(column->value[i]) : text ? json_string(text) : json_null());
+            json_array_append_new(list, number ? number_json(column->value[i]) : text_json(az, az_column_text(az, column, i)));
         }
-        json_object_set_new(object, column->name, list);
+        size_t length = strlen(column->name);
+        json_object_set_new(object, az_utf8(az, column->name, &length), list);
     }
     return object;
 }
@@ -178,13 +187,13 @@ static bool write_json(az_ctx *az, const az_results *results, const char *path)
     json_t *object = json_object();
     for (const result *r = results->first; r; r = r->next)
         json_object_set_new(object, r->name,
-                            r->array.value ? array_json(&r->array)
+                            r->array.value ? array_json(az, &r->array)
                             : r->table     ? table_json(az, r->table)
-                                           : json_string(r->text));
+                                           : text_json(az, r->text));
     az_out *out = az_create(az, path);
     bool ok = out != NULL;
     if (ok && json_dumpf(object, az_out_stream(out), JSON_INDENT(1) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(17)) != 0)
-        ok = az_fail(az, AZ_BAD_INPUT, "'%s': a name in the result is not UTF-8", path);
+        ok = az_fail(az, AZ_IO, "cannot write '%s': %s", path, strerror(errno));
     json_decref(object);
     if (ok) fputc('\n', az_out_stream(out));
     return ok && az_commit(out);

@@ -199,13 +199,25 @@ bool az_table_columns(az_ctx *az, const az_table *table, const char *list, const
     return az_ok(az);
 }
 
+/* What shows that a column is text: its first level that is no number. */
+static const char *telling_level(const az_column *column)
+{
+    for (int32_t i = 0; i < column->levels; i++) {
+        double value;
+        bool whole;
+        const csv_field field = {.text = column->level[i], .length = (uint32_t)strlen(column->level[i])};
+        if (!csv_number(field, &value, &whole)) return column->level[i];
+    }
+    return column->levels ? column->level[0] : "";
+}
+
 const double *az_column_numbers(az_ctx *az, const az_table *table, const az_column *column)
 {
     if (!table || !column || !az_ok(az)) return NULL;
     if (column->type != AZ_COLUMN_TEXT) return column->value;
     if (column->levels != 2)
         return az_fail(az, AZ_BAD_INPUT, "column '%s' holds text ('%s' ...) with %d levels; numbers or two levels are needed", column->name,
-                       column->levels ? column->level[0] : "", column->levels);
+                       telling_level(column), column->levels);
     double *value = az_alloc_array(az, (size_t)table->rows, sizeof *value);
     for (int64_t i = 0; value && i < table->rows; i++) value[i] = column->code[i] < 0 ? NAN : column->code[i];
     return value;
@@ -254,7 +266,7 @@ az_tensor *az_table_matrix(az_ctx *az, const az_table *table, const az_column *c
         const az_column *column = columns ? columns[c] : &table->column[c];
         if (column->type == AZ_COLUMN_TEXT)
             return az_fail(az, AZ_BAD_INPUT, "column '%s' holds text ('%s' ...) where numbers are needed", column->name,
-                           column->levels ? column->level[0] : "");
+                           telling_level(column));
         for (int64_t i = 0; i < table->rows; i++) to[i * count + c] = column->value[i];
     }
     return out;

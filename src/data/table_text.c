@@ -158,9 +158,29 @@ static bool misfit(az_ctx *az, const column_source *source, const column_reader 
     return false;
 }
 
+/* A remark on a text column of which nine fields in ten are numbers: one stray field turns numbers into categories. */
+static void note_strays(az_ctx *az, const column_source *source, const char *name, int64_t bad)
+{
+    int64_t numbers = 0, others = 0;
+    for (int64_t row = 0; row < source->rows; row++) {
+        double value;
+        bool whole;
+        const csv_field field = field_of(source, row);
+        if (csv_missing(source->missing, field)) continue;
+        const bool number = csv_number(field, &value, &whole);
+        numbers += number;
+        others += !number;
+    }
+    if (others == 0 || numbers < 9 * others) return;
+    const csv_field field = field_of(source, bad);
+    const int shown = field.length < 40 ? (int)field.length : 40;
+    az_note(az, "column '%s' is read as text: line %lld has '%.*s', where %lld other fields are numbers; --na='%.*s' makes it missing",
+            name, (long long)source->grid->row[source->first + bad].line, shown, field.text, (long long)numbers, shown, field.text);
+}
+
 static bool read_column(az_ctx *az, const column_source *source, column_reader *reader, az_column *column)
 {
-    int64_t bad = 0;
+    int64_t bad = 0, stray = 0;
     *column = (az_column){.name = reader->name};
     if (!reader->known || reader->type != AZ_COLUMN_TEXT) {
         column->value = az_alloc_array(az, (size_t)source->rows, sizeof *column->value);
@@ -169,8 +189,10 @@ static bool read_column(az_ctx *az, const column_source *source, column_reader *
         if (numbers && fill_numbers(source, column, &bad)) return true;
         if (numbers && reader->known) return misfit(az, source, reader, bad);
         column->missing = 0;
+        stray = bad;
         if (fill_dates(source, column, &bad)) return true;
         if (reader->known) return misfit(az, source, reader, bad);
+        note_strays(az, source, reader->name, stray);
         column->missing = 0;
     }
     return fill_texts(az, source, &reader->set, column);
@@ -237,7 +259,11 @@ az_table *az_table_parse(az_ctx *az, const char *path, const char *text, size_t 
     csv_grid grid = {0};
     if (!text || !az_ok(az)) return NULL;
     text = text_skip_mark(text, &length);
-    az_table *table = parse(az, text, length, how, &grid);
+    if (!az_is_utf8(text, length, NULL) && !memchr(text, '\0', length)) {
+        az_note(az, "'%s' is not UTF-8; it is read as Latin-1", path);
+        text = az_utf8(az, text, &length);
+    }
+    az_table *table = text ? parse(az, text, length, how, &grid) : NULL;
     csv_drop(&grid);
     if (!table)
         az_fail_context(az, "reading '%s'", path);

@@ -80,6 +80,7 @@ static bool complete(az_ctx *az, const az_design *design, int64_t rows)
 static bool make_stack(az_ctx *az, const dsl_data *d, const az_design *predicted, const az_design *gold, stack *s)
 {
     *s = (stack){.n = d->n, .labels = d->labels, .p = predicted->p};
+    if (s->n < s->p) return az_fail(az, AZ_BAD_INPUT, "%lld rows do not determine %lld coefficients", (long long)s->n, (long long)s->p);
     const int64_t rows = s->n + s->labels;
     s->x = az_concat(az, (az_tensor *[]){predicted->x, gold->x}, 2, 0);
     s->y = az_concat(az, (az_tensor *[]){predicted->y, gold->y}, 2, 0);

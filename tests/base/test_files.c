@@ -228,3 +228,42 @@ Test(files, folders_are_made_with_their_parents)
     cr_assert_eq(az_status_of(az), AZ_BAD_INPUT);
     az_close(az);
 }
+
+Test(files, a_byte_order_mark_is_left_out)
+{
+    az_ctx *az = az_open(NULL);
+    const char *path = test_path(az, test_folder(az), "mark.txt");
+    az_out *out = az_create(az, path);
+    az_out_write(out,
+                 "\xef\xbb\xbf"
+                 "a\xc3\xbc",
+                 6);
+    cr_assert(az_commit(out));
+    size_t length = 0;
+    cr_assert_str_eq(az_read_file(az, path, &length), "a\xc3\xbc");
+    cr_assert_eq(length, 3);
+    az_close(az);
+}
+
+Test(files, bytes_that_are_not_utf_8_are_read_as_latin_1)
+{
+    az_ctx *az = az_open(NULL);
+    size_t length = 4, where = 0;
+    cr_assert_str_eq(az_utf8(az, "M\xfc \xdf", &length), "M\xc3\xbc \xc3\x9f");
+    cr_assert_eq(length, 6);
+    cr_assert_str_eq(az_utf8(az, "M\xc3\xbc \xc3\x9f", &length), "M\xc3\xbc \xc3\x9f");
+    cr_assert_not(az_is_utf8("ab\0c", 4, &where));
+    cr_assert_eq(where, 2);
+    az_close(az);
+}
+
+Test(files, a_context_that_was_told_is_not_told_twice)
+{
+    az_ctx *az = az_open(NULL);
+    az_fail(az, AZ_BAD_INPUT, "dpo: example 1 has no prompt");
+    az_fail_context(az, "%s", "dpo");
+    cr_assert_str_eq(az_error(az), "dpo: example 1 has no prompt");
+    az_fail_context(az, "%s", "dp");
+    cr_assert_str_eq(az_error(az), "dp: dpo: example 1 has no prompt");
+    az_close(az);
+}

@@ -95,7 +95,7 @@ Test(documents, what_is_wrong_is_said)
         {"a.txt", "\xc0\x80", "not UTF-8"},
         {"a.jsonl", "{\"text\": \"a\"}\n{\"text\": 3}\n", "line 2 has no string \"text\""},
         {"a.jsonl", "{\"prompt\": \"a\"}\n", "line 1 has no string"},
-        {"a.jsonl", "[1, 2]\n", "line 1 has no string"},
+        {"a.jsonl", "[1, 2]\n", "line 1 is no object"},
         {"a.jsonl", "{\"text\": \"a\"}\n\n{\"text\": \"a\"\n", "line 3 is not JSON"},
         {"a.jsonl", "\n\n", "no text"},
     };

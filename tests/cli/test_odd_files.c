@@ -1,0 +1,111 @@
+/* Files as people have them: byte order marks, JSON lines from a pipe, Latin-1, a stray text among numbers, pictures that were cut off. */
+#include "cli/models.h"
+
+#include <criterion/criterion.h>
+#include <string.h>
+
+static double nll(az_ctx *az, const char *folder, const char *line)
+{
+    test_run run = test_shell(az, folder, line);
+    cr_assert_eq(run.code, 0, "'%s': %s", line, run.err);
+    return test_json_number(test_section(az, run.out, "models"), "nll");
+}
+
+Test(odd_files, a_byte_order_mark_is_no_text)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_models(az);
+    test_shell(az, folder,
+               "printf 'A small cat.' > plain.txt; printf '\\357\\273\\277A small cat.' > mark.txt;"
+               "printf '\\357\\273\\277{\"text\": \"A small cat.\"}\\n' > mark.jsonl; gzip -k mark.jsonl");
+    const double plain = nll(az, folder, "adze evaluate tiny.gguf -d plain.txt --json");
+    cr_assert_eq(nll(az, folder, "adze evaluate tiny.gguf -d mark.txt --json"), plain);
+    cr_assert_eq(nll(az, folder, "adze evaluate tiny.gguf -d mark.jsonl --json"), plain);
+    cr_assert_eq(nll(az, folder, "adze evaluate tiny.gguf -d mark.jsonl.gz --json"), plain);
+    az_close(az);
+}
+
+Test(odd_files, json_lines_are_known_without_a_name)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_models(az);
+    test_shell(az, folder, "printf '\\n {\"text\": \"A small cat.\"}\\n{\"text\": \"A dog.\"}\\n' > two.jsonl");
+    const double named = nll(az, folder, "adze evaluate tiny.gguf -d two.jsonl --json");
+    cr_assert_eq(nll(az, folder, "adze evaluate tiny.gguf -d - --json < two.jsonl"), named);
+    az_close(az);
+}
+
+Test(odd_files, what_is_wrong_with_json_lines_is_told)
+{
+    static const struct {
+        const char *text, *says;
+    } cases[] = {
+        {"[{\\\"text\\\": \\\"a\\\"}]", "line 1 is no object; JSON lines are one object a line"},
+        {"{\\n\\\"text\\\": \\\"a\\\"}", "line 1 is not JSON"},
+        {"{\\\"text\\\": \\\"a\\\", \\\"text\\\": \\\"b\\\"}", "duplicate object key"},
+    };
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        test_run run = test_shell(az, folder, az_format_text(az, "printf \"%s\" > x.jsonl; adze evaluate tales -d x.jsonl", cases[i].text));
+        cr_assert_eq(run.code, 2);
+        cr_assert_not_null(strstr(run.err, cases[i].says), "%s", run.err);
+    }
+    az_close(az);
+}
+
+/* A table of 40 rows y, g, s, z in which g is known for half of the rows. */
+static const char *table_folder(az_ctx *az)
+{
+    const char *folder = test_folder(az);
+    test_run run =
+        test_shell(az, folder,
+                   "awk 'BEGIN { print \"y,g,s,z\"; for (i = 0; i < 40; i++) { g = int(i / 2) % 2; printf \"%d.%d,%s,%d,%.3f\\n\", "
+                   "g + i % 3, i % 7, i % 2 ? \"\" : g, i % 9 ? g : 1 - g, sin(i) } }' > t.csv");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    return folder;
+}
+
+Test(odd_files, a_stray_text_among_numbers_is_told_and_can_be_left_out)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = table_folder(az);
+    test_shell(az, folder, "sed '8s/[^,]*$/abc/' t.csv > stray.csv");
+    const char *fit = "adze estimate 'dsl:formula=y ~ g + z,gold=g,surrogate=s,folds=2' -d stray.csv";
+    test_run run = test_shell(az, folder, fit);
+    cr_assert_not_null(strstr(run.err, "column 'z' is read as text: line 8 has 'abc', where 39 other fields are numbers"), "%s", run.err);
+    cr_assert_eq(run.code, 2, "a category of as many levels as rows has no regression");
+    cr_assert_not_null(strstr(run.err, "40 rows do not determine"), "%s", run.err);
+    run = test_shell(az, folder, az_format_text(az, "%s --na=abc --json", fit));
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    cr_assert_eq(test_json_number(test_section(az, run.out, "data"), "dropped"), 1);
+    run = test_shell(az, folder, "adze estimate colide -d stray.csv");
+    cr_assert_not_null(strstr(run.err, "holds text ('abc' ...)"), "%s", run.err);
+    az_close(az);
+}
+
+Test(odd_files, latin_1_arrives_as_utf_8)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = table_folder(az);
+    test_run run = test_shell(az, folder,
+                              "printf 'row,col,v\\nM\\374n,a,1\\nM\\374n,b,2\\nUlm,a,3\\nUlm,b,4\\n' > l.csv;"
+                              "adze estimate matrix-completion:rank=1,ridge=0.1 -d l.csv -o u.json && cat u.json");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    cr_assert_not_null(strstr(run.err, "read as Latin-1"), "%s", run.err);
+    cr_assert_not_null(strstr(run.out, "M\xc3\xbcn"), "%s", run.out);
+    az_close(az);
+}
+
+Test(odd_files, a_picture_without_its_end_is_an_error)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_models(az);
+    test_run run = test_shell(az, folder,
+                              "mkdir bin; printf '#!/bin/sh\\necho \"<svg>\"\\n' > bin/gnuplot; chmod +x bin/gnuplot;"
+                              "PATH=$PWD/bin:$PATH adze evaluate tiny.gguf -d text.txt --plot x.svg");
+    cr_assert_eq(run.code, 2);
+    cr_assert_not_null(strstr(run.err, "gnuplot did not finish the picture"), "%s", run.err);
+    cr_assert_eq(test_shell(az, folder, "test -e x.svg").code, 1, "nothing half-written");
+    az_close(az);
+}
