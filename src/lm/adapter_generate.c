@@ -183,13 +183,51 @@ static az_tensor *pool_by_place(az_ctx *az, az_generator_pooler pooler, az_tenso
     return row && az_ok(az) ? az_concat(az, row, (int)t, 0) : NULL;
 }
 
-/* What the network takes from one instruction h [n, width]: [virtual_tokens, m]. */
-static az_tensor *pool(az_ctx *az, const az_adapter *adapter, const az_generator_network *network, az_tensor *h)
+/* The rows of x [rows, width] that lie in the group's instructions, one behind the other; begins[s] = the first of instruction s. */
+static az_tensor *instruction_rows(az_ctx *az, const az_adapted_rows *group, az_tensor *x, int64_t *begins)
 {
-    az_tensor *z = az_matmul(az, h, network->down);
-    if (!z || adapter->generators->pooler != AZ_POOL_ATTENTION)
-        return z ? pool_by_place(az, adapter->generators->pooler, z, adapter->virtual_tokens) : NULL;
-    return az_matmul(az, az_softmax(az, az_transpose(az, az_matmul(az, z, network->attend))), z);
+    int64_t n = 0;
+    for (int64_t s = 0; s < group->instructions; s++) begins[s] = n, n += group->instructed[s];
+    begins[group->instructions] = n;
+    int32_t *row = az_alloc_array(az, (size_t)n, sizeof *row);
+    for (int64_t s = 0; row && s < group->instructions; s++)
+        for (int64_t i = 0; i < group->instructed[s]; i++) row[begins[s] + i] = (int32_t)(group->instruction[s] + i);
+    return row ? az_gather(az, x, az_from(az, AZ_I32, 1, &n, row)) : NULL;
+}
+
+/* softmax(attend^T z^T) z for each instruction: attention with one head whose queries are the columns of `attend`, and whose keys and
+ * values are the rows of z. */
+static az_tensor *pool_by_attention(az_ctx *az, const az_tensor *attend, az_tensor *z, int64_t instructions, const int64_t *begins)
+{
+    const int64_t m = attend->shape[0], t = attend->shape[1], queries = instructions * t;
+    int32_t *column = az_alloc_array(az, (size_t)queries, sizeof *column);
+    int64_t *query = az_alloc_array(az, 2 * (size_t)instructions + 1, sizeof *query);
+    if (!column || !query) return NULL;
+    int64_t *count = query + instructions + 1;
+    for (int64_t i = 0; i < queries; i++) column[i] = (int32_t)(i % t);
+    for (int64_t s = 0; s <= instructions; s++) query[s] = s * t;
+    for (int64_t s = 0; s < instructions; s++) count[s] = begins[s + 1] - begins[s];
+    const az_attention_how how = {
+        .sequences = (int)instructions, .query_start = query, .key_start = begins, .key_count = count, .scale = 1, .bidirectional = true};
+    az_tensor *each = az_contiguous(az, az_transpose(az, attend)); /* [t, m] */
+    az_tensor *q = az_reshape(az, az_gather(az, each, az_from(az, AZ_I32, 1, &queries, column)), 3, (int64_t[]){queries, 1, m});
+    az_tensor *rows = az_reshape(az, z, 3, (int64_t[]){-1, 1, m});
+    return az_reshape(az, az_attention(az, q, rows, rows, &how), 2, (int64_t[]){queries, m});
+}
+
+/* What the network takes from the instructions: [instructions * virtual_tokens, m]. */
+static az_tensor *pool(az_ctx *az, const az_adapted_rows *group, const az_generator_network *network, az_tensor *x)
+{
+    const az_adapter *adapter = group->adapter;
+    int64_t *begins = az_alloc_array(az, (size_t)group->instructions + 1, sizeof *begins);
+    az_tensor **pooled = az_alloc_array(az, (size_t)group->instructions, sizeof *pooled);
+    az_tensor *h = begins && pooled ? instruction_rows(az, group, x, begins) : NULL, *z = az_matmul(az, h, network->down);
+    if (!z) return NULL;
+    if (adapter->generators->pooler == AZ_POOL_ATTENTION) return pool_by_attention(az, network->attend, z, group->instructions, begins);
+    for (int64_t s = 0; s < group->instructions; s++)
+        pooled[s] =
+            pool_by_place(az, adapter->generators->pooler, az_slice(az, z, 0, begins[s], group->instructed[s]), adapter->virtual_tokens);
+    return az_ok(az) ? az_concat(az, pooled, (int)group->instructions, 0) : NULL;
 }
 
 /* Virtual tokens of all the group's instructions [virtual rows, width]. */
@@ -197,12 +235,9 @@ static az_tensor *generate(az_ctx *az, const az_adapted_rows *group, const az_ge
 {
     const az_generators *g = group->adapter->generators;
     const az_generator_network *network = &g->network[block->network];
-    az_tensor **pooled = az_alloc_array(az, (size_t)group->instructions, sizeof *pooled);
-    for (int64_t s = 0; pooled && s < group->instructions; s++)
-        pooled[s] = pool(az, group->adapter, network, az_slice(az, x, 0, group->instruction[s], group->instructed[s]));
-    az_tensor *together = pooled && az_ok(az) ? az_concat(az, pooled, (int)group->instructions, 0) : NULL;
-    if (g->normalize && together) together = az_rms_norm(az, together, az_full(az, x->dtype, 1, &g->m, 1), 1e-6);
-    return az_matmul(az, az_generator_activate(az, block, together), network->up);
+    az_tensor *pooled = pool(az, group, network, x);
+    if (g->normalize && pooled) pooled = az_rms_norm(az, pooled, az_full(az, x->dtype, 1, &g->m, 1), 1e-6);
+    return az_matmul(az, az_generator_activate(az, block, pooled), network->up);
 }
 
 az_tensor *az_adapters_generate(az_ctx *az, const az_pass_adapters *all, int b, az_tensor *x)
