@@ -19,6 +19,7 @@ extern const az_claim az_claim_adalora;
 extern const az_claim az_claim_s2ft;
 extern const az_claim az_claim_tezo;
 extern const az_claim az_claim_iapt;
+extern const az_claim az_claim_cpt;
 extern const az_claim az_claim_dpo;
 extern const az_claim az_claim_itertl;
 extern const az_claim az_claim_aops;
@@ -47,9 +48,9 @@ static const az_claim *const claims[] = {
     &az_claim_pv_tuning,
     &az_claim_flash_llm,
     &az_claim_llm_int8,
-    /* tune */
     &az_claim_outliertune,
     &az_claim_bipolar_int,
+    /* tune */
     &az_claim_lora,
     &az_claim_pissa,
     &az_claim_eva,
@@ -57,6 +58,7 @@ static const az_claim *const claims[] = {
     &az_claim_s2ft,
     &az_claim_tezo,
     &az_claim_iapt,
+    &az_claim_cpt,
     &az_claim_dpo,
     &az_claim_itertl,
     &az_claim_aops,

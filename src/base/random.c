@@ -1,6 +1,6 @@
 /* random.c - counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", SC
  * 2011). */
-#include "adze/base.h"
+#include "base/random_kernels.h"
 
 #include <math.h>
 
@@ -103,13 +103,31 @@ void az_fill_uniform(az_ctx *az, uint64_t seed, uint64_t stream, uint64_t first,
     }
 }
 
-void az_fill_normal(az_ctx *az, uint64_t seed, uint64_t stream, uint64_t first, int64_t n, float *out)
+void az_fill_normal_portable(uint64_t seed, uint64_t stream, uint64_t first, int64_t n, float *out)
 {
-    (void)az;
-#pragma omp parallel for if (n > 4096)
     for (int64_t i = 0; i < n; i++) {
         uint32_t word[4];
         az_philox(seed, stream, first + (uint64_t)i, word);
         out[i] = (float)box_muller(unit_double(word[0], word[1]), unit_double(word[2], word[3]));
     }
+}
+
+static void fill_normal_piece(uint64_t seed, uint64_t stream, uint64_t first, int64_t n, float *out)
+{
+#if defined(__x86_64__)
+    if (az_cpu_features()->avx2 && az_cpu_features()->fma) {
+        az_fill_normal_avx2(seed, stream, first, n, out);
+        return;
+    }
+#endif
+    az_fill_normal_portable(seed, stream, first, n, out);
+}
+
+void az_fill_normal(az_ctx *az, uint64_t seed, uint64_t stream, uint64_t first, int64_t n, float *out)
+{
+    enum { PIECE = 1024 };
+    (void)az;
+#pragma omp parallel for if (n > 4 * PIECE)
+    for (int64_t at = 0; at < n; at += PIECE)
+        fill_normal_piece(seed, stream, first + (uint64_t)at, n - at < PIECE ? n - at : PIECE, out + at);
 }
