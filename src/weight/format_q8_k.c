@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { BYTES = 4 + AZ_K_BLOCK + AZ_K_BLOCK / 16 * 2, SUMS = 4 + AZ_K_BLOCK /* where they begin */ };
+enum { BYTES = AZ_Q8_K_BYTES, SUMS = 4 + AZ_K_BLOCK /* where they begin */ };
 
 static void decode_q8_k(const az_weight *w, int64_t first, int64_t n, float *out)
 {
@@ -16,6 +16,12 @@ static void decode_q8_k(const az_weight *w, int64_t first, int64_t n, float *out
         memcpy(&d, block, sizeof d);
         for (int j = 0; j < AZ_K_BLOCK; j++) out[i + j] = d * (float)(int8_t)block[4 + j];
     }
+}
+
+static az_rows_kernel *rows_kernel(const az_format *format, int64_t n)
+{
+    (void)format;
+    return az_worth_rounding(n) ? az_weight_kernels_here()->q8_k : NULL;
 }
 
 /* The entry of largest magnitude becomes -127: d = that / -127, q = round(x / d), ties to even. */
@@ -45,6 +51,7 @@ const az_format az_format_q8_k = {
     .block = AZ_K_BLOCK,
     .block_bytes = BYTES,
     .decode = decode_q8_k,
+    .rows_kernel = rows_kernel,
     .encode_block = encode_block,
     .check = az_check_blocks,
     .keeps_zeros = true,

@@ -5,8 +5,8 @@
 #include "adze/weight.h"
 #include "weight/kernels/kernels.h"
 
-/* values per block of q8_0 and q4_0, and the bytes of such blocks; bytes of a q4_k and a q6_k block of 256 */
-enum { AZ_BLOCK = 32, AZ_Q8_0_BYTES = 34, AZ_Q4_0_BYTES = 18, AZ_Q4_K_BYTES = 144, AZ_Q6_K_BYTES = 210 };
+/* values per block of q8_0 and q4_0, and the bytes of such blocks; bytes of a q4_k, a q6_k and a q8_k block of 256 */
+enum { AZ_BLOCK = 32, AZ_Q8_0_BYTES = 34, AZ_Q4_0_BYTES = 18, AZ_Q4_K_BYTES = 144, AZ_Q6_K_BYTES = 210, AZ_Q8_K_BYTES = 292 };
 
 extern const az_format az_format_f32, az_format_f64, az_format_f16, az_format_bf16;
 extern const az_format az_format_q8_0, az_format_q4_0, az_format_q4_1, az_format_q5_0, az_format_q5_1, az_format_iq4_nl;

@@ -26,8 +26,8 @@ static az_weight *weight(az_ctx *az, const char *format, int64_t rows, int64_t c
     return az_weight_encode(az, az_weight_dense(az, normal(az, rows, cols, "w")), az_format_by_name(format), NULL);
 }
 
-static const char *const names[] = {"f32",  "f16",    "bf16", "q8_0", "q4_0", "q4_1", "q5_0",
-                                    "q5_1", "iq4_nl", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k"};
+static const char *const names[] = {"f32",    "f16",  "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1",
+                                    "iq4_nl", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "q8_k"};
 enum { NAMES = sizeof names / sizeof *names };
 
 /* NULL when the set leaves the format to decoding. */
@@ -36,6 +36,7 @@ static az_rows_kernel *kernel_of(const az_weight_kernels *set, const char *forma
     if (strcmp(format, "f32") == 0) return set->f32;
     if (strcmp(format, "f16") == 0) return set->f16;
     if (strcmp(format, "bf16") == 0) return set->bf16;
+    if (strcmp(format, "q8_k") == 0) return set->q8_k;
     if (format[3] == 'k') return set->k[format[1] - '2'];
     if (strcmp(format, "q4_1") == 0) return set->q4_1;
     if (strcmp(format, "q5_0") == 0) return set->q5_0;

@@ -47,7 +47,7 @@ typedef struct az_weight_kernels {
     const char *name;
     az_rows_kernel *f32, *f16, *bf16, *q8_0, *q4_0;
     az_rows_kernel *q4_1, *q5_0, *q5_1, *iq4_nl; /* NULL: rows are decoded instead */
-    az_rows_kernel *k[5];                        /* q2_k .. q6_k, or NULL */
+    az_rows_kernel *k[5], *q8_k;                 /* q2_k .. q6_k, or NULL */
     az_kept_kernel *kept;
     void (*widen_kept)(const az_kept_rows *rows, int64_t cols, float *to); /* to [count, cols] */
     az_kept_kernel *two_of_four; /* the same for 2:4 with vectors as az_arrange_fours lays them out; or NULL */
@@ -83,7 +83,7 @@ void az_widen_kept_avx2(const az_kept_rows *rows, int64_t cols, float *to);
 void az_pack_panel_avx2(const float *rows, int64_t stride, int64_t depth, float *to);
 void az_panel_product_avx2(const float *w, const float *x, int64_t depth, bool add, float *y, int64_t y_stride);
 az_rows_kernel az_rows_q8_0_avx2, az_rows_q4_0_avx2, az_rows_q4_1_avx2, az_rows_q5_0_avx2, az_rows_q5_1_avx2, az_rows_iq4_nl_avx2;
-az_rows_kernel az_rows_q2_k_avx2, az_rows_q3_k_avx2, az_rows_q4_k_avx2, az_rows_q5_k_avx2, az_rows_q6_k_avx2;
+az_rows_kernel az_rows_q2_k_avx2, az_rows_q3_k_avx2, az_rows_q4_k_avx2, az_rows_q5_k_avx2, az_rows_q6_k_avx2, az_rows_q8_k_avx2;
 #elif defined(__aarch64__)
 extern const az_weight_kernels az_weight_kernels_neon;
 #endif

@@ -257,6 +257,7 @@ const az_weight_kernels az_weight_kernels_avx2 = {
     .q5_1 = az_rows_q5_1_avx2,
     .iq4_nl = az_rows_iq4_nl_avx2,
     .k = {az_rows_q2_k_avx2, az_rows_q3_k_avx2, az_rows_q4_k_avx2, az_rows_q5_k_avx2, az_rows_q6_k_avx2},
+    .q8_k = az_rows_q8_k_avx2,
     .kept = az_kept_avx2,
     .widen_kept = az_widen_kept_avx2,
     .two_of_four = az_two_of_four_avx2,
