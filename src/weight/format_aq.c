@@ -4,7 +4,9 @@
  * byte each or (for more than 256 entries) two; codebooks [C, entries, og, ig]; scales [out / og].
  *
  * Egiazarian et al.: "Extreme compression of large language models via additive quantization", ICML 2024 (arXiv 2401.06118). */
+#include "base/parallel.h"
 #include "tensor/half.h"
+#include "weight/kernels/tables.h"
 #include "weight/weight_internal.h"
 
 #include <string.h>
@@ -51,9 +53,22 @@ static void add_entry(const shape *s, int64_t book, int64_t code, int64_t inside
     for (int64_t i = 0; i < s->in_group; i++) to[i] += s->book32 ? s->book32[at + i] : az_f16_widen(s->book16[at + i]);
 }
 
+enum { MOST_WIDE = 8192 }; /* values of codebooks that are worth widening for a few rows */
+
+/* The codebooks as f32, in wide [MOST_WIDE] where they are not and fit. */
+static void widen_books(const az_weight *w, shape *s, float *wide)
+{
+    const int64_t values = az_count(w->part[CODEBOOKS]);
+    if (s->book32 || values > MOST_WIDE) return;
+    az_weight_kernels_here()->widen_f16(s->book16, values, wide);
+    s->book32 = wide;
+}
+
 static void decode_aq(const az_weight *w, int64_t first, int64_t n, float *out)
 {
-    const shape s = shape_of(w);
+    float wide[MOST_WIDE];
+    shape s = shape_of(w);
+    if (n >= AZ_DECODE_ROWS / 2) widen_books(w, &s, wide);
     memset(out, 0, (size_t)(n * w->cols) * sizeof *out);
     for (int64_t r = 0; r < n; r++) {
         const int64_t o = (first + r) / s.out_group, inside = (first + r) % s.out_group;
@@ -66,53 +81,114 @@ static void decode_aq(const az_weight *w, int64_t first, int64_t n, float *out)
 
 /* ---- products with few vectors, by tables: table[j][c][e] = x_j . codebook_c[e], y_o = scale_o * sum of table[j][c][code_{j,c,o}] ---- */
 
-enum { TABLE = 256, ROWS = 512 }; /* entries of a table; outputs that are summed up while the tables pass by */
+/* Tables that a thread takes, each part with sums of its own. */
+enum { PART = 128 };
 
-/* Codebooks by columns, [C, in_group, 256], the entries that are missing zero: a table is then a sum of scaled columns. */
+typedef struct table_job {
+    const shape *s;
+    const float *columns; /* [C, in_group, 256] */
+    const float *x;       /* [lanes, x_stride], beyond the last vector the last again */
+    int64_t x_stride;
+    int lanes;
+    float *sums; /* [parts, outs, lanes] */
+} table_job;
+
+/* Codebooks by columns, the entries that are missing zero: a table is then a sum of scaled columns. */
 static float *columns_of(az_ctx *az, const shape *s)
 {
-    az_tensor *turned = az_zeros(az, AZ_F32, 3, (const int64_t[]){s->books, s->in_group, TABLE});
-    float *to = az_f32_mut(turned);
-    for (int64_t c = 0; to && c < s->books; c++)
-        for (int64_t e = 0; e < s->entries; e++)
-            for (int64_t i = 0; i < s->in_group; i++) {
-                const int64_t at = (c * s->entries + e) * s->in_group + i;
-                to[(c * s->in_group + i) * TABLE + e] = s->book32 ? s->book32[at] : az_f16_widen(s->book16[at]);
-            }
+    az_tensor *turned = az_zeros(az, AZ_F32, 3, (const int64_t[]){s->books, s->in_group, AZ_TABLE});
+    float *to = az_f32_mut(turned), *entry = az_scratch(az, s->in_group, sizeof *entry);
+    for (int64_t c = 0; to && entry && c < s->books; c++)
+        for (int64_t e = 0; e < s->entries; e++) {
+            memset(entry, 0, (size_t)s->in_group * sizeof *entry);
+            add_entry(s, c, e, 0, entry);
+            for (int64_t i = 0; i < s->in_group; i++) to[(c * s->in_group + i) * AZ_TABLE + e] = entry[i];
+        }
     return to;
 }
 
-static void fill_tables(az_ctx *az, const shape *s, const float *columns, const float *x, float *table)
+static int64_t tables_of(const shape *s)
 {
-#pragma omp parallel for schedule(static) num_threads(az_threads(az))
-    for (int64_t t = 0; t < s->groups * s->books; t++) {
-        float *to = table + t * TABLE;
-        const float *column = columns + t % s->books * s->in_group * TABLE, *value = x + t / s->books * s->in_group;
-        memset(to, 0, TABLE * sizeof *to);
-        for (int64_t i = 0; i < s->in_group; i++, column += TABLE)
-            for (int e = 0; e < TABLE; e++) to[e] += value[i] * column[e];
+    return s->groups * s->books;
+}
+
+static const float *group_of(const table_job *job, int64_t table, int vector)
+{
+    return job->x + vector * job->x_stride + table / job->s->books * job->s->in_group;
+}
+
+/* The tables first .. first + count - 1, book by book, so that a book's columns stay in the first cache. */
+static void fill_tables(const table_job *job, int64_t first, int64_t count, float *table)
+{
+    const shape *s = job->s;
+    const az_table_kernels *kernels = az_table_kernels_here();
+    const int64_t step = job->lanes == 1 ? 2 * s->books : s->books; /* two tables of a vector at a time, or one of four */
+    for (int64_t b = 0; b < s->books; b++) {
+        const float *column = job->columns + (first + b) % s->books * s->in_group * AZ_TABLE;
+        for (int64_t t = b; t < count; t += step) {
+            float each[AZ_TABLE_LANES * AZ_TABLE], *to = table + t * AZ_TABLE * job->lanes;
+            const int64_t next = t + s->books < count ? t + s->books : t;
+            if (job->lanes == 1) {
+                const float *const x[2] = {group_of(job, first + t, 0), group_of(job, first + next, 0)};
+                kernels->dot_two(column, s->in_group, x, (float *const[]){to, table + next * AZ_TABLE});
+                continue;
+            }
+            for (int j = 0; j < AZ_TABLE_LANES; j += 2) {
+                const float *const x[2] = {group_of(job, first + t, j), group_of(job, first + t, j + 1)};
+                kernels->dot_two(column, s->in_group, x, (float *const[]){each + j * AZ_TABLE, each + (j + 1) * AZ_TABLE});
+            }
+            kernels->interleave(each, to);
+        }
     }
+}
+
+static void sum_part(const void *tables, int64_t part)
+{
+    const table_job *job = tables;
+    const shape *s = job->s;
+    float table[AZ_TABLES * AZ_TABLE], *sums = job->sums + part * s->outs * job->lanes;
+    const int64_t left = tables_of(s) - part * PART, end = part * PART + (left < PART ? left : PART), most = AZ_TABLES / job->lanes;
+    memset(sums, 0, (size_t)(s->outs * job->lanes) * sizeof *sums);
+    for (int64_t first = part * PART; first < end; first += most) {
+        const int64_t count = end - first < most ? end - first : most;
+        fill_tables(job, first, count, table);
+        const az_tables some = {
+            .lanes = job->lanes, .tables = count, .table = table, .code = s->code8 + first * s->outs, .stride = s->outs};
+        az_table_kernels_here()->look_up(&some, s->outs, sums);
+    }
+}
+
+/* Room for the vectors of a job, where they are fewer than its lanes. */
+static const float *fill_up(const float *x, int64_t n, int64_t cols, int lanes, float *room)
+{
+    if (n == lanes) return x;
+    for (int64_t j = 0; j < lanes; j++) memcpy(room + j * cols, x + (j < n ? j : n - 1) * cols, (size_t)cols * sizeof *room);
+    return room;
 }
 
 static void matmul_aq(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y)
 {
     const shape s = shape_of(w);
-    if (n > AZ_FEW_TABLES || !s.code8 || s.out_group > 1) {
+    if (n > AZ_FEW || !s.code8 || s.out_group > 1) {
         az_tiles_matmul(az, w, x, n, y);
         return;
     }
+    const int64_t parts = (tables_of(&s) + PART - 1) / PART;
+    const int lanes = n == 1 ? 1 : AZ_TABLE_LANES;
     az_scope_push(az);
-    const float *columns = columns_of(az, &s);
-    az_tensor *tables = az_new2(az, AZ_F32, s.groups * s.books, TABLE);
-    for (int64_t v = 0; v < n && az_ok(az); v++) {
-        float *sum = y + v * w->rows;
-        fill_tables(az, &s, columns, x + v * w->cols, az_f32_mut(tables));
-#pragma omp parallel for schedule(static) num_threads(az_threads(az))
-        for (int64_t first = 0; first < s.outs; first += ROWS) {
-            const int64_t count = s.outs - first < ROWS ? s.outs - first : ROWS;
-            az_weight_kernels_here()->look_up(az_f32(tables), s.groups * s.books, s.code8 + first, s.outs, count, sum + first);
-            for (int64_t o = first; o < first + count; o++) sum[o] *= s.scale[o];
-        }
+    float *sums = az_scratch(az, parts * s.outs, lanes * (int64_t)sizeof *sums),
+          *room = az_scratch(az, lanes, w->cols * (int64_t)sizeof *room);
+    table_job job = {.s = &s, .columns = columns_of(az, &s), .x_stride = w->cols, .lanes = lanes, .sums = sums};
+    for (int64_t first = 0; first < n && az_ok(az); first += lanes) {
+        const int64_t some = n - first < lanes ? n - first : lanes;
+        job.x = fill_up(x + first * w->cols, some, w->cols, lanes, room);
+        az_each_uneven(az_threads(az), parts, sum_part, &job);
+        for (int64_t o = 0; o < s.outs; o++)
+            for (int64_t j = 0; j < some; j++) {
+                float total = 0;
+                for (int64_t p = 0; p < parts; p++) total += sums[(p * s.outs + o) * lanes + j];
+                y[(first + j) * w->rows + o] = s.scale[o] * total;
+            }
     }
     az_scope_pop(az);
 }

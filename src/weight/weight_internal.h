@@ -32,7 +32,6 @@ void az_tiles_matmul_t(az_ctx *az, const az_weight *w, const float *g, int64_t n
 
 /* Up to so many vectors the kernels of dense formats are worth it. */
 enum { AZ_FEW = 12 };
-enum { AZ_FEW_TABLES = 4 }; /* for products by tables of codebook entries */
 /* Adds the vectors of x rounded to bytes, in the current scope; false without memory. cols is a multiple of 32. */
 bool az_round_columns(az_ctx *az, az_columns *x);
 /* Whether kernels on vectors that are rounded to bytes are worth it for n of them. */

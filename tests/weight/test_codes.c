@@ -1,5 +1,6 @@
 /* Formats of codes: additive codebooks and grids against their definitions, table products, refusals. */
 #include "support/layers.h"
+#include "weight/kernels/tables.h"
 #include "weight/weight_internal.h"
 
 #include <criterion/criterion.h>
@@ -56,7 +57,7 @@ Test(codes, table_products_equal_the_decoded_ones)
 {
     az_ctx *az = az_open(NULL);
     for (int64_t books = 1; books <= 3; books++)
-        for (int64_t n = 1; n <= 6; n++) {
+        for (int64_t n = 1; n <= 9; n++) {
             const az_weight *w = random_aq(az, (const int64_t[]){1061, 136}, books, books == 2 ? 256 : 64, 1, 8);
             const az_tensor *x = az_randn(az, AZ_F32, 2, (const int64_t[]){n, 136}, 1, 9, (uint64_t)n);
             const az_tensor *dense = az_weight_decode(az, w);
@@ -69,14 +70,27 @@ Test(codes, table_products_equal_the_decoded_ones)
 
 Test(codes, kernels_agree_with_the_portable_one)
 {
-    enum { TABLES = 11, COUNT = 77 };
-    float table[TABLES * 256], here[COUNT], there[COUNT];
+    enum { TABLES = 4, COUNT = 77, DEPTH = 5, SIZE = TABLES * AZ_TABLE * AZ_TABLE_LANES };
+    static float table[2][SIZE], all[2][SIZE], column[DEPTH * AZ_TABLE];
+    float x[2][DEPTH];
     uint8_t code[TABLES * COUNT];
-    for (int i = 0; i < TABLES * 256; i++) table[i] = sinf((float)i);
+    for (int i = 0; i < DEPTH * AZ_TABLE; i++) column[i] = cosf((float)i);
+    for (int i = 0; i < DEPTH; i++) x[0][i] = sinf((float)i), x[1][i] = cosf(0.5f * (float)i);
     for (int i = 0; i < TABLES * COUNT; i++) code[i] = (uint8_t)(i * 37);
-    az_weight_kernels_here()->look_up(table, TABLES, code, COUNT, COUNT, here);
-    az_look_up_portable(table, TABLES, code, COUNT, COUNT, there);
-    for (int i = 0; i < COUNT; i++) cr_assert_float_eq(here[i], there[i], 1e-5);
+    const az_table_kernels *const set[2] = {az_table_kernels_here(), &az_table_kernels_portable};
+    for (int lanes = 1; lanes <= AZ_TABLE_LANES; lanes += AZ_TABLE_LANES - 1) {
+        float sum[2][COUNT * AZ_TABLE_LANES] = {{0}};
+        for (int s = 0; s < 2; s++) {
+            for (int k = 0; k < TABLES * AZ_TABLE_LANES; k += 2)
+                set[s]->dot_two(column + k, DEPTH - 1, (const float *const[]){x[0], x[1]},
+                                (float *const[]){table[s] + k * AZ_TABLE, table[s] + (k + 1) * AZ_TABLE});
+            for (int k = 0; k < TABLES; k++) set[s]->interleave(table[0] + k * AZ_TABLE * 4, all[s] + k * AZ_TABLE * 4);
+            for (int i = 0; i < SIZE; i++) cr_assert_float_eq(table[s][i], table[0][i], 1e-5);
+            cr_assert_arr_eq(all[s], all[0], sizeof all[0]);
+            set[s]->look_up(&(az_tables){.lanes = lanes, .tables = TABLES, .table = all[0], .code = code, .stride = COUNT}, COUNT, sum[s]);
+            for (int i = 0; i < COUNT * lanes; i++) cr_assert_float_eq(sum[s][i], sum[0][i], 1e-5);
+        }
+    }
 }
 
 Test(codes, a_grid_holds_any_width_of_codes)

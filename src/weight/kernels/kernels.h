@@ -66,12 +66,9 @@ typedef struct az_weight_kernels {
     void (*widen_q4_0)(const unsigned char *blocks, int64_t n, float *to);
     /* The block of 32 finite values: d = max |x| / 127, q = x / d rounded with halves away from zero. False when f16 cannot hold d. */
     bool (*encode_q8_0)(const float *x, unsigned char *block);
-    /* y[o] = sum over t of table[t][codes[t stride + o]] for o < count; tables of 256 entries */
-    void (*look_up)(const float *table, int64_t tables, const uint8_t *codes, int64_t stride, int64_t count, float *y);
 } az_weight_kernels;
 
 extern const az_weight_kernels az_weight_kernels_portable;
-void az_look_up_portable(const float *table, int64_t tables, const uint8_t *codes, int64_t stride, int64_t count, float *y);
 bool az_encode_q8_0_portable(const float *x, unsigned char *block);
 az_rows_kernel az_rows_q4_k_portable, az_rows_q6_k_portable;
 az_kept_kernel az_kept_portable;

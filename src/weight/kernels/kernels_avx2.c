@@ -270,5 +270,4 @@ const az_weight_kernels az_weight_kernels_avx2 = {
     .widen_bf16 = widen_bf16,
     .widen_q8_0 = widen_q8_0,
     .widen_q4_0 = widen_q4_0,
-    .look_up = az_look_up_portable, /* faster than gathers: 1.0 instead of 1.1 ms for 4096 x 4096 codes of 8 weights on a Zen 3 */
 };

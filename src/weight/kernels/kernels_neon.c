@@ -251,5 +251,4 @@ const az_weight_kernels az_weight_kernels_neon = {
     .widen_bf16 = widen_bf16,
     .widen_q8_0 = widen_q8_0,
     .widen_q4_0 = widen_q4_0,
-    .look_up = az_look_up_portable,
 };

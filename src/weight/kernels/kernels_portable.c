@@ -68,20 +68,6 @@ bool az_encode_q8_0_portable(const float *x, unsigned char *block)
     return isfinite(az_f16_widen(half));
 }
 
-/* Four tables at a time, so that y is read and written a quarter as often. */
-void az_look_up_portable(const float *table, int64_t tables, const uint8_t *codes, int64_t stride, int64_t count, float *y)
-{
-    enum { TABLE = 256 };
-    for (int64_t o = 0; o < count; o++) y[o] = 0;
-    int64_t t = 0;
-    for (; t + 4 <= tables; t += 4, table += 4 * TABLE, codes += 4 * stride)
-        for (int64_t o = 0; o < count; o++)
-            y[o] = (((y[o] + table[codes[o]]) + table[TABLE + codes[stride + o]]) + table[2 * TABLE + codes[2 * stride + o]]) +
-                   table[3 * TABLE + codes[3 * stride + o]];
-    for (; t < tables; t++, table += TABLE, codes += stride)
-        for (int64_t o = 0; o < count; o++) y[o] += table[codes[o]];
-}
-
 static void round_block(const float *value, const az_columns *x, int64_t at)
 {
     float largest = 0, poison = 0; /* poison: 0, or NaN when a value is not finite */
@@ -242,5 +228,4 @@ const az_weight_kernels az_weight_kernels_portable = {
     .widen_bf16 = widen_bf16,
     .widen_q8_0 = widen_q8_0,
     .widen_q4_0 = widen_q4_0,
-    .look_up = az_look_up_portable,
 };
