@@ -129,6 +129,8 @@ struct az_method {
     bool (*check)(az_ctx *az, const void *options, az_lm *lm);
     bool (*compress)(az_ctx *az, const void *options, az_compress_job *job);
     bool (*tune)(az_ctx *az, const void *options, az_tune_job *job);
+    /* Tune: whether these options make a changed model; NULL = always an adapter. */
+    bool (*makes_model)(const void *options);
     bool (*prepare)(az_ctx *az, const void *options, az_prepare_job *job); /* tune */
     const az_input_slot *inputs;                                           /* estimate; NULL = none */
     bool (*estimate)(az_ctx *az, const void *options, az_estimate_job *job);

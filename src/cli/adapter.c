@@ -54,7 +54,6 @@ static int write_model(cli_job *job, const adapter_settings *o, const az_lm *lm)
 
 static int merge(cli_job *job, const adapter_settings *o, az_lm *lm, az_adapter **adapter, int n)
 {
-    if (!cli_check_model(job, o->output)) return CLI_BAD;
     const bool out = strcmp(job->word[0], "unmerge") == 0;
     for (int i = 0; adapter && i < n && az_ok(job->az); i++) {
         if (!rescale(job->az, adapter[i], o->scale)) break;
@@ -122,8 +121,7 @@ static bool read_weights(cli_job *job, const char *text, int n, double *weight)
 
 static int write_adapter(cli_job *job, const adapter_settings *o, const az_lm *lm, const az_adapter *adapter)
 {
-    if (!*o->output) az_fail(job->az, AZ_BAD_INPUT, "adapter: where does the result go? -o FOLDER");
-    if (!az_ok(job->az) || !az_adapter_write(job->az, lm, adapter, o->output, job->word[1], dtypes[o->save_as])) return CLI_BAD;
+    if (!az_adapter_write(job->az, lm, adapter, o->output, job->word[1], dtypes[o->save_as])) return CLI_BAD;
     az_report_row(job->report, "result");
     az_report_text(job->report, "output", o->output);
     az_report_count(job->report, "parameters", az_adapter_parameter_count(adapter));
@@ -145,27 +143,52 @@ static int convert(cli_job *job, const adapter_settings *o, const az_lm *lm, az_
     return write_adapter(job, o, lm, adapter[0]);
 }
 
+typedef enum action { MERGE, UNMERGE, INFO, ADD, CONVERT } action;
+static const char *const actions[] = {
+    [MERGE] = "merge", [UNMERGE] = "unmerge", [INFO] = "info", [ADD] = "add", [CONVERT] = "convert", NULL};
+
+/* Where the result goes, and no options that this action does not read. */
+static bool check_options(cli_job *job, const adapter_settings *o, action which)
+{
+    const bool model = which == MERGE || which == UNMERGE;
+    const struct {
+        const char *name;
+        bool given, read;
+    } options[] = {
+        {"output", *o->output, which != INFO},
+        {"weights", *o->weights, which == ADD},
+        {"how", o->how != AZ_MIX_CAT, which == ADD},
+        {"rank", o->rank > 0, which == ADD && o->how == AZ_MIX_SVD},
+        {"scale", o->scale != 1, model || which == CONVERT},
+        {"save-as", o->save_as > 0, which == ADD || which == CONVERT},
+    };
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+        if (options[i].given && !options[i].read)
+            return az_fail(job->az, AZ_BAD_INPUT, "adapter: %s has no use for --%s%s", actions[which], options[i].name,
+                           which == ADD && strcmp(options[i].name, "rank") == 0 ? " without --how=svd" : "");
+    if (which == INFO) return true;
+    if (!*o->output) return az_fail(job->az, AZ_BAD_INPUT, "adapter: where does the result go? -o %s", model ? "NAME.gguf" : "FOLDER");
+    return model ? cli_check_model(job, o->output) : cli_check_folder(job->az, o->output);
+}
+
 static int run(cli_job *job, const void *settings)
 {
-    static const char *const actions[] = {"merge", "unmerge", "info", "add", "convert", NULL};
     const adapter_settings *o = settings;
-    const char *action = job->word[0];
+    const char *word = job->word[0];
     int which = 0;
-    while (actions[which] && strcmp(actions[which], action) != 0) which++;
-    if (!actions[which]) {
-        az_fail(job->az, AZ_BAD_INPUT, "adapter: '%s' is none of merge, unmerge, info, add, convert", action);
-        return CLI_BAD;
-    }
+    while (actions[which] && strcmp(actions[which], word) != 0) which++;
+    if (!actions[which]) az_fail(job->az, AZ_BAD_INPUT, "adapter: '%s' is none of merge, unmerge, info, add, convert", word);
+    if (!az_ok(job->az) || !check_options(job, o, (action)which)) return CLI_BAD;
     const int n = job->words - 2;
     az_lm *lm = cli_load(job, job->word[1]);
     az_adapter **adapter = az_alloc_array(job->az, (size_t)n, sizeof *adapter);
     for (int i = 0; lm && adapter && i < n && az_ok(job->az); i++) adapter[i] = az_adapter_read(job->az, lm, job->word[i + 2]);
     if (!lm || !az_ok(job->az)) return CLI_BAD;
-    switch (which) {
-    case 0:
-    case 1: return merge(job, o, lm, adapter, n);
-    case 2: return info(job, o, adapter, n);
-    case 3: return add(job, o, lm, adapter, n);
+    switch ((action)which) {
+    case MERGE:
+    case UNMERGE: return merge(job, o, lm, adapter, n);
+    case INFO: return info(job, o, adapter, n);
+    case ADD: return add(job, o, lm, adapter, n);
     default: return convert(job, o, lm, adapter, n);
     }
 }

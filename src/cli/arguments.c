@@ -215,6 +215,16 @@ static void unknown_method(az_ctx *az, const char *name)
         az_fail(az, AZ_BAD_INPUT, "there is no method '%s'; `adze methods` lists them", name);
 }
 
+/* The options of a method, whose seed is that of the line unless it has its own. */
+static bool method_settings(az_ctx *az, const az_method *method, const char *text, void *settings)
+{
+    if (!az_options_default(az, method->options, settings)) return false;
+    for (const az_option *option = method->options; option->name; option++)
+        if (strcmp(option->name, "seed") == 0 && option->type == AZ_INT)
+            *(int64_t *)((char *)settings + option->offset) = (int64_t)az_seed(az);
+    return az_options_read(az, method->options, method->name, text, settings);
+}
+
 const az_method *cli_method(az_ctx *az, const char *word, void **settings)
 {
     const char *colon = strchr(word, ':');
@@ -226,6 +236,6 @@ const az_method *cli_method(az_ctx *az, const char *word, void **settings)
         return NULL;
     }
     *settings = az_alloc(az, method->options_size);
-    if (!*settings || !az_ok(az) || !az_options_parse(az, method->options, method->name, colon ? colon + 1 : "", *settings)) return NULL;
+    if (!*settings || !method_settings(az, method, colon ? colon + 1 : "", *settings)) return NULL;
     return method;
 }

@@ -39,10 +39,26 @@ bool cli_check_output(az_ctx *az, const char *path)
     return check_place(az, path);
 }
 
+/* Folders are not called like files of other programs. */
+static bool check_folder_name(az_ctx *az, const char *path)
+{
+    static const char *const endings[] = {".gguf", ".safetensors", ".bin", ".pt", ".pth", ".json", ".ggml", ".model", ".txt"};
+    const size_t length = strlen(path);
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+        const size_t tail = strlen(endings[i]);
+        if (length > tail && strcmp(path + length - tail, endings[i]) == 0)
+            return az_fail(az, AZ_BAD_INPUT, "'%s' would become a folder; give it a name without '%s'%s", path, endings[i],
+                           i == 0 ? "" : ", or, for a model, NAME.gguf");
+    }
+    return true;
+}
+
 bool cli_check_folder(az_ctx *az, const char *path)
 {
-    if (!az_is_folder(path)) return check_place(az, path);
-    return access(path, W_OK) == 0 || az_fail(az, AZ_IO, "cannot write into '%s': %s", path, strerror(errno));
+    if (az_is_folder(path)) return access(path, W_OK) == 0 || az_fail(az, AZ_IO, "cannot write into '%s': %s", path, strerror(errno));
+    if (cli_is_stdout(path)) return az_fail(az, AZ_BAD_INPUT, "a folder cannot go to the standard output; give it a name");
+    if (access(path, F_OK) == 0) return az_fail(az, AZ_BAD_INPUT, "'%s' is a file; give the name of a folder, new or old", path);
+    return check_folder_name(az, path) && check_place(az, path);
 }
 
 /* ---- models ---- */
@@ -54,24 +70,10 @@ static bool is_folder_name(const char *path)
     return az_is_folder(path) || (!cli_is_stdout(path) && access(path, F_OK) != 0);
 }
 
-/* Folders are not called like files of other programs. */
-static bool check_folder_name(az_ctx *az, const char *path)
-{
-    static const char *const endings[] = {".safetensors", ".bin", ".pt", ".pth", ".json", ".ggml", ".model", ".txt"};
-    const size_t length = strlen(path);
-    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
-        const size_t tail = strlen(endings[i]);
-        if (length > tail && strcmp(path + length - tail, endings[i]) == 0 && !az_is_folder(path))
-            return az_fail(az, AZ_BAD_INPUT, "'%s' would become a folder; name the output NAME.gguf, or a folder without '%s'", path,
-                           endings[i]);
-    }
-    return cli_check_folder(az, path);
-}
-
 bool cli_check_model(cli_job *job, const char *path)
 {
     job->streams_out = cli_is_stdout(path);
-    return (is_folder_name(path) ? check_folder_name : cli_check_output)(job->az, path);
+    return (is_folder_name(path) ? cli_check_folder : cli_check_output)(job->az, path);
 }
 
 bool cli_save_model(az_ctx *az, const az_lm *lm, const char *path, const az_format *format)

@@ -52,12 +52,22 @@ static const az_method *tune_method(cli_job *job, const tune_settings *o, void *
 {
     const az_method *method = cli_method(job->az, job->word[1], settings);
     if (!method) return NULL;
+    if (method->prepare && !method->tune)
+        return az_fail(job->az, AZ_BAD_INPUT, "tune: '%s' makes examples, it does not learn them: adze prepare INPUT %s --backend ...",
+                       method->name, method->name);
     if (method->family != AZ_TUNE || !method->tune)
         return az_fail(job->az, AZ_BAD_INPUT, "tune: '%s' is a method of the family %s, not of tune", method->name,
                        az_family_name(method->family));
     if (method->needs_data && !*o->data) return az_fail(job->az, AZ_BAD_INPUT, "tune: %s needs examples: -d FILE", method->name);
     if (!*o->output) return az_fail(job->az, AZ_BAD_INPUT, "tune: where does the result go? -o FOLDER");
     return method;
+}
+
+/* A result that cannot be written must not cost the training. */
+static bool check_output(cli_job *job, const az_method *method, const void *settings, const char *path)
+{
+    const bool model = method->makes_model && method->makes_model(settings);
+    return model ? cli_check_model(job, path) : cli_check_folder(job->az, path);
 }
 
 static bool write_result(cli_job *job, const tune_settings *o, const az_tune_job *work)
@@ -79,7 +89,7 @@ static int tune(cli_job *job, const void *settings)
     tune_settings options = *(const tune_settings *)settings;
     void *method_settings;
     const az_method *method = tune_method(job, &options, &method_settings);
-    if (!method || !cli_check_folder(job->az, options.output)) return CLI_BAD;
+    if (!method || !check_output(job, method, method_settings, options.output)) return CLI_BAD;
     options.tuning.training.seed = (int64_t)az_seed(job->az);
     az_tune_job work = {.settings = &options.tuning, .model = job->word[0], .report = job->report};
     if (!read_examples(job, &options, &work)) return CLI_BAD;

@@ -15,7 +15,7 @@ typedef struct az_calibration {
     {"nsamples", AZ_INT, offsetof(type, calibration.samples), "128", 1, 1e6, NULL, "calibration sequences" use}, \
     {"seqlen", AZ_INT, offsetof(type, calibration.length), "0", 0, 1e6, NULL, \
      "tokens of a calibration sequence; 0 = the model's context, at most 2048"}, \
-    {"seed", AZ_INT, offsetof(type, calibration.seed), "0", 0, 0, NULL, "of the choice of calibration sequences"}
+    {"seed", AZ_INT, offsetof(type, calibration.seed), "0", 0, 0, NULL, "of the choice of calibration sequences; without it that of --seed"}
 /* clang-format on */
 /* The sequences that it names; fails without calibration text. */
 az_lm_sequences *az_calibration_sequences(az_ctx *az, const az_compress_job *job, const az_calibration *calibration);

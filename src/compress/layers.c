@@ -116,10 +116,16 @@ const az_weight *az_compress_original(az_ctx *az, const az_compress_job *job, co
     return found;
 }
 
+static const double USUAL_SPARSITY = 0.5; /* of every method that has one: what a pattern may replace */
+
 bool az_prune_check(az_ctx *az, az_lm *lm, double sparsity, az_pattern pattern)
 {
     if (!(sparsity >= 0 && sparsity < 1)) return az_fail(az, AZ_BAD_INPUT, "sparsity is %g, not in [0, 1)", sparsity);
     if (pattern.m == 0) return true;
+    const double dropped = 1 - (double)pattern.n / pattern.m;
+    if (sparsity > 0 && sparsity != USUAL_SPARSITY && fabs(sparsity - dropped) > 1e-9)
+        return az_fail(az, AZ_BAD_INPUT, "pattern=%d:%d drops %.4g of the weights, sparsity=%g another share: give one of them", pattern.n,
+                       pattern.m, dropped, sparsity);
     az_scope_push(az);
     az_lm_linear **linear;
     const int n = az_lm_linears(az, lm, &linear);

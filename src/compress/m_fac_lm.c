@@ -34,7 +34,7 @@ static const az_option m_fac_table[] = {
      "folder for a file that holds the gradients instead of memory"},
     {"seqlen", AZ_INT, offsetof(m_fac_options, calibration.length), "0", 0, 1e6, NULL,
      "tokens of a sequence; 0 = the model's context, at most 2048"},
-    {"seed", AZ_INT, offsetof(m_fac_options, calibration.seed), "0", 0, 0, NULL, "of the choice of sequences"},
+    {"seed", AZ_INT, offsetof(m_fac_options, calibration.seed), "0", 0, 0, NULL, "of the choice of sequences; without it that of --seed"},
     {0},
 };
 

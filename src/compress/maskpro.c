@@ -56,7 +56,8 @@ static const az_option maskpro_table[] = {
     {"save_mask", AZ_TEXT, offsetof(az_maskpro_options, save_mask), "", 0, 0, NULL, "also write the masks to this .safetensors file"},
     {"damp", AZ_REAL, offsetof(az_maskpro_options, start.damp), "0.01", 0, 1e6, NULL,
      "of init=sparsegpt, in units of the Hessian's mean diagonal"},
-    {"seed", AZ_INT, offsetof(az_maskpro_options, seed), "0", 0, 0, NULL, "of draws and of the choice of calibration sequences"},
+    {"seed", AZ_INT, offsetof(az_maskpro_options, seed), "0", 0, 0, NULL,
+     "of draws and of the choice of calibration sequences; without it that of --seed"},
     {0},
 };
 

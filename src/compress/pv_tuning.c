@@ -72,7 +72,8 @@ static const az_option pv_table[] = {
     {"nsamples", AZ_INT, offsetof(pv_options, calibration.samples), "128", 1, 1e6, NULL, "calibration sequences of the fit"},
     {"seqlen", AZ_INT, offsetof(pv_options, calibration.length), "0", 0, 1e6, NULL,
      "tokens of a calibration sequence; 0 = the model's context, at most 2048"},
-    {"seed", AZ_INT, offsetof(pv_options, calibration.seed), "0", 0, 0, NULL, "of k-means, and of the choice of text"},
+    {"seed", AZ_INT, offsetof(pv_options, calibration.seed), "0", 0, 0, NULL,
+     "of k-means, and of the choice of text; without it that of --seed"},
     {0},
 };
 

@@ -26,6 +26,12 @@ static bool tune(az_ctx *az, const void *settings, az_tune_job *job)
     return plan.identity && az_lm_fit_run(az, &plan, job->report);
 }
 
+static bool makes_model(const void *settings)
+{
+    (void)settings;
+    return true;
+}
+
 const az_method az_full_tuning = {
     .name = "full",
     .family = AZ_TUNE,
@@ -37,4 +43,5 @@ const az_method az_full_tuning = {
     .options_size = sizeof(full_options),
     .needs_data = true,
     .tune = tune,
+    .makes_model = makes_model,
 };

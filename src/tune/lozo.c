@@ -42,4 +42,5 @@ const az_method az_lozo = {
     .options = options_table,
     .options_size = sizeof(lozo_options),
     .tune = tune,
+    .makes_model = az_zeroth_makes_model,
 };

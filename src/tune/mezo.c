@@ -35,4 +35,5 @@ const az_method az_mezo = {
     .options = options_table,
     .options_size = sizeof(mezo_options),
     .tune = tune,
+    .makes_model = az_zeroth_makes_model,
 };

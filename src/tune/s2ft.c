@@ -275,6 +275,11 @@ static bool tune(az_ctx *az, const void *settings, az_tune_job *job)
     return az_ok(az);
 }
 
+static bool makes_model(const void *options)
+{
+    return ((const s2ft_options *)options)->mode == MODE_INPLACE;
+}
+
 const az_method az_s2ft = {
     .name = "s2ft",
     .family = AZ_TUNE,
@@ -291,4 +296,5 @@ const az_method az_s2ft = {
     .options_size = sizeof(s2ft_options),
     .needs_data = true,
     .tune = tune,
+    .makes_model = makes_model,
 };

@@ -37,4 +37,5 @@ const az_method az_subzo = {
     .options = options_table,
     .options_size = sizeof(subzo_options),
     .tune = tune,
+    .makes_model = az_zeroth_makes_model,
 };

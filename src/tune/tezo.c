@@ -68,4 +68,5 @@ const az_method az_tezo = {
     .options = options_table,
     .options_size = sizeof(tezo_options),
     .tune = tune,
+    .makes_model = az_zeroth_makes_model,
 };

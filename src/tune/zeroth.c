@@ -385,3 +385,8 @@ bool az_tune_zeroth(az_ctx *az, az_tune_job *job, const az_zeroth_how *how)
     az_interruption_back(az, &aside);
     return az_ok(az);
 }
+
+bool az_zeroth_makes_model(const void *options)
+{
+    return ((const az_zeroth_options *)options)->params == AZ_ZEROTH_FULL;
+}

@@ -52,6 +52,8 @@ typedef struct az_zeroth_how {
     double theta;       /* singular values from this share of the largest on count */
 } az_zeroth_how;
 bool az_tune_zeroth(az_ctx *az, az_tune_job *job, const az_zeroth_how *how);
+/* az_method.makes_model of methods whose options begin with az_zeroth_options. */
+bool az_zeroth_makes_model(const void *options);
 
 /* ---- the record of a run (zeroth_log.c) ---- */
 

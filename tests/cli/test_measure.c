@@ -85,6 +85,19 @@ Test(compress, a_large_text_is_measured_on_few_of_its_documents)
     az_close(az);
 }
 
+/* The seed of the line is that of the methods, unless they have their own. */
+Test(compress, the_seed_chooses_the_calibration_text)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_models(az), *line = "adze compress tiny.gguf wanda:nsamples=1,seqlen=8%s -d text.txt --share 0 -o %s.gguf %s";
+    test_shell(az, folder, az_format_text(az, line, "", "plain", ""));
+    test_shell(az, folder, az_format_text(az, line, "", "seven", "--seed 7"));
+    test_shell(az, folder, az_format_text(az, line, ",seed=7", "own", "--seed 3"));
+    cr_assert_eq(test_shell(az, folder, "cmp -s plain.gguf seven.gguf").code, 1);
+    cr_assert_eq(test_shell(az, folder, "cmp -s own.gguf seven.gguf").code, 0);
+    az_close(az);
+}
+
 Test(compress, what_cannot_work_is_refused_before_the_work)
 {
     static const struct {
@@ -94,6 +107,8 @@ Test(compress, what_cannot_work_is_refused_before_the_work)
         {"adze compress tiny.gguf magnitud -d text.txt -o x.gguf", "did you mean 'magnitude'?"},
         {"adze compress tiny.gguf magnitude:sparsty=0.5 -d text.txt -o x.gguf", "did you mean 'sparsity'?"},
         {"adze compress tiny.gguf magnitude:sparsity=2 -d text.txt -o x.gguf", "out of range"},
+        {"adze compress tiny.gguf wanda:sparsity=0.9,pattern=2:4 -d text.txt -o x.gguf", "sparsity=0.9 another share: give one of them"},
+        {"adze compress tiny.gguf quantize:type=f64 -d text.txt -o x.gguf", "no format 'f64' to quantize to"},
         {"adze compress tiny.gguf wanda -o x.gguf", "needs calibration text"},
         {"adze compress tiny.gguf wanda quantize:type=q9 -d text.txt -o x.gguf --progress=json",
          "adze: step 2, quantize:type=q9: no format"},

@@ -30,6 +30,35 @@ static double nll_of(az_ctx *az, const char *folder, const char *arguments)
     return test_json_number(test_json(az, run.out, 0), "nll");
 }
 
+Test(tune, results_that_could_not_be_written_are_refused_before_the_work)
+{
+    static const struct {
+        const char *line, *says;
+    } cases[] = {
+        {"tune tiny.gguf lora -d train.jsonl -o train.jsonl", "is a file; give the name of a folder"},
+        {"tune tiny.gguf lora -d train.jsonl -o new.gguf", "would become a folder"},
+        {"tune tiny.gguf lora -d train.jsonl -o -", "cannot go to the standard output"},
+        {"tune tiny.gguf tezo:params=lora -d train.jsonl -o new.gguf", "would become a folder"},
+        {"tune tiny.gguf full -d train.jsonl -o new.safetensors", "would become a folder"},
+        {"tune tiny.gguf aops -d train.jsonl -o new", "adze prepare INPUT aops"},
+        {"tune tiny.gguf dpo -d train.jsonl -o new", "adze: dpo: example 1 has no strings"},
+        {"adapter merge tiny.gguf nowhere", "where does the result go? -o NAME.gguf"},
+        {"adapter info tiny.gguf nowhere -o x", "info has no use for --output"},
+        {"adapter merge tiny.gguf nowhere -o x.gguf --rank 3", "merge has no use for --rank"},
+        {"adapter add tiny.gguf nowhere -o train.jsonl", "is a file; give the name of a folder"},
+    };
+    az_ctx *az = az_open(NULL);
+    const char *folder = with_examples(az);
+    const char *before = test_shell(az, folder, "ls -A").out;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const test_run run = expect(az, folder, az_format_text(az, "adze %s", cases[i].line), 2);
+        cr_assert_not_null(strstr(run.err, cases[i].says), "'%s' said: %s", cases[i].line, run.err);
+        cr_assert_str_empty(run.out, "%s", run.out);
+    }
+    cr_assert_str_eq(test_shell(az, folder, "ls -A").out, before);
+    az_close(az);
+}
+
 Test(tune, examples_become_an_adapter)
 {
     az_ctx *az = az_open(NULL);

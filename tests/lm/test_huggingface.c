@@ -177,6 +177,20 @@ Test(huggingface, half_precision_and_refusals)
     az_close(az);
 }
 
+Test(huggingface, double_precision_is_read_as_f32)
+{
+    for (int i = 0; i < FAMILIES; i++) {
+        az_ctx *az = az_open(NULL);
+        const char *folder = test_path(az, test_folder(az), "wide"), *gguf = test_path(az, test_folder(az), "wide.gguf");
+        az_lm *lm = load(az, family_folder(az, i));
+        cr_assert(az_lm_save_folder(az, lm, folder, az_format_by_name("f64")), "%s", az_error(az));
+        expect_reference(az, load(az, folder), i, "in double precision");
+        if (gguf_has_keys_for(i)) cr_assert(az_lm_save(az, lm, gguf, az_format_by_name("f64")), "%s", az_error(az));
+        if (gguf_has_keys_for(i)) expect_reference(az, load(az, gguf), i, "in double precision, as GGUF");
+        az_close(az);
+    }
+}
+
 /* ---- damage ---- */
 
 static void write_text(const char *path, const char *text)
@@ -208,6 +222,7 @@ Test(huggingface, folders_that_do_not_fit_are_refused_with_the_reason)
         {"{\"model_type\":\"mamba\"}", "'mamba' is not known; there are: llama"},
         {"{\"model_type\":\"llama\",\"vocab_size\":9}", "width = 0"},
         {"{\"model_type\":\"llama\",\"hidden_size\":\"a\"}", "\"hidden_size\" is not an integer"},
+        {"{\"model_type\":\"llama\",\"rms_norm_eps\":\"1e-5\"}", "\"rms_norm_eps\" is not a number"},
         {"{\"model_type\":\"llama\",\"hidden_act\":\"relu\"}", "'relu'"},
         {"{\"model_type\":\"gemma2\",\"hidden_activation\":\"gelu\"}", "'gelu'"},
         {"{\"model_type\":\"gemma2\",\"attn_logit_softcapping\":null}", "soft cap (\"attn_logit_softcapping\")"},

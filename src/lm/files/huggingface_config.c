@@ -16,10 +16,11 @@ static bool read_integer(az_ctx *az, const json_t *json, const char *key, int64_
     return true;
 }
 
-static void read_real(const json_t *json, const char *key, double *value)
+static void read_real(az_ctx *az, const json_t *json, const char *key, double *value)
 {
     const json_t *field = key ? json_object_get(json, key) : NULL;
     if (json_is_number(field)) *value = json_number_value(field);
+    if (field && !json_is_number(field) && !json_is_null(field)) az_fail(az, AZ_BAD_INPUT, "\"%s\" is not a number", key);
 }
 
 /* Settings that families have and the architecture table has not, with the only value that is understood (also the usual one). */
@@ -75,16 +76,16 @@ static bool read_scores(az_ctx *az, const az_lm_family *family, const json_t *js
     const az_lm_arch *arch = az_lm_arch_by_halves(family->arch);
     double scalar = 256;
     if (!keys->query_scalar) return true;
-    read_real(json, keys->query_scalar, &scalar);
+    read_real(az, json, keys->query_scalar, &scalar);
     if (!(scalar > 0)) return az_fail(az, AZ_BAD_INPUT, "\"%s\" is %g: must be positive", keys->query_scalar, scalar);
     config->attention_scale = 1 / sqrt(scalar);
-    read_real(json, keys->attention_softcap, &config->attention_softcap);
-    read_real(json, keys->logit_softcap, &config->logit_softcap);
+    read_real(az, json, keys->attention_softcap, &config->attention_softcap);
+    read_real(az, json, keys->logit_softcap, &config->logit_softcap);
     const bool off = json_object_get(json, keys->attention_softcap) && config->attention_softcap == 0 && arch->attention_softcap > 0;
     if (off || (json_object_get(json, keys->logit_softcap) && config->logit_softcap == 0 && arch->logit_softcap > 0))
         return az_fail(az, AZ_BAD_INPUT, "%s is not known without its soft cap (\"%s\")", family->model_type,
                        off ? keys->attention_softcap : keys->logit_softcap);
-    return true;
+    return az_ok(az);
 }
 
 static bool is_sliding(const json_t *types, size_t block)
@@ -129,19 +130,19 @@ bool az_lm_config_from_json(az_ctx *az, const az_lm_family *family, const json_t
     config->sequential = json_is_false(json_object_get(json, "use_parallel_residual"));
     if (config->hidden == 0 && config->width > 0 && config->width <= 1 << 18) config->hidden = 4 * config->width;
     if (config->context == 0 && !keys->rope_theta) config->context = 2048;
-    read_real(json, keys->norm_eps, &config->norm_eps);
-    read_real(json, keys->rope_theta, &config->rope_theta);
-    read_real(json, keys->rope_theta_local, &config->rope_theta_local);
-    read_real(az_lm_rope_parameters(json, "full_attention"), "rope_theta", &config->rope_theta);
-    if (keys->rope_theta_local) read_real(az_lm_rope_parameters(json, "sliding_attention"), "rope_theta", &config->rope_theta_local);
+    read_real(az, json, keys->norm_eps, &config->norm_eps);
+    read_real(az, json, keys->rope_theta, &config->rope_theta);
+    read_real(az, json, keys->rope_theta_local, &config->rope_theta_local);
+    read_real(az, az_lm_rope_parameters(json, "full_attention"), "rope_theta", &config->rope_theta);
+    if (keys->rope_theta_local) read_real(az, az_lm_rope_parameters(json, "sliding_attention"), "rope_theta", &config->rope_theta_local);
     config->post_norm = json_is_false(json_object_get(json, "do_layer_norm_before"));
     if (!read_integer(az, json, "word_embed_proj_dim", &config->embed_width)) return false;
     double share = 1;
-    read_real(json, "rotary_pct", &share);
-    read_real(json, "partial_rotary_factor", &share);
+    read_real(az, json, "rotary_pct", &share);
+    read_real(az, json, "partial_rotary_factor", &share);
     az_lm_config_defaults(az_lm_arch_by_halves(family->arch), config);
     if (share > 0 && share < 1 && config->rope_dims > 0) config->rope_dims = (int64_t)(share * (double)config->head_dim);
-    return true;
+    return az_ok(az);
 }
 
 /* ---- writing ---- */

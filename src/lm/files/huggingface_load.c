@@ -1,6 +1,7 @@
 /* huggingface_load.c - a folder as a model. Matrices stay views of the mapped files, except where a family stores them in another shape. */
 #include "lm/files/compressed.h"
 #include "lm/files/huggingface.h"
+#include "lm/files/load.h"
 #include "lm/files/own.h"
 
 #include <fnmatch.h>
@@ -229,7 +230,7 @@ static bool attach(az_ctx *az, az_lm *lm, const az_lm_family *family, const az_l
     if (tensor->dtype != AZ_F32 && tensor->dtype != AZ_F16 && tensor->dtype != AZ_BF16 && tensor->dtype != AZ_F64)
         return az_fail(az, AZ_BAD_INPUT, "tensor '%s' is stored as %s; f32, f16, bf16 and f64 are read", slot->huggingface,
                        az_dtype_name(tensor->dtype));
-    if (slot->weight) return az_lm_attach_weight(az, lm, slot, az_weight_dense(az, (az_tensor *)(uintptr_t)x));
+    if (slot->weight) return az_lm_attach_weight(az, lm, slot, az_weight_dense(az, az_lm_single_precision(az, slot, x)));
     az_tensor *vector = az_reshape(az, x, 1, &slot->rows);
     if (vector && vector->dtype != AZ_F32) vector = az_cast(az, vector, AZ_F32);
     if (family->norm_shift != 0 && !slot->bias) vector = az_affine(az, vector, 1, family->norm_shift);

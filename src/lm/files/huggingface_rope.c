@@ -11,9 +11,11 @@ const json_t *az_lm_rope_parameters(const json_t *json, const char *layers)
     return json_is_object(some) ? some : all;
 }
 
-static double real(const json_t *json, const char *key, double assumed)
+static double real(az_ctx *az, const json_t *json, const char *key, double assumed)
 {
     const json_t *field = json_object_get(json, key);
+    if (field && !json_is_number(field) && !json_is_null(field))
+        az_fail(az, AZ_BAD_INPUT, "\"%s\" of the rotary scaling is not a number", key);
     return json_is_number(field) ? json_number_value(field) : assumed;
 }
 
@@ -30,15 +32,15 @@ static bool set_magnitude(az_ctx *az, az_lm *lm, double magnitude)
 static bool read_yarn(az_ctx *az, const json_t *scaling, az_lm *lm)
 {
     const az_rope_scaling how = {.kind = AZ_ROPE_YARN,
-                                 .factor = real(scaling, "factor", 1),
-                                 .low = real(scaling, "beta_slow", 1),
-                                 .high = real(scaling, "beta_fast", 32),
-                                 .original = real(scaling, "original_max_position_embeddings", (double)lm->config.context)};
+                                 .factor = real(az, scaling, "factor", 1),
+                                 .low = real(az, scaling, "beta_slow", 1),
+                                 .high = real(az, scaling, "beta_fast", 32),
+                                 .original = real(az, scaling, "original_max_position_embeddings", (double)lm->config.context)};
     if (json_is_false(json_object_get(scaling, "truncate"))) return az_fail(az, AZ_BAD_INPUT, "yarn with \"truncate\": false is not known");
-    const double weight = real(scaling, "mscale", 0), all = real(scaling, "mscale_all_dim", 0);
+    const double weight = real(az, scaling, "mscale", 0), all = real(az, scaling, "mscale_all_dim", 0);
     const double usual = weight != 0 && all != 0 ? az_rope_yarn_magnitude(how.factor, weight) / az_rope_yarn_magnitude(how.factor, all)
                                                  : az_rope_yarn_magnitude(how.factor, 1);
-    return set_magnitude(az, lm, real(scaling, "attention_factor", usual)) && az_rope_scale(az, lm, &how);
+    return set_magnitude(az, lm, real(az, scaling, "attention_factor", usual)) && az_rope_scale(az, lm, &how);
 }
 
 static double *read_factors(az_ctx *az, const json_t *scaling, const char *key, int64_t n)
@@ -54,14 +56,14 @@ static double *read_factors(az_ctx *az, const json_t *scaling, const char *key, 
 static bool read_long(az_ctx *az, const json_t *json, const json_t *scaling, az_lm *lm)
 {
     const double context = (double)lm->config.context;
-    double original = real(json, "original_max_position_embeddings", 0), factor = context / original;
+    double original = real(az, json, "original_max_position_embeddings", 0), factor = context / original;
     if (original == 0)
-        original = real(scaling, "original_max_position_embeddings", context), factor = real(scaling, "factor", context / original);
+        original = real(az, scaling, "original_max_position_embeddings", context), factor = real(az, scaling, "factor", context / original);
     const double *near = read_factors(az, scaling, "short_factor", lm->config.rope_dims / 2);
     const double *far = near ? read_factors(az, scaling, "long_factor", lm->config.rope_dims / 2) : NULL;
     if (!far) return false;
     if (!(original > 1 && original < 1e9)) return az_fail(az, AZ_BAD_INPUT, "longrope with an original context of %g tokens", original);
-    return set_magnitude(az, lm, real(scaling, "attention_factor", az_rope_long_magnitude(factor, original))) &&
+    return set_magnitude(az, lm, real(az, scaling, "attention_factor", az_rope_long_magnitude(factor, original))) &&
            az_rope_scale_long(az, lm, near, far, (int64_t)original);
 }
 
@@ -87,10 +89,10 @@ bool az_lm_rope_from_json(az_ctx *az, const json_t *json, az_lm *lm)
         return az_fail(az, AZ_BAD_INPUT, "rotary scaling of the type '%.40s' is not known; linear, dynamic, llama3, yarn and longrope are",
                        type);
     const az_rope_scaling how = {.kind = strcmp(type, "llama3") == 0 ? AZ_ROPE_BY_WAVELENGTH : AZ_ROPE_LINEAR,
-                                 .factor = real(scaling, "factor", 1),
-                                 .low = real(scaling, "low_freq_factor", 1),
-                                 .high = real(scaling, "high_freq_factor", 4),
-                                 .original = real(scaling, "original_max_position_embeddings", 8192)};
+                                 .factor = real(az, scaling, "factor", 1),
+                                 .low = real(az, scaling, "low_freq_factor", 1),
+                                 .high = real(az, scaling, "high_freq_factor", 4),
+                                 .original = real(az, scaling, "original_max_position_embeddings", 8192)};
     return az_rope_scale(az, lm, &how);
 }
 

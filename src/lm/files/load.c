@@ -1,5 +1,6 @@
 /* load.c - opens a model file: what kind it is, its name, its tokenizer, and who owns the map. */
 #include "lm/files/huggingface.h"
+#include "lm/files/load.h"
 #include "lm/tokenizer/tokenizer.h"
 
 #include <string.h>
@@ -10,6 +11,13 @@ az_tensor *az_lm_view(az_ctx *az, az_dtype dtype, int rank, const int64_t *shape
     az_tensor *view = buffer ? az_wrap(az, dtype, rank, shape, buffer->data, buffer) : NULL;
     az_buffer_drop(buffer);
     return view;
+}
+
+az_tensor *az_lm_single_precision(az_ctx *az, const az_lm_slot *slot, const az_tensor *matrix)
+{
+    if (!matrix || matrix->dtype != AZ_F64) return (az_tensor *)(uintptr_t)matrix;
+    if (slot->part == AZ_PART_EMBEDDING) az_note(az, "weights in double precision are read as f32");
+    return az_cast(az, matrix, AZ_F32);
 }
 
 /* Other files that are taken for models, each with what to do about it. */

@@ -156,6 +156,7 @@ static bool attach_matrix(az_ctx *az, az_lm *lm, const az_lm_slot *slot, const a
     const int64_t row = dense ? slot->cols : slot->cols / format->block * format->block_bytes;
     const char *data = (const char *)tensor->data + (size_t)(slot->gguf_row * row) * az_dtype_size(dtype);
     az_tensor *part = az_lm_view(az, dtype, 2, (const int64_t[]){slot->rows, row}, data);
+    if (dense) return az_lm_attach_weight(az, lm, slot, az_weight_dense(az, az_lm_single_precision(az, slot, part)));
     return part && az_lm_attach_weight(az, lm, slot, az_weight_from_parts(az, format, slot->rows, slot->cols, &part));
 }
 
