@@ -119,6 +119,7 @@ typedef struct az_backend_settings {
     double timeout, wait; /* s: of a call (0 = 120); the first wait before a retry (0 = 1), doubled by each further one */
     double calls_per_minute, tokens_per_minute; /* 0 = no limit */
     bool replay;                                /* answer from the cache only */
+    bool dry_run;                               /* ask nothing: see below */
     const az_adapter *adapter;                  /* beside the local model, or NULL */
 } az_backend_settings;
 extern const az_option az_backend_options[];
@@ -154,6 +155,10 @@ const char *az_backend_identity(const az_backend *backend);
  * soon as it is there. */
 bool az_backend_ask_all(az_backend *backend, const az_request *request, int n, az_reply *reply);
 az_reply *az_backend_ask(az_backend *backend, const az_request *request);
+/* In a dry run the engine is not asked. What the cache has not is answered by a text of as many tokens as the reply may have, which tells
+ * its own request from others and is not kept; it is counted like a reply of that length, so that usage and costs are upper bounds for
+ * the calls made. Calls that only real replies lead to are not among them. */
+
 /* Asks one sample and has `parse` read it; when that returns false, asks the next sample, at most `again` times more. Returns the last
  * answer; done tells whether it could be read. NULL with an error. */
 typedef struct az_reading {
@@ -174,6 +179,29 @@ typedef struct az_usage {
 az_usage az_backend_usage(const az_backend *backend);
 /* Section "calls": a row for each stage, with the latencies' quantiles. */
 void az_backend_report(const az_backend *backend, az_report *report);
+
+/* ---- the record of a run ------------------------------------------------------------------------------------------------------ */
+
+/* Settings under a name, as their table tells them. */
+typedef struct az_run_settings {
+    const char *name;
+    const az_option *table;
+    const void *settings;
+} az_run_settings;
+typedef struct az_run_record {
+    const char *task;                /* "prepare lacie" */
+    const char *status;              /* "done", or what ended it */
+    const char *input;               /* the file that was read, or NULL */
+    const az_run_settings *settings; /* [n_settings] */
+    int n_settings;
+    const az_backend *const *backend; /* [backends] who was asked; NULL entries are left out */
+    int backends;
+    int64_t seed;
+} az_run_record;
+/* Adds an entry to the list "runs" of a JSON file, which is made where there is none: version, time, task, seed, the input with its SHA-256,
+ * all settings with the SHA-256 of all this ("config_sha256"), and of each backend its model, identity and usage, stage by stage. Keys of
+ * servers are not among the settings, only the name of their variable. */
+bool az_run_record_add(az_ctx *az, const az_run_record *record, const char *path);
 
 /* ---- benchmarks of mathematical questions ---------------------------------------------------------------------------------------- */
 

@@ -103,6 +103,12 @@ FILE *cli_report_stream(const cli_job *job);
 /* A format by name; fails and proposes the nearest. NULL without failing for "" (keep as it is). */
 const az_format *cli_format(az_ctx *az, const char *name);
 
+/* ---- scratch.c ---- */
+
+/* Where a dry run works: a temporary copy of the file, or of the files in the folder, if there are any; removed with the scope. A path that
+ * does not exist is taken for a file. */
+const char *cli_scratch_copy(az_ctx *az, const char *path);
+
 /* ---- prompt.c ---- */
 
 /* The spec of a backend, its model found as cli_model_path finds models. */

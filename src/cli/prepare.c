@@ -36,29 +36,61 @@ static az_backend *open_backend(cli_job *job, const char *spec, const az_backend
     return path ? az_backend_open(job->az, path, how) : NULL;
 }
 
+/* What is asked and counted stands in the folder beside the results. */
+static bool record_run(cli_job *job, const az_method *method, const prepare_settings *o, const void *options, const az_prepare_job *work)
+{
+    az_ctx *az = job->az;
+    const az_run_settings settings[] = {
+        {"options", prepare_options, o}, {"backend", az_backend_options, &o->how}, {method->name, method->options, options}};
+    const az_backend *const backend[] = {work->backend, work->second};
+    const az_run_record record = {.task = az_format_text(az, "prepare %s", method->name),
+                                  .status = az_backend_exhausted(work->backend) || az_backend_exhausted(work->second) ? "budget" : "done",
+                                  .input = work->input,
+                                  .settings = settings,
+                                  .n_settings = sizeof settings / sizeof *settings,
+                                  .backend = backend,
+                                  .backends = 2,
+                                  .seed = work->seed};
+    return az_run_record_add(az, &record, az_format_text(az, "%s/run.json", work->folder));
+}
+
+static void report_calls(cli_job *job, const az_prepare_job *work)
+{
+    az_backend_report(work->backend, job->report);
+    if (work->second) az_backend_report(work->second, job->report);
+}
+
+/* A folder of results; for a dry run an empty one, or a copy of those that there are. */
+static const char *result_folder(az_ctx *az, const prepare_settings *o)
+{
+    if (!o->how.dry_run) return az_make_folder(az, o->output) ? o->output : NULL;
+    if (az_is_folder(o->output)) return cli_scratch_copy(az, o->output);
+    const char *inside = cli_scratch_copy(az, "results");
+    return inside && az_make_folder(az, inside) ? inside : NULL;
+}
+
 static int prepare(cli_job *job, const void *settings)
 {
     const prepare_settings *o = settings;
     az_ctx *az = job->az;
     void *options = NULL;
     const az_method *method = find_method(job, &options);
-    if (!method || !az_make_folder(az, o->output)) return CLI_BAD;
+    const char *folder = method ? result_folder(az, o) : NULL;
+    if (!folder) return CLI_BAD;
     az_prepare_job work = {.input = job->word[0],
-                           .folder = o->output,
+                           .folder = folder,
                            .seed = job->common->seed,
-                           .report = job->report,
+                           .report = o->how.dry_run ? az_report_new(az, NULL) : job->report,
                            .backend = open_backend(job, o->backend, &o->how)};
     if (work.backend && *o->second) work.second = open_backend(job, o->second, &o->how);
     if (!az_ok(az)) return CLI_BAD;
     const bool done = method->prepare(az, options, &work);
-    if (!done && (az_backend_exhausted(work.backend) || az_backend_exhausted(work.second))) {
-        az_backend_report(work.backend, job->report);
-        return cli_out_of_budget(job);
-    }
+    const bool ended = !done && (az_backend_exhausted(work.backend) || az_backend_exhausted(work.second));
+    const int code = done ? CLI_OK : ended ? cli_out_of_budget(job) : CLI_BAD;
     az_fail_context(az, "%s", method->name);
-    az_backend_report(work.backend, job->report);
-    if (work.second) az_backend_report(work.second, job->report);
-    return done ? CLI_OK : CLI_BAD;
+    report_calls(job, &work);
+    if (code != CLI_BAD && !o->how.dry_run && !record_run(job, method, o, options, &work)) return CLI_BAD;
+    return code;
 }
 
 const cli_verb cli_prepare = {
@@ -67,7 +99,9 @@ const cli_verb cli_prepare = {
     .usage = "INPUT.jsonl METHOD[:options] --backend SPEC [--second SPEC] -o FOLDER",
     .details = "Methods: `adze methods` lists those of the family tune; `adze help METHOD` tells what one reads and writes. What was asked "
                "is kept in the folder (and with --cache in a file that several runs share), so that the same command goes on where it was "
-               "stopped. The exit status is 3 when a budget ends the work.",
+               "stopped. The exit status is 3 when a budget ends the work. run.json in the folder lists the runs: settings, models, calls, "
+               "tokens and costs. --dry-run asks nothing and leaves the folder as it is: it counts the calls that are left and what they "
+               "would take at most, as far as they do not depend on replies.",
     .groups = prepare_groups,
     .settings_size = sizeof(prepare_settings),
     .min_words = 2,

@@ -140,8 +140,8 @@ static int ask(cli_job *job, const prompt_settings *o)
         request.prompt = messages->item[messages->n - 1].text;
     const az_reply *reply = az_backend_ask(backend, &request);
     if (!reply) return az_backend_exhausted(backend) ? cli_out_of_budget(job) : CLI_BAD;
-    print_reply(job, reply);
-    if (job->common->json) az_backend_report(backend, job->report);
+    if (!o->how.dry_run) print_reply(job, reply);
+    if (job->common->json || o->how.dry_run) az_backend_report(backend, job->report);
     for (int s = 0; s < reply->n; s++)
         if (reply->sample[s].failure && !job->common->json) cli_complain("%s", reply->sample[s].failure);
     return reply->sample[0].failure ? CLI_NEGATIVE : CLI_OK;
@@ -212,6 +212,20 @@ static int cache(cli_job *job, const prompt_settings *o)
 
 /* ---- math, decay ---- */
 
+static bool record_math(cli_job *job, const prompt_settings *o, const az_backend *backend)
+{
+    const az_run_settings settings[] = {{"options", prompt_options, o}, {"backend", az_backend_options, &o->how}};
+    const az_run_record record = {.task = "prompt math",
+                                  .status = az_backend_exhausted(backend) ? "budget" : "done",
+                                  .input = job->word[1],
+                                  .settings = settings,
+                                  .n_settings = sizeof settings / sizeof *settings,
+                                  .backend = &backend,
+                                  .backends = 1,
+                                  .seed = job->common->seed};
+    return az_run_record_add(job->az, &record, az_format_text(job->az, "%s.run.json", o->output));
+}
+
 static int math(cli_job *job, const prompt_settings *o)
 {
     az_ctx *az = job->az;
@@ -219,13 +233,16 @@ static int math(cli_job *job, const prompt_settings *o)
         az_fail(az, AZ_BAD_INPUT, "prompt math: write `adze prompt math QUESTIONS.jsonl --backend SPEC -o PREDICTIONS.jsonl`");
         return CLI_BAD;
     }
+    const bool dry = o->how.dry_run;
     const char *spec = cli_check_output(az, o->output) ? cli_backend_spec(az, o->backend) : NULL;
     az_backend *backend = spec ? az_backend_open(az, spec, &o->how) : NULL;
-    if (az_math_evaluate(backend, job->word[1], o->output, o->tokens, job->report)) {
-        az_backend_report(backend, job->report);
-        return CLI_OK;
-    }
-    return az_backend_exhausted(backend) ? cli_out_of_budget(job) : CLI_BAD;
+    const char *predictions = dry ? cli_scratch_copy(az, o->output) : o->output;
+    const bool done = backend && predictions &&
+                      az_math_evaluate(backend, job->word[1], predictions, o->tokens, dry ? az_report_new(az, NULL) : job->report);
+    const int code = done ? CLI_OK : az_backend_exhausted(backend) ? cli_out_of_budget(job) : CLI_BAD;
+    if (code == CLI_BAD) return code;
+    az_backend_report(backend, job->report);
+    return dry || record_math(job, o, backend) ? code : CLI_BAD;
 }
 
 static int decay(cli_job *job, const prompt_settings *o)
@@ -263,9 +280,11 @@ const cli_verb cli_prompt = {
     .details = "SPEC is local:MODEL[?ctx=N&chat=auto|raw|FORM&adapter=FOLDER], http://HOST/v1#MODEL (OpenAI's protocol; the key comes from "
                "the environment), replay:FILE (recorded replies), oracle:NAME?parameter=value (a simulated model) or exec:PROGRAM (a line "
                "of JSON in, one out). With --cache the same question is asked once only, by any number of processes. The exit status is 3 "
-               "when a budget (--max-cost, --max-calls, --max-tokens) ends the work; what was answered is kept.\n"
+               "when a budget (--max-cost, --max-calls, --max-tokens) ends the work; what was answered is kept. --dry-run asks nothing and "
+               "counts the calls that the cache lacks, with the tokens and the cost that they would take at most.\n"
                "math asks the questions "
-               "of a file and counts the right answers; decay tells whether fewer of the newer ones are right. oracle tells how accurate a "
+               "of a file and counts the right answers (PREDICTIONS.run.json lists the runs: settings, model, calls, tokens, costs); decay "
+               "tells whether fewer of the newer ones are right. oracle tells how accurate a "
                "simulated model is under its parameters.",
     .groups = prompt_groups,
     .settings_size = sizeof(prompt_settings),

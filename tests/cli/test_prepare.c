@@ -49,6 +49,32 @@ Test(prepare, a_game_with_the_bundled_model)
     az_close(az);
 }
 
+Test(prepare, a_dry_run_counts_and_leaves_nothing)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    write_file(az, folder, "qa.jsonl", "{\"question\": \"Who?\", \"answers\": [\"Ruby\"]}\n");
+    static const char line[] = "TMPDIR=. adze prepare qa.jsonl lacie:n=2,max_tokens=4,balance=false --backend local:tales -o game --json";
+    test_run run = test_shell(az, folder, az_format_text(az, "%s --dry-run", line));
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    cr_assert_null(strstr(run.out, "calibration"), "%s", run.out);
+    cr_assert_eq(test_json_number(test_section(az, run.out, "calls"), "calls"), 2); /* speak 2, extract 2, listen 2 */
+    run = test_shell(az, folder, "ls");
+    cr_assert_str_eq(run.out, "qa.jsonl\n");
+    run = test_shell(az, folder, line);
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    run = test_shell(az, folder, az_format_text(az, "%s --dry-run", line));
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    json_t *all = json_load_file(test_path(az, folder, "game/run.json"), 0, NULL);
+    cr_assert_eq(json_array_size(json_object_get(all, "runs")), 1); /* dry runs are none */
+    const json_t *first = json_array_get(json_object_get(all, "runs"), 0);
+    cr_assert_str_eq(json_string_value(json_object_get(first, "task")), "prepare lacie");
+    cr_assert_str_eq(json_string_value(json_object_get(first, "status")), "done");
+    cr_assert_eq(json_integer_value(json_object_get(json_object_get(json_object_get(first, "settings"), "lacie"), "n")), 2);
+    json_decref(all);
+    az_close(az);
+}
+
 Test(prepare, what_is_wrong_is_told)
 {
     const struct {

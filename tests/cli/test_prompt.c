@@ -42,6 +42,35 @@ Test(prompt, a_budget_has_an_exit_status_of_its_own)
     az_close(az);
 }
 
+Test(prompt, runs_of_a_benchmark_are_recorded_and_may_be_dry)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    test_run run = test_shell(az, folder,
+                              "echo '{\"id\": 1, \"question\": \"1 + 2\", \"answer\": \"3\"}' > q.jsonl; echo '{\"id\": 2, \"question\": "
+                              "\"7 * 3\", \"answer\": \"21\"}' >> q.jsonl; adze prompt math q.jsonl --backend oracle:arith -o p.jsonl "
+                              "--tokens 50 --dry-run --json");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    cr_assert_eq(test_json_number(test_section(az, run.out, "calls"), "calls"), 2);
+    cr_assert_eq(test_json_number(test_section(az, run.out, "calls"), "completion_tokens"), 100);
+    cr_assert_null(strstr(run.out, "accuracy"), "%s", run.out);
+    static const char line[] = "adze prompt math q.jsonl --backend oracle:arith -o p.jsonl --cache r.db --json";
+    run = test_shell(az, folder, az_format_text(az, "%s --max-calls 1", line));
+    cr_assert_eq(run.code, 3, "%s", run.err);
+    run = test_shell(az, folder, az_format_text(az, "%s --dry-run", line));
+    cr_assert_eq(test_json_number(test_section(az, run.out, "calls"), "calls"), 1, "%s", run.out); /* the one that is left */
+    run = test_shell(az, folder, line);
+    cr_assert_eq(test_json_number(test_section(az, run.out, "accuracy"), "correct"), 2);
+    json_t *all = json_load_file(test_path(az, folder, "p.jsonl.run.json"), 0, NULL), *runs = json_object_get(all, "runs");
+    cr_assert_eq(json_array_size(runs), 2);
+    cr_assert_str_eq(json_string_value(json_object_get(json_array_get(runs, 0), "status")), "budget");
+    cr_assert_str_eq(json_string_value(json_object_get(json_array_get(runs, 1), "status")), "done");
+    json_decref(all);
+    run = test_shell(az, folder, "grep -c '\"calls\":\\[\"[0-9a-f]*\"\\]' p.jsonl");
+    cr_assert_str_eq(run.out, "2\n"); /* every answer names its request */
+    az_close(az);
+}
+
 Test(prompt, what_is_wrong_is_told)
 {
     const struct {

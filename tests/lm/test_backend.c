@@ -6,6 +6,7 @@
 #include "support/models.h"
 
 #include <criterion/criterion.h>
+#include <jansson.h>
 #include <math.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -351,6 +352,101 @@ Test(backend, a_reply_that_does_not_parse_is_asked_again)
     cr_assert_str_eq(az_backend_ask_parsed(backend, &r, &short_of)->text, "a/1"); /* the raw text is kept */
     cr_assert_not(short_of.done);
     cr_assert_eq(c.calls, 5);
+    az_close(az);
+}
+
+Test(backend, a_dry_run_counts_what_the_cache_lacks)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az), *db = test_path(az, folder, "replies.db"), *prices = test_path(az, folder, "prices.json");
+    FILE *out = fopen(prices, "w");
+    fputs("{\"echo\": {\"prompt\": 1000000, \"completion\": 2000000}}", out); /* 1 and 2 a token */
+    fclose(out);
+    counted c = {0};
+    const az_request r = complete("abcdefgh", 2), more = complete("abcdefgh", 5);
+    az_backend_ask(az_backend_of_function(az, echo, &c, "echo", &(az_backend_settings){.cache = db}), &r);
+    const az_backend_settings how = {.cache = db, .prices = prices, .dry_run = true};
+    az_backend *backend = az_backend_of_function(az, echo, &c, "echo", &how);
+    const az_reply *reply = az_backend_ask(backend, &more);
+    cr_assert_not_null(reply, "%s", az_error(az));
+    cr_assert_eq(c.calls, 2); /* nobody was asked */
+    cr_assert_str_eq(reply->sample[1].text, "abcdefgh/1");
+    cr_assert_str_neq(reply->sample[2].text, reply->sample[3].text);
+    const az_usage usage = az_backend_usage(backend);
+    cr_assert_eq(usage.calls, 3);
+    cr_assert_eq(usage.cached_calls, 2);
+    cr_assert_eq(usage.completion_tokens, 3 * 4); /* as many as are allowed */
+    cr_assert(usage.estimated);
+    cr_assert_float_eq(usage.cost, 3 * (3 + 2 * 4), 1e-9);
+    az_reading reading = {.again = 2, .parse = third_time};
+    const az_request other = complete("b", 1);
+    cr_assert_not_null(az_backend_ask_parsed(backend, &other, &reading));
+    cr_assert_eq(az_backend_usage(backend).calls, 4); /* whether it would be asked again is not known */
+    az_cache_size size;
+    cr_assert(az_cache_stat(az, db, &size, NULL));
+    cr_assert_eq(size.replies, 2); /* nothing was kept */
+    az_close(az);
+}
+
+Test(backend, a_dry_run_needs_no_server)
+{
+    az_ctx *az = az_open(NULL);
+    az_backend *backend = az_backend_open(az, "http://127.0.0.1:9/v1#model", &(az_backend_settings){.dry_run = true});
+    const az_message message = {.role = "user", .text = "twelve bytes"};
+    const az_request all[] = {{.operation = AZ_CHAT, .message = &message, .messages = 1, .max_tokens = 7},
+                              {.operation = AZ_SCORE, .prompt = "a", .continuation = "b"},
+                              {.operation = AZ_NEXT, .prompt = "a"},
+                              {.operation = AZ_EMBED, .prompt = "a"}};
+    az_reply reply[4];
+    cr_assert(az_backend_ask_all(backend, all, 4, reply), "%s", az_error(az));
+    cr_assert_eq(az_backend_usage(backend).completion_tokens, 7 + 1);
+    for (int i = 0; i < 4; i++) cr_assert_null(reply[i].sample[0].failure);
+    az_close(az);
+}
+
+/* ---- the record of a run ---- */
+
+Test(backend, runs_are_recorded_one_behind_the_other)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az), *path = test_path(az, folder, "run.json"), *input = test_path(az, folder, "input");
+    FILE *out = fopen(input, "w");
+    fputs("abc", out);
+    fclose(out);
+    counted c = {0};
+    az_backend *backend = az_backend_of_function(az, echo, &c, "echo", NULL);
+    const az_request r = complete("a", 2);
+    az_backend_ask(backend, &r);
+    const az_backend_settings how = {.jobs = 3};
+    const az_run_settings settings = {"backend", az_backend_options, &how};
+    az_run_record record = {.task = "a test",
+                            .status = "done",
+                            .input = input,
+                            .settings = &settings,
+                            .n_settings = 1,
+                            .backend = (const az_backend *const[]){backend, NULL},
+                            .backends = 2,
+                            .seed = 5};
+    cr_assert(az_run_record_add(az, &record, path), "%s", az_error(az));
+    cr_assert(az_run_record_add(az, &record, path), "%s", az_error(az));
+    record.seed = 6;
+    cr_assert(az_run_record_add(az, &record, path), "%s", az_error(az));
+    json_t *all = json_load_file(path, 0, NULL), *runs = json_object_get(all, "runs");
+    cr_assert_eq(json_array_size(runs), 3);
+    const json_t *first = json_array_get(runs, 0), *asked = json_array_get(json_object_get(first, "backends"), 0);
+    cr_assert_eq(json_array_size(json_object_get(first, "backends")), 1);
+    cr_assert_str_eq(json_string_value(json_object_get(json_object_get(first, "input"), "sha256")),
+                     "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    cr_assert_eq(json_integer_value(json_object_get(json_object_get(asked, "usage"), "calls")), 2);
+    cr_assert_eq(json_integer_value(json_object_get(json_object_get(json_object_get(asked, "stages"), "test"), "calls")), 2);
+    cr_assert_eq(json_integer_value(json_object_get(json_object_get(json_object_get(first, "settings"), "backend"), "jobs")), 3);
+    const char *hash[3];
+    for (size_t i = 0; i < 3; i++) hash[i] = json_string_value(json_object_get(json_array_get(runs, i), "config_sha256"));
+    cr_assert_str_eq(hash[0], hash[1]);
+    cr_assert_str_neq(hash[0], hash[2]);
+    json_decref(all);
+    cr_assert_not(az_run_record_add(az, &record, input)); /* another file is left alone */
+    cr_assert_not_null(strstr(az_error(az), "is no record of runs"), "%s", az_error(az));
     az_close(az);
 }
 

@@ -10,6 +10,8 @@ const az_option az_backend_options[] = {
      "name of the environment variable that holds a server's key"},
     {"cache", AZ_TEXT, offsetof(az_backend_settings, cache), "", 0, 0, NULL, "keep replies in this file (SQLite), and ask nothing twice"},
     {"replay", AZ_BOOL, offsetof(az_backend_settings, replay), "false", 0, 0, NULL, "answer from the cache only"},
+    {"dry_run", AZ_BOOL, offsetof(az_backend_settings, dry_run), "false", 0, 0, NULL,
+     "ask nothing and write nothing: count the calls, and the tokens and the cost that they would take at most"},
     {"prices", AZ_TEXT, offsetof(az_backend_settings, prices), "", 0, 0, NULL,
      "JSON file {\"MODEL\": {\"prompt\": P, \"completion\": C}}, per million tokens"},
     {"max_cost", AZ_REAL, offsetof(az_backend_settings, max_cost), "0", 0, 1e12, NULL, "stop before more is spent; 0 = no limit"},
@@ -201,7 +203,7 @@ static void add_latency(az_backend *backend, az_stage *stage, double millisecond
     stage->milliseconds[stage->usage.calls - 1] = milliseconds;
 }
 
-static double cost_of(const az_backend *backend, int64_t prompt, int64_t completion)
+double az_backend_cost(const az_backend *backend, int64_t prompt, int64_t completion)
 {
     if (!backend->priced) return NAN;
     return (double)prompt * backend->price_prompt + (double)completion * backend->price_completion;
@@ -212,7 +214,7 @@ static void count(az_backend *backend, const az_request *request, const az_answe
     az_stage *stage = stage_of(backend, request->stage);
     if (!stage) return;
     az_usage *u = &stage->usage;
-    const double cost = cost_of(backend, answer->prompt_tokens, answer->completion_tokens);
+    const double cost = az_backend_cost(backend, answer->prompt_tokens, answer->completion_tokens);
     if (answer->cached) {
         u->cached_calls++;
         u->cached_cost += cost;
@@ -286,6 +288,11 @@ static size_t bytes_of(const az_request *r)
     return bytes;
 }
 
+int64_t az_question_tokens(az_backend *backend, const az_request *r)
+{
+    return backend->engine->count ? backend->engine->count(backend, r) : (int64_t)bytes_of(r) / AZ_TOKEN_BYTES + 1;
+}
+
 static bool exhausted(az_backend *backend, const char *what, double limit, const char *option)
 {
     backend->exhausted = true;
@@ -300,9 +307,9 @@ bool az_call_begin(az_backend *backend, az_call *call)
     const az_request *r = call->request;
     const bool limited = s->max_cost > 0 || s->max_tokens > 0;
     int64_t prompt = 0;
-    if (limited) prompt = backend->engine->count ? backend->engine->count(backend, r) : (int64_t)bytes_of(r) / 4 + 1;
+    if (limited) prompt = az_question_tokens(backend, r);
     if (!az_ok(backend->az)) return false;
-    const double cost = s->max_cost > 0 ? cost_of(backend, prompt, r->max_tokens) : 0;
+    const double cost = s->max_cost > 0 ? az_backend_cost(backend, prompt, r->max_tokens) : 0;
     if (s->max_calls > 0 && used.calls + backend->reserved_calls + 1 > s->max_calls)
         return exhausted(backend, "calls", (double)s->max_calls, "max-calls");
     const int64_t tokens = used.prompt_tokens + used.completion_tokens + backend->reserved_tokens + prompt + r->max_tokens;
@@ -404,10 +411,19 @@ static int look_up(az_backend *backend, az_call *call, const int *twin, int n, a
             count(backend, call[i].request, call[i].answer);
             continue;
         }
-        if (!az_ok(backend->az) || (backend->settings.replay && !missing(backend, &call[i]))) return -1;
+        const bool closed = backend->settings.replay && !backend->settings.dry_run;
+        if (!az_ok(backend->az) || (closed && !missing(backend, &call[i]))) return -1;
         open[left++] = call[i];
     }
     return left;
+}
+
+static bool answer_open(az_backend *backend, az_call *open, int n)
+{
+    if (!backend->settings.dry_run) return backend->engine->answer(backend, open, n);
+    for (int i = 0; i < n; i++)
+        if (az_stand_in(backend, &open[i])) count(backend, open[i].request, open[i].answer);
+    return az_ok(backend->az);
 }
 
 bool az_backend_ask_all(az_backend *backend, const az_request *request, int n, az_reply *reply)
@@ -422,7 +438,7 @@ bool az_backend_ask_all(az_backend *backend, const az_request *request, int n, a
         if (!set_up_reply(backend, &request[i], &reply[i], call + at)) return false;
     const int *twin = find_twins(az, call, total);
     const int left = twin ? look_up(backend, call, twin, total, open) : -1;
-    if (left < 0 || (left > 0 && !backend->engine->answer(backend, open, left))) return false;
+    if (left < 0 || (left > 0 && !answer_open(backend, open, left))) return false;
     for (int i = 0; i < total; i++) {
         if (twin[i] == i) continue;
         *call[i].answer = *call[twin[i]].answer;
@@ -452,6 +468,7 @@ const az_answer *az_backend_ask_parsed(az_backend *backend, const az_request *re
         answer = &reply->sample[0];
         reading->done = !answer->failure && reading->parse(backend->az, answer, reading->user);
         if (!az_ok(backend->az)) return NULL;
+        if (backend->settings.dry_run) break; /* whether it would be asked again is not known */
     }
     return answer;
 }

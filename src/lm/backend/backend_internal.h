@@ -10,7 +10,8 @@ enum {
     AZ_JSON_DEPTH = 64,        /* of what comes from outside */
     AZ_REPLY_LIMIT = 32 << 20, /* bytes of one reply */
     AZ_KEY_BYTES = 32,
-    AZ_DEFAULT_TOP = 20
+    AZ_DEFAULT_TOP = 20,
+    AZ_TOKEN_BYTES = 4 /* where nobody can count tokens */
 };
 
 /* One sample of one request. */
@@ -60,6 +61,12 @@ struct az_backend {
     bool exhausted;
 };
 
+/* Tokens of a question, an estimate where the engine cannot count them. */
+int64_t az_question_tokens(az_backend *backend, const az_request *request);
+/* Fills the call's answer as a dry run does; does not count it. */
+bool az_stand_in(az_backend *backend, az_call *call);
+/* NaN when the price is not known. */
+double az_backend_cost(const az_backend *backend, int64_t prompt_tokens, int64_t completion_tokens);
 /* Reserves the call's budget and starts its clock; false with the budget's error. */
 bool az_call_begin(az_backend *backend, az_call *call);
 /* Settles the budget, counts the call and keeps its answer. */

@@ -21,10 +21,21 @@ static az_request request_of(az_ctx *az, const az_json_line *line, int64_t max_t
     return (az_request){.operation = AZ_CHAT, .message = message, .messages = 1, .max_tokens = max_tokens, .stage = "math"};
 }
 
-/* The question's line with what was answered. */
-static json_t *judge(az_ctx *az, const az_json_line *line, const az_answer *answer)
+static json_t *usage_of(const az_backend *backend, const az_answer *answer)
 {
+    const double cost = az_backend_cost(backend, answer->prompt_tokens, answer->completion_tokens);
+    return json_pack("{s:I, s:I, s:o}", "prompt_tokens", (json_int_t)answer->prompt_tokens, "completion_tokens",
+                     (json_int_t)answer->completion_tokens, "cost", isnan(cost) ? json_null() : json_real(cost));
+}
+
+/* The question's line with what was answered, and the key of the request. */
+static json_t *judge(const az_backend *backend, const az_json_line *line, const az_reply *reply)
+{
+    az_ctx *az = backend->az;
+    const az_answer *answer = &reply->sample[0];
     json_t *out = json_deep_copy(line->object);
+    json_object_set_new(out, "calls", json_pack("[s]", reply->key));
+    json_object_set_new(out, "usage", usage_of(backend, answer));
     if (answer->failure) {
         json_object_set_new(out, "ok", json_false());
         json_object_set_new(out, "error", json_string(answer->failure));
@@ -45,7 +56,7 @@ static bool ask_chunk(az_backend *backend, const az_json_line *const *line, int 
     for (int i = 0; i < n; i++) request[i] = request_of(backend->az, line[i], max_tokens);
     if (!az_ok(backend->az) || !az_backend_ask_all(backend, request, n, reply)) return false;
     for (int i = 0; i < n; i++)
-        if (!az_journal_add(journal, judge(backend->az, line[i], &reply[i].sample[0]))) return false;
+        if (!az_journal_add(journal, judge(backend, line[i], &reply[i]))) return false;
     return true;
 }
 
