@@ -2,7 +2,7 @@
  * than soft tokens alone and no worse than leaving them as they are (in-context learning), with a smaller gap between the examples and new
  * text than soft tokens have.
  *
- * Set classification: a small llama learns to classify in context, "axbya" -> "x", where every sequence draws its letters, the sets
+ * Set classification: a small llama learns to classify in context, "abxcdyca" -> "y", where every sequence draws its letters, the sets
  * that they fall into and the sets' names anew. Episodes are such draws that it has not been trained on. */
 #include "claims/claims.h"
 #include "claims/comparisons.h"
@@ -13,7 +13,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { LETTERS = 12, NAMES = 4, SETS = 3, EACH = 2, ITEMS = SETS * EACH, EPISODES = 20, CHOICE = 5, QUERIES = 200, RATES = 3 };
+enum { LETTERS = 12, NAMES = 4, SETS = 3, EACH = 3, WORD = 2, EPISODES = 20, CHOICE = 5, QUERIES = 200, RATES = 3 };
 
 /* ---- episodes ---- */
 
@@ -38,20 +38,32 @@ static char name_of(const episode *e, int set)
     return (char)('w' + e->name[set]);
 }
 
-static char draw_letter(const episode *e, int set, az_rng *rng)
+/* A text of the set: WORD of its letters, one of which may come twice. */
+static void draw_text(const episode *e, int set, az_rng *rng, char text[WORD + 1])
 {
-    return (char)('a' + e->letter[e->each * set + (int)az_below(rng, (uint64_t)e->each)]);
+    for (int k = 0; k < WORD; k++) text[k] = (char)('a' + e->letter[e->each * set + (int)az_below(rng, (uint64_t)e->each)]);
+    text[WORD] = 0;
 }
 
-/* Pairs of one episode, of its sets in turn. shuffled: with names that do not tell the sets. */
-static az_examples *pairs_of(az_ctx *az, const episode *e, int64_t count, uint64_t seed, bool shuffled)
+static bool contains(const az_examples *examples, const char *text)
+{
+    for (int64_t i = 0; examples && i < examples->count; i++)
+        if (strcmp(examples->item[i].turn[0].text, text) == 0) return true;
+    return false;
+}
+
+/* Pairs of one episode, of its sets in turn, of texts that are not among the `known`. shuffled: with names that do not tell the sets. */
+static az_examples *pairs_of(az_ctx *az, const episode *e, int64_t count, uint64_t seed, const az_examples *known, bool shuffled)
 {
     az_examples *all = az_alloc(az, sizeof *all);
     az_example *item = az_alloc_array(az, (size_t)count, sizeof *item);
     for (int64_t i = 0; item && i < count; i++) {
         az_rng rng = az_rng_at(seed, az_stream("pairs", (uint64_t)i));
         const int set = (int)(i % e->sets), named = shuffled ? (int)((i + i / e->sets) % e->sets) : set;
-        item[i] = small_example(az, (char[]){draw_letter(e, set, &rng), 0}, (char[]){name_of(e, named), 0});
+        char text[WORD + 1];
+        do draw_text(e, set, &rng, text);
+        while (contains(known, text));
+        item[i] = small_example(az, text, (char[]){name_of(e, named), 0});
     }
     if (all) *all = (az_examples){.count = count, .item = item, .path = "pairs"};
     return az_ok(az) ? all : NULL;
@@ -68,8 +80,8 @@ typedef struct stage {
 
 static const stage curriculum[] = {
     {16, 0, 0, "steps=2500,batch=32,lr=3e-3,schedule=constant,beta2=0.95"},
-    {8, 2, 1, "steps=300,batch=32,lr=2e-3,schedule=constant,beta2=0.95,warmup=0"},
-    {16, SETS, EACH, "steps=500,batch=32,lr=2e-3,schedule=cosine,beta2=0.95,warmup=0"},
+    {8, 2, 2, "steps=300,batch=32,lr=2e-3,schedule=constant,beta2=0.95,warmup=0"},
+    {16, SETS, EACH, "steps=1000,batch=32,lr=2e-3,schedule=cosine,beta2=0.95,warmup=0"},
 };
 enum { STAGES = sizeof curriculum / sizeof *curriculum, SEQUENCES = 20000 };
 
@@ -85,16 +97,17 @@ static az_example copy_of(az_ctx *az, const stage *s, az_rng *rng)
     return small_example(az, text, text);
 }
 
-/* "axby..." in one sequence, of which the names are learnt. */
+/* "abxcdy..." in one sequence, of which the names are learnt. */
 static az_example sequence_of(az_ctx *az, const stage *s, az_rng *rng)
 {
     const episode e = draw_episode(rng, s->sets, s->each);
     az_example out = {.turns = 2 * s->length, .turn = az_alloc_array(az, 2 * (size_t)s->length, sizeof *out.turn)};
     for (int k = 0; out.turn && k < s->length; k++) {
         const int set = (int)az_below(rng, (uint64_t)s->sets);
-        const char asked[] = {draw_letter(&e, set, rng), 0}, name[] = {name_of(&e, set), 0};
-        out.turn[2 * k] = (az_turn){.role = "prompt", .text = az_strdup(az, asked), .length = 1};
-        out.turn[2 * k + 1] = (az_turn){.role = "response", .text = az_strdup(az, name), .length = 1};
+        char asked[WORD + 1];
+        draw_text(&e, set, rng, asked);
+        out.turn[2 * k] = (az_turn){.role = "prompt", .text = az_strdup(az, asked), .length = WORD};
+        out.turn[2 * k + 1] = (az_turn){.role = "response", .text = az_strdup(az, (char[]){name_of(&e, set), 0}), .length = 1};
     }
     return out;
 }
@@ -151,14 +164,39 @@ typedef struct way {
 static const az_cpt_form form = {.input = "{}", .output = "{}", .within = "", .between = ""};
 #define FORM "input={},output={},within=,between="
 
+/* Share of the examples whose name is the likeliest label behind their text alone: what LoRA has learnt is in the model. */
+static double accuracy_without_context(az_ctx *az, const az_lm *lm, const az_adapter *adapter, const az_cpt_labels *labels,
+                                       const az_examples *examples)
+{
+    const az_lm_examples *tokens = az_lm_examples_of(az, lm, examples, NULL);
+    const az_lm_run run = {.adapter = &adapter, .adapters = 1, .output = AZ_LOGITS_LAST};
+    int64_t right = 0;
+    for (int64_t i = 0; tokens && i < tokens->count && az_ok(az); i++) {
+        const az_lm_example *e = &tokens->item[i];
+        int64_t last = 0, best = 0;
+        while (e->target[last] < 0) last++;
+        az_scope_push(az);
+        const az_lm_batch batch = {.sequences = 1, .token = e->token, .start = (const int64_t[]){0, last + 1}};
+        const az_tensor *logits = az_lm_forward(az, lm, &batch, &run);
+        for (int l = 1; logits && l < labels->n; l++)
+            if (az_item(logits, labels->line[l].id[0]) > az_item(logits, labels->line[best].id[0])) best = l;
+        right += labels->line[best].id[0] == e->target[last];
+        az_scope_pop(az);
+    }
+    return az_ok(az) ? (double)right / (double)examples->count : NAN;
+}
+
 /* Shares of the shots and of the queries that get their names. */
 static bool classify(az_ctx *az, const az_lm *lm, const az_adapter *adapter, const az_examples *shots, const az_examples *queries,
                      double out[2])
 {
     az_cpt_labels labels;
     if (!az_cpt_labels_of(az, lm->tokenizer, &form, queries, &labels)) return false;
-    out[0] = az_cpt_accuracy(az, lm, adapter, &form, &labels, shots);
-    out[1] = az_cpt_accuracy(az, lm, adapter, &form, &labels, queries);
+    for (int i = 0; i < 2; i++) {
+        const az_examples *examples = i ? queries : shots;
+        out[i] = adapter->virtual_tokens > 0 ? az_cpt_accuracy(az, lm, adapter, &form, &labels, examples)
+                                             : accuracy_without_context(az, lm, adapter, &labels, examples);
+    }
     return az_ok(az);
 }
 
@@ -168,8 +206,8 @@ static bool run_episode(az_ctx *az, const az_lm *lm, const way *w, int lr, int n
     az_rng rng = az_rng_at(3, az_stream("episodes", (uint64_t)number));
     const episode e = draw_episode(&rng, SETS, EACH);
     const int64_t count = 4 + 4 * (number % 4);
-    const az_examples *shots = pairs_of(az, &e, count, 100 + (uint64_t)number, w->shuffled),
-                      *queries = pairs_of(az, &e, QUERIES, 1000 + (uint64_t)number, false);
+    const az_examples *shots = pairs_of(az, &e, count, 100 + (uint64_t)number, NULL, w->shuffled),
+                      *queries = pairs_of(az, &e, QUERIES, 1000 + (uint64_t)number, shots, false);
     small_tuning tuning = {.examples = shots,
                            .method = w->method,
                            .options = w->options,
@@ -241,7 +279,7 @@ static az_estimate difference(az_report *report, const way *a, const way *b)
     return d;
 }
 
-enum { ICL, PT, IPT, FREE, NO_CONTEXT_LOSS, MINE, SHUFFLED, WAYS };
+enum { ICL, PT, IPT, LORA, FREE, NO_CONTEXT_LOSS, MINE, SHUFFLED, WAYS };
 #define BOLD                                                                                                                               \
     {                                                                                                                                      \
         "1e-3", "1e-2", "1e-1"                                                                                                             \
@@ -250,6 +288,7 @@ static const way all_ways[WAYS] = {
     [ICL] = {.label = "icl", .method = "cpt", .options = "variant=icl," FORM, .lr = {"0"}},
     [PT] = {.label = "pt", .method = "cpt", .options = "variant=pt,soft=10," FORM, .lr = BOLD},
     [IPT] = {.label = "ipt", .method = "cpt", .options = "variant=ipt,soft=10," FORM, .lr = BOLD},
+    [LORA] = {.label = "lora", .method = "lora", .options = "rank=4,targets=all-linear", .lr = {"1e-3", "3e-3", "1e-2"}},
     [FREE] = {.label = "cpt without balls", .method = "cpt", .options = "eps_input=1e9,eps_format=1e9," FORM, .lr = BOLD},
     [NO_CONTEXT_LOSS] = {.label = "cpt, no loss in the context", .method = "cpt", .options = "context_loss=false," FORM, .lr = BOLD},
     [MINE] = {.label = "cpt", .method = "cpt", .options = FORM, .lr = BOLD},
