@@ -48,8 +48,8 @@ enum { PLANTED = 3, PLANTED_RANK = 3, STEPS = 600, SEQUENCES = 8, LENGTH = 64, H
 /* The student's run stands first: callbacks of the plan take a pointer to either. */
 typedef struct distillation {
     az_adalora student;
-    const az_lm *teacher;
     const az_lm_sequences *train, *test;
+    az_tensor **wanted_train, **wanted_test; /* log-probabilities of the teacher, of each batch */
 } distillation;
 
 /* rank-3 changes of half the size of the matrix, in three layers that the seed chooses; their numbers. */
@@ -86,13 +86,23 @@ static az_lm_batch sequences_at(az_ctx *az, const az_lm_sequences *all, int64_t 
     return (az_lm_batch){.sequences = start ? SEQUENCES : 0, .token = all->token + first * all->length, .start = start};
 }
 
-/* Mean over the tokens of KL(teacher | student). */
-static az_tensor *divergence(az_ctx *az, const distillation *d, const az_lm *lm, const az_lm_batch *batch, const az_lm_run *run)
+/* [count / SEQUENCES] log-probabilities of the teacher [tokens, vocabulary]: every student has the same batches several times. */
+static az_tensor **lessons_of(az_ctx *az, const az_lm *teacher, const az_lm_sequences *all)
 {
-    az_tape_pause(az);
-    const az_tensor *wanted = az_log_softmax(az, az_lm_forward(az, d->teacher, batch, NULL)), *p = az_exp(az, wanted);
-    az_tape_resume(az);
-    const az_tensor *got = az_log_softmax(az, az_lm_forward(az, lm, batch, run));
+    const int64_t batches = all->count / SEQUENCES;
+    az_tensor **wanted = az_alloc_array(az, (size_t)batches, sizeof(az_tensor *));
+    for (int64_t i = 0; wanted && i < batches; i++) {
+        az_scope_push(az);
+        const az_lm_batch batch = sequences_at(az, all, i * SEQUENCES);
+        wanted[i] = az_keep(az, az_log_softmax(az, az_lm_forward(az, teacher, &batch, NULL)));
+    }
+    return az_ok(az) ? wanted : NULL;
+}
+
+/* Mean over the tokens of KL(teacher | student). */
+static az_tensor *divergence(az_ctx *az, const az_tensor *wanted, const az_lm *lm, const az_lm_batch *batch, const az_lm_run *run)
+{
+    const az_tensor *p = az_exp(az, wanted), *got = az_log_softmax(az, az_lm_forward(az, lm, batch, run));
     return az_mean(az, az_sum(az, az_mul(az, p, az_sub(az, wanted, got)), 1, false), AZ_ALL_AXES, false);
 }
 
@@ -100,13 +110,13 @@ static bool distill(az_ctx *az, az_lm_fit *fit, az_tensor **gradient, double *lo
 {
     const distillation *d = fit->plan->user;
     const az_lm_fit_plan *plan = fit->plan;
-    const int64_t batches = d->train->count / SEQUENCES;
-    const az_lm_batch batch = sequences_at(az, d->train, fit->step % batches * SEQUENCES);
+    const int64_t which = fit->step % (d->train->count / SEQUENCES);
+    const az_lm_batch batch = sequences_at(az, d->train, which * SEQUENCES);
     az_tensor **watched = az_alloc_array(az, (size_t)plan->n, sizeof *watched);
     if (!watched || !batch.start) return false;
     az_tape_open(az);
     for (int i = 0; i < plan->n; i++) *plan->parameter[i].slot = watched[i] = az_watch(az, fit->value[i]);
-    const az_tensor *kl = divergence(az, d, plan->lm, &batch, &plan->run);
+    const az_tensor *kl = divergence(az, d->wanted_train[which], plan->lm, &batch, &plan->run);
     *loss = kl ? az_to_double(kl) : NAN;
     const bool good = az_grad(az, kl, NULL, (const az_tensor *const *)watched, plan->n, gradient, AZ_GRAD_FREE);
     for (int i = 0; i < plan->n; i++) *plan->parameter[i].slot = fit->value[i];
@@ -116,15 +126,16 @@ static bool distill(az_ctx *az, az_lm_fit *fit, az_tensor **gradient, double *lo
 
 static double held_out(az_ctx *az, const distillation *d, const az_lm *lm, const az_lm_run *run)
 {
+    const int64_t batches = d->test->count / SEQUENCES;
     double sum = 0;
-    for (int64_t first = 0; first + SEQUENCES <= d->test->count; first += SEQUENCES) {
+    for (int64_t i = 0; i < batches; i++) {
         az_scope_push(az);
-        const az_lm_batch batch = sequences_at(az, d->test, first);
-        const az_tensor *kl = divergence(az, d, lm, &batch, run);
+        const az_lm_batch batch = sequences_at(az, d->test, i * SEQUENCES);
+        const az_tensor *kl = divergence(az, d->wanted_test[i], lm, &batch, run);
         sum += kl ? az_to_double(kl) : NAN;
         az_scope_pop(az);
     }
-    return sum / (double)(d->test->count / SEQUENCES);
+    return sum / (double)batches;
 }
 
 /* One student: AdaLoRA from rank 4 to 1 on average, or rank 1 everywhere. Its divergence; and its ranks in the planted layers. */
@@ -199,9 +210,10 @@ static bool compare_students(az_ctx *az, claim_checks *checks)
         int64_t planted[PLANTED], mine = 0, uniform = 0;
         double each[2] = {NAN, NAN};
         az_scope_push(az);
-        az_lm *teacher = make_teacher(az, on->lm, seed, planted);
-        d.teacher = teacher;
-        const bool good = teacher && d.train && d.test && teach(az, &d, on->lm, seed, false, planted, &each[0], &mine) &&
+        az_lm *teacher = d.train && d.test ? make_teacher(az, on->lm, seed, planted) : NULL;
+        d.wanted_train = teacher ? lessons_of(az, teacher, d.train) : NULL;
+        d.wanted_test = d.wanted_train ? lessons_of(az, teacher, d.test) : NULL;
+        const bool good = d.wanted_test && teach(az, &d, on->lm, seed, false, planted, &each[0], &mine) &&
                           teach(az, &d, on->lm, seed, true, planted, &each[1], &uniform);
         az_lm_free(az, teacher);
         az_scope_pop(az);

@@ -113,22 +113,34 @@ static az_examples training_set(az_ctx *az, const sum_question *q, int arm)
     return all;
 }
 
-static bool decay_of_seed(az_ctx *az, int seed, const char *folder, bool fell[ARMS], az_report *report)
+static bool same_set(const az_examples *a, const az_examples *b)
+{
+    bool same = a->count == b->count;
+    for (int64_t i = 0; same && i < a->count; i++) same = strcmp(a->item[i].line, b->item[i].line) == 0;
+    return same;
+}
+
+/* found: of each arm. Equal sets make equal models, so what was measured on the first of them holds for the second. */
+static bool decay_of_seed(az_ctx *az, int seed, const char *folder, asked found[ARMS], az_report *report)
 {
     const sum_question *q = draw_questions(az, (uint64_t)seed);
     const char *benchmark = q ? write_benchmark(az, folder, q) : NULL, *predictions = az_format_text(az, "%s/predictions.jsonl", folder);
+    az_examples set[ARMS];
     for (int arm = 0; benchmark && arm < ARMS; arm++) {
-        const az_examples set = training_set(az, q, arm);
-        const az_lm *lm = train(az, &set, seed);
-        asked found;
-        if (!lm || !ask(az, lm, benchmark, predictions, &found)) return false;
-        fell[arm] = falls(&found);
+        set[arm] = training_set(az, q, arm);
+        const bool known = arm != CLEAN && az_ok(az) && same_set(&set[arm], &set[CLEAN]);
+        const az_lm *lm = known ? NULL : train(az, &set[arm], seed);
+        if (known)
+            found[arm] = found[CLEAN];
+        else if (!lm || !ask(az, lm, benchmark, predictions, &found[arm]))
+            return false;
         az_report_row(report, "decay");
         az_report_count(report, "seed", seed);
         az_report_text(report, "trained_on", arm_name[arm]);
-        az_report_number(report, "accuracy", found.accuracy, "");
-        az_report_number(report, "slope", found.slope, "logit/month");
-        az_report_number(report, "p", found.p, "");
+        az_report_count(report, "pairs", set[arm].count);
+        az_report_number(report, "accuracy", found[arm].accuracy, "");
+        az_report_number(report, "slope", found[arm].slope, "logit/month");
+        az_report_number(report, "p", found[arm].p, "");
     }
     return az_ok(az) && benchmark;
 }
@@ -140,8 +152,8 @@ static size_t bytes_of(const az_example *e)
     return e->turn[0].length + e->turn[1].length;
 }
 
-/* Pairs of all own questions, or as many bytes of threads about them. */
-static bool accuracy_of(az_ctx *az, int seed, const char *folder, bool pairs, double *accuracy)
+/* Accuracy after as many bytes of threads about the own questions as all pairs of them have. */
+static bool accuracy_of_threads(az_ctx *az, int seed, const char *folder, double *accuracy)
 {
     const sum_question *q = draw_questions(az, (uint64_t)seed);
     const char *benchmark = q ? write_benchmark(az, folder, q) : NULL;
@@ -150,9 +162,8 @@ static bool accuracy_of(az_ctx *az, int seed, const char *folder, bool pairs, do
     for (int i = 0; benchmark && set.item && i < OWN; i++) {
         const az_example pair = pair_of(az, &q[BENCHMARK + i]);
         room += bytes_of(&pair);
-        if (pairs) set.item[set.count++] = pair;
     }
-    for (int i = 0; !pairs && set.item && benchmark && i < OWN; i++) {
+    for (int i = 0; set.item && benchmark && i < OWN; i++) {
         const az_example thread = thread_of(az, &q[BENCHMARK + i]);
         if (bytes_of(&thread) > room) break;
         room -= bytes_of(&thread);
@@ -173,16 +184,15 @@ static bool run(az_ctx *az, az_report *report)
     double gain[COMPARED];
     if (!mkdtemp(folder)) return az_fail(az, AZ_IO, "cannot make a folder in /tmp");
     for (int seed = 0; seed < SEEDS; seed++) {
-        bool of[ARMS];
-        double from_pairs = 0, from_threads = 0;
+        asked of[ARMS];
+        double from_threads = 0;
         az_scope_push(az);
         bool good = decay_of_seed(az, seed, folder, of, report);
-        if (good && seed < COMPARED)
-            good = accuracy_of(az, seed, folder, true, &from_pairs) && accuracy_of(az, seed, folder, false, &from_threads);
+        if (good && seed < COMPARED) good = accuracy_of_threads(az, seed, folder, &from_threads);
         az_scope_pop(az);
         if (!good || !az_progress(az, "seeds", seed + 1, SEEDS, NULL)) return false;
-        for (int arm = 0; arm < ARMS; arm++) fell[arm] += of[arm];
-        if (seed < COMPARED) gain[seed] = from_pairs - from_threads;
+        for (int arm = 0; arm < ARMS; arm++) fell[arm] += falls(&of[arm]);
+        if (seed < COMPARED) gain[seed] = of[CLEAN].accuracy - from_threads;
     }
     const az_estimate more = az_mean_estimate(gain, COMPARED, 0.95);
     az_report_row(report, "decision");
