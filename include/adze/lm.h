@@ -90,6 +90,7 @@ typedef struct az_lm_config {
 
 typedef struct az_lm_norm {
     az_tensor *weight, *bias;
+    const char *name; /* "blocks.3.attn_norm" */
 } az_lm_norm;
 
 typedef struct az_lm_linear {
@@ -195,7 +196,7 @@ size_t az_lm_bytes(const az_lm *lm);
  *     y = m / |V| * (V x) + b.
  * Tensors that are NULL do not take part: without a there is no low-rank term. Types are those of the activations (f32, or f64). */
 typedef struct az_adapter_layer {
-    const char *name;     /* of the linear layer, "blocks.3.attn.q", "head"; or "embed" */
+    const char *name;     /* of the linear layer, "blocks.3.attn.q", "head"; or "embed"; or of a norm, which has a bias alone */
     int64_t in, out;      /* of the embedding: vocabulary, width */
     int64_t rank;         /* 0 = no low-rank term */
     double alpha, scale;  /* scale = s */
@@ -273,7 +274,8 @@ typedef struct az_adapter {
     az_arena *arena;           /* owns all of the above */
 } az_adapter;
 
-typedef enum az_adapter_bias { AZ_BIAS_NONE, AZ_BIAS_ALL, AZ_BIAS_ADAPTED /* of layers with a low-rank term */ } az_adapter_bias;
+/* Which biases of the model are trained: those of all layers and norms, or of layers with a low-rank term. */
+typedef enum az_adapter_bias { AZ_BIAS_NONE, AZ_BIAS_ALL, AZ_BIAS_ADAPTED } az_adapter_bias;
 
 /* Layers are named by adze's names, by those of Hugging Face, or by the end of one ("q_proj", "attn.q"), several separated by commas; a
  * text in "/" is a regular expression for a whole Hugging Face name. "all-linear" = every linear layer but the head; "" = the

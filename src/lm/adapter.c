@@ -55,7 +55,7 @@ az_adapter_layer *az_adapter_add_layer(az_ctx *az, const az_lm *lm, az_adapter *
     az_adapter_layer *layer = az_adapter_find(adapter, name);
     az_target target;
     if (!az_target_named(az, lm, name, &target)) return NULL;
-    if (rank < 0) return az_fail(az, AZ_BAD_CALL, "%s: rank %lld", name, (long long)rank);
+    if (rank < 0 || (rank > 0 && !target.weight)) return az_fail(az, AZ_BAD_CALL, "%s: rank %lld", name, (long long)rank);
     az_arena_enter(az, adapter->arena);
     if (!layer) {
         layer = append(az, adapter);
@@ -158,7 +158,7 @@ const char *az_adapter_base(az_ctx *az, const az_adapter *adapter, const az_lm *
     for (int i = 0; adapter && lm && i < adapter->layers; i++) {
         az_target target;
         if (!az_target_named(az, lm, adapter->layer[i].name, &target)) return NULL;
-        digest += az_stream(adapter->layer[i].name, sum_of_rows(az, target.weight));
+        if (target.weight) digest += az_stream(adapter->layer[i].name, sum_of_rows(az, target.weight));
     }
     return az_format_text(az, "%016llx", (unsigned long long)digest);
 }

@@ -136,8 +136,8 @@ static bool merge_layer(az_ctx *az, int sign, az_merged *m)
                        "it was replaced whole, and what it was is not in the adapter; keep the model from before the merge");
     if (sign < 0 && layer->magnitude && !layer->row_norm)
         return az_fail(az, AZ_BAD_INPUT, "the norms that DoRA divided by are not known any more; keep the model from before the merge");
-    const az_weight *w = layer->weight ? layer->weight : *m->weight_slot->weight;
-    if (sign < 0 && !az_weight_is_dense(w))
+    const az_weight *w = layer->weight ? layer->weight : m->weight_slot->weight ? *m->weight_slot->weight : NULL;
+    if (sign < 0 && w && !az_weight_is_dense(w))
         return az_fail(az, AZ_BAD_INPUT, "only dense weights can be unmerged; this one is stored as %s", w->format->name);
     m->kept = 1;
     if (layer->a || layer->magnitude) {
@@ -178,7 +178,7 @@ static void report_layer(az_report *report, const az_merged *m)
     az_report_row(report, "merge");
     az_report_text(report, "layer", m->layer->name);
     az_report_count(report, "rank", m->layer->rank);
-    az_report_text(report, "format", (*m->weight_slot->weight)->format->name);
+    az_report_text(report, "format", m->weight_slot->weight ? (*m->weight_slot->weight)->format->name : "norm");
     az_report_number(report, "change", m->change, "");
     az_report_number(report, "kept", m->kept, "");
 }

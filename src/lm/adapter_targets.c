@@ -16,6 +16,18 @@ static bool is_place(const az_lm_slot *slot)
     return matrix && slot->part != AZ_PART_POSITION;
 }
 
+static bool is_bias_of_norm(const az_lm *lm, const az_lm_slot *slot)
+{
+    return slot->bias && az_lm_norm_of((az_lm *)(uintptr_t)lm, slot->part, slot->block) && az_lm_slot_is_filled(slot);
+}
+
+static az_target norm_target(az_ctx *az, const az_lm_slot *slot, const char *huggingface)
+{
+    const char *name = az_lm_part_path(az, slot->part, slot->block, slot->expert);
+    return (az_target){
+        .name = name, .huggingface = huggingface, .part = slot->part, .in = slot->rows, .out = slot->rows, .bias = *slot->vector};
+}
+
 /* "model.layers.3.self_attn.q_proj.weight" without its ending. */
 static const char *module_of(az_ctx *az, const char *tensor)
 {
@@ -31,6 +43,7 @@ int az_target_list(az_ctx *az, const az_lm *lm, az_target **targets)
     az_target *list = az_alloc_array(az, (size_t)n, sizeof *list);
     int count = 0;
     for (int i = 0; list && i < n; i++) {
+        if (is_bias_of_norm(lm, &slot[i])) list[count++] = norm_target(az, &slot[i], module_of(az, slot[i].huggingface));
         if (!is_place(&slot[i])) continue;
         const az_weight *w = *slot[i].weight;
         const az_tensor *bias = i + 1 < n && slot[i + 1].bias && slot[i + 1].part == slot[i].part ? *slot[i + 1].vector : NULL;
@@ -160,6 +173,7 @@ static const char *list_names(az_ctx *az, const az_target *all, int n)
 {
     const char *list = "";
     for (int i = 0; i < n && list; i++) {
+        if (!all[i].weight) continue;
         const char *path = all[i].huggingface ? all[i].huggingface : all[i].name, *dot = strrchr(path, '.');
         const char *word = az_format_text(az, "%s, ", dot ? dot + 1 : path);
         if (word && !strstr(list, word)) list = az_format_text(az, "%s%s", list, word);
@@ -184,6 +198,7 @@ int az_targets(az_ctx *az, const az_lm *lm, const az_adapter_how *how, az_target
     int adapted = 0, saved = 0;
     for (int i = 0; i < n && az_ok(az); i++) {
         az_target *t = &all[i];
+        if (!t->weight) continue;
         t->adapt = (usual ? is_usual(all, n, t) : matches(az, how->targets, t)) && !matches(az, how->exclude, t);
         t->save = matches(az, how->save, t);
         t->adapt = t->adapt && !t->save;

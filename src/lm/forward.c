@@ -128,12 +128,28 @@ static const az_pass *pass_begin(az_ctx *az, const az_lm *lm, const az_lm_batch 
 
 /* ---- layers ---- */
 
-az_tensor *az_pass_norm(az_ctx *az, const az_pass *pass, const az_lm_norm *norm, az_tensor *x)
+static az_tensor *normalise(az_ctx *az, const az_pass *pass, const az_lm_norm *norm, const az_tensor *bias, az_tensor *x)
 {
     const double eps = pass->lm->config.norm_eps;
-    if (pass->lm->arch->norm != AZ_NORM_RMS) return az_layer_norm(az, x, norm->weight, norm->bias, eps);
+    if (pass->lm->arch->norm != AZ_NORM_RMS) return az_layer_norm(az, x, norm->weight, bias, eps);
     az_tensor *y = az_rms_norm(az, x, norm->weight, eps);
-    return norm->bias ? az_add(az, y, norm->bias) : y; /* files have none; methods may add one */
+    return bias ? az_add(az, y, bias) : y; /* files have none; methods may add one */
+}
+
+az_tensor *az_pass_norm(az_ctx *az, const az_pass *pass, const az_lm_norm *norm, az_tensor *x)
+{
+    const az_pass_adapters *all = pass->adapters;
+    const az_adapter_layer *only =
+        all && all->groups == 1 && !all->group[0].row ? az_adapter_find(all->group[0].adapter, norm->name) : NULL;
+    az_tensor *y = normalise(az, pass, norm, only && only->bias ? only->bias : norm->bias, x);
+    for (int g = 0; all && !only && y && g < all->groups; g++) {
+        const az_adapted_rows *group = &all->group[g];
+        const az_adapter_layer *layer = group->row ? az_adapter_find(group->adapter, norm->name) : NULL;
+        if (!layer || !layer->bias) continue;
+        az_tensor *rows = az_gather(az, x, az_from(az, AZ_I32, 1, &group->n, group->row));
+        y = az_adapters_put(az, all, y, normalise(az, pass, norm, layer->bias, rows), group->row, group->n);
+    }
+    return y;
 }
 
 /* y = W x -> the layer's output: with its bias, and what sits beside it. */

@@ -17,6 +17,18 @@ static az_tensor *rope_frequencies(az_ctx *az, const az_lm_config *config, doubl
     return frequency;
 }
 
+static bool name_norms(az_ctx *az, az_lm *lm)
+{
+    lm->embed_norm.name = az_lm_part_name(AZ_PART_EMBED_NORM);
+    lm->final_norm.name = az_lm_part_name(AZ_PART_FINAL_NORM);
+    for (int b = 0; b < lm->config.blocks; b++)
+        for (int part = AZ_PART_ATTN_NORM; part < AZ_PARTS; part++) {
+            az_lm_norm *norm = az_lm_norm_of(lm, (az_lm_part)part, b);
+            if (norm) norm->name = az_lm_part_path(az, (az_lm_part)part, b, 0);
+        }
+    return az_ok(az);
+}
+
 static bool name_linears(az_ctx *az, az_lm *lm)
 {
     lm->head = (az_lm_linear){.name = "head", .block = -1};
@@ -48,7 +60,7 @@ az_lm *az_lm_empty(az_ctx *az, const az_lm_arch *arch, const az_lm_config *confi
         if (az_lm_has_rope(arch)) lm->rope_frequency = rope_frequencies(az, config, config->rope_theta);
         if (az_lm_has_rope(arch) && config->rope_theta_local > 0)
             lm->rope_frequency_local = rope_frequencies(az, config, config->rope_theta_local);
-        if (!lm->block || !name_linears(az, lm)) lm = NULL;
+        if (!lm->block || !name_linears(az, lm) || !name_norms(az, lm)) lm = NULL;
     }
     az_arena_leave(az);
     if (!lm) az_arena_free(az, arena);

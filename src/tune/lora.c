@@ -30,7 +30,7 @@ static const az_option options_table[] = {
     {"dora", AZ_BOOL, offsetof(lora_options, dora), "false", 0, 0, NULL, "train the norms of the rows as well"},
     {"init", AZ_CHOICE, offsetof(lora_options, init), "uniform", 0, 0, inits, "of A: +-1/sqrt(in), or normal with deviation 1/r"},
     {"bias", AZ_CHOICE, offsetof(lora_options, bias), "none", 0, 0, biases,
-     "train biases of linear layers too: of all, or of those with a change"},
+     "train biases too: of all layers and norms, or of layers with a change"},
     {.name = NULL},
 };
 

@@ -255,6 +255,47 @@ Test(adapter, gradients_agree_with_finite_differences)
     az_close(az);
 }
 
+/* A model whose norms have biases, which the adapter has its own of. */
+static az_lm *biased(az_ctx *az, az_adapter **adapter)
+{
+    az_lm_config config = tiny_config();
+    config.kv_heads = config.heads;
+    config.head_dim = 4;
+    az_lm *lm = az_lm_new(az, "gpt2", &config, NULL, 1);
+    cr_assert(az_lm_make_trainable(az, lm, AZ_F64), "%s", az_error(az));
+    *adapter = az_adapter_new(az, lm, &(az_adapter_how){.rank = 2, .alpha = 3, .targets = "attn.o", .bias = AZ_BIAS_ALL});
+    cr_assert_not_null(*adapter, "%s", az_error(az));
+    fill(az, *adapter, 3);
+    return lm;
+}
+
+Test(adapter, biases_of_norms_are_those_of_each_request)
+{
+    az_ctx *az = az_open(NULL);
+    az_adapter *mine;
+    const az_lm *lm = biased(az, &mine);
+    const az_lm_batch batch = batch_of(az);
+    int *which = az_alloc_array(az, SEQUENCES, sizeof *which);
+    for (int s = 0; s < SEQUENCES; s++) which[s] = s % 2 ? 0 : -1;
+    const az_adapter *list = mine;
+    const az_lm_run run = {.adapter = &list, .adapters = 1, .adapter_of = which};
+    const az_tensor *mixed = az_lm_forward(az, lm, &batch, &run), *with = logits_with(az, lm, &batch, mine),
+                    *without = az_lm_forward(az, lm, &batch, NULL);
+    cr_assert_not_null(mixed, "%s", az_error(az));
+    for (int s = 0; s < SEQUENCES; s++) expect_close(rows_of(az, mixed, s), rows_of(az, s % 2 ? with : without, s), 1e-10);
+    az_close(az);
+}
+
+Test(adapter, gradients_of_biases_of_norms_agree_with_finite_differences)
+{
+    az_ctx *az = az_open(NULL);
+    az_adapter *mine;
+    az_lm *lm = biased(az, &mine);
+    const az_lm_batch batch = batch_of(az);
+    expect_gradient(az, lm, mine, lesson_of(&batch), NULL);
+    az_close(az);
+}
+
 /* The norm of V counts as a constant, so only the magnitudes follow the loss. */
 Test(adapter, gradients_of_magnitudes_agree_with_finite_differences)
 {

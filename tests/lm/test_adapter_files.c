@@ -210,6 +210,60 @@ Test(adapter_files, are_read_as_they_were_written)
     }
 }
 
+/* How many numbers the model's biases are. */
+static int64_t count_biases(az_ctx *az, az_lm *lm)
+{
+    az_lm_parameter *p;
+    const int n = az_lm_parameters(az, lm, &p);
+    int64_t count = 0;
+    for (int i = 0; i < n; i++) count += strcmp(strrchr(p[i].name, '.'), ".bias") == 0 ? az_count(*p[i].slot) : 0;
+    return count;
+}
+
+static bool file_has(az_ctx *az, const char *folder, const char *tensor)
+{
+    const az_safetensors *file = az_safetensors_read(az, az_format_text(az, "%s/adapter_model.safetensors", folder));
+    return file && az_safetensors_find(file, tensor) != NULL;
+}
+
+/* PEFT's bias="all" is every bias that the model has, those of norms included. */
+Test(adapter_files, all_biases_are_those_of_norms_as_well)
+{
+    static const char *const architecture[][2] = {{"gpt2", "transformer.h.1.ln_2"},
+                                                  {"gptneox", "gpt_neox.final_layer_norm"},
+                                                  {"bloom", "transformer.word_embeddings_layernorm"},
+                                                  {"opt", "model.decoder.layers.0.self_attn_layer_norm"}};
+    for (size_t i = 0; i < sizeof architecture / sizeof *architecture; i++) {
+        az_ctx *az = az_open(NULL);
+        az_lm_config config = tiny_config();
+        config.kv_heads = config.heads;
+        config.head_dim = 4;
+        az_lm *lm = az_lm_new(az, architecture[i][0], &config, NULL, 1);
+        const az_adapter_how how = {.rank = 2, .alpha = 3, .targets = "attn.o", .bias = AZ_BIAS_ALL};
+        az_adapter_how none = how;
+        none.bias = AZ_BIAS_NONE;
+        az_adapter *made = az_adapter_new(az, lm, &how), *plain = az_adapter_new(az, lm, &none);
+        cr_assert_not_null(made, "%s", az_error(az));
+        cr_assert_eq(az_adapter_parameter_count(made) - az_adapter_parameter_count(plain), count_biases(az, lm));
+        const az_tensor *before = logits_of(az, lm, plain), *same = logits_of(az, lm, made);
+        cr_assert_arr_eq(before->data, same->data, (size_t)az_count(before) * sizeof(float));
+        fill(az, made);
+        const char *folder = test_folder(az);
+        cr_assert(az_adapter_write(az, lm, made, folder, "base", AZ_F32), "%s", az_error(az));
+        cr_assert(file_has(az, folder, az_format_text(az, "base_model.model.%s.bias", architecture[i][1])), "%s", architecture[i][0]);
+        const char *text = az_read_file(az, az_format_text(az, "%s/adapter_config.json", folder), NULL);
+        cr_assert_not_null(strstr(text, "\"bias\": \"all\""), "%s", text);
+        const az_adapter *read = az_adapter_read(az, lm, folder);
+        cr_assert_not_null(read, "%s: %s", architecture[i][0], az_error(az));
+        const az_tensor *y = logits_of(az, lm, made);
+        expect_same(logits_of(az, lm, read), y, 1e-5, architecture[i][0]);
+        az_lm *merged = az_lm_copy(az, lm);
+        cr_assert(az_adapter_merge(az, merged, made, NULL), "%s", az_error(az));
+        expect_same(logits_of(az, merged, plain), y, 2e-4, architecture[i][0]);
+        az_close(az);
+    }
+}
+
 /* Keys and values of words, taken from a model without rotation, act as those words. */
 typedef struct seen {
     az_adapter *adapter;

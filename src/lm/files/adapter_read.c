@@ -239,6 +239,8 @@ static bool check_rest(az_ctx *az, const az_module *module, const az_module_tens
                               module->turned || module->table ? module->out : module->in};
     if (t->e && t->e->rank != 1 && !expect_shape(az, module, "lora_E", t->e, 2, (int64_t[]){rank, 1})) return false;
     if (t->e && t->e->rank == 1 && !expect_shape(az, module, "lora_E", t->e, 1, &rank)) return false;
+    if (!module->part[0]->weight && (t->a || t->weight))
+        return az_fail(az, AZ_BAD_INPUT, "'%s' is a norm, of which only a bias is read", module->path);
     if (t->magnitude && module->table) return az_fail(az, AZ_BAD_INPUT, "DoRA of an embedding is not known here");
     return (!t->magnitude || expect_shape(az, module, "the magnitude", t->magnitude, 1, vector)) &&
            (!t->b_bias || expect_shape(az, module, "the bias of B", t->b_bias, 1, vector)) &&

@@ -296,11 +296,12 @@ static json_t *whole_if_integer(double value)
 static void put_lora(az_ctx *az, const az_adapter_file *f, json_t *json)
 {
     const double rank = usual_value(f->ranks), alpha = usual_value(f->alphas);
-    bool dora = false, lora_bias = false, bias = false, transposed = false;
+    bool dora = false, lora_bias = false, bias = false, others = false, transposed = false;
     for (int i = 0; i < f->adapter->layers; i++) {
         dora = dora || f->adapter->layer[i].magnitude;
         lora_bias = lora_bias || f->adapter->layer[i].b_bias;
         bias = bias || f->adapter->layer[i].bias;
+        others = others || (f->adapter->layer[i].bias && !f->adapter->layer[i].a);
     }
     const az_lm_family *family = az_lm_family_by_arch(az_lm_architecture(f->lm));
     transposed = family && family->transposed;
@@ -309,7 +310,7 @@ static void put_lora(az_ctx *az, const az_adapter_file *f, json_t *json)
     json_object_set_new(json, "lora_dropout", json_real(f->adapter->dropout));
     json_object_set_new(json, "target_modules", short_targets(az, f));
     json_object_set_new(json, "exclude_modules", json_null());
-    json_object_set_new(json, "bias", json_string(bias ? "lora_only" : "none"));
+    json_object_set_new(json, "bias", json_string(others ? "all" : bias ? "lora_only" : "none"));
     json_object_set_new(json, "fan_in_fan_out", json_boolean(transposed));
     json_object_set_new(json, "init_lora_weights", json_true());
     json_object_set_new(json, "use_rslora", json_boolean(f->adapter->rank_stabilized));
