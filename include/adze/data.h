@@ -360,9 +360,10 @@ typedef struct az_triples {
     double *value;                     /* [count] */
     const char **row_name, **col_name; /* NULL = the numbers */
 } az_triples;
-/* How the first two columns of a table tell an entry's place. Auto: labels unless both hold whole numbers of at least 0; then numbers from
- * 0. */
-typedef enum az_index_base { AZ_INDEX_AUTO, AZ_INDEX_ZERO, AZ_INDEX_ONE, AZ_INDEX_LABELS } az_index_base;
+/* How the first two columns of a table tell an entry's place, or that the table is the matrix itself, with missing values. Auto: a matrix
+ * when one of the two holds fractions, or numbers and missing values; labels unless both hold whole numbers of at least 0; then numbers
+ * from 0. */
+typedef enum az_index_base { AZ_INDEX_AUTO, AZ_INDEX_ZERO, AZ_INDEX_ONE, AZ_INDEX_LABELS, AZ_INDEX_MATRIX } az_index_base;
 /* .mtx (coordinate or array, general, symmetric, skew-symmetric; patterns are 1), .npy/.npz/.safetensors matrices (NaN = not there), and
  * tables whose first three columns are row, column and value (without a third: 1). The same place twice is an error, unless the values are
  * equal. */

@@ -38,6 +38,7 @@ typedef struct cli_job {
     int words;
     az_report *report;
     bool plotted;     /* --plot is served already */
+    bool found;       /* the report holds, even when what comes after it fails: writing the result */
     bool streams_out; /* the result itself goes to the standard output, so the report goes to the standard error */
 } cli_job;
 
@@ -119,6 +120,8 @@ int cli_out_of_budget(cli_job *job);
 /* ---- score.c ---- */
 
 extern const az_option cli_score_options[]; /* of az_lm_score_options */
+/* Tells when predictions are asked to look back on more tokens than the model can. */
+void cli_note_context(az_ctx *az, const az_lm *lm, const az_lm_score_options *how);
 /* perplexity, perplexity_low, perplexity_high, nll, nll_se, tokens, documents */
 void cli_report_score(az_report *report, const az_lm_score *score);
 /* The mean log-loss of a minus that of b on the same documents, with its 95 % interval. */

@@ -192,11 +192,13 @@ static int compress(cli_job *job, const void *settings)
     c.given = cli_load(job, job->word[0]);
     c.lm = c.given ? az_lm_copy(job->az, c.given) : NULL;
     if (!c.lm || !check_steps(&c)) return CLI_BAD;
+    if (c.eval) cli_note_context(job->az, c.lm, &options->score);
     c.original = c.before = measure(&c);
     if (!az_ok(job->az)) return CLI_BAD;
     report_step(&c, 0, "(as given)", c.original, 0);
     for (int i = 0; i < c.n; i++)
         if (!run_step(&c, i)) return CLI_BAD;
+    job->found = true;
     if (!options->dry_run && !cli_save_model(job->az, c.lm, options->output, NULL)) return CLI_BAD;
     report_result(&c);
     if (job->common->json)

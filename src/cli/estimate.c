@@ -52,6 +52,7 @@ static int estimate(cli_job *job, const void *settings)
         az_fail(job->az, AZ_INTERRUPTED, "interrupted");
     else if (!ok)
         az_fail(job->az, AZ_NUMERIC, "the method failed without a reason");
+    job->found = ok && az_ok(job->az);
     if (ok && *options->output) az_results_write(job->az, work.results, options->output);
     az_fail_context(job->az, "%s", method->name);
     return az_ok(job->az) ? CLI_OK : CLI_BAD;

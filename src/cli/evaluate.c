@@ -103,6 +103,7 @@ static bool measure(cli_job *job, const subject *what, const texts *on, const ev
 {
     az_lm *lm = cli_load(job, what->model);
     az_lm_score_options how = options->score;
+    cli_note_context(job->az, lm, &how);
     how.adapter = cli_load_adapter(job, lm, what->adapter);
     bool done = lm && az_ok(job->az);
     if (done && *options->guard)

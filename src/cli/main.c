@@ -58,7 +58,7 @@ static void explain_memory(const cli_job *job)
 
 static int finish(const cli_job *job, int code)
 {
-    if (az_ok(job->az)) publish(job);
+    if (az_ok(job->az) || job->found) publish(job);
     check_output(job->az);
     explain_memory(job);
     if (az_status_of(job->az) == AZ_INTERRUPTED)

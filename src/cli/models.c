@@ -30,10 +30,16 @@ static const char *find_in(az_ctx *az, const char *folder, const char *name)
     return NULL;
 }
 
+static bool is_model_folder(az_ctx *az, const char *name)
+{
+    const char *config = az_is_folder(name) ? az_format_text(az, "%s/config.json", name) : NULL;
+    return config && access(config, F_OK) == 0;
+}
+
 const char *cli_model_path(az_ctx *az, const char *name)
 {
     bool exists = access(name, F_OK) == 0;
-    if (strchr(name, '/') || (exists && !az_is_folder(name))) return name;
+    if (strchr(name, '/') || (exists && !az_is_folder(name)) || is_model_folder(az, name)) return name;
     const char *folder = program_folder(az);
     const char *path = find_in(az, getenv("ADZE_MODELS"), name);
     if (!path) path = find_in(az, az_format_text(az, "%s/../share/adze/models", folder), name); /* installed */

@@ -46,7 +46,8 @@ typedef struct stream {
     int32_t previous;
     char pending[8]; /* the beginning of a character whose end has not come yet */
     int n_pending;
-    FILE *out; /* NULL = silence */
+    FILE *out;          /* NULL = silence */
+    const char *prompt; /* still to be shown in front; NULL = nothing */
     int64_t tokens;
     double first; /* when the first token came */
 } stream;
@@ -70,11 +71,19 @@ static void flush_characters(stream *s, bool last)
     }
 }
 
+/* With the first token, so that nothing is shown of a prompt that the model cannot read. */
+static void show_prompt(stream *s)
+{
+    if (s->out && s->prompt) fputs(s->prompt, s->out);
+    s->prompt = NULL;
+}
+
 static bool on_token(int sample, int32_t id, void *user)
 {
     stream *s = user;
     (void)sample;
     if (s->tokens++ == 0) s->first = az_seconds();
+    show_prompt(s);
     size_t length = 0;
     const char *bytes = az_token_bytes(s->lm->tokenizer, id, s->previous, &length);
     s->previous = id;
@@ -184,7 +193,7 @@ static void continue_prompt(cli_job *job, const az_lm *lm, const az_adapter *ada
     if (!az_ok(job->az)) return;
     const bool json = job->common->json, streams = !json && options->samples == 1;
     stream s = {.lm = lm, .previous = ids.n > 0 ? ids.id[ids.n - 1] : -1, .out = streams ? stdout : NULL};
-    if (streams && options->echo && !options->chat) fputs(prompt, stdout);
+    if (options->echo && !options->chat) s.prompt = prompt;
     double began = az_seconds();
     s.first = began;
     const az_lm_generate_options how = {.max_tokens = options->tokens,
@@ -197,8 +206,8 @@ static void continue_prompt(cli_job *job, const az_lm *lm, const az_adapter *ada
     const az_tokens *all = az_lm_generate(job->az, lm, &ids, &how);
     double ended = az_seconds();
     if (streams) {
-        if (all) flush_characters(&s, true);
-        putchar('\n');
+        if (all) show_prompt(&s), flush_characters(&s, true);
+        if (all || s.tokens > 0) putchar('\n');
     } else if (all) {
         print_samples(job, lm, options, prompt, all, ids.n, ended - began);
     }
@@ -241,6 +250,7 @@ static int run(cli_job *job, const void *settings)
 {
     run_settings given = *(const run_settings *)settings;
     const run_settings *options = &given;
+    if (*job->common->plot) az_fail(job->az, AZ_BAD_INPUT, "run: a text has nothing to plot; leave --plot out");
     read_template(job, &given);
     if (!az_ok(job->az)) return CLI_BAD;
     const az_lm *lm = cli_load(job, job->word[0]);

@@ -15,6 +15,13 @@ const az_option cli_score_options[] = {
     {0},
 };
 
+void cli_note_context(az_ctx *az, const az_lm *lm, const az_lm_score_options *how)
+{
+    if (lm && how->context > lm->config.context)
+        az_note(az, "'%s' looks back on %lld tokens at most, not on %lld", lm->name, (long long)lm->config.context,
+                (long long)how->context);
+}
+
 void cli_report_score(az_report *report, const az_lm_score *score)
 {
     const az_estimate *nll = &score->mean;

@@ -140,6 +140,7 @@ static int train(cli_job *job, const void *settings)
         az_clear(job->az); /* the steps that are done are kept */
         cli_remark(job, "interrupted: writing the model as it is now");
     }
+    job->found = az_ok(job->az);
     if (!az_ok(job->az) || !cli_save_model(job->az, lm, options->output, format)) return CLI_BAD;
     report_result(job, options, lm, valid);
     return CLI_OK;

@@ -104,6 +104,7 @@ static int tune(cli_job *job, const void *settings)
         az_fail(job->az, AZ_NUMERIC, "the method failed without a reason");
         az_fail_context(job->az, "%s", method->name);
     }
+    job->found = az_ok(job->az);
     if (!az_ok(job->az) || !write_result(job, &options, &work)) return CLI_BAD;
     report_result(job, &options, &work);
     return CLI_OK;

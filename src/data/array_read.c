@@ -77,8 +77,7 @@ static const char **column_names(az_ctx *az, const az_table *table, int first)
     return names;
 }
 
-/* A first column of texts becomes the names of the rows. */
-static az_array *from_table(az_ctx *az, const az_table *table)
+az_array *table_array(az_ctx *az, const az_table *table)
 {
     if (!table) return NULL;
     const int first = table->columns > 1 && table->column[0].type == AZ_COLUMN_TEXT && table->column[0].missing == 0;
@@ -113,7 +112,7 @@ static az_array *read_any(az_ctx *az, const char *path, const az_table_how *how)
     if (end) return read_archive(az, path, end);
     if (path_ends(path, ".npy")) return az_npy_read(az, path);
     if (path_ends(path, ".mtx")) return read_market(az, path);
-    return from_table(az, az_table_read(az, path, how));
+    return table_array(az, az_table_read(az, path, how));
 }
 
 static bool check_values(az_ctx *az, const az_tensor *value, bool allow_missing)

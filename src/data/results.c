@@ -317,11 +317,14 @@ bool az_results_check(az_ctx *az, const char *path)
     if (strcmp(path, "-") == 0 || (length > 1 && path[length - 1] == '/')) return true;
     if (length > 3 && strcmp(path + length - 3, ".gz") == 0)
         return az_fail(az, AZ_BAD_INPUT, "'%s': results are not compressed; leave .gz out", path);
-    const char *slash = strrchr(path, '/'), *dot = strrchr(slash ? slash : path, '.');
-    if (dot && dot[1]) return true;
-    return az_fail(az, AZ_BAD_INPUT,
-                   "'%s': the ending tells how a result is written: .json, .csv, .tsv, .npy, .npz, .safetensors, .mtx, or / for a folder",
-                   path);
+    static const char *const endings[] = {".json", ".csv", ".tsv", ".npy", ".npz", ".safetensors", ".mtx", ".dot"};
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
+        if (path_ends(path, endings[i])) return true;
+    return az_fail(
+        az, AZ_BAD_INPUT,
+        "'%s': the ending tells how a result is written: .json, .csv, .tsv, .npy, .npz, .safetensors, .mtx, .dot of graphs, or / "
+        "for a folder",
+        path);
 }
 
 static bool write_by_ending(az_ctx *az, const az_results *results, const char *path)

@@ -90,5 +90,7 @@ bool table_print(az_ctx *az, const az_table *table, char separator, FILE *out);
 
 /* The columns of a vector or matrix of doubles, named x1, x2, ... */
 az_table *array_table(az_ctx *az, const az_array *array, const char *path);
+/* The numbers of a table as an array; a first column of texts becomes the names of the rows. */
+az_array *table_array(az_ctx *az, const az_table *table);
 
 #endif

@@ -122,10 +122,27 @@ static bool read_places(az_ctx *az, const az_table *table, int c, az_index_base 
     return true;
 }
 
+/* Fractions are no places, nor are numbers that are missing here and there. */
+static bool holds_values(const az_column *column)
+{
+    return column->type == AZ_COLUMN_REAL || (column->type == AZ_COLUMN_INTEGER && column->missing > 0);
+}
+
+static bool is_matrix(const az_table *table, az_index_base base)
+{
+    const bool values = table->columns > 1 && (holds_values(&table->column[0]) || holds_values(&table->column[1]));
+    return base == AZ_INDEX_MATRIX || (base == AZ_INDEX_AUTO && values);
+}
+
 static az_triples *from_table(az_ctx *az, const az_table *table, az_index_base base)
 {
+    enum { USUAL_COLUMNS = 4 }; /* row, column, value and perhaps when */
     if (!table) return NULL;
+    if (is_matrix(table, base)) return from_matrix(az, table_array(az, table));
     if (table->columns < 2) return az_fail(az, AZ_BAD_INPUT, "entries need columns for row, column and value");
+    if (table->columns > USUAL_COLUMNS && base == AZ_INDEX_AUTO)
+        az_note(az, "'%s' is read as entries: row '%s', column '%s', value '%s'; with index=matrix it is the matrix itself", table->path,
+                table->column[0].name, table->column[1].name, table->column[2].name);
     const double *value = table->columns > 2 ? az_column_numbers(az, table, &table->column[2]) : NULL;
     az_triples *t = triples_new(az, 0, 0, table->rows);
     if (!t || (table->columns > 2 && !value)) return NULL;

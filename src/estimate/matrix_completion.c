@@ -23,15 +23,15 @@ typedef struct completion_options {
     int method, regression, index, center;
     int64_t rank, iterations, rows, columns, inner, sketch;
     double stop, tolerance, mu, ridge, holdout, lambda, shrinkage;
-    bool tighten, split;
+    bool tighten, split, fill;
     const char *beside;
 } completion_options;
 
 static const char *const method_names[] = {
     [METHOD_ALTERNATING] = "alternating", [METHOD_EXACT] = "exact", [METHOD_SOFTIMPUTE] = "softimpute", [METHOD_SVD] = "svd", NULL};
 static const char *const regression_names[] = {[AZ_SOLVE_PCG] = "pcg", [AZ_SOLVE_QR] = "qr", [AZ_SOLVE_CHOLESKY] = "cholesky", NULL};
-static const char *const index_names[] = {
-    [AZ_INDEX_AUTO] = "auto", [AZ_INDEX_ZERO] = "zero", [AZ_INDEX_ONE] = "one", [AZ_INDEX_LABELS] = "labels", NULL};
+static const char *const index_names[] = {[AZ_INDEX_AUTO] = "auto",     [AZ_INDEX_ZERO] = "zero",     [AZ_INDEX_ONE] = "one",
+                                          [AZ_INDEX_LABELS] = "labels", [AZ_INDEX_MATRIX] = "matrix", NULL};
 static const char *const center_names[] = {[AZ_EFFECTS_NONE] = "none", [AZ_EFFECTS_MEAN] = "mean", [AZ_EFFECTS_BOTH] = "both", NULL};
 
 static const az_option completion_table[] = {
@@ -57,8 +57,11 @@ static const az_option completion_table[] = {
     {"shrinkage", AZ_REAL, offsetof(completion_options, shrinkage), "5", 0, INFINITY, NULL,
      "of center=both: entries of effect zero added to each line"},
     {"holdout", AZ_REAL, offsetof(completion_options, holdout), "0", 0, 0.9, NULL, "share of the entries kept apart to measure the error"},
+    {"fill", AZ_BOOL, offsetof(completion_options, fill), "false", 0, 0, NULL,
+     "the result is the whole matrix: known entries as they are, predictions for the others"},
     {"index", AZ_CHOICE, offsetof(completion_options, index), "auto", 0, 0, index_names,
-     "what the first two columns are; auto = positions from 0 if they are whole numbers"},
+     "what the first two columns of a table are; matrix = the table is the matrix; auto = that if they hold fractions or gaps, positions "
+     "from 0 if they hold whole numbers, else labels"},
     {"rows", AZ_INT, offsetof(completion_options, rows), "0", 0, 1e9, NULL, "of the matrix; 0 = as many as are named"},
     {"columns", AZ_INT, offsetof(completion_options, columns), "0", 0, 1e9, NULL, "of the matrix; 0 = as many as are named"},
     {"beside", AZ_TEXT, offsetof(completion_options, beside), "", 0, 0, NULL, "other methods to run and compare, joined by +, or all"},
@@ -188,31 +191,52 @@ static void report_curve(az_ctx *az, az_report *report, const az_completion *c)
     if (x && y) az_report_curve(report, "residual", "iteration", "log10 residual", c->iterations, x, y);
 }
 
-static bool hand_over(az_ctx *az, const az_estimate_job *job, const given *in, const az_effects *effects, const az_completion *c)
+static double prediction(const az_effects *effects, const az_completion *c, int64_t i, int64_t j)
+{
+    return effects->row[i] + effects->column[j] + az_completion_value(c, i, j);
+}
+
+/* The pairs that were asked for, with what is predicted for them. */
+static az_table *predicted_pairs(az_ctx *az, const given *in, const az_effects *effects, const az_completion *c)
 {
     const az_triples *t = in->triples, *p = in->pairs;
-    if (p) {
-        az_table *table = az_table_new(az, p->count);
-        const char **row = az_alloc_array(az, (size_t)p->count, sizeof *row),
-                   **column = az_alloc_array(az, (size_t)p->count, sizeof *column);
-        double *value = az_alloc_array(az, (size_t)p->count, sizeof *value), *known = az_alloc_array(az, (size_t)p->count, sizeof *known);
-        for (int64_t e = 0; known && e < p->count; e++) {
-            const int64_t i = p->row[e], j = p->col[e];
-            known[e] = i >= 0 && j >= 0 && in->kept->rows.start[i] < in->kept->rows.start[i + 1] &&
-                       in->kept->columns.start[j] < in->kept->columns.start[j + 1];
-            value[e] = i < 0 || j < 0 ? NAN : effects->row[i] + effects->column[j] + az_completion_value(c, i, j);
-            row[e] = i < 0 ? NULL : t->row_name ? t->row_name[i] : az_format_text(az, "%lld", (long long)i);
-            column[e] = j < 0 ? NULL : t->col_name ? t->col_name[j] : az_format_text(az, "%lld", (long long)j);
-        }
-        if (!az_table_add_text(az, table, "row", row) || !az_table_add_text(az, table, "column", column) ||
-            !az_table_add(az, table, "value", value) || !az_table_add(az, table, "has_data", known))
-            return false;
-        az_results_table(job->results, "predictions", table);
+    az_table *table = az_table_new(az, p->count);
+    const char **row = az_alloc_array(az, (size_t)p->count, sizeof *row), **column = az_alloc_array(az, (size_t)p->count, sizeof *column);
+    double *value = az_alloc_array(az, (size_t)p->count, sizeof *value), *known = az_alloc_array(az, (size_t)p->count, sizeof *known);
+    for (int64_t e = 0; known && e < p->count; e++) {
+        const int64_t i = p->row[e], j = p->col[e];
+        known[e] = i >= 0 && j >= 0 && in->kept->rows.start[i] < in->kept->rows.start[i + 1] &&
+                   in->kept->columns.start[j] < in->kept->columns.start[j + 1];
+        value[e] = i < 0 || j < 0 ? NAN : prediction(effects, c, i, j);
+        row[e] = i < 0 ? NULL : t->row_name ? t->row_name[i] : az_format_text(az, "%lld", (long long)i);
+        column[e] = j < 0 ? NULL : t->col_name ? t->col_name[j] : az_format_text(az, "%lld", (long long)j);
     }
-    az_results_array(job->results, "u", c->u, t->row_name, NULL);
-    az_results_array(job->results, "v", c->v, t->col_name, NULL);
-    az_results_array(job->results, "row_effect", az_from(az, AZ_F64, 1, (int64_t[]){in->m}, effects->row), t->row_name, NULL);
-    az_results_array(job->results, "column_effect", az_from(az, AZ_F64, 1, (int64_t[]){in->n}, effects->column), t->col_name, NULL);
+    const bool good = az_table_add_text(az, table, "row", row) && az_table_add_text(az, table, "column", column) &&
+                      az_table_add(az, table, "value", value) && az_table_add(az, table, "has_data", known);
+    return good ? table : NULL;
+}
+
+/* The whole matrix [m, n]: the known entries as they are, predictions for the others. */
+static const az_tensor *filled_matrix(az_ctx *az, const given *in, const az_effects *effects, const az_completion *c)
+{
+    const az_triples *t = in->triples;
+    az_tensor *out = az_new2(az, AZ_F64, in->m, in->n);
+    double *to = az_f64_mut(out);
+    for (int64_t e = 0; to && e < in->m * in->n; e++) to[e] = prediction(effects, c, e / in->n, e % in->n);
+    for (int64_t e = 0; to && e < t->count; e++) to[t->row[e] * in->n + t->col[e]] = t->value[e];
+    return out;
+}
+
+static bool hand_over(az_ctx *az, const az_estimate_job *job, const given *in, const az_effects *effects, const az_completion *c, bool fill)
+{
+    const az_triples *t = in->triples;
+    az_results *to = job->results;
+    if (in->pairs) az_results_table(to, "predictions", predicted_pairs(az, in, effects, c));
+    if (fill) az_results_array(to, "filled", filled_matrix(az, in, effects, c), t->row_name, t->col_name);
+    az_results_array(to, "u", c->u, t->row_name, NULL);
+    az_results_array(to, "v", c->v, t->col_name, NULL);
+    az_results_array(to, "row_effect", az_from(az, AZ_F64, 1, (int64_t[]){in->m}, effects->row), t->row_name, NULL);
+    az_results_array(to, "column_effect", az_from(az, AZ_F64, 1, (int64_t[]){in->n}, effects->column), t->col_name, NULL);
     return az_ok(az);
 }
 
@@ -238,7 +262,7 @@ static bool run_methods(az_ctx *az, const completion_options *o, az_estimate_job
             az_report_count(job->report, "rows_without_data", c->empty_rows);
             az_report_count(job->report, "columns_without_data", c->empty_columns);
             report_curve(az, job->report, c);
-            if (!hand_over(az, job, in, effects, c)) return false;
+            if (!hand_over(az, job, in, effects, c, o->fill)) return false;
         }
         if (!alone) report_method(az, job->report, "methods", method_names[method], in, effects, c, az_seconds() - began);
     }
@@ -262,7 +286,8 @@ const az_method az_matrix_completion = {
              "arXiv 2302.11068",
     .details = "Finds U and V of the given rank whose product agrees with the known entries, by alternating regressions that need not be "
                "exact. Ratings and other data with noise want center=both and a ridge. -d entries -d pairs=FILE predicts entries (the "
-               "first result, so -o p.csv writes them); -o f.safetensors writes u, v, row_effect and column_effect, the prediction being "
+               "first result, so -o p.csv writes them), fill makes the whole matrix (-o filled.csv); -o f.safetensors writes u, v, "
+               "row_effect and column_effect, the prediction being "
                "row_effect[i] + column_effect[j] + u[i] . v[j]. holdout=0.1 or -d test=FILE measures the error; beside=all adds exact "
                "alternating minimisation, SoftImpute and one truncated decomposition.",
     .options = completion_table,

@@ -72,7 +72,7 @@ Test(estimate, mistakes_end_in_2_with_what_to_do)
         {"adze estimate dsl:formula=y~x,gold=y,surrogate=q -d data=t.csv -d data=t.csv", "at most 1 for data"},
         {"adze estimate dsl:formula=y~x,gold=y,surrogate=q -d absent.csv", "cannot read 'absent.csv'"},
         {"adze estimate dsl:formula=y~x,gold=y,surrogate=q -d t.csv -o fit", "the ending tells how a result is written"},
-        {"adze estimate dsl:formula=y~x,gold=y,surrogate=q -d t.csv -o fit.xyz", "no result is written with this ending"},
+        {"adze estimate dsl:formula=y~x,gold=y,surrogate=q -d t.csv -o fit.xyz", "the ending tells how a result is written"},
         {"adze estimate dsl:formula=y~x,gold=y,surrogate=q -d t.csv -o absent/fit.csv", "there is no folder 'absent'"},
         {"adze estimate dsl:formula=y~x,gold=y,surrogate=q -d t.csv --separator=dot", "not one of auto, comma, tab"},
         {"adze estimate dsl:formula=y~w,gold=y,surrogate=q -d t.csv", "dsl: there is no column 'w'"},

@@ -109,3 +109,69 @@ Test(odd_files, a_picture_without_its_end_is_an_error)
     cr_assert_eq(test_shell(az, folder, "test -e x.svg").code, 1, "nothing half-written");
     az_close(az);
 }
+
+Test(odd_files, a_folder_of_the_users_own_comes_before_a_bundled_model)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_models(az);
+    test_run run = test_shell(az, folder, "adze convert tiny.gguf -o tales -q > log && adze info tales --json");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    cr_assert_eq(test_json_number(test_section(az, run.out, "model"), "width"), 32);
+    run = test_shell(az, folder, "mkdir models; cp tiny.gguf models; adze info ./models");
+    cr_assert_eq(run.code, 2);
+    cr_assert_not_null(strstr(run.err, "give the file: ./models/tiny.gguf"), "%s", run.err);
+    az_close(az);
+}
+
+Test(odd_files, a_prompt_that_is_too_long_is_not_shown)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_models(az);
+    test_run run = test_shell(az, folder, "adze run tiny.gguf --prompt-file text.txt");
+    cr_assert_eq(run.code, 2);
+    cr_assert_str_empty(run.out, "%s", run.out);
+    run = test_shell(az, folder, "adze run tiny.gguf -p 'A cat' -n 0 -q");
+    cr_assert_eq(run.code, 0);
+    cr_assert_str_eq(run.out, "A cat\n");
+    az_close(az);
+}
+
+Test(odd_files, a_context_beyond_the_models_is_told)
+{
+    az_ctx *az = az_open(NULL);
+    test_run run = test_shell(az, test_models(az), "adze evaluate tiny.gguf -d text.txt --context 100000 --limit 1");
+    cr_assert_eq(run.code, 0);
+    cr_assert_not_null(strstr(run.err, "tokens at most, not on 100000"), "%s", run.err);
+    az_close(az);
+}
+
+Test(odd_files, what_was_found_is_told_even_when_it_cannot_be_written)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    test_shell(az, folder, "printf 'a,b\\n1,2\\n2,4.5\\n3,6\\n' > m.csv");
+    test_run run = test_shell(az, folder, "adze estimate matrix-completion:rank=1,ridge=0.1 -d m.csv -o x.dot");
+    cr_assert_eq(run.code, 2);
+    cr_assert_not_null(strstr(run.out, "rmse"), "%s", run.out);
+    cr_assert_not_null(strstr(run.err, "no result is written with this ending"), "%s", run.err);
+    run = test_shell(az, folder, "adze estimate matrix-completion:rank=1,ridge=0.1 -d m.csv -o x.txt");
+    cr_assert_eq(run.code, 2);
+    cr_assert_str_empty(run.out, "an ending that nothing has is refused before the work");
+    az_close(az);
+}
+
+Test(odd_files, a_table_with_gaps_is_a_matrix_to_be_filled)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    test_run run = test_shell(az, folder,
+                              "printf 'a,b,c,d,e\\n1,2,3,4,5\\n2,4,6,8,10\\n3,,9,12,15\\n,8,12,16,20\\n' > m.csv;"
+                              "adze estimate matrix-completion:rank=1,fill -d m.csv -o full.csv && cat full.csv");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    const char *third = strchr(strstr(run.out, "\n2,4,6,8,10\n") + 1, '\n');
+    double b, a, rest[4];
+    cr_assert_eq(sscanf(third, "\n3,%lf,9,12,15\n%lf,%lf,%lf,%lf,%lf", &b, &a, rest, rest + 1, rest + 2, rest + 3), 6, "%s", run.out);
+    cr_assert_float_eq(b, 6, 1e-6);
+    cr_assert_float_eq(a, 4, 1e-6);
+    az_close(az);
+}

@@ -235,6 +235,23 @@ Test(arrays, results_go_where_the_name_says)
     cr_assert_not_null(strstr(az_read_file(az, test_path(az, folder, "r.json"), NULL), "\"sigma\""));
     cr_assert_str_eq(az_read_file(az, test_path(az, folder, "r.dot"), NULL), "digraph {}\n");
     cr_assert_not(az_results_write(az, r, test_path(az, folder, "r.xyz")));
-    cr_assert_not_null(strstr(az_error(az), "no result is written with this ending"), "%s", az_error(az));
+    cr_assert_not_null(strstr(az_error(az), "the ending tells how a result is written"), "%s", az_error(az));
+    az_close(az);
+}
+
+Test(arrays, a_table_with_fractions_or_gaps_in_front_is_the_matrix_itself)
+{
+    static const char *const matrices[] = {"a,b,c\n1,,3\n4,5,6\n", "a,b,c\n1,0.5,3\n4,5,6\n", "n,a,b,c\nx,,1,3\ny,4,5,6\n"};
+    az_ctx *az = az_open(NULL);
+    for (size_t i = 0; i < sizeof matrices / sizeof *matrices; i++) {
+        const az_triples *t = az_triples_read(az, write_text(az, "m.csv", matrices[i]), NULL, AZ_INDEX_AUTO);
+        cr_assert_not_null(t, "%s", az_error(az));
+        cr_assert(t->rows == 2 && t->cols == 3 && t->count == 6 - (i != 1), "%s", matrices[i]);
+        cr_assert_str_eq(t->col_name[2], "c");
+    }
+    const az_triples *t = az_triples_read(az, write_text(az, "w.csv", "a,b,c\n1,0,3\n4,5,6\n"), NULL, AZ_INDEX_MATRIX);
+    cr_assert_eq(t->count, 6);
+    t = az_triples_read(az, write_text(az, "w.csv", "a,b,c\n1,0,3\n4,5,6\n"), NULL, AZ_INDEX_AUTO);
+    cr_assert_eq(t->count, 2, "whole numbers are places");
     az_close(az);
 }

@@ -4,6 +4,7 @@
 #include "lm/files/load.h"
 #include "lm/files/own.h"
 
+#include <dirent.h>
 #include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
@@ -347,8 +348,27 @@ static az_lm *build(az_ctx *az, const json_t *json, shards *all)
     return NULL;
 }
 
+static int ends_in_gguf(const struct dirent *entry)
+{
+    const size_t length = strlen(entry->d_name);
+    return length > 5 && strcmp(entry->d_name + length - 5, ".gguf") == 0;
+}
+
+/* A folder that is no model, perhaps one of model files. */
+static void *no_config(az_ctx *az, const char *folder)
+{
+    struct dirent **found = NULL;
+    const int n = scandir(folder, &found, ends_in_gguf, alphasort);
+    const char *one = n > 0 ? az_strdup(az, found[0]->d_name) : NULL;
+    for (int i = 0; i < n; i++) free(found[i]);
+    free(found);
+    if (one) return az_fail(az, AZ_BAD_INPUT, "there is no config.json in it; give the file: %s/%s", folder, one);
+    return az_fail(az, AZ_BAD_INPUT, "there is no config.json in it, so it is no model's folder");
+}
+
 az_lm *az_lm_from_folder(az_ctx *az, const char *folder)
 {
+    if (!exists(az, folder, "config.json")) return no_config(az, folder);
     shards *all = az_alloc(az, sizeof *all);
     json_t *json = all ? read_json(az, folder, "config.json") : NULL;
     az_lm *lm = json && open_shards(az, folder, all) ? build(az, json, all) : NULL;
