@@ -69,13 +69,26 @@ static int run_all(cli_job *job)
     return code;
 }
 
+static void list_claims(const cli_job *job)
+{
+    for (const az_claim *const *claim = az_claims(); *claim; claim++) {
+        if (!job->common->json) {
+            puts((*claim)->name);
+            continue;
+        }
+        az_report_row(job->report, "claims");
+        az_report_text(job->report, "claim", (*claim)->name);
+        az_report_text(job->report, "statement", (*claim)->statement);
+    }
+}
+
 static int claim_verb(cli_job *job, const void *settings)
 {
     const claim_settings *options = settings;
     int code = CLI_OK;
     if (options->all) return run_all(job);
     if (options->list || job->words == 0) {
-        for (const az_claim *const *claim = az_claims(); *claim; claim++) puts((*claim)->name);
+        list_claims(job);
         return CLI_OK;
     }
     for (int i = 0; i < job->words; i++) {

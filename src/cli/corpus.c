@@ -94,11 +94,13 @@ static int corpus(cli_job *job, const void *settings)
         az_fail(job->az, AZ_BAD_INPUT, "corpus: there is no corpus '%s'; there is: tales", job->word[0]);
         return CLI_BAD;
     }
+    const bool measures = options->entropy || *options->score;
+    if (measures && *options->output) az_fail(job->az, AZ_BAD_INPUT, "corpus: -o is for stories; --entropy and --score write none");
     const az_tales *tales = az_tales_new(job->az);
     if (!tales) return CLI_BAD;
     if (options->entropy) report_entropy(job, tales);
     if (*options->score) report_scores(job, tales, options->score);
-    if (options->entropy || *options->score) return CLI_OK;
+    if (measures) return CLI_OK;
     if (!*options->output) {
         write_stories(job, tales, options, job->common->json ? NULL : stdout);
         return CLI_OK;

@@ -1,7 +1,9 @@
 /* prepare.c - adze prepare: data for tuning, made with the help of language models. */
 #include "cli/cli.h"
 
+#include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct prepare_settings {
     const char *output, *backend, *second;
@@ -75,6 +77,8 @@ static int prepare(cli_job *job, const void *settings)
     az_ctx *az = job->az;
     void *options = NULL;
     const az_method *method = find_method(job, &options);
+    if (method && strcmp(job->word[0], "-") != 0 && access(job->word[0], R_OK) != 0) /* before a folder is made for it */
+        az_fail(az, AZ_BAD_INPUT, "prepare: cannot read '%s': %s", job->word[0], strerror(errno));
     const char *folder = method ? result_folder(az, o) : NULL;
     if (!folder) return CLI_BAD;
     az_prepare_job work = {.input = job->word[0],

@@ -173,6 +173,9 @@ static bool set_labels(az_ctx *az, const az_table *table, const az_column *colum
     if (!known && (c->levels < 2 || c->levels > MOST_CLASSES))
         return az_fail(az, AZ_BAD_INPUT, "'%s' has %d different values; labels are of 2 to %d classes", column->name, (int)c->levels,
                        MOST_CLASSES);
+    if (!known && c->levels > table->rows / 2)
+        return az_fail(az, AZ_BAD_INPUT, "'%s' has %d different values in %lld rows: labels are classes, which several samples share",
+                       column->name, (int)c->levels, (long long)table->rows);
     for (int64_t i = 0; i < table->rows; i++) {
         if (c->code[i] < 0) return az_fail(az, AZ_BAD_INPUT, "row %lld: '%s' is missing", (long long)i + 1, column->name);
         label[i] = known ? class_named(known, c->level[c->code[i]]) : c->code[i];

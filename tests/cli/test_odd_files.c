@@ -123,6 +123,39 @@ Test(odd_files, a_folder_of_the_users_own_comes_before_a_bundled_model)
     az_close(az);
 }
 
+Test(odd_files, what_would_be_in_vain_is_refused)
+{
+    static const struct {
+        const char *line, *says;
+    } cases[] = {
+        {"adze corpus tales --entropy -o x", "-o is for stories"},
+        {"adze prepare absent.jsonl lacie --backend oracle:judge -o made", "cannot read 'absent.jsonl'"},
+        {"adze run tiny.gguf -p a --adapter model", "the folder of a model, not of an adapter"},
+        {"adze run tiny.gguf -p a --plot x.svg", "nothing to plot"},
+    };
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_models(az);
+    test_shell(az, folder, "adze convert tiny.gguf -o model");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        test_run run = test_shell(az, folder, cases[i].line);
+        cr_assert_eq(run.code, 2, "'%s' ended in %d", cases[i].line, run.code);
+        cr_assert_not_null(strstr(run.err, cases[i].says), "'%s' said: %s", cases[i].line, run.err);
+        cr_assert_str_empty(run.out, "%s", run.out);
+    }
+    cr_assert_eq(test_shell(az, folder, "test -e x || test -e made || test -e x.svg").code, 1);
+    az_close(az);
+}
+
+Test(odd_files, claims_are_listed_as_json_too)
+{
+    az_ctx *az = az_open(NULL);
+    test_run run = test_shell(az, test_folder(az), "adze claim --list --json");
+    cr_assert_eq(run.code, 0);
+    for (int i = 0; i < test_lines(run.out); i++)
+        cr_assert_not_null(json_string_value(json_object_get(test_json(az, run.out, i), "statement")));
+    az_close(az);
+}
+
 Test(odd_files, a_prompt_that_is_too_long_is_not_shown)
 {
     az_ctx *az = az_open(NULL);

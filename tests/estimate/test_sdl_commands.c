@@ -212,6 +212,9 @@ Test(sdl_commands, what_cannot_be_fitted_is_refused)
         {"adze estimate sdl:rank=1,target=yy -d all.csv", "'y'"},
         {"adze estimate sdl:rank=1,target=y -d hole.csv", "row 2: 'b' is missing"},
         {"adze estimate sdl:rank=1,target=y -d one.csv", "1 different values"},
+        {"seq 20 | awk 'BEGIN { print \"x,z,y\" } { print $1, $1 * $1, $1 / 7 }' OFS=, > numbers.csv; "
+         "adze estimate sdl:rank=1,target=y -d numbers.csv",
+         "20 different values in 20 rows"},
         {"adze estimate sdl:rank=3,target=y -d negative.csv", "rank=3 is more than"},
         {"adze estimate sdl:rank=1,target=y,nonneg=W+H -d negative.csv", "negative values"},
         {"adze estimate sdl:rank=1,target=y,nonneg=V -d negative.csv", "W, H and beta"},

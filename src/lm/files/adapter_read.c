@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct az_adapter_folder {
     const az_lm *lm;
@@ -428,7 +429,10 @@ az_adapter *az_adapter_read(az_ctx *az, const az_lm *lm, const char *folder)
 {
     if (!lm || !az_ok(az)) return NULL;
     az_scope_push(az);
-    const char *text = az_read_file(az, az_format_text(az, "%s/adapter_config.json", folder), NULL);
+    const char *path = az_format_text(az, "%s/adapter_config.json", folder), *model = az_format_text(az, "%s/config.json", folder);
+    if (model && access(path, F_OK) != 0 && access(model, F_OK) == 0)
+        az_fail(az, AZ_BAD_INPUT, "this is the folder of a model, not of an adapter: it has config.json, but no adapter_config.json");
+    const char *text = az_read_file(az, path, NULL);
     json_error_t error;
     json_t *config = text ? json_loads(text, 0, &error) : NULL;
     if (text && !json_is_object(config)) az_fail(az, AZ_BAD_INPUT, "adapter_config.json is no JSON object: %s", config ? "" : error.text);
