@@ -83,7 +83,7 @@ Test(prepare, what_is_wrong_is_told)
         {"adze prepare a.jsonl aops --backend oracle:arith -o out", "a.jsonl"},
         {"adze prepare a.jsonl wanda --backend oracle:arith -o out", "prepares nothing"},
         {"adze prepare a.jsonl aops -o out", "--backend"},
-        {"adze prepare a.jsonl aops:cutoff=soon --backend oracle:arith -o out", "'soon' is no month"},
+        {"touch a.jsonl; adze prepare a.jsonl aops:cutoff=soon --backend oracle:arith -o out", "'soon' is no month"},
         {"adze tune tales aops -d a.jsonl -o out", "aops"},
         {"adze tune tales itertl:checker=command -d prefs.jsonl -o out", ""},
     };
