@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-static const int64_t LOGITS_AT_ONCE = (int64_t)32 << 20; /* entries held by the loss at a time */
+static const int64_t LOGITS_AT_ONCE = (int64_t)16 << 20; /* entries held by the loss at a time */
 
 /* The head over all rows, piece by piece: inputs are the rows and the tracked tensors of the head and of what sits beside it, which stand
  * in `slot` while a piece is computed. */
