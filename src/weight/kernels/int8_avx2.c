@@ -33,36 +33,37 @@ static inline int32_t tail(const int8_t *w, const int8_t *x, int64_t from, int64
     return total;
 }
 
-/* `r` rows with `n` vectors, both constants where it is inlined: sums [n, stride]. */
-__attribute__((always_inline)) static inline void tile(const int8_t *w, const int8_t *x, int64_t cols, int r, int n, int64_t stride,
-                                                       int32_t *sum)
+/* `r` rows, `apart` from each other, with `n` vectors, r and n constants where it is inlined: sums [n, stride]. */
+__attribute__((always_inline)) static inline void tile(const int8_t *w, int64_t apart, const int8_t *x, int64_t cols, int r, int n,
+                                                       int64_t stride, int32_t *sum)
 {
     __m256i total[ROWS * VECTORS];
     for (int i = 0; i < r * n; i++) total[i] = _mm256_setzero_si256();
     int64_t c = 0;
     for (; c + LANES <= cols; c += LANES)
         for (int i = 0; i < r; i++) {
-            const __m256i row = load(w + i * cols + c), magnitude = _mm256_abs_epi8(row);
+            const __m256i row = load(w + i * apart * cols + c), magnitude = _mm256_abs_epi8(row);
             for (int j = 0; j < n; j++)
                 total[i * n + j] = add_products(total[i * n + j], magnitude, _mm256_sign_epi8(load(x + j * cols + c), row));
         }
     for (int i = 0; i < r; i++)
-        for (int j = 0; j < n; j++) sum[j * stride + i] = sum_of(total[i * n + j]) + tail(w + i * cols, x + j * cols, c, cols);
+        for (int j = 0; j < n; j++)
+            sum[j * stride + i * apart] = sum_of(total[i * n + j]) + tail(w + i * apart * cols, x + j * cols, c, cols);
 }
 
-/* All rows with up to VECTORS vectors. */
+/* All rows with up to VECTORS vectors. Rows are taken far from each other: memory gives more when several long runs are read at a time. */
 static void few(const int8_t *w, int64_t rows, const int8_t *x, int n, int64_t cols, int32_t *sum)
 {
-    int64_t r = 0;
-    if (n == VECTORS) {
-        for (; r + 2 <= rows; r += 2) tile(w + r * cols, x, cols, 2, VECTORS, rows, sum + r);
-        for (; r < rows; r++) tile(w + r * cols, x, cols, 1, VECTORS, rows, sum + r);
-        return;
+    const int together = n == VECTORS ? 2 : ROWS;
+    const int64_t apart = rows / together;
+    for (int64_t r = 0; r < apart; r++) {
+        if (n == VECTORS)
+            tile(w + r * cols, apart, x, cols, 2, VECTORS, rows, sum + r);
+        else
+            for (int j = 0; j < n; j++) tile(w + r * cols, apart, x + j * cols, cols, ROWS, 1, rows, sum + j * rows + r);
     }
-    for (; r + ROWS <= rows; r += ROWS)
-        for (int j = 0; j < n; j++) tile(w + r * cols, x + j * cols, cols, ROWS, 1, rows, sum + j * rows + r);
-    for (; r < rows; r++)
-        for (int j = 0; j < n; j++) tile(w + r * cols, x + j * cols, cols, 1, 1, rows, sum + j * rows + r);
+    for (int64_t r = together * apart; r < rows; r++)
+        for (int j = 0; j < n; j++) tile(w + r * cols, 0, x + j * cols, cols, 1, 1, rows, sum + j * rows + r);
 }
 
 void az_int8_avx2(const int8_t *w, int64_t rows, const int8_t *x, int64_t n, int64_t cols, int32_t *sum)
