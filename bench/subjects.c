@@ -135,6 +135,19 @@ static az_weight *static_bytes(az_ctx *az, const az_tensor *normal)
     return az_weight_int8_static(az, &c);
 }
 
+/* aq: two codebooks of 256 entries for eight inputs, codes at random. */
+static az_weight *additive(az_ctx *az, int64_t rows, int64_t cols)
+{
+    enum { BOOKS = 2, ENTRIES = 256, GROUP = 8 };
+    az_tensor *codes = az_tensor_new(az, AZ_U8, 3, (const int64_t[]){cols / GROUP, BOOKS, rows});
+    az_tensor *books = az_randn(az, AZ_F32, 4, (const int64_t[]){BOOKS, ENTRIES, 1, GROUP}, 0.02, 1, 4);
+    az_tensor *const part[AZ_WEIGHT_PARTS] = {codes, az_cast(az, books, AZ_F16), az_full(az, AZ_F32, 1, &rows, 1)};
+    if (!az_ok(az)) return NULL;
+    az_rng rng = az_rng_at(5, 0);
+    for (int64_t i = 0; i < az_count(codes); i++) ((uint8_t *)codes->data)[i] = (uint8_t)az_below(&rng, ENTRIES);
+    return az_weight_from_parts(az, az_format_by_name("aq"), rows, cols, part);
+}
+
 int bench_subjects(az_ctx *az, int64_t rows, int64_t cols, size_t working_set, bench_subject *subject)
 {
     int n = 0;
@@ -150,6 +163,8 @@ int bench_subjects(az_ctx *az, int64_t rows, int64_t cols, size_t working_set, b
     if (w && n < MOST_SUBJECTS) add(az, &subject[n++], w, "rank 1/8", working_set);
     w = static_bytes(az, normal);
     if (w && n < MOST_SUBJECTS) add(az, &subject[n++], w, "normal", working_set);
+    w = cols % 8 == 0 ? additive(az, rows, cols) : NULL;
+    if (w && n < MOST_SUBJECTS) add(az, &subject[n++], w, "2 x 8 bits", working_set);
     if (n + 8 < MOST_SUBJECTS) n += add_bipolar(az, normal, working_set, subject + n);
     return az_ok(az) ? n : 0;
 }
