@@ -53,6 +53,7 @@ static az_columns columns(az_ctx *az, const az_weight_kernels *set, const az_ten
     c.q = az_alloc(az, blocks * 32);
     c.scale = az_alloc_array(az, blocks, sizeof *c.scale), c.total = az_alloc_array(az, blocks, sizeof *c.total);
     c.halves = az_alloc_array(az, blocks, 2 * sizeof *c.halves);
+    c.less8 = az_alloc_array(az, blocks, 2 * sizeof *c.less8), c.less32 = az_alloc_array(az, blocks, 4 * sizeof *c.less32);
     for (int64_t j = 0; j < c.n; j++) set->round_to_bytes(&c, j);
     return c;
 }
@@ -182,6 +183,7 @@ Test(kernels, every_byte_of_the_k_formats_multiplies_like_its_decoded_value)
     static const int half[5][2] = {{80, 82}, {108, 108}, {0, 2}, {0, 2}, {208, 208}}; /* where d and m lie */
     const uint16_t one = az_float_to_half(1);
     az_tensor *x = normal(az, 3, 256, "x");
+    for (int i = 0; i < 256; i++) az_f32_mut(x)[256 + i] = 1, az_f32_mut(x)[512 + i] = i % 4 < 2 ? 1 : -1; /* the largest sums */
     for (const az_weight_kernels *const *set = kernel_sets(); *set; set++)
         for (int value = 0; value < 256; value++)
             for (int f = 0; f < 5; f++) {
@@ -209,6 +211,8 @@ Test(kernels, sets_round_activations_alike)
     cr_assert_arr_eq(a.scale, b.scale, 4 * 8 * sizeof(float));
     cr_assert_arr_eq(a.total, b.total, 4 * 8 * sizeof(float));
     cr_assert_arr_eq(a.halves, b.halves, 4 * 16 * sizeof(float));
+    cr_assert_arr_eq(a.less8, b.less8, 4 * 16 * sizeof(int16_t));
+    cr_assert_arr_eq(a.less32, b.less32, 4 * 32 * sizeof(int16_t));
     for (int j = 0; j < 4; j++)
         for (int i = 0; i < 256; i++) {
             const int at = i / 32 * 4 + j;

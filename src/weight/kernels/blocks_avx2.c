@@ -11,7 +11,8 @@ AZ_INLINE int64_t bytes_of(blocks type)
 
 AZ_INLINE az_kind kind_of(blocks type)
 {
-    return type == Q8_0 || type == IQ4_NL ? AZ_SIGNED_BYTES : type == Q5_0 || type == Q5_1 ? AZ_FIVE_BITS : AZ_FOUR_BITS;
+    static const az_kind kinds[] = {AZ_SIGNED_BYTES, AZ_FOUR_BITS_8, AZ_FOUR_BITS, AZ_FIVE_BITS, AZ_FIVE_BITS, AZ_SIGNED_BYTES};
+    return kinds[type];
 }
 
 /* 16 in each byte whose bit is set: bits 4 step .. 4 step + 3 of each lane. */
@@ -55,7 +56,7 @@ AZ_INLINE int unpack_block(int format, az_octet rows, int step, az_unpacking *sh
     const blocks type = format;
     load_levels(type, rows, tile->level);
     tile->scale = az_load_halves(rows, 0);
-    if (type == Q4_0 || type == Q5_0) tile->offset[0] = _mm256_mul_ps(_mm256_set1_ps(type == Q4_0 ? 8 : 16), tile->scale);
+    if (type == Q5_0) tile->offset[0] = _mm256_mul_ps(_mm256_set1_ps(16), tile->scale);
     if (type == Q4_1 || type == Q5_1) tile->offset[0] = _mm256_sub_ps(_mm256_setzero_ps(), az_load_halves(rows, 2));
     return 0;
 }

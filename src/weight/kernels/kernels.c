@@ -1,11 +1,15 @@
 /* kernels.c - which set of kernels runs here. */
 #include "weight/kernels/kernels.h"
 
-void az_block_totals(const az_columns *x, int64_t at, int32_t first, int32_t second)
+void az_block_totals(const az_columns *x, int64_t at, const int16_t sum[2][2])
 {
-    x->halves[2 * at] = x->scale[at] * (float)first;
-    x->halves[2 * at + 1] = x->scale[at] * (float)second;
-    x->total[at] = x->scale[at] * (float)(first + second);
+    const float scale = x->scale[at];
+    for (int i = 0; i < 2; i++) {
+        x->halves[2 * at + i] = scale * (float)(sum[i][0] + sum[i][1]);
+        x->less8[2 * at + i] = (int16_t)(-8 * (sum[0][i] + sum[1][i]));
+        for (int k = 0; k < 2; k++) x->less32[4 * at + 2 * i + k] = (int16_t)(-32 * sum[i][k]);
+    }
+    x->total[at] = scale * (float)(sum[0][0] + sum[0][1] + sum[1][0] + sum[1][1]);
 }
 
 const az_weight_kernels *az_weight_kernels_here(void)

@@ -15,6 +15,10 @@ typedef struct az_columns {
     float *scale;       /* [cols / 32, n]: largest magnitude of the block / 127; NaN when the block is not finite */
     float *total;       /* [cols / 32, n]: scale times the sum of the block's q, what a minimum of 1 contributes */
     float *halves;      /* [cols / 32, n, 2]: the same for each half of the block */
+    /* What levels that are by 8 or by 32 too large add, negated: -8 times the sum of the block's q, -32 times that of each half; apart for
+     * the places 0, 1, 4, 5 .. and 2, 3, 6, 7 .. */
+    int16_t *less8;  /* [cols / 32, n, 2] */
+    int16_t *less32; /* [cols / 32, n, 2, 2] */
 } az_columns;
 
 /* y[j y_stride + r] = row r of the weight . vector j, for r < count and j < x->n. `rows` points to the first of these rows. A product's
@@ -88,8 +92,8 @@ extern const az_weight_kernels az_weight_kernels_neon;
 /* n vectors [n, cols] to [n, az_fours(cols)], filled up with zeros, of every 16 the second and the third group of four exchanged. */
 void az_arrange_fours(const float *x, int64_t n, int64_t cols, float *to);
 
-/* total and halves of block `at` of x from its scale and the sums of q over its halves. */
-void az_block_totals(const az_columns *x, int64_t at, int32_t first, int32_t second);
+/* What x has of block `at` behind its scale, from that and the sums of q over each half: of places 0, 1, 4, 5 .. and of 2, 3, 6, 7 .. */
+void az_block_totals(const az_columns *x, int64_t at, const int16_t sum[2][2]);
 
 /* The fastest set that this processor runs. */
 const az_weight_kernels *az_weight_kernels_here(void);

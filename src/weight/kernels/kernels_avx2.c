@@ -138,10 +138,14 @@ static inline __m256i pack_bytes(const __m256i v[4])
     return _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
-/* 8 lanes of four bytes: their sums */
-static inline __m256i sums_of_fours(__m256i bytes)
+/* Of each half of 32 bytes: the sum of the places 0, 1, 4, 5 .. and that of 2, 3, 6, 7 .. */
+static inline void sum_halves(__m256i bytes, int16_t sum[2][2])
 {
-    return _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), bytes), _mm256_set1_epi16(1));
+    const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), bytes);
+    const __m256i fours = _mm256_add_epi16(pairs, _mm256_shuffle_epi32(pairs, _MM_SHUFFLE(1, 0, 3, 2)));
+    const __m256i all = _mm256_add_epi16(fours, _mm256_shuffle_epi32(fours, _MM_SHUFFLE(2, 3, 0, 1)));
+    const int32_t low = _mm256_extract_epi32(all, 0), high = _mm256_extract_epi32(all, 4);
+    memcpy(sum[0], &low, sizeof low), memcpy(sum[1], &high, sizeof high);
 }
 
 /* The largest of 32 magnitudes. */
@@ -168,11 +172,10 @@ static void round_block(const float *value, const az_columns *x, int64_t at)
     for (int i = 0; i < 4; i++) whole[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], inverse));
     const __m256i packed = pack_bytes(whole);
     _mm256_storeu_si256((__m256i *)(x->q + at * AZ_BLOCK), packed);
-    const __m256i twos = _mm256_hadd_epi32(sums_of_fours(packed), _mm256_setzero_si256());
-    const int64_t low = _mm256_extract_epi64(twos, 0), high = _mm256_extract_epi64(twos, 2);
-    const int32_t first = (int32_t)low + (int32_t)(low >> 32), second = (int32_t)high + (int32_t)(high >> 32);
+    int16_t sum[2][2];
+    sum_halves(packed, sum);
     x->scale[at] = top / 127 + az_sum_lanes(poison);
-    az_block_totals(x, at, first, second);
+    az_block_totals(x, at, sum);
 }
 
 static void round_to_bytes(const az_columns *x, int64_t j)

@@ -176,16 +176,18 @@ static void round_block(const float *value, const az_columns *x, int64_t at)
         poison = vfmaq_f32(poison, v[i], vdupq_n_f32(0)); /* 0, or NaN when a value is not finite */
     }
     const float top = vmaxnmvq_f32(largest), inverse = top >= FLT_MIN && isfinite(top) ? 127 / top : 0;
-    int32_t sum[2];
+    int16_t sum[2][2];
     for (int half = 0; half < 2; half++) {
         int32x4_t whole[4]; /* a NaN becomes 0 */
         for (int i = 0; i < 4; i++) whole[i] = vcvtnq_s32_f32(vmulq_n_f32(v[4 * half + i], inverse));
         const int8x16_t bytes = narrow(whole);
         vst1q_s8(x->q + at * AZ_BLOCK + 16 * half, bytes);
-        sum[half] = vaddlvq_s8(bytes);
+        const int16x8_t pairs = vpaddlq_s8(bytes);
+        sum[half][0] = vaddv_s16(vget_low_s16(vuzp1q_s16(pairs, pairs)));
+        sum[half][1] = vaddv_s16(vget_low_s16(vuzp2q_s16(pairs, pairs)));
     }
     x->scale[at] = top / 127 + vaddvq_f32(poison);
-    az_block_totals(x, at, sum[0], sum[1]);
+    az_block_totals(x, at, sum);
 }
 
 static void round_to_bytes(const az_columns *x, int64_t j)

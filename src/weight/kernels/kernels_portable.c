@@ -76,14 +76,14 @@ static void round_block(const float *value, const az_columns *x, int64_t at)
         poison += 0 * value[i];
     }
     const float inverse = largest >= FLT_MIN && isfinite(largest) ? 127 / largest : 0;
-    int32_t sum[2] = {0};
+    int16_t sum[2][2] = {{0}};
     for (int i = 0; i < AZ_BLOCK; i++) {
         const int8_t q = (int8_t)(isfinite(value[i]) ? rintf(value[i] * inverse) : 0);
         x->q[at * AZ_BLOCK + i] = q;
-        sum[i / (AZ_BLOCK / 2)] += q;
+        sum[i / (AZ_BLOCK / 2)][i / 2 % 2] = (int16_t)(sum[i / (AZ_BLOCK / 2)][i / 2 % 2] + q);
     }
     x->scale[at] = largest / 127 + poison;
-    az_block_totals(x, at, sum[0], sum[1]);
+    az_block_totals(x, at, sum);
 }
 
 static void round_to_bytes(const az_columns *x, int64_t j)

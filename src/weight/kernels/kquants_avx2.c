@@ -70,8 +70,7 @@ AZ_INLINE __m256i scales_of_q3_k(az_octet rows, int i)
     return _mm256_sub_epi8(six, _mm256_set1_epi8(32));
 }
 
-/* Byte j % 4 of s[j / 4]: the scale of columns 16 j .., of which d is the unit. The same for t and m: minima of q2_k, for the others what
- * makes their levels signed. */
+/* Byte j % 4 of s[j / 4]: the scale of columns 16 j .., of which d is the unit. The same for t and m: minima of q2_k. */
 AZ_INLINE void begin_fine(kquant type, az_octet rows, az_unpacking *shared)
 {
     __m256i bytes[4];
@@ -79,29 +78,31 @@ AZ_INLINE void begin_fine(kquant type, az_octet rows, az_unpacking *shared)
     if (type != Q3_K) az_load_columns(rows, type == Q6_K ? 192 : 0, bytes);
     for (int i = 0; i < 4; i++) {
         shared->s[i] = type == Q2_K ? az_lower_nibbles(bytes[i]) : type == Q6_K ? bytes[i] : scales_of_q3_k(rows, i);
-        shared->t[i] = type == Q2_K ? az_upper_nibbles(bytes[i]) : shared->s[i];
+        if (type == Q2_K) shared->t[i] = az_upper_nibbles(bytes[i]);
     }
     shared->d = az_load_halves(rows, type == Q2_K ? 80 : type == Q6_K ? 208 : 108);
-    shared->m = type == Q2_K ? az_load_halves(rows, 82) : _mm256_mul_ps(_mm256_set1_ps(type == Q6_K ? 32 : 4), shared->d);
+    if (type == Q2_K) shared->m = az_load_halves(rows, 82);
+    if (type == Q3_K) shared->d = _mm256_mul_ps(shared->d, _mm256_set1_ps(0.125f));
 }
 
-/* Tiles share two bits of a byte with three others (in `high`), q6_k a nibble with one (in `low`), q3_k a bit with all. */
+/* The levels of q3_k are eight times theirs, and so like those of q6_k by 32 too large. Tiles share two bits of a byte with three others
+ * (in `high`), q6_k a nibble with one (in `low`), q3_k a bit with all. */
 AZ_INLINE int unpack_fine(kquant type, az_octet rows, int j, az_unpacking *shared, az_tile *tile)
 {
     const int half = j / 4, k = type == Q6_K ? j % 2 * 2 + j / 2 % 2 : j % 4; /* q6_k: tiles k and k + 2 share nibbles */
     if (j % 4 == 0) load_plane(rows, (type == Q6_K ? 128 : type == Q3_K ? 32 : 16) + 32 * half, shared->high);
     if (type == Q6_K && j % 2 == 0) load_plane(rows, 64 * half + 32 * k, shared->low);
     for (int i = 0; i < AZ_STEPS; i++) {
-        __m256i level = bits_of(shared->high[i], 2 * k, 3, type == Q6_K ? 4 : 0);
+        __m256i level = bits_of(shared->high[i], 2 * k, 3, type == Q6_K ? 4 : type == Q3_K ? 3 : 0);
         if (type == Q6_K) level = _mm256_or_si256(level, bits_of(shared->low[i], k / 2 * 4, 15, 0));
-        if (type == Q3_K) level = _mm256_or_si256(level, bits_of(shared->bits[i], 4 * half + k, 1, 2));
+        if (type == Q3_K) level = _mm256_or_si256(level, bits_of(shared->bits[i], 4 * half + k, 1, 5));
         tile->level[i] = level;
     }
     tile->scale = shared->d;
     for (int i = 0; i < 2; i++) {
         const int at = 8 * half + 2 * k + i;
         tile->factor[i] = factor_of_byte(shared->s[at / 4], at % 4);
-        tile->offset[i] = _mm256_mul_ps(shared->m, float_of_byte(shared->t[at / 4], at % 4));
+        if (type == Q2_K) tile->offset[i] = _mm256_mul_ps(shared->m, float_of_byte(shared->t[at / 4], at % 4));
     }
     return 4 * half + k;
 }
@@ -128,7 +129,7 @@ AZ_INLINE int unpack_block(int format, az_octet rows, int step, az_unpacking *sh
 
 AZ_INLINE az_block_kernel kernel_of(kquant type)
 {
-    static const az_kind kinds[] = {AZ_FINE_THREE_BITS, AZ_FINE_THREE_BITS, AZ_FOUR_BITS, AZ_FIVE_BITS, AZ_FINE_SIX_BITS};
+    static const az_kind kinds[] = {AZ_FINE_TWO_BITS, AZ_FINE_SIX_BITS_32, AZ_FOUR_BITS, AZ_FIVE_BITS, AZ_FINE_SIX_BITS_32};
     const int64_t bytes = (const int[]){84, 110, AZ_Q4_K_BYTES, 176, AZ_Q6_K_BYTES}[type];
     return (az_block_kernel){
         .begin = begin_block, .unpack = unpack_block, .format = type, .kind = kinds[type], .columns = 256, .bytes = bytes};

@@ -3,8 +3,8 @@
  * Rows are taken eight at a time. A format unpacks 32 columns of them into a tile, registers in which lane r belongs to row r, and each
  * lane has four columns; every vector then passes by, four of its bytes broadcast to all lanes. So the bits of a weight are looked at once
  * for any number of vectors, and sums across lanes are never needed. Rows that do not fill an octet are done one by one, as eight copies.
- * Few vectors meet the tile in registers. For more, tiles of two octets lie in the first cache, and up to four vectors at a time meet
- * both, so that what is broadcast serves twice and a level four times. */
+ * One vector meets a tile in registers. For more, the tiles of 256 columns are laid into the first cache, from four vectors on those of two
+ * octets; up to four vectors at a time meet both, so that what is broadcast serves twice and a level four times. */
 #ifndef ADZE_OCTETS_AVX2_H
 #define ADZE_OCTETS_AVX2_H
 
@@ -22,29 +22,38 @@ enum { AZ_OCTET = 8, AZ_STEPS = 8 /* of four columns, in a block */ };
 typedef struct az_level_kind {
     int run;        /* so many products of two levels and two bytes of x can be added up in 16 bits */
     bool is_signed; /* levels are -128 .. 127; run is 1 */
-    bool fine;      /* a whole-number factor and an offset for each 16 columns instead of one offset for 32; run is at most 4 */
-    bool offset;
+    bool fine;      /* a whole-number factor for each 16 columns; run is at most 4 */
+    int excess;     /* levels are by so much too large, 8 (run is 8) or 32 (run is 4): a run's sums begin with what makes it good */
+    bool minimum;   /* an offset for each 32 columns, or 16 */
 } az_level_kind;
 
-typedef enum az_kind { AZ_SIGNED_BYTES, AZ_FOUR_BITS, AZ_FIVE_BITS, AZ_FINE_THREE_BITS, AZ_FINE_SIX_BITS } az_kind;
+typedef enum az_kind {
+    AZ_SIGNED_BYTES,
+    AZ_FOUR_BITS,
+    AZ_FOUR_BITS_8,
+    AZ_FIVE_BITS,
+    AZ_FINE_TWO_BITS,
+    AZ_FINE_SIX_BITS_32,
+    AZ_KINDS
+} az_kind;
 
 AZ_INLINE az_level_kind az_kind_of(az_kind kind)
 {
     switch (kind) {
-    case AZ_FOUR_BITS: return (az_level_kind){.run = 8, .offset = true};
-    case AZ_FIVE_BITS: return (az_level_kind){.run = 4, .offset = true};
-    case AZ_FINE_THREE_BITS: return (az_level_kind){.run = 4, .fine = true, .offset = true};
-    case AZ_FINE_SIX_BITS: return (az_level_kind){.run = 2, .fine = true, .offset = true};
-    case AZ_SIGNED_BYTES: break;
+    case AZ_FOUR_BITS: return (az_level_kind){.run = 8, .minimum = true};
+    case AZ_FOUR_BITS_8: return (az_level_kind){.run = 8, .excess = 8};
+    case AZ_FIVE_BITS: return (az_level_kind){.run = 4, .minimum = true};
+    case AZ_FINE_TWO_BITS: return (az_level_kind){.run = 4, .fine = true, .minimum = true};
+    case AZ_FINE_SIX_BITS_32: return (az_level_kind){.run = 4, .fine = true, .excess = 32};
+    default: return (az_level_kind){.run = 1, .is_signed = true};
     }
-    return (az_level_kind){.run = 1, .is_signed = true};
 }
 
-/* 32 columns of eight rows: weight = scale (factor level) - offset */
+/* 32 columns of eight rows: weight = scale factor (level - excess) - offset */
 typedef struct az_tile {
     __m256i level[AZ_STEPS]; /* [step]: bytes [row][4 columns] */
     __m256i factor[2];       /* 16 bits, [row][2 equal]: of each half of the columns */
-    __m256 scale, offset[2]; /* [row] */
+    __m256 scale, offset[2]; /* [row]; an offset for each half of the columns where they are fine, else the first for all */
 } az_tile;
 
 /* Eight rows from some block on, `apart` bytes from each other. */
@@ -58,13 +67,23 @@ AZ_INLINE az_octet az_octet_at(az_octet rows, int octet)
     return (az_octet){rows.first + octet * AZ_OCTET * rows.apart, rows.apart};
 }
 
-/* Vectors first .. first + n - 1 */
-typedef struct az_span {
-    int64_t first, n;
-} az_span;
+enum {
+    AZ_PAIR = 2,   /* octets that vectors meet together */
+    AZ_GROUP = 4,  /* vectors that do */
+    AZ_TILES = 8,  /* that are unpacked before vectors meet them */
+    AZ_MOST = 128, /* vectors at a time, so that their sums and a block of them stay in the first cache */
+};
 
-enum { AZ_PAIR = 2, AZ_GROUP = 4, AZ_MOST = 128 /* vectors, so that their sums and a block of them stay in the first cache */ };
-typedef __m256 az_sums[AZ_MOST]; /* of the vectors of a span, with the rows of an octet */
+/* Tiles of the octets of rows that vectors meet together, and the sums. */
+typedef struct az_tiles {
+    int octets, count;
+    int64_t block[AZ_TILES]; /* which 32 columns of the rows */
+    az_tile tile[AZ_TILES][AZ_PAIR];
+    const char *next; /* rows behind, of which `apart` bytes are fetched with each tile */
+    int64_t apart;
+    int64_t vectors;
+    __m256 sum[AZ_PAIR * AZ_MOST]; /* [octet][vector] */
+} az_tiles;
 
 /* ---- unpacking ------------------------------------------------------------------------------------------------------------------- */
 
@@ -111,50 +130,30 @@ AZ_INLINE __m256i az_upper_nibbles(__m256i v)
 
 /* ---- multiplying ----------------------------------------------------------------------------------------------------------------- */
 
-/* Sums of two products: columns 4 step .. 4 step + 3 with those of a vector. A sign of the level moves to x, for the unsigned operand. */
-AZ_INLINE __m256i az_step_products(az_level_kind kind, __m256i level, const int8_t *q)
+/* Four bytes in every lane. */
+AZ_INLINE __m256i az_broadcast_four(const void *from)
 {
     int32_t four;
-    memcpy(&four, q, sizeof four);
-    const __m256i x = _mm256_set1_epi32(four);
+    memcpy(&four, from, sizeof four);
+    return _mm256_set1_epi32(four);
+}
+
+/* Sums of two products of levels with x. A sign of the level moves to x, for the unsigned operand. */
+AZ_INLINE __m256i az_step_products(az_level_kind kind, __m256i level, __m256i x)
+{
     return kind.is_signed ? _mm256_maddubs_epi16(_mm256_abs_epi8(level), _mm256_sign_epi8(x, level)) : _mm256_maddubs_epi16(level, x);
 }
 
-/* y + tile . vector at + j, whose products with the levels are `products` */
-AZ_INLINE __m256 az_add_products(az_level_kind kind, const az_tile *tile, const az_columns *x, int64_t at, __m256i products, __m256 y)
+/* y + tile . vector j, whose products with the levels are `products` */
+AZ_INLINE __m256 az_add_products(az_level_kind kind, const az_tile *tile, const az_columns *x, int64_t j, __m256i products, __m256 y)
 {
-    y = _mm256_fmadd_ps(tile->scale, _mm256_mul_ps(_mm256_broadcast_ss(x->scale + at), _mm256_cvtepi32_ps(products)), y);
-    if (kind.offset && !kind.fine) y = _mm256_fnmadd_ps(tile->offset[0], _mm256_broadcast_ss(x->total + at), y);
-    if (kind.offset && kind.fine) {
-        y = _mm256_fnmadd_ps(tile->offset[0], _mm256_broadcast_ss(x->halves + 2 * at), y);
-        y = _mm256_fnmadd_ps(tile->offset[1], _mm256_broadcast_ss(x->halves + 2 * at + 1), y);
+    y = _mm256_fmadd_ps(tile->scale, _mm256_mul_ps(_mm256_broadcast_ss(x->scale + j), _mm256_cvtepi32_ps(products)), y);
+    if (kind.minimum && !kind.fine) y = _mm256_fnmadd_ps(tile->offset[0], _mm256_broadcast_ss(x->total + j), y);
+    if (kind.minimum && kind.fine) {
+        y = _mm256_fnmadd_ps(tile->offset[0], _mm256_broadcast_ss(x->halves + 2 * j), y);
+        y = _mm256_fnmadd_ps(tile->offset[1], _mm256_broadcast_ss(x->halves + 2 * j + 1), y);
     }
     return y;
-}
-
-/* The exact sum of a tile's factor level q over 32 columns. */
-AZ_INLINE __m256i az_tile_products(az_level_kind kind, const az_tile *tile, const int8_t *q)
-{
-    __m256i sum = _mm256_setzero_si256();
-#pragma GCC unroll 8
-    for (int step = 0; step < AZ_STEPS; step += kind.run) {
-        __m256i pairs = az_step_products(kind, tile->level[step], q + 4 * step);
-#pragma GCC unroll 8
-        for (int i = step + 1; i < step + kind.run; i++) pairs = _mm256_add_epi16(pairs, az_step_products(kind, tile->level[i], q + 4 * i));
-        const __m256i part = _mm256_madd_epi16(pairs, kind.fine ? tile->factor[step / 4] : _mm256_set1_epi16(1));
-        sum = step ? _mm256_add_epi32(sum, part) : part;
-    }
-    return sum;
-}
-
-/* sum[j] += the tile, which is block b of its rows, . vector j of the span */
-AZ_INLINE void az_add_tile(az_level_kind kind, const az_tile *tile, const az_columns *x, int64_t b, az_span span, __m256 *sum)
-{
-    const int64_t at = b * x->n + span.first;
-    /* a copy, since a vector that is stored may alias what x points to */
-    const az_columns from = {.q = x->q + at * AZ_BLOCK, .scale = x->scale + at, .total = x->total + at, .halves = x->halves + 2 * at};
-    for (int64_t j = 0; j < span.n; j++)
-        sum[j] = az_add_products(kind, tile, &from, j, az_tile_products(kind, tile, from.q + j * AZ_BLOCK), sum[j]);
 }
 
 /* Keeps a sum as it stands: compilers otherwise regroup long chains, begin by doing all products and run out of registers. */
@@ -164,53 +163,89 @@ AZ_INLINE __m256i az_settled(__m256i sum)
     return sum;
 }
 
-/* The same for the tiles of two octets and n vectors from x's at on; n is a constant where it is inlined. */
-AZ_INLINE void az_add_group(az_level_kind kind, const az_tile *tile, int n, const az_columns *x, int64_t at, __m256 *const *sum)
+/* What a run begins with where levels are too large: in each of the two sums of a lane, -excess times the bytes of x that it meets. */
+AZ_INLINE __m256i az_start_of_run(az_level_kind kind, const az_columns *x, int64_t j, int step)
 {
-    const int8_t *q = x->q + at * AZ_BLOCK;
+    if (kind.excess == 8) return az_broadcast_four(x->less8 + 2 * j);
+    return kind.excess == 32 ? az_broadcast_four(x->less32 + 4 * j + step / 4 * 2) : _mm256_setzero_si256();
+}
+
+/* x from what is `at` in its arrays of [blocks, n] on. A copy, since a vector that is stored may alias what x points to. */
+AZ_INLINE az_columns az_columns_at(const az_columns *x, int64_t at)
+{
+    return (az_columns){.n = x->n,
+                        .cols = x->cols,
+                        .q = x->q + at * AZ_BLOCK,
+                        .scale = x->scale + at,
+                        .total = x->total + at,
+                        .halves = x->halves + 2 * at,
+                        .less8 = x->less8 + 2 * at,
+                        .less32 = x->less32 + 4 * at};
+}
+
+/* sum[o][j] += tile[o] . vector j of the block that x begins with, for j from first on; kind, octets and n are constants where it is
+ * inlined.
+ */
+AZ_INLINE void az_add_group(az_level_kind kind, int octets, const az_tile *tile, int n, const az_columns *x, int64_t first, __m256 *sum)
+{
     __m256i total[AZ_PAIR][AZ_GROUP], pairs[AZ_PAIR][AZ_GROUP];
 #pragma GCC unroll 8
     for (int step = 0; step < AZ_STEPS; step++)
 #pragma GCC unroll 4
-        for (int v = 0; v < n; v++)
+        for (int v = 0; v < n; v++) {
+            const __m256i four = az_broadcast_four(x->q + (first + v) * AZ_BLOCK + 4 * step);
+            const __m256i start = az_start_of_run(kind, x, first + v, step);
 #pragma GCC unroll 2
-            for (int o = 0; o < AZ_PAIR; o++) {
-                const __m256i products = az_step_products(kind, tile[o].level[step], q + v * AZ_BLOCK + 4 * step);
-                pairs[o][v] = step % kind.run ? az_settled(_mm256_add_epi16(pairs[o][v], products)) : products;
+            for (int o = 0; o < octets; o++) {
+                const __m256i products = az_step_products(kind, tile[o].level[step], four);
+                const bool begins = step % kind.run == 0;
+                pairs[o][v] = begins && !kind.excess ? products : az_settled(_mm256_add_epi16(begins ? start : pairs[o][v], products));
                 if ((step + 1) % kind.run) continue;
                 const __m256i part = _mm256_madd_epi16(pairs[o][v], kind.fine ? tile[o].factor[step / 4] : _mm256_set1_epi16(1));
                 total[o][v] = step < kind.run ? part : az_settled(_mm256_add_epi32(total[o][v], part));
             }
+        }
 #pragma GCC unroll 4
     for (int v = 0; v < n; v++)
 #pragma GCC unroll 2
-        for (int o = 0; o < AZ_PAIR; o++) sum[o][v] = az_add_products(kind, &tile[o], x, at + v, total[o][v], sum[o][v]);
+        for (int o = 0; o < octets; o++) {
+            __m256 *y = sum + o * AZ_MOST + first + v;
+            *y = az_add_products(kind, &tile[o], x, first + v, total[o][v], *y);
+        }
 }
 
-/* sum[o][j] += tile[o], which is block b of its octet's rows, . vector j of the span */
-AZ_INLINE void az_add_tiles(az_level_kind kind, int octets, const az_tile *tile, const az_columns *x, int64_t b, az_span span, az_sums *sum)
+AZ_INLINE void az_fetch(const char *from, int64_t bytes)
 {
-    const bool one_by_one = octets == 1 || kind.run == 2; /* a pair's sums of both kinds may need more registers than there are */
-    for (int o = 0; one_by_one && o < octets; o++) az_add_tile(kind, &tile[o], x, b, span, sum[o]);
-    if (one_by_one) return;
-    const int group = kind.run == 1 || kind.run == AZ_STEPS ? AZ_GROUP : AZ_GROUP / 2; /* others need registers for two kinds of sums */
-    int64_t j = 0;
-    for (; j + group <= span.n; j += group)
-        az_add_group(kind, tile, group, x, b * x->n + span.first + j, (__m256 *const[]){sum[0] + j, sum[1] + j});
-    for (; j < span.n; j++) az_add_group(kind, tile, 1, x, b * x->n + span.first + j, (__m256 *const[]){sum[0] + j, sum[1] + j});
+    enum { LINE = 64 };
+    for (int64_t i = 0; i < bytes; i += LINE) _mm_prefetch(from + i, _MM_HINT_T0);
 }
 
-/* Not inlined: a format has many tiles in a block, and what unpacks them would take registers from the loop over vectors. */
-static __attribute__((noinline)) void az_add_to_vectors(az_kind kind, int octets, const az_tile *tile, const az_columns *x, int64_t b,
-                                                        az_span span, az_sums *sum)
+/* The sums += the tiles . the vectors that x begins with */
+AZ_INLINE void az_add_tiles(az_level_kind kind, int octets, az_tiles *tiles, const az_columns *x)
 {
-    switch (kind) {
-    case AZ_SIGNED_BYTES: az_add_tiles(az_kind_of(AZ_SIGNED_BYTES), octets, tile, x, b, span, sum); break;
-    case AZ_FOUR_BITS: az_add_tiles(az_kind_of(AZ_FOUR_BITS), octets, tile, x, b, span, sum); break;
-    case AZ_FIVE_BITS: az_add_tiles(az_kind_of(AZ_FIVE_BITS), octets, tile, x, b, span, sum); break;
-    case AZ_FINE_THREE_BITS: az_add_tiles(az_kind_of(AZ_FINE_THREE_BITS), octets, tile, x, b, span, sum); break;
-    case AZ_FINE_SIX_BITS: az_add_tiles(az_kind_of(AZ_FINE_SIX_BITS), octets, tile, x, b, span, sum); break;
+    /* as many as leave registers for the sums, of which some kinds have two */
+    const int group = octets == 1 ? 1 : kind.run == 1 || kind.run == AZ_STEPS ? AZ_GROUP : AZ_GROUP - 1;
+    const int64_t n = tiles->vectors;
+    for (int t = 0; t < tiles->count; t++) {
+        const az_tile *tile = tiles->tile[t];
+        az_fetch(tiles->next + t * tiles->apart, tiles->apart);
+        const az_columns from = az_columns_at(x, tiles->block[t] * x->n);
+        int64_t j = 0;
+        for (; j + group <= n; j += group) az_add_group(kind, octets, tile, group, &from, j, tiles->sum);
+        for (; group > 2 && j + 2 <= n; j += 2) az_add_group(kind, octets, tile, 2, &from, j, tiles->sum);
+        for (; j < n; j++) az_add_group(kind, octets, tile, 1, &from, j, tiles->sum);
     }
+}
+
+/* Not inlined: what unpacks tiles would take registers from the loop over vectors. */
+static __attribute__((noinline)) void az_add_to_vectors(az_kind kind, az_tiles *tiles, const az_columns *x)
+{
+#pragma GCC unroll 8
+    for (az_kind k = 0; k < AZ_KINDS; k++) /* makes a constant of it */
+        if (kind == k && tiles->octets == 1)
+            az_add_tiles(az_kind_of(k), 1, tiles, x);
+        else if (kind == k)
+            az_add_tiles(az_kind_of(k), AZ_PAIR, tiles, x);
 }
 
 /* ---- rows ------------------------------------------------------------------------------------------------------------------------ */
@@ -232,62 +267,84 @@ typedef struct az_block_kernel {
     int64_t columns, bytes; /* of a block */
 } az_block_kernel;
 
-/* One or two octets with the vectors of a span, two only with several of them; the rows behind them are fetched on the way. */
-AZ_INLINE void az_octet_products(az_block_kernel kernel, int octets, az_octet rows, const az_columns *x, az_span span, az_sums *sum)
+/* The tiles of an octet of rows, which is number o of those whose tiles lie beside each other; `first` is the first of their blocks. */
+AZ_INLINE void az_unpack_tiles(az_block_kernel kernel, az_octet rows, int o, int64_t first, az_tiles *tiles)
 {
-    enum { LINE = 64 };
-    const char *next = (const char *)rows.first + octets * AZ_OCTET * rows.apart;
-    for (int o = 0; o < octets; o++)
-        for (int64_t j = 0; j < span.n; j++) sum[o][j] = _mm256_setzero_ps();
-    for (int64_t c = 0; c < x->cols; c += kernel.columns, rows.first += kernel.bytes) {
-        for (int64_t i = 0; i < octets * AZ_OCTET * kernel.bytes; i += LINE) _mm_prefetch(next + i, _MM_HINT_T0);
-        next += octets * AZ_OCTET * kernel.bytes;
-        az_unpacking shared[AZ_PAIR];
-        for (int o = 0; o < octets; o++) kernel.begin(kernel.format, az_octet_at(rows, o), &shared[o]);
+    const int in_block = (int)kernel.columns / AZ_BLOCK;
+    for (int t = 0; t < tiles->count; t += in_block, rows.first += kernel.bytes) {
+        az_unpacking shared;
+        kernel.begin(kernel.format, rows, &shared);
 #pragma GCC unroll 8
-        for (int step = 0; step < kernel.columns / AZ_BLOCK; step++) {
-            az_tile tile[AZ_PAIR];
-            int place = 0;
-#pragma GCC unroll 2
-            for (int o = 0; o < octets; o++) place = kernel.unpack(kernel.format, az_octet_at(rows, o), step, &shared[o], &tile[o]);
-            if (octets == 1 && span.n == 1)
-                az_add_tile(az_kind_of(kernel.kind), tile, x, c / AZ_BLOCK + place, span, sum[0]);
-            else
-                az_add_to_vectors(kernel.kind, octets, tile, x, c / AZ_BLOCK + place, span, sum);
-        }
+        for (int step = 0; step < in_block; step++)
+            tiles->block[t + step] = first + t + kernel.unpack(kernel.format, rows, step, &shared, &tiles->tile[t + step][o]);
     }
 }
 
-AZ_INLINE void az_store_octet(const __m256 *sum, int64_t rows, az_span span, float *y, int64_t y_stride)
+/* An octet . a vector; the rows behind are fetched on the way. */
+AZ_INLINE __m256 az_octet_with_vector(az_block_kernel kernel, az_octet rows, const az_columns *x)
 {
-    for (int64_t j = 0; j < span.n; j++) {
-        float *to = y + (span.first + j) * y_stride;
-        if (rows == AZ_OCTET)
-            _mm256_storeu_ps(to, sum[j]);
-        else
-            *to = _mm256_cvtss_f32(sum[j]);
+    const char *next = (const char *)rows.first + AZ_OCTET * rows.apart;
+    __m256 sum = _mm256_setzero_ps();
+    for (int64_t c = 0; c < x->cols; c += kernel.columns, rows.first += kernel.bytes, next += AZ_OCTET * kernel.bytes) {
+        az_fetch(next, AZ_OCTET * kernel.bytes);
+        az_unpacking shared;
+        kernel.begin(kernel.format, rows, &shared);
+#pragma GCC unroll 8
+        for (int step = 0; step < kernel.columns / AZ_BLOCK; step++) {
+            az_tile tile;
+            const az_columns from = az_columns_at(x, c / AZ_BLOCK + kernel.unpack(kernel.format, rows, step, &shared, &tile));
+            az_add_group(az_kind_of(kernel.kind), 1, &tile, 1, &from, 0, &sum);
+        }
     }
+    return sum;
+}
+
+/* The sums of octets with the vectors that x begins with. */
+AZ_INLINE void az_octets_with_vectors(az_block_kernel kernel, az_octet rows, const az_columns *x, az_tiles *tiles)
+{
+    tiles->next = (const char *)rows.first + tiles->octets * AZ_OCTET * rows.apart;
+    tiles->apart = tiles->octets * AZ_OCTET * kernel.bytes * AZ_BLOCK / kernel.columns;
+    for (int o = 0; o < tiles->octets; o++)
+        for (int64_t j = 0; j < tiles->vectors; j++) tiles->sum[o * AZ_MOST + j] = _mm256_setzero_ps();
+    for (int64_t c = 0; c < x->cols; c += AZ_TILES * AZ_BLOCK) {
+        tiles->count = x->cols - c < AZ_TILES * AZ_BLOCK ? (int)(x->cols - c) / AZ_BLOCK : AZ_TILES;
+        const int64_t bytes = tiles->count * AZ_BLOCK / kernel.columns * kernel.bytes;
+        for (int o = 0; o < tiles->octets; o++) az_unpack_tiles(kernel, az_octet_at(rows, o), o, c / AZ_BLOCK, tiles);
+        az_add_to_vectors(kernel.kind, tiles, x);
+        rows.first += bytes, tiles->next += tiles->octets * AZ_OCTET * bytes;
+    }
+}
+
+/* y[j y_stride ..] = sum[j], an octet of rows or one eight times */
+AZ_INLINE void az_store_octet(const __m256 *sum, bool octet, int64_t vectors, float *y, int64_t y_stride)
+{
+    for (int64_t j = 0; j < vectors; j++)
+        if (octet)
+            _mm256_storeu_ps(y + j * y_stride, sum[j]);
+        else
+            y[j * y_stride] = _mm256_cvtss_f32(sum[j]);
 }
 
 AZ_INLINE void az_rows_by_octets(az_block_kernel kernel, const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
 {
     const int64_t row_bytes = x->cols / kernel.columns * kernel.bytes;
-    az_sums sum[AZ_PAIR];
-    for (int64_t first = 0; first < x->n; first += AZ_MOST)
+    az_tiles tiles;
+    for (int64_t first = 0; first < x->n; first += AZ_MOST) {
+        const az_columns from = az_columns_at(x, first);
+        tiles.vectors = x->n - first < AZ_MOST ? x->n - first : AZ_MOST;
         for (int64_t r = 0; r < count;) {
-            const int64_t left = count - r, together = left >= AZ_OCTET ? AZ_OCTET : 1;
-            const az_octet octet = {(const unsigned char *)rows + r * row_bytes, together == 1 ? 0 : row_bytes};
-            const az_span span = {first, x->n - first < AZ_MOST ? x->n - first : AZ_MOST};
-            const bool pair = x->n >= AZ_GROUP && kernel.kind != AZ_FINE_SIX_BITS && left >= AZ_PAIR * AZ_OCTET;
-            if (pair)
-                az_octet_products(kernel, AZ_PAIR, octet, x, span, sum);
-            else if (x->n == 1)
-                az_octet_products(kernel, 1, octet, x, (az_span){0, 1}, sum);
+            const bool whole = count - r >= AZ_OCTET;
+            const az_octet octet = {(const unsigned char *)rows + r * row_bytes, whole ? row_bytes : 0};
+            tiles.octets = x->n >= AZ_GROUP && count - r >= AZ_PAIR * AZ_OCTET ? AZ_PAIR : 1;
+            if (x->n == 1)
+                tiles.sum[0] = az_octet_with_vector(kernel, octet, x);
             else
-                az_octet_products(kernel, 1, octet, x, span, sum);
-            for (int o = 0; o < (pair ? AZ_PAIR : 1); o++) az_store_octet(sum[o], together, span, y + r + o * AZ_OCTET, y_stride);
-            r += pair ? AZ_PAIR * AZ_OCTET : together;
+                az_octets_with_vectors(kernel, octet, &from, &tiles);
+            for (int o = 0; o < tiles.octets; o++)
+                az_store_octet(tiles.sum + o * AZ_MOST, whole, tiles.vectors, y + first * y_stride + r + o * AZ_OCTET, y_stride);
+            r += whole ? tiles.octets * AZ_OCTET : 1;
         }
+    }
 }
 
 #endif
