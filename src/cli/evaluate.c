@@ -185,7 +185,8 @@ const cli_verb cli_evaluate = {
     .usage = "MODEL... -d TEXT [--adapter FOLDER,...] [--examples | --guard FILE] [--context N] [--stride N] [--limit N]",
     .details = "Section \"models\": perplexity = exp(nll), where nll is the mean negative log-likelihood of a token; its standard error is "
                "over documents. Several models: section \"differences\" compares each with the first on the same documents (model minus "
-               "first, paired, with a 95 % interval), which is far sharper than comparing the two error bars. With --guard nothing of the "
+               "first, paired, with a 95 % interval), which is far sharper than comparing the two error bars. Models with different tokens "
+               "are compared in nats a byte (\"per\": byte). With --guard nothing of the "
                "text is shown but the guard's answers, one for each model: the mean over documents of the loss of a token.",
     .groups = evaluate_groups,
     .settings_size = sizeof(evaluate_settings),

@@ -69,4 +69,5 @@ void cli_report_difference(az_report *report, const cli_difference *difference)
     az_report_number(report, "se", d->se, difference->unit);
     az_report_number(report, "low", d->low, difference->unit);
     az_report_number(report, "high", d->high, difference->unit);
+    if (strcmp(difference->unit, "nat/byte") == 0) az_report_text(report, "per", "byte"); /* JSON shows no units */
 }

@@ -47,7 +47,7 @@ static bool conversation_pieces(az_ctx *az, const az_lm *lm, const az_example *e
         if (ask) answer = render(az, lm, o->chat, messages, (size_t)i + 1, false);
         if (!ask || !answer) break;
         if (strncmp(ask, before, strlen(before)) != 0 || strncmp(answer, ask, strlen(ask)) != 0) {
-            az_fail(az, AZ_BAD_INPUT, "the chat template changes earlier turns when later ones come; give another by --chat");
+            az_fail(az, AZ_BAD_INPUT, "the chat template changes earlier turns when later ones come; give another one (--template)");
             break;
         }
         out->item[out->n++] = (az_piece){ask + strlen(before), strlen(ask) - strlen(before), false};

@@ -3,6 +3,7 @@
 
 #include <criterion/criterion.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 Test(evaluate, one_row_a_model_with_the_promised_keys)
@@ -29,6 +30,21 @@ Test(evaluate, several_models_are_compared_in_pairs)
     cr_assert_eq(test_json_number(row, "difference"), 0);
     cr_assert_eq(test_json_number(row, "low"), 0);
     cr_assert_str_eq(json_string_value(json_object_get(row, "verdict")), "no difference shown");
+    az_close(az);
+}
+
+/* Stories stand in the file with a line end and a mark of 14 bytes behind each. */
+Test(evaluate, models_with_different_tokens_are_compared_by_the_byte)
+{
+    az_ctx *az = az_open(NULL);
+    test_run run = test_shell(az, test_models(az), "adze evaluate tales tiny.gguf -d text.txt --json; wc -c < text.txt");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    const json_t *tales = test_json(az, run.out, 0), *tiny = test_json(az, run.out, 1), *row = test_section(az, run.out, "differences");
+    cr_assert_str_eq(json_string_value(json_object_get(row, "per")), "byte");
+    const double bytes = atof(strrchr(run.out, '}') + 1) - 15 * test_json_number(tales, "documents");
+    const double lost = test_json_number(tiny, "nll") * test_json_number(tiny, "tokens") -
+                        test_json_number(tales, "nll") * test_json_number(tales, "tokens");
+    cr_assert_float_eq(test_json_number(row, "difference"), lost / bytes, 1e-9);
     az_close(az);
 }
 
