@@ -1,7 +1,12 @@
 /* claim_iapt.c - the headlines of IAPT (Zhu et al. 2024): at equal size, soft tokens made of the instruction learn more than fixed ones;
- * learnt activations are no worse than the best fixed one; tenants with soft tokens decode faster than tenants with unmerged LoRA. */
+ * learnt activations are no worse than the best fixed one; tenants with soft tokens decode faster than tenants with unmerged LoRA.
+ *
+ * Soft tokens reach a frozen model through its attention alone, so they can call up what it knows and not teach it more. The model here
+ * knows four tasks by their words, and heeds such words in front of a word that it does not know, as larger models heed what stands before
+ * an instruction. (One that has never read anything there stays near guessing with either kind of soft tokens.) */
 #include "claims/claims.h"
 #include "claims/comparisons.h"
+#include "claims/small_world.h"
 #include "claims/timing.h"
 #include "claims/tuning.h"
 #include "tune/tune_internal.h"
@@ -12,7 +17,59 @@
 enum { TASKS = 3, LETTERS = 4, EXAMPLES = 8000, HELD_OUT = 600, SEEDS = 3, RATES = 2 };
 static const double rate[RATES] = {3e-3, 1e-2};
 
-/* ---- one adapter for three new tasks, each announced by its word ---- */
+/* ---- a model that heeds what stands in front ---- */
+
+/* The question announced by these words instead of its own: " y y w" for " y". */
+static void announce(az_ctx *az, az_example *e, const char *words)
+{
+    az_turn *question = &e->turn[0];
+    const char *text = az_format_text(az, "%s%s", words, question->text + 2);
+    if (text) question->text = text, question->length = strlen(text);
+}
+
+/* Examples of the known tasks: by their words, or by one to four of their words and a word that means nothing. */
+static az_examples *known_strings(az_ctx *az, int64_t count, uint64_t seed)
+{
+    enum { MOST = 4 };
+    az_examples *all = claim_strings(az, CLAIM_COPY, CLAIM_NEW, LETTERS, count, seed);
+    for (int64_t i = 0; all && i < count && az_ok(az); i++) {
+        az_rng rng = az_rng_at(seed, az_stream("announced", (uint64_t)i));
+        const char word = all->item[i].turn[0].text[1];
+        const char *words = "";
+        if (az_below(&rng, 8) < 3) continue;
+        for (int k = 1 + (int)az_below(&rng, MOST); k > 0 && words; k--) words = az_format_text(az, "%s %c", words, word);
+        announce(az, &all->item[i], az_format_text(az, "%s %c", words, "wut"[az_below(&rng, 3)]));
+    }
+    return az_ok(az) ? all : NULL;
+}
+
+/* Three known tasks, each announced by one of the words that mean nothing. */
+static az_examples *new_strings(az_ctx *az, int64_t count, uint64_t seed)
+{
+    az_examples *all = claim_strings(az, CLAIM_REVERSE, TASKS, LETTERS, count, seed);
+    for (int64_t i = 0; all && i < count; i++) {
+        const char word = all->item[i].turn[0].text[1];
+        announce(az, &all->item[i], word == 'y' ? " w" : word == 'z' ? " u" : " t");
+    }
+    return az_ok(az) ? all : NULL;
+}
+
+static az_lm *heeding_model(az_ctx *az, az_report *report)
+{
+    const az_lm *start = claim_random_model(az, 2, 64, "");
+    small_tuning tuning = {.examples = known_strings(az, 4 * EXAMPLES, 1),
+                           .method = "full",
+                           .options = "",
+                           .settings = "steps=1500,batch=48,lr=3e-3,schedule=cosine,beta2=0.95",
+                           .report = az_report_new(az, NULL)};
+    az_lm *lm = start && tuning.examples ? small_world_tune(az, start, &tuning) : NULL;
+    az_report_row(report, "model");
+    az_report_count(report, "parameters", lm ? az_lm_parameter_count(lm) : 0);
+    az_report_number(report, "loss", az_report_value(tuning.report, "training", "loss"), "nat");
+    return lm;
+}
+
+/* ---- one adapter for three new words ---- */
 
 /* A way to tune: options of iapt, or so many soft tokens that are the same for all instructions. */
 typedef struct way {
@@ -45,7 +102,7 @@ static az_adapter *tune_prefix(az_ctx *az, az_lm *lm, int64_t tokens, const az_e
 
 static az_adapter *learn(az_ctx *az, az_lm *lm, const way *w, double lr, int seed)
 {
-    const az_examples *train = claim_strings(az, CLAIM_NEW, TASKS, LETTERS, EXAMPLES, 100 + (uint64_t)seed);
+    const az_examples *train = new_strings(az, EXAMPLES, 100 + (uint64_t)seed);
     const char *settings = az_format_text(az, "steps=500,batch=32,lr=%g,schedule=cosine,warmup=0.06", lr);
     if (!train || !settings) return NULL;
     if (w->fixed_tokens > 0) return tune_prefix(az, lm, w->fixed_tokens, train, settings, seed);
@@ -59,7 +116,7 @@ static az_adapter *learn(az_ctx *az, az_lm *lm, const way *w, double lr, int see
 
 static double held_out_loss(az_ctx *az, const az_lm *lm, const az_adapter *adapter)
 {
-    const az_examples *test = claim_strings(az, CLAIM_NEW, TASKS, LETTERS, HELD_OUT, 7);
+    const az_examples *test = new_strings(az, HELD_OUT, 7);
     const az_lm_example_options how = {.virtual_tokens = adapter->virtual_tokens};
     const az_lm_run run = {.adapter = &adapter, .adapters = 1};
     return test ? az_lm_examples_loss(az, lm, az_lm_examples_of(az, lm, test, &how), &run, NULL) : NAN;
@@ -258,7 +315,7 @@ static bool run(az_ctx *az, az_report *report)
 {
     claim_checks checks = {.report = report};
     if (!compare_serving(az, &checks)) return false;
-    az_lm *lm = claim_string_model(az);
+    az_lm *lm = heeding_model(az, report);
     if (!lm || !compare_ways(az, &checks, lm)) return false;
     return claim_decide(az, report, checks.asked, checks.held);
 }
@@ -266,7 +323,7 @@ static bool run(az_ctx *az, az_report *report)
 const az_claim az_claim_iapt = {
     .name = "iapt",
     .statement =
-        "soft tokens made of the instruction learn three announced tasks to at most half the loss of as many fixed numbers, learnt "
+        "soft tokens made of the instruction learn what three new words mean to at most half the loss of as many fixed numbers, learnt "
         "activations are before identity and no worse than the best fixed one, and tenants decode 1.1 times as fast as unmerged LoRA",
     .run = run,
 };
