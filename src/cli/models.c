@@ -46,7 +46,7 @@ const char *cli_model_path(az_ctx *az, const char *name)
     if (!path) path = find_in(az, az_format_text(az, "%s/../models", folder), name);            /* in the source tree */
     if (path || !az_ok(az)) return path;
     if (exists) return name;
-    return az_fail(az, AZ_BAD_INPUT, "there is no model '%s': neither a file, nor a bundled model (tales)", name);
+    return az_fail(az, AZ_BAD_INPUT, "there is no model '%s': neither a file, nor a bundled model (tales, storybook)", name);
 }
 
 az_lm *cli_load(cli_job *job, const char *name)

@@ -228,9 +228,10 @@ static void continue_lines(cli_job *job, const az_lm *lm, const az_adapter *adap
         if (asks) fputs("> ", stderr);
         ssize_t length = getline(&line, &room, stdin);
         if (length < 0) break;
+        if (memchr(line, '\0', (size_t)length)) az_fail(job->az, AZ_BAD_INPUT, "run: a line of the standard input holds a zero byte");
         line[strcspn(line, "\r\n")] = '\0';
         az_scope_push(job->az);
-        if (*line) continue_prompt(job, lm, adapter, options, line);
+        if (*line && az_ok(job->az)) continue_prompt(job, lm, adapter, options, line);
         az_scope_pop(job->az);
     }
     if (ferror(stdin)) az_fail(job->az, AZ_IO, "run: cannot read the standard input: %s", strerror(errno));

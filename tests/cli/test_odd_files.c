@@ -132,6 +132,7 @@ Test(odd_files, what_would_be_in_vain_is_refused)
         {"adze prepare absent.jsonl lacie --backend oracle:judge -o made", "cannot read 'absent.jsonl'"},
         {"adze run tiny.gguf -p a --adapter model", "the folder of a model, not of an adapter"},
         {"adze run tiny.gguf -p a --plot x.svg", "nothing to plot"},
+        {"printf 'a\\0b\n' | adze run tiny.gguf -n 1", "holds a zero byte"},
     };
     az_ctx *az = az_open(NULL);
     const char *folder = test_models(az);
