@@ -198,9 +198,9 @@ typedef struct az_run_record {
     int backends;
     int64_t seed;
 } az_run_record;
-/* Adds an entry to the list "runs" of a JSON file, which is made where there is none: version, time, task, seed, the input with its SHA-256,
- * all settings with the SHA-256 of all this ("config_sha256"), and of each backend its model, identity and usage, stage by stage. Keys of
- * servers are not among the settings, only the name of their variable. */
+/* Adds an entry to the list "runs" of a JSON file, which is made where there is none: version, time, task, seed, the input with its
+ * SHA-256, all settings with the SHA-256 of all this ("config_sha256"), and of each backend its model, identity and usage, stage by stage.
+ * Keys of servers are not among the settings, only the name of their variable. */
 bool az_run_record_add(az_ctx *az, const az_run_record *record, const char *path);
 
 /* ---- benchmarks of mathematical questions ---------------------------------------------------------------------------------------- */

@@ -11,15 +11,16 @@ typedef struct az_target {
     az_lm_part part;
     int64_t in, out;
     const az_weight *weight; /* NULL = a norm, whose bias alone can be trained */
-    const az_tensor *bias; /* of the model, or NULL */
-    bool adapt, save;      /* gets a low-rank term; is trained whole */
+    const az_tensor *bias;   /* of the model, or NULL */
+    bool adapt, save;        /* gets a low-rank term; is trained whole */
     int64_t rank;
     double alpha;
 } az_target;
 
 /* The layer of adze's name; fails when the model has none. */
 bool az_target_named(az_ctx *az, const az_lm *lm, const char *name, az_target *target);
-/* Every place (linear layers inside blocks, head, embedding, norms with a bias), with what `how` wants there; fails when `how` matches nothing. */
+/* Every place (linear layers inside blocks, head, embedding, norms with a bias), with what `how` wants there; fails when `how` matches
+ * nothing. */
 int az_targets(az_ctx *az, const az_lm *lm, const az_adapter_how *how, az_target **targets);
 /* Every place, nothing wanted yet. */
 int az_target_list(az_ctx *az, const az_lm *lm, az_target **targets);
