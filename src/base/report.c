@@ -1,7 +1,7 @@
 /* report.c - filling a report, reading it back, and its JSON lines. */
+#include "base/json.h"
 #include "base/report_internal.h"
 
-#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -155,25 +155,12 @@ const double *az_report_curve_of(const az_report *report, const char *name, int6
 
 /* ---- JSON lines ---- */
 
-static json_t *number_json(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
-/* Text that is not UTF-8 goes out as Latin-1 reads it, so that no line is lost. */
-static json_t *text_json(az_ctx *az, const char *text)
-{
-    size_t length = strlen(text);
-    text = az_utf8(az, text, &length);
-    return text ? json_stringn(text, length) : json_null();
-}
-
 static json_t *cell_json(az_ctx *az, const az_cell *cell)
 {
     switch (cell->kind) {
-    case AZ_CELL_TEXT: return text_json(az, cell->text);
+    case AZ_CELL_TEXT: return az_text_json(az, cell->text);
     case AZ_CELL_COUNT: return json_integer(cell->count);
-    case AZ_CELL_NUMBER: return number_json(cell->number);
+    case AZ_CELL_NUMBER: return az_number_json(cell->number);
     case AZ_CELL_BOOL: return json_boolean(cell->count);
     }
     return json_null();
@@ -203,7 +190,7 @@ static json_t *values_json(const double *values, int64_t n, int *digits)
 {
     json_t *array = json_array();
     for (int64_t i = 0; i < n; i++) {
-        json_array_append_new(array, number_json(values[i]));
+        json_array_append_new(array, az_number_json(values[i]));
         int needed = digits_needed(values[i]);
         if (needed > *digits) *digits = needed;
     }
@@ -217,9 +204,9 @@ void az_report_json(const az_report *report, FILE *out)
         int digits = 6;
         json_t *object = json_object();
         json_object_set_new(object, "section", json_string("curves"));
-        json_object_set_new(object, "name", text_json(report->az, curve->name));
-        json_object_set_new(object, "x_label", text_json(report->az, curve->x_label));
-        json_object_set_new(object, "y_label", text_json(report->az, curve->y_label));
+        json_object_set_new(object, "name", az_text_json(report->az, curve->name));
+        json_object_set_new(object, "x_label", az_text_json(report->az, curve->x_label));
+        json_object_set_new(object, "y_label", az_text_json(report->az, curve->y_label));
         json_object_set_new(object, "x", values_json(curve->x, curve->n, &digits));
         json_object_set_new(object, "y", values_json(curve->y, curve->n, &digits));
         write_line(object, digits, out);
@@ -227,7 +214,7 @@ void az_report_json(const az_report *report, FILE *out)
     for (const az_row *row = report->rows; row; row = row->next) {
         int digits = 6;
         json_t *object = json_object();
-        json_object_set_new(object, "section", text_json(report->az, row->section));
+        json_object_set_new(object, "section", az_text_json(report->az, row->section));
         for (const az_cell *cell = row->cells; cell; cell = cell->next) {
             json_object_set_new(object, cell->key, cell_json(report->az, cell));
             int needed = cell->kind == AZ_CELL_NUMBER ? digits_needed(cell->number) : 0;

@@ -1,9 +1,8 @@
 /* results.c - what a method hands over, and the files it goes to. */
+#include "base/json.h"
 #include "data/table_internal.h"
 
 #include <errno.h>
-#include <jansson.h>
-#include <math.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -127,31 +126,18 @@ const char *az_results_find_text(const az_results *results, const char *name)
 
 /* ---- as JSON ---- */
 
-static json_t *number_json(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
 static json_t *axis_json(const az_tensor *x, int axis, int64_t at)
 {
-    if (axis == x->rank) return number_json(az_item(x, at));
+    if (axis == x->rank) return az_number_json(az_item(x, at));
     json_t *list = json_array();
     for (int64_t i = 0; i < x->shape[axis]; i++) json_array_append_new(list, axis_json(x, axis + 1, at * x->shape[axis] + i));
     return list;
 }
 
-/* Names may come from files that are not UTF-8. */
-static json_t *text_json(az_ctx *az, const char *text)
-{
-    size_t length = text ? strlen(text) : 0;
-    text = az_utf8(az, text, &length);
-    return text ? json_stringn(text, length) : json_null();
-}
-
 static json_t *names_json(az_ctx *az, const char *const *names, int64_t n)
 {
     json_t *list = json_array();
-    for (int64_t i = 0; i < n; i++) json_array_append_new(list, text_json(az, names[i]));
+    for (int64_t i = 0; i < n; i++) json_array_append_new(list, az_text_json(az, names[i]));
     return list;
 }
 
@@ -174,7 +160,7 @@ static json_t *table_json(az_ctx *az, const az_table *table)
         json_t *list = json_array();
         for (int64_t i = 0; i < table->rows; i++) {
             const bool number = column->type == AZ_COLUMN_REAL || column->type == AZ_COLUMN_INTEGER;
-            json_array_append_new(list, number ? number_json(column->value[i]) : text_json(az, az_column_text(az, column, i)));
+            json_array_append_new(list, number ? az_number_json(column->value[i]) : az_text_json(az, az_column_text(az, column, i)));
         }
         size_t length = strlen(column->name);
         json_object_set_new(object, az_utf8(az, column->name, &length), list);
@@ -189,7 +175,7 @@ static bool write_json(az_ctx *az, const az_results *results, const char *path)
         json_object_set_new(object, r->name,
                             r->array.value ? array_json(az, &r->array)
                             : r->table     ? table_json(az, r->table)
-                                           : text_json(az, r->text));
+                                           : az_text_json(az, r->text));
     az_out *out = az_create(az, path);
     bool ok = out != NULL;
     if (ok && json_dumpf(object, az_out_stream(out), JSON_INDENT(1) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(17)) != 0)

@@ -1,4 +1,5 @@
 /* math_questions.c - how many mathematical questions a model answers rightly, and whether fewer of the newer ones. */
+#include "base/json.h"
 #include "lm/backend/backend_internal.h"
 
 #include <math.h>
@@ -25,7 +26,7 @@ static json_t *usage_of(const az_backend *backend, const az_answer *answer)
 {
     const double cost = az_backend_cost(backend, answer->prompt_tokens, answer->completion_tokens);
     return json_pack("{s:I, s:I, s:o}", "prompt_tokens", (json_int_t)answer->prompt_tokens, "completion_tokens",
-                     (json_int_t)answer->completion_tokens, "cost", isnan(cost) ? json_null() : json_real(cost));
+                     (json_int_t)answer->completion_tokens, "cost", az_number_json(cost));
 }
 
 /* The question's line with what was answered, and the key of the request. */

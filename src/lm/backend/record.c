@@ -1,8 +1,8 @@
 /* record.c - the record of a run: what was asked of whom, with which settings, and what it took. Runs that go on from each other's results
  * stand one behind the other in one file. */
+#include "base/json.h"
 #include "lm/backend/backend_internal.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -15,7 +15,7 @@ static json_t *value_of(az_ctx *az, const az_option *o, const void *settings)
     const void *field = (const char *)settings + o->offset;
     switch (o->type) {
     case AZ_INT: return json_integer(*(const int64_t *)field);
-    case AZ_REAL: return isfinite(*(const double *)field) ? json_real(*(const double *)field) : json_null();
+    case AZ_REAL: return az_number_json(*(const double *)field);
     case AZ_BOOL: return json_boolean(*(const bool *)field);
     default: break;
     }
@@ -48,17 +48,12 @@ static json_t *input_json(az_ctx *az, const char *path)
 
 /* ---- usage ---- */
 
-static json_t *number_or_null(double x)
-{
-    return isfinite(x) ? json_real(x) : json_null();
-}
-
 static json_t *usage_json(const az_usage *u)
 {
     return json_pack("{s:I, s:I, s:I, s:I, s:I, s:b, s:o, s:o}", "calls", (json_int_t)u->calls, "cached_calls", (json_int_t)u->cached_calls,
                      "failed_calls", (json_int_t)u->failed_calls, "prompt_tokens", (json_int_t)u->prompt_tokens, "completion_tokens",
-                     (json_int_t)u->completion_tokens, "estimated", u->estimated, "cost", number_or_null(u->cost), "cached_cost",
-                     number_or_null(u->cached_cost));
+                     (json_int_t)u->completion_tokens, "estimated", u->estimated, "cost", az_number_json(u->cost), "cached_cost",
+                     az_number_json(u->cached_cost));
 }
 
 static json_t *backend_json(const az_backend *backend)

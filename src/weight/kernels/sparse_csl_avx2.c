@@ -18,7 +18,6 @@ static inline __m256 values_of(az_dtype type, const uint32_t *word)
 {
     const __m256i words = _mm256_loadu_si256((const __m256i *)word);
     _mm_prefetch((const char *)(word + AHEAD), _MM_HINT_T0);
-
     if (type == AZ_BF16) return _mm256_castsi256_ps(_mm256_slli_epi32(words, 16));
     const __m256i low = _mm256_blend_epi16(words, _mm256_setzero_si256(), 0xaa);
     return _mm256_cvtph_ps(_mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1)));
