@@ -73,11 +73,11 @@ typedef struct az_lm_arch az_lm_arch; /* a row of the architecture table, src/lm
 typedef struct az_lm_config {
     int64_t vocabulary, width, blocks, heads, kv_heads, head_dim, hidden, context;
     double norm_eps, rope_theta;
-    int64_t rope_dims;                       /* turned dimensions of each head */
-    int64_t window;                          /* sliding attention window, 0 = none */
-    int64_t window_pattern;                  /* every window_pattern-th block has no window; 0 = all have it */
-    double rope_theta_local;                 /* of the blocks with a window; 0 = rope_theta */
-    double attention_scale;                  /* of the scores; 0 = 1/sqrt(head_dim) */
+    int64_t rope_dims;       /* turned dimensions of each head */
+    int64_t window;          /* sliding attention window, 0 = none */
+    int64_t window_pattern;  /* every window_pattern-th block has no window; 0 = all have it. az_lm_block.windowed decides */
+    double rope_theta_local; /* of the blocks with a window; 0 = rope_theta */
+    double attention_scale;  /* of the scores; 0 = 1/sqrt(head_dim) */
     double attention_softcap, logit_softcap; /* x becomes cap tanh(x / cap); 0 = x stays */
     int64_t experts, experts_used;           /* mixture of experts; 0 = none */
     bool tied;                               /* the head is the embedding */
@@ -86,6 +86,10 @@ typedef struct az_lm_config {
     int64_t embed_width;                     /* of a row of the embedding and of the head; 0 = width */
     double rope_magnitude;                   /* what turns is also multiplied by this; 0 = 1 */
     int64_t rope_original;                   /* longer sequences turn by az_lm.rope_frequency_long, where there is one */
+    int64_t rope_pattern;                    /* every rope_pattern-th block does not turn queries and keys; 0 = all do */
+    double embedding_scale;                  /* the embedding is multiplied by it; 0 = as the architecture does */
+    double residual_scale;                   /* what each half of a block adds is multiplied by it; 0 = 1 */
+    double logit_scale;                      /* logits are divided by it; 0 = 1 */
 } az_lm_config;
 
 typedef struct az_lm_norm {
@@ -107,10 +111,12 @@ typedef struct az_lm_mlp {
 typedef struct az_lm_block {
     az_lm_norm attn_norm, mlp_norm;
     az_lm_norm attn_post_norm, mlp_post_norm; /* of what is added to the residual stream; NULL weights in most architectures */
-    az_lm_norm q_norm, k_norm;                /* [head_dim], of each head before rotation; NULL weights in most architectures */
+    az_lm_norm q_norm, k_norm;                /* before rotation, of each head or of all together; NULL weights in most architectures */
     az_lm_linear q, k, v, o, gate, up, down;  /* gate, up and down have no weight in a mixture of experts */
     az_lm_linear router;                      /* [experts, width], in a mixture of experts */
     az_lm_mlp *expert;                        /* [config.experts], or NULL */
+    bool windowed;                            /* sees config.window tokens back only */
+    bool turned;                              /* has rotary embedding */
 } az_lm_block;
 
 typedef struct az_lm {

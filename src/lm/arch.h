@@ -32,7 +32,7 @@ typedef enum az_lm_part {
     AZ_PART_Q,
     AZ_PART_K,
     AZ_PART_V,
-    AZ_PART_Q_NORM, /* of each head, before rotation */
+    AZ_PART_Q_NORM, /* before rotation */
     AZ_PART_K_NORM,
     AZ_PART_O,
     AZ_PART_ATTN_POST_NORM, /* of what attention adds to the residual stream */
@@ -67,10 +67,13 @@ struct az_lm_arch {
     bool pairs_in_gguf;           /* GGUF stores the rows of q and k so that neighbours turn together */
     bool parallel;                /* x + attn(norm x) + mlp(norm x) instead of one after the other */
     bool post_norm;               /* there are models whose norms come after the additions (config.post_norm) */
+    bool wide_qk_norm;            /* norms of q and k are of all heads together, not of each */
+    bool scales;                  /* files say how embedding, residual stream and logits are scaled */
+    bool plain_in_window;         /* blocks with a window turn by rope_theta without its scaling */
     double embedding_scale_power; /* the embedding is multiplied by width to this power; 0 = not */
     int64_t position_offset;      /* learned positions: the row of position 0 */
     double norm_eps, rope_theta;  /* these and what follows: where a file is silent */
-    int64_t window, window_pattern;
+    int64_t window, window_pattern, rope_pattern;
     double rope_theta_local, attention_softcap, logit_softcap;
     int64_t wide_scale_blocks;     /* the model of so many blocks scales scores by 1/sqrt(width/heads); 0 = none does */
     const az_lm_part_names *parts; /* in the order of the forward pass; ends with an entry whose gguf is NULL */

@@ -16,6 +16,11 @@ void az_lm_config_defaults(const az_lm_arch *arch, az_lm_config *config)
     if (config->window_pattern == 0) config->window_pattern = arch->window_pattern;
     if (config->attention_softcap == 0) config->attention_softcap = arch->attention_softcap;
     if (config->logit_softcap == 0) config->logit_softcap = arch->logit_softcap;
+    if (config->rope_pattern == 0) config->rope_pattern = arch->rope_pattern;
+    if (config->rope_theta_local == 0 && arch->plain_in_window && config->window > 0) config->rope_theta_local = config->rope_theta;
+    if (config->embedding_scale == 0) config->embedding_scale = pow((double)config->width, arch->embedding_scale_power);
+    if (config->residual_scale == 0) config->residual_scale = 1;
+    if (config->logit_scale == 0) config->logit_scale = 1;
     const bool wide = arch->wide_scale_blocks > 0 && config->blocks == arch->wide_scale_blocks && config->heads > 0;
     if (config->attention_scale == 0)
         config->attention_scale = 1 / sqrt(wide ? (double)config->width / (double)config->heads : (double)config->head_dim);
@@ -26,6 +31,29 @@ bool az_lm_knows_part(const az_lm_arch *arch, az_lm_part part)
     for (const az_lm_part_names *names = arch->parts; names->gguf; names++)
         if (names->part == part) return true;
     return false;
+}
+
+int64_t az_lm_period_of(const bool *flag, int64_t n)
+{
+    int64_t period = 1;
+    while (period <= n && flag[period - 1]) period++;
+    for (int64_t b = 0; b < n; b++)
+        if (flag[b] != (b % period != period - 1)) return 0;
+    return period <= n ? period : INT32_MAX;
+}
+
+bool az_lm_windows_are_regular(const az_lm *lm)
+{
+    for (int b = 0; b < lm->config.blocks; b++)
+        if (lm->block[b].windowed != az_lm_window_by_rule(&lm->config, b)) return false;
+    return true;
+}
+
+bool az_lm_turns_are_regular(const az_lm *lm)
+{
+    for (int b = 0; b < lm->config.blocks; b++)
+        if (lm->block[b].turned != az_lm_turned_by_rule(&lm->config, b)) return false;
+    return true;
 }
 
 typedef struct az_limit {
@@ -63,8 +91,19 @@ bool az_lm_validate(az_ctx *az, const az_lm_arch *arch, const az_lm_config *conf
                        arch->name, (long long)config->embed_width, (long long)config->width);
     if (config->post_norm && !arch->post_norm)
         return az_fail(az, AZ_BAD_INPUT, "architecture '%s' is not known with norms after the additions", arch->name);
-    if (config->window < 0 || config->window_pattern < 0)
-        return az_fail(az, AZ_BAD_INPUT, "window = %lld is negative", (long long)config->window);
+    if (config->window < 0 || config->window_pattern < 0 || config->rope_pattern < 0)
+        return az_fail(az, AZ_BAD_INPUT, "window = %lld, or which blocks have it or turn (%lld, %lld), is negative",
+                       (long long)config->window, (long long)config->window_pattern, (long long)config->rope_pattern);
+    const double scales[] = {config->embedding_scale, config->residual_scale, config->logit_scale};
+    for (int i = 0; i < 3; i++)
+        if (!(scales[i] > 0 && scales[i] < 1e30))
+            return az_fail(az, AZ_BAD_INPUT, "scales %g (embedding), %g (residual stream) and %g (logits): must be positive", scales[0],
+                           scales[1], scales[2]);
+    const double usual = pow((double)config->width, arch->embedding_scale_power);
+    if (!arch->scales && (fabs(scales[0] - usual) > 1e-6 * usual || scales[1] != 1 || scales[2] != 1))
+        return az_fail(az, AZ_BAD_INPUT,
+                       "architecture '%s' is not known with scales of its own: %g (embedding), %g (residual stream), %g (logits)",
+                       arch->name, scales[0], scales[1], scales[2]);
     if (!(config->attention_softcap >= 0 && config->attention_softcap < 1e30 && config->logit_softcap >= 0 && config->logit_softcap < 1e30))
         return az_fail(az, AZ_BAD_INPUT, "soft caps %g (attention) and %g (logits): must not be negative", config->attention_softcap,
                        config->logit_softcap);

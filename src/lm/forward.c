@@ -6,7 +6,6 @@
 #include "adze/grad.h"
 
 #include <fnmatch.h>
-#include <math.h>
 #include <string.h>
 
 /* ---- sites ---- */
@@ -192,16 +191,17 @@ static az_tensor *soft_cap(az_ctx *az, az_tensor *x, double cap)
     return cap == 0 ? x : az_affine(az, az_tanh(az, az_affine(az, x, 1 / cap, 0)), cap, 0);
 }
 
-/* What a half of the block reads: the residual stream, normalised unless that happens after the addition. */
+/* What a half of the block reads: the residual stream, normalised where the model has a norm in front of it. */
 static az_tensor *half_input(az_ctx *az, const az_pass *pass, const az_lm_norm *norm, az_tensor *x)
 {
-    return pass->lm->config.post_norm ? x : az_pass_norm(az, pass, norm, x);
+    return pass->lm->config.post_norm || !norm->weight ? x : az_pass_norm(az, pass, norm, x);
 }
 
 /* The residual stream x with what a half of the block adds to it, y: each normalised where the model does that. */
 static az_tensor *add_half(az_ctx *az, const az_pass *pass, const az_lm_norm *norm, const az_lm_norm *post_norm, az_tensor *const xy[2])
 {
     az_tensor *y = post_norm->weight ? az_pass_norm(az, pass, post_norm, xy[1]) : xy[1];
+    if (pass->lm->config.residual_scale != 1) y = az_affine(az, y, pass->lm->config.residual_scale, 0);
     az_tensor *sum = az_add(az, xy[0], y);
     return pass->lm->config.post_norm ? az_pass_norm(az, pass, norm, sum) : sum;
 }
@@ -293,8 +293,7 @@ static az_tensor *look_up(az_ctx *az, const az_pass *pass)
 
 static az_tensor *scale_embedding(az_ctx *az, const az_lm *lm, az_tensor *x)
 {
-    const double power = lm->arch->embedding_scale_power;
-    return power == 0 ? x : az_affine(az, x, pow((double)lm->config.width, power), 0);
+    return lm->config.embedding_scale == 1 ? x : az_affine(az, x, lm->config.embedding_scale, 0);
 }
 
 az_tensor *az_lm_token_rows(az_ctx *az, const az_lm *lm, const int32_t *token, int64_t n)
@@ -366,7 +365,10 @@ static az_tensor *last_rows(az_ctx *az, az_pass *pass, az_tensor *x)
 
 static az_tensor *logits_of(az_ctx *az, const az_pass *pass, az_tensor *hidden)
 {
-    return soft_cap(az, az_pass_linear(az, pass, &pass->lm->head, hidden), pass->lm->config.logit_softcap);
+    const az_lm_config *c = &pass->lm->config;
+    az_tensor *logits = az_pass_linear(az, pass, &pass->lm->head, hidden);
+    if (c->logit_scale != 1) logits = az_affine(az, logits, 1 / c->logit_scale, 0);
+    return soft_cap(az, logits, c->logit_softcap);
 }
 
 static az_tensor *head(az_ctx *az, const az_pass *whole, az_tensor *x)

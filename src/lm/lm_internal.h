@@ -59,11 +59,21 @@ bool az_lm_complete(az_ctx *az, az_lm *lm);
 /* Places of the tensors of a block that a tape tracks at present, in the current scope; returns their number. */
 int az_lm_block_tracked(az_ctx *az, const az_lm *lm, int block, az_tensor ****slots);
 
-/* Whether block b sees only config->window tokens back: all blocks, or all but the last of every window_pattern. */
-static inline bool az_lm_is_local(const az_lm_config *config, int b)
+/* Which blocks see only config->window tokens back, and which turn queries and keys, by the patterns of the configuration: all of them, or
+ * all but the last of every so many. A file that says it block by block sets az_lm_block.windowed and .turned otherwise. */
+static inline bool az_lm_window_by_rule(const az_lm_config *config, int b)
 {
     return config->window > 0 && (config->window_pattern == 0 || b % config->window_pattern != config->window_pattern - 1);
 }
+static inline bool az_lm_turned_by_rule(const az_lm_config *config, int b)
+{
+    return config->rope_pattern == 0 || b % config->rope_pattern != config->rope_pattern - 1;
+}
+/* Whether all blocks follow their rule. */
+bool az_lm_windows_are_regular(const az_lm *lm);
+bool az_lm_turns_are_regular(const az_lm *lm);
+/* The period of flags whose last of every so many is false: the number of them, INT32_MAX when all are true, 0 when it is not so. */
+int64_t az_lm_period_of(const bool *flag, int64_t n);
 
 /* ---- the cache's inside, which the forward pass reads and writes ---- */
 

@@ -57,6 +57,10 @@ az_lm *az_lm_empty(az_ctx *az, const az_lm_arch *arch, const az_lm_config *confi
     if (lm) {
         *lm = (az_lm){.arch = arch, .config = *config, .tokenizer = tokenizer, .name = "", .arena = arena};
         lm->block = az_alloc_array(az, (size_t)config->blocks, sizeof *lm->block);
+        for (int b = 0; lm->block && b < config->blocks; b++) {
+            lm->block[b].windowed = az_lm_window_by_rule(config, b);
+            lm->block[b].turned = az_lm_turned_by_rule(config, b);
+        }
         if (az_lm_has_rope(arch)) lm->rope_frequency = rope_frequencies(az, config, config->rope_theta);
         if (az_lm_has_rope(arch) && config->rope_theta_local > 0)
             lm->rope_frequency_local = rope_frequencies(az, config, config->rope_theta_local);
@@ -167,6 +171,10 @@ az_lm *az_lm_copy(az_ctx *az, const az_lm *lm)
     if (lm->rope_frequency_long) copy->rope_frequency_long = az_share(az, lm->rope_frequency_long);
     az_rope_scaling_keep(az, copy, lm->rope_scaling);
     az_arena_leave(az);
+    for (int b = 0; b < lm->config.blocks; b++) {
+        copy->block[b].windowed = lm->block[b].windowed;
+        copy->block[b].turned = lm->block[b].turned;
+    }
     az_lm_cursor to = az_lm_cursor_start(copy);
     for (az_lm_cursor from = az_lm_cursor_start(lm); from.at->gguf; az_lm_cursor_advance(lm, &from), az_lm_cursor_advance(copy, &to)) {
         const az_lm_slot source = az_lm_slot_at((az_lm *)lm, &from), target = az_lm_slot_at(copy, &to);

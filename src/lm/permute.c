@@ -62,7 +62,16 @@ bool az_lm_permute_channels(az_ctx *az, az_lm *lm, int block, const int32_t *ord
     return good;
 }
 
-/* Heads of queries follow those of the keys that they read; norms of q and k are shared by all heads and stay. */
+/* The weights of a norm by index; in the model's arena. */
+static bool reorder_norm(az_ctx *az, az_lm *lm, az_lm_norm *norm, const az_tensor *index)
+{
+    az_arena_enter(az, lm->arena);
+    if (norm->weight) norm->weight = az_gather(az, norm->weight, index);
+    az_arena_leave(az);
+    return az_ok(az);
+}
+
+/* Heads of queries follow those of the keys that they read; norms of q and k stay where all heads share them. */
 bool az_lm_permute_heads(az_ctx *az, az_lm *lm, int block, const int32_t *order)
 {
     if (!lm || !az_ok(az)) return false;
@@ -75,7 +84,9 @@ bool az_lm_permute_heads(az_ctx *az, az_lm *lm, int block, const int32_t *order)
         return false;
     az_scope_push(az);
     const az_tensor *narrow = rows_index(az, order, kv, dim), *wide = rows_index(az, order, kv, group * dim);
-    const bool good = narrow && wide && reorder(az, lm, &b->q, wide, true) && reorder(az, lm, &b->k, narrow, true) &&
+    const bool norms =
+        !lm->arch->wide_qk_norm || (wide && reorder_norm(az, lm, &b->q_norm, wide) && reorder_norm(az, lm, &b->k_norm, narrow));
+    const bool good = norms && narrow && wide && reorder(az, lm, &b->q, wide, true) && reorder(az, lm, &b->k, narrow, true) &&
                       reorder(az, lm, &b->v, narrow, true) && reorder(az, lm, &b->o, wide, false);
     az_scope_pop(az);
     return good;

@@ -19,8 +19,9 @@ static double pair_of_turns(const az_rope_scaling *how, const az_lm_config *c, d
 /* How much of the plain frequency pair i keeps under YaRN. */
 static double yarn_share(const az_rope_scaling *how, const az_lm_config *c, int64_t i)
 {
-    const double first = fmax(floor(pair_of_turns(how, c, how->high)), 0);
-    const double last = fmin(ceil(pair_of_turns(how, c, how->low)), (double)(c->rope_dims - 1));
+    const double high = pair_of_turns(how, c, how->high), low = pair_of_turns(how, c, how->low);
+    const double first = fmax(how->exact ? high : floor(high), 0);
+    const double last = fmin(how->exact ? low : ceil(low), (double)(c->rope_dims - 1));
     return 1 - fmin(fmax(((double)i - first) / fmax(last - first, 0.001), 0), 1);
 }
 

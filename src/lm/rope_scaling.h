@@ -12,6 +12,7 @@ typedef enum az_rope_scaling_kind { AZ_ROPE_LINEAR, AZ_ROPE_BY_WAVELENGTH, AZ_RO
 typedef struct az_rope_scaling {
     az_rope_scaling_kind kind;
     double factor, low, high, original;
+    bool exact; /* YaRN: the pairs between which s falls are not rounded to whole ones */
 } az_rope_scaling;
 
 /* Whether a frequency can be divided by x: 1e-6 to 1e20. Beyond that it would leave f32 sooner or later, and writing it again would fail.

@@ -67,8 +67,8 @@ static void shape_of(const az_lm *lm, az_lm_part part, int64_t *rows, int64_t *c
     case AZ_PART_Q: *rows = q; break;
     case AZ_PART_K:
     case AZ_PART_V: *rows = kv; break;
-    case AZ_PART_Q_NORM:
-    case AZ_PART_K_NORM: *rows = c->head_dim; break;
+    case AZ_PART_Q_NORM: *rows = lm->arch->wide_qk_norm ? q : c->head_dim; break;
+    case AZ_PART_K_NORM: *rows = lm->arch->wide_qk_norm ? kv : c->head_dim; break;
     case AZ_PART_O: *rows = c->width, *cols = q; break;
     case AZ_PART_ROUTER: *rows = c->experts; break;
     case AZ_PART_GATE:

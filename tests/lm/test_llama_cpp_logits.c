@@ -19,6 +19,11 @@ static const family plain_families[] = {
     {"qwen2", {.kv_heads = 2}},
     {"gpt2", {.tied = true}},
     {"gptneox", {.rope_dims = 4}},
+    {"stablelm", {.rope_dims = 4}},
+    {"granite", {.kv_heads = 2, .embedding_scale = 3, .residual_scale = 0.25, .logit_scale = 0.5, .attention_scale = 0.5}},
+    {"olmo2", {.kv_heads = 2}},
+    {"olmo2", {.kv_heads = 2, .blocks = 5, .window = 5}},
+    {"smollm3", {.kv_heads = 2, .blocks = 5}},
 };
 enum { PLAIN_FAMILIES = sizeof plain_families / sizeof *plain_families };
 

@@ -13,6 +13,9 @@ typedef struct az_lm_config_keys {
     const char *width, *blocks, *heads, *kv_heads, *head_dim, *hidden, *context, *norm_eps, *rope_theta, *activation;
     const char *rope_theta_local, *window_pattern, *attention_softcap, *logit_softcap;
     const char *query_scalar; /* scores are divided by its square root */
+    const char *attention_scale, *embedding_scale, *residual_scale, *logit_scale;
+    const char *unturned;     /* which blocks have rotary embedding: a list of 1 and 0; where it is silent, all but every so many-th ... */
+    const char *rope_pattern; /* ... which this key says */
 } az_lm_config_keys;
 
 typedef struct az_lm_family {
@@ -22,11 +25,15 @@ typedef struct az_lm_family {
     const char *activation;      /* what config.json calls the row's activation */
     const char *alias;           /* another name of it, or NULL */
     bool window;                 /* sliding_window counts */
+    bool window_asked;           /* but only with use_sliding_window */
+    bool window_first;           /* layers from max_window_layers on have it, where there is no layer_types */
+    int64_t assumed_window;      /* where sliding_window is silent */
     bool experts;                /* a mixture of num_local_experts */
     bool tied;                   /* where tie_word_embeddings is silent */
     bool transposed;             /* matrices of the blocks are [in, out] */
     bool qkv_by_head;            /* rows: q, k and v of the first head, then those of the second ... */
     double norm_shift;           /* norms are stored less this */
+    double rope_share;           /* of a head turns where the file is silent; 0 = all */
     const char *whole;           /* model type of a folder that holds this one as "text_config" beside an image encoder, or NULL */
     const az_lm_config *assumed; /* where config.json is silent, or NULL */
 } az_lm_family;
@@ -43,6 +50,9 @@ const az_lm_family *az_lm_family_of(az_ctx *az, const az_lm *lm);
 
 /* Reads a configuration; fails on settings that the row cannot express. */
 bool az_lm_config_from_json(az_ctx *az, const az_lm_family *family, const json_t *json, az_lm_config *config);
+/* What holds for some blocks only: which have the window, and which rotary embedding. From config.json, and back. */
+bool az_lm_layers_from_json(az_ctx *az, const az_lm_family *family, const json_t *json, az_lm *lm);
+void az_lm_layers_to_json(const az_lm_family *family, const az_lm *lm, json_t *json);
 /* Settings of the rotary embedding, of all layers or of some ("full_attention", "sliding_attention"). */
 const json_t *az_lm_rope_parameters(const json_t *json, const char *layers);
 /* Applies rope_scaling to the model's frequencies; puts it. Fails on what is not known, or has no name there. */

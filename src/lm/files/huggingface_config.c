@@ -24,7 +24,7 @@ static void read_real(az_ctx *az, const json_t *json, const char *key, double *v
 }
 
 /* Settings that families have and the architecture table has not, with the only value that is understood (also the usual one). */
-static bool refuse_unusual(az_ctx *az, const json_t *json)
+static bool refuse_unusual(az_ctx *az, const az_lm_arch *arch, const json_t *json)
 {
     static const struct {
         const char *key;
@@ -37,13 +37,15 @@ static bool refuse_unusual(az_ctx *az, const json_t *json)
         {"add_cross_attention", false},
         {"_remove_final_layer_norm", false},
         {"use_bidirectional_attention", false},
+        {"qk_layernorm", false},
     };
     for (size_t i = 0; i < sizeof usual / sizeof *usual; i++) {
         const json_t *field = json_object_get(json, usual[i].key);
         if (json_is_boolean(field) && json_boolean_value(field) != usual[i].value)
             return az_fail(az, AZ_BAD_INPUT, "models with \"%s\": %s are not known", usual[i].key, usual[i].value ? "false" : "true");
     }
-    return true;
+    if (arch->parallel || !json_is_true(json_object_get(json, "use_parallel_residual"))) return true;
+    return az_fail(az, AZ_BAD_INPUT, "%s is not known with attention and network side by side (\"use_parallel_residual\")", arch->name);
 }
 
 static bool check_activation(az_ctx *az, const az_lm_family *family, const json_t *json)
@@ -53,20 +55,14 @@ static bool check_activation(az_ctx *az, const az_lm_family *family, const json_
     return az_fail(az, AZ_BAD_INPUT, "\"%s\" is '%.40s'; %s is known with '%s' only", key, name, family->model_type, family->activation);
 }
 
-/* sliding_window, unless it is switched off; one that holds for some layers only is not known. */
+/* sliding_window, unless it is switched off, and which blocks have it where a number says that. */
 static bool read_window(az_ctx *az, const az_lm_family *family, const json_t *json, az_lm_config *config)
 {
-    if (!family->window || json_is_false(json_object_get(json, "use_sliding_window"))) return true;
-    const bool by_layer = strcmp(family->model_type, "qwen2") == 0 || strcmp(family->model_type, "qwen3") == 0;
-    int64_t first = 0;
-    if (by_layer && !json_is_true(json_object_get(json, "use_sliding_window"))) return true;
-    if (!read_integer(az, json, "sliding_window", &config->window) || !read_integer(az, json, "max_window_layers", &first)) return false;
-    if (!by_layer || first == 0) return true;
-    if (first < config->blocks)
-        return az_fail(az, AZ_BAD_INPUT, "a sliding window in the layers from %lld on only (\"max_window_layers\") is not known",
-                       (long long)first);
-    config->window = 0;
-    return true;
+    const json_t *asked = json_object_get(json, "use_sliding_window");
+    if (!family->window || json_is_false(asked) || (family->window_asked && !json_is_true(asked))) return true;
+    config->window = json_object_get(json, "sliding_window") ? 0 : family->assumed_window;
+    return read_integer(az, json, "sliding_window", &config->window) &&
+           read_integer(az, json, family->keys->window_pattern, &config->window_pattern);
 }
 
 /* What Gemma adds: the scale of the scores, and soft caps, which the row may have to have. */
@@ -88,27 +84,24 @@ static bool read_scores(az_ctx *az, const az_lm_family *family, const json_t *js
     return az_ok(az);
 }
 
-static bool is_sliding(const json_t *types, size_t block)
+/* Factors of Granite. */
+static void read_scales(az_ctx *az, const az_lm_config_keys *keys, const json_t *json, az_lm_config *config)
 {
-    const char *type = json_string_value(json_array_get(types, block));
-    return type && strcmp(type, "sliding_attention") == 0;
+    read_real(az, json, keys->attention_scale, &config->attention_scale);
+    read_real(az, json, keys->embedding_scale, &config->embedding_scale);
+    read_real(az, json, keys->residual_scale, &config->residual_scale);
+    read_real(az, json, keys->logit_scale, &config->logit_scale);
 }
 
-/* Which layers have the window: all but the last of every so many, said by a number or layer by layer. */
-static bool read_window_pattern(az_ctx *az, const az_lm_family *family, const json_t *json, az_lm_config *config)
+/* How much of each head turns. */
+static double read_rope_share(az_ctx *az, const az_lm_family *family, const json_t *json)
 {
-    if (az_lm_arch_by_halves(family->arch)->window_pattern == 0) return true;
-    const json_t *types = json_object_get(json, "layer_types");
-    if (!json_object_get(json, "sliding_window")) config->window = 4096; /* where a file is silent */
-    if (!json_is_array(types)) return read_integer(az, json, family->keys->window_pattern, &config->window_pattern);
-    const size_t count = json_array_size(types);
-    size_t period = 1;
-    while (period <= count && is_sliding(types, period - 1)) period++;
-    for (size_t b = 0; b < count; b++)
-        if (is_sliding(types, b) != (b % period != period - 1))
-            return az_fail(az, AZ_BAD_INPUT, "\"layer_types\" is irregular at layer %zu, which is not read", b);
-    config->window_pattern = period <= count ? (int64_t)period : INT32_MAX;
-    return true;
+    double share = family->rope_share > 0 ? family->rope_share : 1;
+    read_real(az, json, "rotary_pct", &share);
+    read_real(az, json, "partial_rotary_factor", &share);
+    read_real(az, az_lm_rope_parameters(json, "full_attention"), "partial_rotary_factor", &share);
+    if (!(share > 0 && share <= 1)) az_fail(az, AZ_BAD_INPUT, "a share %g of each head turns: must be above 0 and at most 1", share);
+    return share;
 }
 
 bool az_lm_config_from_json(az_ctx *az, const az_lm_family *family, const json_t *json, az_lm_config *config)
@@ -121,8 +114,9 @@ bool az_lm_config_from_json(az_ctx *az, const az_lm_family *family, const json_t
                       read_integer(az, json, keys->kv_heads, &config->kv_heads) &&
                       read_integer(az, json, keys->head_dim, &config->head_dim) && read_integer(az, json, keys->hidden, &config->hidden) &&
                       read_integer(az, json, keys->context, &config->context) && read_window(az, family, json, config) &&
-                      read_window_pattern(az, family, json, config) && read_scores(az, family, json, config);
-    if (!read || !refuse_unusual(az, json) || !check_activation(az, family, json)) return false;
+                      read_integer(az, json, keys->rope_pattern, &config->rope_pattern) && read_scores(az, family, json, config);
+    const az_lm_arch *arch = az_lm_arch_by_halves(family->arch);
+    if (!read || !refuse_unusual(az, arch, json) || !check_activation(az, family, json)) return false;
     if (family->experts && !(read_integer(az, json, "num_local_experts", &config->experts) &&
                              read_integer(az, json, "num_experts_per_tok", &config->experts_used)))
         return false;
@@ -137,11 +131,10 @@ bool az_lm_config_from_json(az_ctx *az, const az_lm_family *family, const json_t
     if (keys->rope_theta_local) read_real(az, az_lm_rope_parameters(json, "sliding_attention"), "rope_theta", &config->rope_theta_local);
     config->post_norm = json_is_false(json_object_get(json, "do_layer_norm_before"));
     if (!read_integer(az, json, "word_embed_proj_dim", &config->embed_width)) return false;
-    double share = 1;
-    read_real(az, json, "rotary_pct", &share);
-    read_real(az, json, "partial_rotary_factor", &share);
-    az_lm_config_defaults(az_lm_arch_by_halves(family->arch), config);
-    if (share > 0 && share < 1 && config->rope_dims > 0) config->rope_dims = (int64_t)(share * (double)config->head_dim);
+    read_scales(az, keys, json, config);
+    const double share = read_rope_share(az, family, json);
+    az_lm_config_defaults(arch, config);
+    if (share < 1 && config->rope_dims > 0) config->rope_dims = (int64_t)(share * (double)config->head_dim);
     return az_ok(az);
 }
 
@@ -160,7 +153,7 @@ static bool put_rope(az_ctx *az, const az_lm_family *family, const az_lm *lm, js
     const double share = (double)c->rope_dims / (double)c->head_dim;
     if (strcmp(family->model_type, "gpt_neox") == 0)
         json_object_set_new(json, "rotary_pct", json_real(share));
-    else if (share != 1)
+    else if (share != 1 || family->rope_share > 0)
         json_object_set_new(json, "partial_rotary_factor", json_real(share));
     return az_lm_rope_to_json(az, lm, json);
 }
@@ -170,7 +163,12 @@ static void put_softcap(json_t *json, const char *key, double cap)
     json_object_set_new(json, key, cap > 0 ? json_real(cap) : json_null());
 }
 
-/* What Gemma adds; the window layer by layer, and as a number for readers that know no other form. */
+static void put_real(json_t *json, const char *key, double value)
+{
+    if (key) json_object_set_new(json, key, json_real(value));
+}
+
+/* What Gemma adds. */
 static void put_scores(json_t *json, const az_lm_config_keys *keys, const az_lm_config *c)
 {
     const double scalar = 1 / (c->attention_scale * c->attention_scale), whole = round(scalar);
@@ -180,10 +178,6 @@ static void put_scores(json_t *json, const az_lm_config_keys *keys, const az_lm_
     put_softcap(json, keys->logit_softcap, c->logit_softcap);
     put_integer(json, keys->window_pattern, c->window_pattern);
     if (keys->rope_theta_local) json_object_set_new(json, keys->rope_theta_local, json_real(c->rope_theta_local));
-    json_t *types = json_array();
-    for (int b = 0; b < c->blocks; b++)
-        json_array_append_new(types, json_string(az_lm_is_local(c, b) ? "sliding_attention" : "full_attention"));
-    json_object_set_new(json, "layer_types", types);
 }
 
 static const char *torch_name(az_dtype dtype)
@@ -207,12 +201,13 @@ json_t *az_lm_config_to_json(az_ctx *az, const az_lm_family *family, const az_lm
     if (keys->norm_eps) json_object_set_new(json, keys->norm_eps, json_real(c->norm_eps));
     if (keys->activation) json_object_set_new(json, keys->activation, json_string(family->activation));
     if (family->window) json_object_set_new(json, "sliding_window", c->window ? json_integer(c->window) : json_null());
-    if (family->window && strncmp(family->model_type, "qwen", 4) == 0)
-        json_object_set_new(json, "use_sliding_window", json_boolean(c->window > 0));
-    if (keys->query_scalar)
-        put_scores(json, keys, c);
-    else if (family->window && c->window)
-        put_integer(json, "max_window_layers", 0);
+    if (family->window_asked) json_object_set_new(json, "use_sliding_window", json_boolean(c->window > 0));
+    if (keys->query_scalar) put_scores(json, keys, c);
+    az_lm_layers_to_json(family, lm, json);
+    put_real(json, keys->attention_scale, c->attention_scale);
+    put_real(json, keys->embedding_scale, c->embedding_scale);
+    put_real(json, keys->residual_scale, c->residual_scale);
+    put_real(json, keys->logit_scale, c->logit_scale);
     if (family->experts) put_integer(json, "num_local_experts", c->experts);
     if (family->experts) put_integer(json, "num_experts_per_tok", c->experts_used);
     if (az_lm_knows_part(lm->arch, AZ_PART_PROJECT_IN)) put_integer(json, "word_embed_proj_dim", c->embed_width);

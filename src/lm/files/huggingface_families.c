@@ -50,6 +50,50 @@ static const az_lm_config_keys gemma3_keys = {
     .query_scalar = "query_pre_attn_scalar",
 };
 
+static const az_lm_config_keys smollm3_keys = {
+    .width = "hidden_size",
+    .blocks = "num_hidden_layers",
+    .heads = "num_attention_heads",
+    .kv_heads = "num_key_value_heads",
+    .head_dim = "head_dim",
+    .hidden = "intermediate_size",
+    .context = "max_position_embeddings",
+    .norm_eps = "rms_norm_eps",
+    .rope_theta = "rope_theta",
+    .activation = "hidden_act",
+    .unturned = "no_rope_layers",
+    .rope_pattern = "no_rope_layer_interval",
+};
+
+static const az_lm_config_keys granite_keys = {
+    .width = "hidden_size",
+    .blocks = "num_hidden_layers",
+    .heads = "num_attention_heads",
+    .kv_heads = "num_key_value_heads",
+    .head_dim = "head_dim",
+    .hidden = "intermediate_size",
+    .context = "max_position_embeddings",
+    .norm_eps = "rms_norm_eps",
+    .rope_theta = "rope_theta",
+    .activation = "hidden_act",
+    .attention_scale = "attention_multiplier",
+    .embedding_scale = "embedding_multiplier",
+    .residual_scale = "residual_multiplier",
+    .logit_scale = "logits_scaling",
+};
+
+static const az_lm_config_keys stablelm_keys = {
+    .width = "hidden_size",
+    .blocks = "num_hidden_layers",
+    .heads = "num_attention_heads",
+    .kv_heads = "num_key_value_heads",
+    .hidden = "intermediate_size",
+    .context = "max_position_embeddings",
+    .norm_eps = "layer_norm_eps",
+    .rope_theta = "rope_theta",
+    .activation = "hidden_act",
+};
+
 static const az_lm_config_keys gpt2_keys = {
     .width = "n_embd",
     .blocks = "n_layer",
@@ -96,15 +140,21 @@ static const az_lm_family families[] = {
     {"llama", "LlamaForCausalLM", "llama", &llama_keys, "silu", "swish", .window = false},
     {"mistral", "MistralForCausalLM", "llama", &llama_keys, "silu", "swish", .window = true},
     {"mixtral", "MixtralForCausalLM", "llama", &llama_keys, "silu", "swish", .window = true, .experts = true},
-    {"qwen2", "Qwen2ForCausalLM", "qwen2", &llama_keys, "silu", "swish", .window = true},
-    {"qwen3", "Qwen3ForCausalLM", "qwen3", &llama_keys, "silu", "swish", .window = true},
+    {"qwen2", "Qwen2ForCausalLM", "qwen2", &llama_keys, "silu", "swish", .window = true, .window_asked = true, .window_first = true},
+    {"qwen3", "Qwen3ForCausalLM", "qwen3", &llama_keys, "silu", "swish", .window = true, .window_asked = true, .window_first = true},
+    {"smollm3", "SmolLM3ForCausalLM", "smollm3", &smollm3_keys, "silu", "swish", .window = true, .window_asked = true, .tied = true},
+    {"granite", "GraniteForCausalLM", "granite", &granite_keys, "silu", "swish"},
+    {"olmo2", "Olmo2ForCausalLM", "olmo2", &llama_keys, "silu", "swish"},
+    {"olmo3", "Olmo3ForCausalLM", "olmo2", &llama_keys, "silu", "swish", .window = true, .assumed_window = 4096},
+    {"stablelm", "StableLmForCausalLM", "stablelm", &stablelm_keys, "silu", "swish", .rope_share = 0.25},
     {"phi3", "Phi3ForCausalLM", "phi3", &llama_keys, "silu", "swish", .window = true},
     {"gemma", "GemmaForCausalLM", "gemma", &llama_keys, "gelu_pytorch_tanh", "gelu", .tied = true, .norm_shift = 1},
-    {"gemma2", "Gemma2ForCausalLM", "gemma2", &gemma2_keys, "gelu_pytorch_tanh", NULL, .window = true, .tied = true, .norm_shift = 1},
-    {"gemma3_text", "Gemma3ForCausalLM", "gemma3", &gemma3_keys, "gelu_pytorch_tanh", NULL, .window = true, .tied = true, .norm_shift = 1,
-     .whole = "gemma3", .assumed = &gemma3_config},
+    {"gemma2", "Gemma2ForCausalLM", "gemma2", &gemma2_keys, "gelu_pytorch_tanh", NULL, .window = true, .assumed_window = 4096, .tied = true,
+     .norm_shift = 1},
+    {"gemma3_text", "Gemma3ForCausalLM", "gemma3", &gemma3_keys, "gelu_pytorch_tanh", NULL, .window = true, .assumed_window = 4096,
+     .tied = true, .norm_shift = 1, .whole = "gemma3", .assumed = &gemma3_config},
     {"gpt2", "GPT2LMHeadModel", "gpt2", &gpt2_keys, "gelu_new", "gelu_pytorch_tanh", .tied = true, .transposed = true},
-    {"gpt_neox", "GPTNeoXForCausalLM", "gptneox", &gpt_neox_keys, "gelu", NULL, .qkv_by_head = true},
+    {"gpt_neox", "GPTNeoXForCausalLM", "gptneox", &gpt_neox_keys, "gelu", NULL, .qkv_by_head = true, .rope_share = 0.25},
     {"opt", "OPTForCausalLM", "opt", &opt_keys, "relu", NULL, .tied = true},
     {"bloom", "BloomForCausalLM", "bloom", &bloom_keys, "gelu", NULL, .tied = true, .qkv_by_head = true},
 };

@@ -72,8 +72,12 @@ static bool open_shards(az_ctx *az, const char *folder, shards *all)
 {
     if (exists(az, folder, "model.safetensors")) return add_shard(az, folder, "model.safetensors", all);
     if (!exists(az, folder, "model.safetensors.index.json"))
-        return az_fail(az, AZ_BAD_INPUT, "'%s' has neither model.safetensors nor model.safetensors.index.json%s", folder,
-                       exists(az, folder, "pytorch_model.bin") ? "; PyTorch's .bin files are not read" : "");
+        return az_fail(
+            az, AZ_BAD_INPUT, "'%s' has neither model.safetensors nor model.safetensors.index.json%s", folder,
+            exists(az, folder, "pytorch_model.bin") || exists(az, folder, "pytorch_model.bin.index.json")
+                ? "; PyTorch's .bin files are programs and not read: in Python, model = AutoModelForCausalLM.from_pretrained(FOLDER); "
+                  "model.save_pretrained(NEW, safe_serialization=True) writes what is"
+                : "");
     json_t *index = read_json(az, folder, "model.safetensors.index.json");
     const bool good = index && add_indexed(az, folder, json_object_get(index, "weight_map"), all);
     json_decref(index);
@@ -341,7 +345,8 @@ static az_lm *build(az_ctx *az, const json_t *json, shards *all)
         return az_fail(az, AZ_BAD_INPUT, "%s with fewer key-value heads than heads is not known", family->model_type);
     az_lm *lm = az_lm_empty(az, arch, &config, NULL);
     az_scope_push(az);
-    const bool good = lm && attach_all(az, lm, family, all, &own) && az_lm_rope_from_json(az, json, lm);
+    const bool good =
+        lm && az_lm_layers_from_json(az, family, json, lm) && attach_all(az, lm, family, all, &own) && az_lm_rope_from_json(az, json, lm);
     az_scope_pop(az);
     if (good) return lm;
     az_lm_free(az, lm);

@@ -35,8 +35,8 @@ static bool read_yarn(az_ctx *az, const json_t *scaling, az_lm *lm)
                                  .factor = real(az, scaling, "factor", 1),
                                  .low = real(az, scaling, "beta_slow", 1),
                                  .high = real(az, scaling, "beta_fast", 32),
-                                 .original = real(az, scaling, "original_max_position_embeddings", (double)lm->config.context)};
-    if (json_is_false(json_object_get(scaling, "truncate"))) return az_fail(az, AZ_BAD_INPUT, "yarn with \"truncate\": false is not known");
+                                 .original = real(az, scaling, "original_max_position_embeddings", (double)lm->config.context),
+                                 .exact = json_is_false(json_object_get(scaling, "truncate"))};
     const double weight = real(az, scaling, "mscale", 0), all = real(az, scaling, "mscale_all_dim", 0);
     const double usual = weight != 0 && all != 0 ? az_rope_yarn_magnitude(how.factor, weight) / az_rope_yarn_magnitude(how.factor, all)
                                                  : az_rope_yarn_magnitude(how.factor, 1);
@@ -126,9 +126,9 @@ bool az_lm_rope_to_json(az_ctx *az, const az_lm *lm, json_t *json)
         return az_fail(az, AZ_BAD_INPUT, "config.json has no name for a rotary scaling that multiplies by %g", magnitude);
     if (how.kind == AZ_ROPE_YARN)
         json_object_set_new(json, "rope_scaling",
-                            json_pack("{s:s, s:f, s:I, s:f, s:f, s:f}", "rope_type", "yarn", "factor", how.factor,
+                            json_pack("{s:s, s:f, s:I, s:f, s:f, s:f, s:b}", "rope_type", "yarn", "factor", how.factor,
                                       "original_max_position_embeddings", (json_int_t)how.original, "beta_slow", how.low, "beta_fast",
-                                      how.high, "attention_factor", magnitude));
+                                      how.high, "attention_factor", magnitude, "truncate", !how.exact));
     else if (how.kind == AZ_ROPE_BY_WAVELENGTH)
         json_object_set_new(json, "rope_scaling",
                             json_pack("{s:s, s:f, s:f, s:f, s:I}", "rope_type", "llama3", "factor", how.factor, "low_freq_factor", how.low,

@@ -51,8 +51,8 @@ static bool read_integers(az_ctx *az, const az_gguf *gguf, const az_lm_arch *arc
     return true;
 }
 
-/* Which blocks have the window: a number n (all but the last of every n), or a flag for each block, which must follow such a rule. */
-static bool read_window_pattern(az_ctx *az, const az_gguf *gguf, const az_lm_arch *arch, az_lm_config *config)
+/* Which blocks have the window: a number n (all but the last of every n), or a flag for each block, in *flag. */
+static bool read_window_pattern(az_ctx *az, const az_gguf *gguf, const az_lm_arch *arch, az_lm_config *config, bool **flag)
 {
     const az_gguf_key *key = arch_key(az, gguf, arch, "attention.sliding_window_pattern");
     if (!key || az_gguf_integer(key, &config->window_pattern)) {
@@ -61,14 +61,13 @@ static bool read_window_pattern(az_ctx *az, const az_gguf *gguf, const az_lm_arc
     }
     if (key->type != AZ_GGUF_ARRAY || az_gguf_scalar_bytes(key->item) == 0)
         return az_fail(az, AZ_BAD_INPUT, "key '%s.attention.sliding_window_pattern' is neither a number nor a list of them", arch->name);
-    uint64_t period = 1, count = key->count;
-    while (period <= count && az_gguf_item(key, period - 1) != 0) period++;
-    for (uint64_t b = 0; b < count; b++)
-        if ((az_gguf_item(key, b) != 0) != (b % period != period - 1))
-            return az_fail(az, AZ_BAD_INPUT, "%s.attention.sliding_window_pattern is irregular at block %llu, which is not read",
-                           arch->name, (unsigned long long)b);
-    config->window_pattern = period <= INT32_MAX ? (int64_t)period : INT32_MAX;
-    return true;
+    if (config->blocks < 0 || key->count != (uint64_t)config->blocks)
+        return az_fail(az, AZ_BAD_INPUT, "key '%s.attention.sliding_window_pattern' has %llu entries for %lld blocks", arch->name,
+                       (unsigned long long)key->count, (long long)config->blocks);
+    *flag = az_alloc_array(az, (size_t)key->count, sizeof **flag);
+    for (uint64_t b = 0; *flag && b < key->count; b++) (*flag)[b] = az_gguf_item(key, b) != 0;
+    if (*flag) config->window_pattern = az_lm_period_of(*flag, config->blocks);
+    return *flag != NULL;
 }
 
 static void read_reals(az_ctx *az, const az_gguf *gguf, const az_lm_arch *arch, az_lm_config *config)
@@ -84,6 +83,9 @@ static void read_reals(az_ctx *az, const az_gguf *gguf, const az_lm_arch *arch, 
         {"attention.scale", &config->attention_scale},
         {"attn_logit_softcapping", &config->attention_softcap},
         {"final_logit_softcapping", &config->logit_softcap},
+        {"embedding_scale", &config->embedding_scale},
+        {"residual_scale", &config->residual_scale},
+        {"logit_scale", &config->logit_scale},
     };
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) az_gguf_real(arch_key(az, gguf, arch, keys[i].name), keys[i].value);
 }
@@ -101,11 +103,11 @@ static bool read_vocabulary(az_ctx *az, const az_gguf *gguf, const az_lm_arch *a
     return true;
 }
 
-static bool read_config(az_ctx *az, const az_gguf *gguf, const az_lm_arch *arch, az_lm_config *config)
+static bool read_config(az_ctx *az, const az_gguf *gguf, const az_lm_arch *arch, az_lm_config *config, bool **windowed)
 {
     if (!read_integers(az, gguf, arch, config)) return false;
     read_reals(az, gguf, arch, config);
-    if (!read_window_pattern(az, gguf, arch, config)) return false;
+    if (!read_window_pattern(az, gguf, arch, config, windowed)) return false;
     bool parallel = true;
     az_gguf_bool(arch_key(az, gguf, arch, "use_parallel_residual"), &parallel);
     config->sequential = arch->parallel && !parallel;
@@ -288,9 +290,11 @@ az_lm *az_lm_from_gguf(az_ctx *az, const az_gguf *gguf)
     if (!gguf || !az_ok(az)) return NULL;
     az_lm_config config = {0};
     az_lm *lm = NULL;
+    bool *windowed = NULL;
     az_scope_push(az);
     const az_lm_arch *arch = find_arch(az, gguf);
-    if (arch && read_config(az, gguf, arch, &config)) lm = az_lm_empty(az, arch, &config, NULL);
+    if (arch && read_config(az, gguf, arch, &config, &windowed)) lm = az_lm_empty(az, arch, &config, NULL);
+    for (int b = 0; lm && windowed && b < config.blocks; b++) lm->block[b].windowed = windowed[b] && config.window > 0;
     const bool good =
         lm && attach_all(az, lm, gguf) && (!lm->rope_frequency || az_lm_rope_from_gguf(az, lm, gguf)) && add_rest(az, lm, gguf);
     az_scope_pop(az);

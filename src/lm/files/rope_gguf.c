@@ -66,6 +66,9 @@ static bool read_scaling(az_ctx *az, az_lm *lm, const az_gguf *gguf, az_text typ
         return az_fail(az, AZ_BAD_INPUT, "%s.rope.scaling.factor = %g: must be positive", lm->arch->name, how.factor);
     if (yarn) how.low = read_real(az, gguf, lm, "yarn_beta_slow", how.low);
     if (yarn) how.high = read_real(az, gguf, lm, "yarn_beta_fast", how.high);
+    bool truncate = true; /* adze's own key */
+    az_gguf_bool(scaling_key(az, gguf, lm, "yarn_truncate"), &truncate);
+    how.exact = yarn && !truncate;
     if (yarn && read_real(az, gguf, lm, "yarn_ext_factor", 1) != 1)
         return az_fail(az, AZ_BAD_INPUT, "%s.rope.scaling.yarn_ext_factor other than 1 is not known", lm->arch->name);
     const double more = read_real(az, gguf, lm, "attn_factor", 1);
@@ -111,6 +114,14 @@ static bool put_original(az_ctx *az, az_gguf_writer *writer, const az_lm *lm, do
     return key && az_gguf_put_integer(writer, key, (int64_t)original);
 }
 
+/* Other programs know YaRN with whole pairs only. */
+static bool put_exact(az_ctx *az, az_gguf_writer *writer, const az_lm *lm)
+{
+    const char *key = az_format_text(az, "%s.rope.scaling.yarn_truncate", lm->arch->name);
+    az_note(az, "other programs round where YaRN's scaling begins and ends (\"truncate\": false has no key that they know)");
+    return key && az_gguf_put_bool(writer, key, false);
+}
+
 /* Readers multiply by YaRN's own magnitude; attn_factor is what is left. */
 static bool put_yarn(az_ctx *az, az_gguf_writer *writer, const az_lm *lm)
 {
@@ -118,7 +129,8 @@ static bool put_yarn(az_ctx *az, az_gguf_writer *writer, const az_lm *lm)
     const double magnitude = lm->config.rope_magnitude > 0 ? lm->config.rope_magnitude : 1;
     const double left = magnitude / az_rope_yarn_magnitude(how->factor, 1);
     return put_type(az, writer, lm, "yarn") && put_real(az, writer, lm, "factor", how->factor) &&
-           put_original(az, writer, lm, how->original) && (how->low == 1 || put_real(az, writer, lm, "yarn_beta_slow", how->low)) &&
+           put_original(az, writer, lm, how->original) && (!how->exact || put_exact(az, writer, lm)) &&
+           (how->low == 1 || put_real(az, writer, lm, "yarn_beta_slow", how->low)) &&
            (how->high == 32 || put_real(az, writer, lm, "yarn_beta_fast", how->high)) &&
            (fabs(left - 1) < 1e-6 || put_real(az, writer, lm, "attn_factor", left));
 }

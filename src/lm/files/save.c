@@ -48,12 +48,23 @@ static bool put_flag(az_ctx *az, az_gguf_writer *writer, const az_lm *lm, const 
     return key && az_gguf_put_bool(writer, key, value);
 }
 
-/* A file that has it may say it block by block: that stays. */
+/* Which blocks have the window: a number, or block by block. A file that has it says it in its own way: that stays. */
 static bool put_window_pattern(az_ctx *az, az_gguf_writer *writer, const az_lm *lm)
 {
+    const int64_t blocks = lm->config.blocks;
     const char *name = az_format_text(az, "%s.attention.sliding_window_pattern", lm->arch->name);
-    const bool said = !name || az_gguf_has(writer, name) || lm->config.window_pattern == lm->arch->window_pattern;
-    return said || az_gguf_put_integer(writer, name, lm->config.window_pattern);
+    if (!name || az_gguf_has(writer, name)) return name != NULL;
+    if (az_lm_windows_are_regular(lm))
+        return lm->config.window_pattern == lm->arch->window_pattern || az_gguf_put_integer(writer, name, lm->config.window_pattern);
+    unsigned char *flag = az_alloc_array(az, (size_t)blocks, sizeof *flag);
+    for (int b = 0; flag && b < blocks; b++) flag[b] = lm->block[b].windowed;
+    const az_gguf_key list = {.name = az_text_of(name),
+                              .type = AZ_GGUF_ARRAY,
+                              .item = AZ_GGUF_BOOL,
+                              .count = (uint64_t)blocks,
+                              .data = flag,
+                              .bytes = (size_t)blocks};
+    return flag && az_gguf_put(writer, &list);
 }
 
 static bool put_reals(az_ctx *az, az_gguf_writer *writer, const az_lm *lm)
@@ -62,7 +73,7 @@ static bool put_reals(az_ctx *az, az_gguf_writer *writer, const az_lm *lm)
     const az_lm_config *c = &lm->config;
     const bool rms = lm->arch->norm == AZ_NORM_RMS, rope = az_lm_has_rope(lm->arch);
     az_lm_config usual = *c;
-    usual.attention_scale = 0;
+    usual.attention_scale = usual.embedding_scale = 0;
     az_lm_config_defaults(lm->arch, &usual);
     const struct {
         const char *name;
@@ -74,6 +85,9 @@ static bool put_reals(az_ctx *az, az_gguf_writer *writer, const az_lm *lm)
         {"attention.scale", c->attention_scale, usual.attention_scale},
         {"attn_logit_softcapping", c->attention_softcap, lm->arch->attention_softcap},
         {"final_logit_softcapping", c->logit_softcap, lm->arch->logit_softcap},
+        {"embedding_scale", c->embedding_scale, lm->arch->scales ? -1 : usual.embedding_scale},
+        {"residual_scale", c->residual_scale, lm->arch->scales ? -1 : 1},
+        {"logit_scale", c->logit_scale, lm->arch->scales ? -1 : 1},
     };
     for (size_t i = 0; i < sizeof reals / sizeof *reals; i++) {
         const char *name = az_format_text(az, "%s.%s", lm->arch->name, reals[i].name);
@@ -387,6 +401,11 @@ static bool save_file(az_ctx *az, saving *save, const char *path)
     if (save->lm->config.post_norm || save->lm->config.embed_width != save->lm->config.width)
         return az_fail(az, AZ_BAD_INPUT, "GGUF has no keys for %s; write a folder instead (a path that does not end in .gguf)",
                        save->lm->config.post_norm ? "norms after the additions" : "an embedding of another width than the blocks");
+    if (save->lm->config.rope_pattern != save->lm->arch->rope_pattern || !az_lm_turns_are_regular(save->lm))
+        return az_fail(az, AZ_BAD_INPUT,
+                       "GGUF has no keys for which blocks of %s have rotary embedding; write a folder instead (a path that does not end in "
+                       ".gguf)",
+                       save->lm->arch->name);
     az_gguf_writer *writer = list_outputs(az, save) ? az_gguf_create(az, path) : NULL;
     if (!writer || !put_keys(az, writer, save)) return false;
     for (int i = 0; i < save->n; i++)
