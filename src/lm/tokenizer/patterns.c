@@ -12,6 +12,14 @@ static const char qwen2[] = CONTRACTIONS "[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}" 
 static const char deepseek3[] = "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
                                 "| ?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
+/* Words that end in small letters, or in capital ones. */
+#define SMALL      "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+"
+#define LARGE      "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*"
+#define CASED_TAIL "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+static const char gpt4o[] = SMALL "(?i:'s|'t|'re|'ve|'m|'ll|'d)?|" LARGE "(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\\p{N}{1,3}" CASED_TAIL;
+static const char tekken[] = SMALL "|" LARGE "|\\p{N}" CASED_TAIL;
+static const char bloom[] = " ?[^(\\s|.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c)]+";
+
 /* Of patterns that are alike the first one is written. */
 static const az_word_pattern patterns[] = {
     {"gpt-2", {gpt2}, false},
@@ -22,10 +30,13 @@ static const az_word_pattern patterns[] = {
     {"jina-v2-code", {gpt2}, false},
     {"modern-bert", {gpt2}, false},
     {"roberta-bpe", {gpt2}, false},
+    {"exaone4", {gpt2}, false},
+    {"mellum", {gpt2}, false},
     {"llama-bpe", {llama3}, true},
     {"llama3", {llama3}, true},
     {"llama-v3", {llama3}, true},
     {"falcon3", {llama3}, true},
+    {"pixtral", {llama3}, true},
     {"dbrx", {llama3}, false},
     {"smaug-bpe", {llama3}, false},
     {"qwen2", {qwen2}, false},
@@ -36,6 +47,12 @@ static const az_word_pattern patterns[] = {
     {"refact", {"\\p{N}", gpt2}, false},
     {"command-r", {"\\p{N}", gpt2}, false},
     {"codeshell", {"\\p{N}", gpt2}, false},
+    {"gpt-4o", {gpt4o}, false}, /* also Phi-4-mini */
+    {"llama4", {gpt4o}, false},
+    {"tekken", {tekken}, true}, /* Mistral since 2024 */
+    {"bloom", {bloom}, false},
+    {"poro-chat", {bloom}, false},
+    {"gpt3-finnish", {bloom}, false},
     {"deepseek-v3", {"\\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+", deepseek3}, false},
 };
 
