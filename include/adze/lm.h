@@ -59,6 +59,9 @@ az_tokenizer *az_tokenizer_read_json(az_ctx *az, const char *path);
 bool az_tokenizer_write_json(az_ctx *az, const az_tokenizer *tokenizer, const char *path);
 /* SentencePiece's tokenizer.model (BPE and Unigram). */
 az_tokenizer *az_tokenizer_read_sentencepiece(az_ctx *az, const char *path);
+/* The tokenizer alone, of a model (whatever az_lm_load reads; its weights may be missing, as in a GGUF file of a vocabulary, or a folder
+ * without them), of a tokenizer.json or of a tokenizer.model. An error where there is none. */
+az_tokenizer *az_tokenizer_load(az_ctx *az, const char *path);
 
 /* The prompt that a chat template makes of messages, a JSON list [{"role": "user", "content": "..."}, ...]. form: the name of a form
  * (chatml, llama2, llama3, mistral, gemma, phi3, zephyr), the text of a template, or NULL = the model's own. Templates are written in

@@ -89,6 +89,8 @@ void cli_remark(const cli_job *job, const char *format, ...) AZ_PRINTF(2, 3);
 /* A model's file: the name itself, or a bundled model's name ("tales"), looked for in $ADZE_MODELS and beside the program. */
 const char *cli_model_path(az_ctx *az, const char *name);
 az_lm *cli_load(cli_job *job, const char *name);
+/* The tokenizer of a model, or of files that hold a tokenizer alone. */
+az_tokenizer *cli_load_tokenizer(cli_job *job, const char *name);
 /* The adapter in a folder, for this model; NULL without failing for "". */
 const az_adapter *cli_load_adapter(cli_job *job, const az_lm *lm, const char *folder);
 /* Fails early when a result could not be written there. */

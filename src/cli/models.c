@@ -55,6 +55,12 @@ az_lm *cli_load(cli_job *job, const char *name)
     return path ? az_lm_load(job->az, path) : NULL;
 }
 
+az_tokenizer *cli_load_tokenizer(cli_job *job, const char *name)
+{
+    const char *path = cli_model_path(job->az, name);
+    return path ? az_tokenizer_load(job->az, path) : NULL;
+}
+
 const az_adapter *cli_load_adapter(cli_job *job, const az_lm *lm, const char *folder)
 {
     return lm && *folder ? az_adapter_read(job->az, lm, folder) : NULL;

@@ -70,20 +70,20 @@ static void fill_table(az_report *report, const az_tokenizer *tokenizer, const a
 }
 
 /* Whether the text comes back from its tokens, byte for byte. */
-static bool tokenize_text(cli_job *job, const az_lm *lm, const az_document *document, int flags)
+static bool tokenize_text(cli_job *job, const az_tokenizer *tokenizer, const az_document *document, int flags)
 {
     az_ctx *az = job->az;
-    az_tokens tokens = az_tokenize(az, lm->tokenizer, document->text, document->length, flags);
+    az_tokens tokens = az_tokenize(az, tokenizer, document->text, document->length, flags);
     size_t length = 0;
-    const char *back = az_detokenize(az, lm->tokenizer, tokens.id, tokens.n, &length);
-    const int64_t *offset = token_offsets(az, lm->tokenizer, &tokens);
+    const char *back = az_detokenize(az, tokenizer, tokens.id, tokens.n, &length);
+    const int64_t *offset = token_offsets(az, tokenizer, &tokens);
     if (!az_ok(az) || !back || !offset) return false;
     bool same = length == document->length && memcmp(back, document->text, length) == 0;
     if (job->common->json) {
-        print_json(lm->tokenizer, &tokens, offset, document->length, same);
+        print_json(tokenizer, &tokens, offset, document->length, same);
         return same;
     }
-    fill_table(job->report, lm->tokenizer, &tokens, offset);
+    fill_table(job->report, tokenizer, &tokens, offset);
     az_report_row(job->report, "documents");
     az_report_count(job->report, "bytes", (int64_t)document->length);
     az_report_count(job->report, "tokens", tokens.n);
@@ -101,15 +101,14 @@ static int tokenize(cli_job *job, const void *settings)
     if (prompted && *options->data) az_fail(job->az, AZ_BAD_INPUT, "tokenize: give --prompt TEXT or --data FILE, not both");
     if (!prompted && strcmp(data, "-") == 0 && isatty(STDIN_FILENO))
         az_fail(job->az, AZ_BAD_INPUT, "tokenize: give --prompt TEXT or --data FILE, or a text by the standard input");
-    const az_lm *lm = az_ok(job->az) ? cli_load(job, job->word[0]) : NULL;
-    if (!lm) return CLI_BAD;
-    if (!lm->tokenizer) az_fail(job->az, AZ_BAD_INPUT, "tokenize: '%s' brings no tokenizer", job->word[0]);
+    const az_tokenizer *tokenizer = az_ok(job->az) ? cli_load_tokenizer(job, job->word[0]) : NULL;
+    if (!tokenizer) return CLI_BAD;
     az_document prompt = {.text = options->prompt, .length = strlen(options->prompt)};
     const az_documents one = {.count = 1, .item = &prompt};
     const az_documents *documents = prompted ? &one : az_documents_read(job->az, data);
     bool same = true;
     for (int64_t i = 0; documents && i < documents->count && az_ok(job->az) && !az_interrupted(job->az); i++)
-        same &= tokenize_text(job, lm, &documents->item[i], flags);
+        same &= tokenize_text(job, tokenizer, &documents->item[i], flags);
     return same ? CLI_OK : CLI_NEGATIVE;
 }
 
@@ -118,6 +117,7 @@ const cli_verb cli_tokenize = {
     .summary = "show the tokens of a text",
     .usage = "MODEL [-p TEXT | -d FILE]",
     .details =
+        "MODEL may be without weights: a GGUF file of a vocabulary, a folder, a tokenizer.json or a tokenizer.model. "
         "Prints each token with the place of its first byte, and whether the tokens give the text back byte for byte; the exit status is 1 "
         "when they do not. With --json each document is an object with tokens, bytes, ids, pieces, offsets and round_trip.",
     .groups = tokenize_groups,

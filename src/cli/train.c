@@ -19,7 +19,7 @@ static const az_option train_options[] = {
     {"save_as", AZ_TEXT, offsetof(train_settings, save_as), "f32", 0, 0, NULL,
      "format of the written matrices, one of those that `adze --version` lists"},
     {"tokenizer", AZ_TEXT, offsetof(train_settings, tokenizer), "", 0, 0, NULL,
-     "a new model takes the tokenizer of this one; without it one is learnt"},
+     "a new model takes the tokenizer of this one (or tokenizer.json, tokenizer.model); without it one is learnt"},
     {"valid", AZ_TEXT, offsetof(train_settings, valid), "", 0, 0, NULL, "measure the result on this text"},
     {"valid_share", AZ_REAL, offsetof(train_settings, valid_share), "0.02", 0, 0.9, NULL,
      "without --valid: on this share of the documents, kept from training; 0 = no measuring"},
@@ -67,9 +67,7 @@ static bool read_documents(cli_job *job, const train_settings *options, az_docum
 static az_tokenizer *new_tokenizer(cli_job *job, const train_settings *options, const az_documents *documents, int64_t vocabulary)
 {
     if (!*options->tokenizer) return az_tokenizer_train(job->az, documents, vocabulary);
-    const az_lm *lm = cli_load(job, options->tokenizer);
-    if (lm && !lm->tokenizer) az_fail(job->az, AZ_BAD_INPUT, "train: '%s' brings no tokenizer", options->tokenizer);
-    return lm ? lm->tokenizer : NULL;
+    return cli_load_tokenizer(job, options->tokenizer);
 }
 
 /* "llama:width=128,..." */

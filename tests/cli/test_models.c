@@ -89,6 +89,11 @@ Test(models, tokens_give_the_text_back)
     cr_assert_eq(test_lines(run.out), 60);
     cr_assert_eq(test_shell(az, folder, "adze tokenize tiny.gguf -d text.txt -p both").code, 2);
     cr_assert_eq(test_shell(az, folder, "adze tokenize tiny.gguf").code, 2);
+    const char *alone =
+        "adze convert tiny.gguf -o all -q && mkdir alone && cp all/tokenizer*.json alone && adze tokenize tiny.gguf -p 'A cat' "
+        "--json > a && for f in alone alone/tokenizer.json; do adze tokenize $f -p 'A cat' --json | cmp - a || exit 1; done";
+    run = test_shell(az, folder, alone);
+    cr_assert_eq(run.code, 0, "%s", run.err);
     az_close(az);
 }
 
