@@ -58,23 +58,28 @@ static bool evaluate(maker *m, bool need_y)
 
 /* ---- rows ---- */
 
-static bool has_all(const maker *m, int64_t row)
+/* Takes the mark from rows without a value. */
+static void unmark(const double *value, const int32_t *code, int64_t rows, bool *whole)
 {
-    if (m->v.response && isnan(m->v.response[row])) return false;
-    for (int i = 0; i < m->formula->factors; i++)
-        if (m->formula->factor[i].used && (m->v.column[i] ? m->v.column[i]->code[row] < 0 : isnan(m->v.number[i][row]))) return false;
-    return true;
+    for (int64_t i = 0; value && i < rows; i++) whole[i] &= !isnan(value[i]);
+    for (int64_t i = 0; code && i < rows; i++) whole[i] &= code[i] >= 0;
 }
 
 static bool choose_rows(maker *m)
 {
     az_design *d = m->design;
-    int64_t *row = az_alloc_array(m->az, (size_t)m->table->rows + 1, sizeof *row);
-    if (!row) return false;
-    for (int64_t i = 0; i < m->table->rows; i++)
-        if (has_all(m, i)) row[d->n++] = i;
+    const int64_t rows = m->table->rows;
+    int64_t *row = az_alloc_array(m->az, (size_t)rows + 1, sizeof *row);
+    bool *whole = az_alloc_array(m->az, (size_t)rows + 1, sizeof *whole); /* has a value in every variable */
+    if (!row || !whole) return false;
+    memset(whole, true, (size_t)rows * sizeof *whole);
+    unmark(m->v.response, NULL, rows, whole);
+    for (int i = 0; i < m->formula->factors; i++)
+        if (m->formula->factor[i].used) unmark(m->v.number[i], m->v.column[i] ? m->v.column[i]->code : NULL, rows, whole);
+    for (int64_t i = 0; i < rows; i++)
+        if (whole[i]) row[d->n++] = i;
     d->row = row;
-    d->dropped = m->table->rows - d->n;
+    d->dropped = rows - d->n;
     if (d->n > 0) return true;
     return az_fail(m->az, AZ_BAD_INPUT, "no row has a value in every variable of '%s'", m->formula->text);
 }
@@ -191,11 +196,22 @@ static const char *name_column(maker *m, int t, const layout *l, int64_t column)
     return name;
 }
 
+/* Column `at` of x [n, p]: the intercept, or a number. */
+static void fill_column(const az_design *d, const double *number, double *x, int64_t at)
+{
+    for (int64_t i = 0; i < d->n; i++) x[i * d->p + at] = number ? number[d->row[i]] : 1;
+}
+
 /* Fills column `at` + 0, 1, ... of x [n, p] with the products of the term; its first variable varies fastest. */
 static void fill_term(const maker *m, int t, const layout *l, double *x, int64_t at)
 {
     const term *whole = &m->formula->terms.item[t];
     const az_design *d = m->design;
+    const double *number = whole->degree == 1 ? m->v.number[whole->factor[0]] : NULL;
+    if (whole->degree == 0 || number) {
+        fill_column(d, number, x, at);
+        return;
+    }
     for (int64_t i = 0; i < d->n; i++) {
         int64_t column = 0, stride = 1;
         double product = 1;

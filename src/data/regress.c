@@ -1,25 +1,31 @@
 /* regress.c - linear and logistic regression as moment equations, with variances that hold under heteroskedasticity and within clusters.
  *
- * The columns are divided by their root mean squares first, so that pivots and steps can be judged. */
+ * The columns are divided by their root mean squares first, so that pivots and steps can be judged. They are kept one after the other, and
+ * every pass takes ROWS rows of all of them at a time: what it makes of a block stays in the cache. */
 #include "adze/data.h"
 #include "adze/linalg.h"
 
+#include <cblas.h>
 #include <math.h>
 #include <string.h>
 
-enum { MOST_STEPS = 100, MOST_HALVINGS = 40 };
+enum { MOST_STEPS = 100, MOST_HALVINGS = 40, ROWS = 512, FEW = 16 };
 static const double DEPENDENT = 1e-13; /* squared length of what a column adds to those before it, of 1 */
 
 typedef struct solver {
     az_ctx *az;
     const az_regression_how *how;
     int64_t n, p;
-    az_tensor *z;       /* [n, p] columns of root mean square 1 */
+    double *z;          /* [p, n] columns of root mean square 1 */
     double *scale;      /* [p] x = z scale */
     double *penalty;    /* [p] of the scaled coefficients */
     const double *y;    /* [n] */
     double *b;          /* [p] scaled coefficients */
-    az_tensor *mean;    /* [n] m(z b) */
+    double *block;      /* [p, ROWS] scratch */
+    double *mean;       /* [n] m(z b), at the b that was evaluated last */
+    double *score;      /* [p] Z'w(y - m) - penalty b, there */
+    az_tensor *slopes;  /* [p, p] Z' diag(w m') Z + penalty, there */
+    bool flat;          /* nearly every mean is 0 or 1 there, so that the equation has lost its slope */
     double score_scale; /* sum |w| (|y| + 1): what a score is small against */
 } solver;
 
@@ -33,30 +39,56 @@ static const char *column_name(const solver *s, int64_t j)
     return s->how->name ? s->how->name[j] : az_format_text(s->az, "%lld", (long long)j + 1);
 }
 
+/* ---- blocks: [ceil(n / ROWS)][p][ROWS], zero behind the last row ---- */
+
+static double *new_blocks(const solver *s, int64_t rows)
+{
+    return az_alloc_array(s->az, (size_t)((rows + ROWS - 1) / ROWS * ROWS), (size_t)s->p * sizeof(double));
+}
+
+/* to [p, p] += a b^T for two blocks; line by line where there are too few for a product of matrices to pay. */
+static void add_products(int p, const double *a, const double *b, double *to)
+{
+    if (p > FEW) cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, p, p, ROWS, 1, a, ROWS, b, ROWS, 1, to, p);
+    for (int j = 0; p <= FEW && j < p; j++)
+        cblas_dgemv(CblasRowMajor, CblasNoTrans, p, ROWS, 1, b, ROWS, a + j * ROWS, 1, 1, to + j * p, 1);
+}
+
+/* out = m [p, p] times a block */
+static void map_block(int p, const double *m, const double *block, double *out)
+{
+    if (p > FEW) cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, p, ROWS, p, 1, m, p, block, ROWS, 0, out, ROWS);
+    for (int j = 0; p <= FEW && j < p; j++)
+        cblas_dgemv(CblasRowMajor, CblasTrans, p, ROWS, 1, block, ROWS, m + j * p, 1, 0, out + j * ROWS, 1);
+}
+
 /* ---- preparation ---- */
 
 static bool scale_columns(solver *s, const az_tensor *x)
 {
     const double *from = az_f64(x);
-    double *to = az_f64_mut(s->z);
+    const int64_t p = s->p;
     for (int64_t i = 0; i < s->n; i++)
-        for (int64_t j = 0; j < s->p; j++) s->scale[j] += from[i * s->p + j] * from[i * s->p + j];
-    for (int64_t j = 0; j < s->p; j++) {
+        for (int64_t j = 0; j < p; j++) s->scale[j] += from[i * p + j] * from[i * p + j];
+    for (int64_t j = 0; j < p; j++) {
         s->scale[j] = sqrt(s->scale[j] / (double)s->n);
         if (s->scale[j] == 0) return az_fail(s->az, AZ_BAD_INPUT, "column %s is zero in all %lld rows", column_name(s, j), (long long)s->n);
     }
-    for (int64_t i = 0; i < s->n; i++)
-        for (int64_t j = 0; j < s->p; j++) to[i * s->p + j] = from[i * s->p + j] / s->scale[j];
+    for (int64_t first = 0; first < s->n; first += ROWS) {
+        const int64_t rows = s->n - first < ROWS ? s->n - first : ROWS;
+        for (int64_t j = 0; j < p; j++)
+            for (int64_t i = 0; i < rows; i++) s->z[first * p + j * ROWS + i] = from[(first + i) * p + j] / s->scale[j];
+    }
     return true;
 }
 
 /* ridge n var(z_j) for columns that vary. */
 static void set_penalty(solver *s)
 {
-    const double *z = az_f64(s->z);
     for (int64_t j = 0; j < s->p && s->how->ridge > 0; j++) {
         double mean = 0;
-        for (int64_t i = 0; i < s->n; i++) mean += z[i * s->p + j];
+        for (int64_t first = 0; first < s->n; first += ROWS)
+            for (int64_t i = 0; i < ROWS; i++) mean += s->z[first * s->p + j * ROWS + i];
         mean /= (double)s->n;
         s->penalty[j] = s->how->ridge * (double)s->n * fmax(1 - mean * mean, 0);
     }
@@ -66,9 +98,9 @@ static void set_penalty(solver *s)
 static bool check_independent(solver *s)
 {
     const int64_t p = s->p;
-    az_tensor *gram = az_matmul(s->az, az_transpose(s->az, s->z), s->z);
-    double *g = az_f64_mut(gram); /* [p, p] */
+    double *g = az_alloc_array(s->az, (size_t)(p * p), sizeof *g); /* [p, p] */
     const char *names = "";
+    for (int64_t first = 0; g && first < s->n; first += ROWS) add_products((int)p, s->z + first * p, s->z + first * p, g);
     for (int64_t j = 0; g && names && j < p; j++) {
         double pivot = g[j * p + j] / (double)s->n;
         for (int64_t k = 0; k < j; k++) pivot -= g[j * p + k] * g[j * p + k];
@@ -99,88 +131,85 @@ static bool check_shapes(az_ctx *az, const az_tensor *x, const az_tensor *y)
 
 /* ---- the equation ---- */
 
-/* Means at b, and the scores' sum [p] with the penalty; returns its largest entry. */
-static double evaluate(solver *s, const double *b, double *score)
+/* One block's means, residuals times weights, and weights times slopes m'; adds the slopes. */
+static double weigh_rows(const solver *s, int64_t first, double *residual, double *factor)
 {
-    const double *z = az_f64(s->z);
-    double *mean = az_f64_mut(s->mean), largest = 0;
-    const int64_t p = s->p;
+    const int64_t rows = s->n - first < ROWS ? s->n - first : ROWS;
     const bool logit = s->how->link == AZ_LINK_LOGIT;
-    for (int64_t j = 0; j < p; j++) score[j] = -s->penalty[j] * b[j];
-    for (int64_t i = 0; i < s->n; i++) {
-        const double *row = z + i * p;
-        double eta = 0;
-        for (int64_t j = 0; j < p; j++) eta += row[j] * b[j];
-        mean[i] = logit ? 1 / (1 + exp(-eta)) : eta;
-        const double r = weight(s, i) * (s->y[i] - mean[i]);
-        for (int64_t j = 0; j < p; j++) score[j] += row[j] * r;
+    double *mean = s->mean + first, sum = 0;
+    for (int64_t i = 0; i < rows; i++) {
+        const double w = weight(s, first + i);
+        if (logit) mean[i] = 1 / (1 + exp(-mean[i]));
+        const double slope = logit ? mean[i] * (1 - mean[i]) : 1;
+        residual[i] = w * (s->y[first + i] - mean[i]);
+        factor[i] = w * slope;
+        sum += slope;
     }
-    for (int64_t j = 0; j < p; j++) largest = fmax(largest, fabs(score[j]));
+    return sum;
+}
+
+/* Means, scores and slopes at b; returns the largest score. The slopes of the linear equation are the same everywhere. */
+static double evaluate(solver *s, const double *b)
+{
+    const int p = (int)s->p;
+    const bool slopes = s->how->link == AZ_LINK_LOGIT || !s->slopes;
+    double residual[ROWS] = {0}, factor[ROWS] = {0}, steepness = 0, largest = 0;
+    if (!s->slopes) s->slopes = az_new2(s->az, AZ_F64, p, p);
+    double *to = az_f64_mut(s->slopes);
+    if (!to) return INFINITY;
+    if (slopes) memset(to, 0, (size_t)(s->p * s->p) * sizeof *to);
+    for (int j = 0; j < p; j++) s->score[j] = -s->penalty[j] * b[j];
+    for (int j = 0; slopes && j < p; j++) to[j * s->p + j] = s->penalty[j];
+    for (int64_t first = 0; first < s->n; first += ROWS) {
+        const double *z = s->z + first * s->p;
+        cblas_dgemv(CblasRowMajor, CblasTrans, p, ROWS, 1, z, ROWS, b, 1, 0, s->mean + first, 1);
+        if (first + ROWS > s->n) memset(residual, 0, sizeof residual), memset(factor, 0, sizeof factor);
+        steepness += weigh_rows(s, first, residual, factor);
+        cblas_dgemv(CblasRowMajor, CblasNoTrans, p, ROWS, 1, z, ROWS, residual, 1, 1, s->score, 1);
+        if (!slopes) continue;
+        for (int j = 0; j < p; j++)
+            for (int i = 0; i < ROWS; i++) s->block[j * ROWS + i] = z[j * ROWS + i] * factor[i];
+        add_products(p, s->block, z, to);
+    }
+    for (int j = 0; j < p; j++) largest = fmax(largest, fabs(s->score[j]));
+    s->flat = steepness < 1e-8 * (double)s->n;
     return isfinite(largest) ? largest : INFINITY;
-}
-
-static double slope(const solver *s, double mean)
-{
-    return s->how->link == AZ_LINK_LOGIT ? mean * (1 - mean) : 1;
-}
-
-/* Z' diag(w m') Z + penalty, at the means that were evaluated last. */
-static az_tensor *jacobian(solver *s)
-{
-    az_tensor *weighted = az_copy(s->az, s->z);
-    double *row = az_f64_mut(weighted);
-    const double *mean = az_f64(s->mean);
-    for (int64_t i = 0; row && i < s->n; i++, row += s->p) {
-        const double factor = weight(s, i) * slope(s, mean[i]);
-        for (int64_t j = 0; j < s->p; j++) row[j] *= factor;
-    }
-    az_tensor *out = az_matmul(s->az, az_transpose(s->az, s->z), weighted);
-    for (int64_t j = 0; out && j < s->p; j++) az_f64_mut(out)[j * s->p + j] += s->penalty[j];
-    return out;
 }
 
 /* One step along Newton's direction, halved so often at most until the scores fall. Returns their largest entry after it, the old one when
  * nothing helped.
  */
-static double take_step(solver *s, double before, int halvings, double *score)
+static double take_step(solver *s, double before, int halvings)
 {
     az_ctx *az = s->az;
     az_scope_push(az);
-    const double *direction = az_f64(az_solve(az, jacobian(s), az_from(az, AZ_F64, 1, &s->p, score)));
+    const double *direction = az_f64(az_solve(az, s->slopes, az_from(az, AZ_F64, 1, &s->p, s->score)));
     double *trial = az_alloc_array(az, (size_t)s->p, sizeof *trial), step = 1, after = before;
     bool better = false;
     for (int halving = 0; direction && trial && !better && halving <= halvings; halving++, step /= 2) {
         for (int64_t j = 0; j < s->p; j++) trial[j] = s->b[j] + step * direction[j];
-        after = evaluate(s, trial, score);
+        after = evaluate(s, trial);
         better = after < before;
     }
     if (better)
         memcpy(s->b, trial, (size_t)s->p * sizeof *trial);
     else
-        after = evaluate(s, s->b, score);
+        after = evaluate(s, s->b);
     az_scope_pop(az);
     return after;
 }
 
-/* Whether nearly every mean is 0 or 1, so that the equation has lost its slope. */
-static bool is_flat(const solver *s)
-{
-    double sum = 0;
-    const double *mean = az_f64(s->mean);
-    for (int64_t i = 0; i < s->n; i++) sum += slope(s, mean[i]);
-    return sum < 1e-8 * (double)s->n;
-}
-
 static bool solve(solver *s, int *iterations)
 {
-    double *score = az_alloc_array(s->az, (size_t)s->p, sizeof *score);
-    if (!score) return false;
-    double now = evaluate(s, s->b, score);
+    double now = evaluate(s, s->b), earlier = INFINITY;
     for (*iterations = 0; *iterations < MOST_STEPS && now > 0; (*iterations)++) {
         const double before = now;
-        const bool near = before < 1e-10 * s->score_scale; /* one step more is as exact as rounding allows */
-        if (is_flat(s)) return az_fail(s->az, AZ_NUMERIC, "the regression has no solution: its columns separate the classes");
-        now = take_step(s, before, near ? 0 : MOST_HALVINGS, score);
+        /* One step more, which squares what is left, is as exact as rounding allows; not so where classes are separate and steps do little.
+         */
+        const bool near = before < 3e-8 * s->score_scale && before < 1e-2 * earlier;
+        earlier = before;
+        if (s->flat) return az_fail(s->az, AZ_NUMERIC, "the regression has no solution: its columns separate the classes");
+        now = take_step(s, before, near ? 0 : MOST_HALVINGS);
         if (!az_ok(s->az)) {
             az_fail_context(s->az, "regression");
             return false;
@@ -193,44 +222,53 @@ static bool solve(solver *s, int *iterations)
 
 /* ---- variances ---- */
 
+static double slope(const solver *s, double mean)
+{
+    return s->how->link == AZ_LINK_LOGIT ? mean * (1 - mean) : 1;
+}
+
 /* Residuals, divided by 1 - leverage for HC3. */
 static double *scaled_residuals(solver *s, const az_tensor *inverse)
 {
-    const double *z = az_f64(s->z), *mean = az_f64(s->mean), *v = az_f64(inverse);
     double *r = az_alloc_array(s->az, (size_t)s->n, sizeof *r);
-    for (int64_t i = 0; r && i < s->n; i++) {
-        r[i] = s->y[i] - mean[i];
-        if (s->how->variance != AZ_HC3) continue;
-        const double *row = z + i * s->p;
-        double leverage = 0;
-        for (int64_t j = 0; j < s->p; j++)
-            for (int64_t k = 0; k < s->p; k++) leverage += row[j] * v[j * s->p + k] * row[k];
-        r[i] /= 1 - leverage * weight(s, i) * slope(s, mean[i]);
+    for (int64_t i = 0; r && i < s->n; i++) r[i] = s->y[i] - s->mean[i];
+    for (int64_t first = 0; r && s->how->variance == AZ_HC3 && first < s->n; first += ROWS) {
+        const double *z = s->z + first * s->p;
+        map_block((int)s->p, az_f64(inverse), z, s->block);
+        for (int64_t i = 0; i < ROWS && first + i < s->n; i++) {
+            double leverage = 0;
+            for (int64_t j = 0; j < s->p; j++) leverage += z[j * ROWS + i] * s->block[j * ROWS + i];
+            r[first + i] /= 1 - leverage * weight(s, first + i) * slope(s, s->mean[first + i]);
+        }
     }
     return r;
 }
 
-/* The scores of rows, or summed within clusters: [n or clusters, p]. */
-static az_tensor *score_rows(solver *s, const double *residual)
+/* The scores of rows, or summed within clusters: blocks of *groups. */
+static double *score_blocks(solver *s, const double *residual, int64_t *groups)
 {
-    const int64_t *cluster = s->how->cluster;
-    int64_t groups = cluster ? 0 : s->n;
+    const int64_t *cluster = s->how->cluster, p = s->p;
+    *groups = cluster ? 0 : s->n;
     for (int64_t i = 0; cluster && i < s->n; i++)
-        if (cluster[i] >= groups) groups = cluster[i] + 1;
-    az_tensor *out = az_zeros(s->az, AZ_F64, 2, (int64_t[]){groups, s->p});
-    double *to = az_f64_mut(out);
-    const double *z = az_f64(s->z);
-    for (int64_t i = 0; to && i < s->n; i++) {
-        double *row = to + (cluster ? cluster[i] : i) * s->p;
-        const double r = weight(s, i) * residual[i];
-        for (int64_t j = 0; j < s->p; j++) row[j] += z[i * s->p + j] * r;
+        if (cluster[i] >= *groups) *groups = cluster[i] + 1;
+    double *out = new_blocks(s, *groups);
+    for (int64_t first = 0; out && first < s->n; first += ROWS) {
+        const int64_t rows = s->n - first < ROWS ? s->n - first : ROWS;
+        for (int64_t j = 0; j < p; j++) {
+            for (int64_t i = 0; i < rows; i++) {
+                const int64_t g = cluster ? cluster[first + i] : first + i;
+                out[g / ROWS * ROWS * p + j * ROWS + g % ROWS] +=
+                    s->z[first * p + j * ROWS + i] * weight(s, first + i) * residual[first + i];
+            }
+        }
     }
     return out;
 }
 
-static int64_t nonempty(const solver *s, const az_tensor *scores)
+/* How many clusters have a row. */
+static int64_t nonempty(const solver *s, int64_t groups)
 {
-    bool *seen = s->how->cluster ? az_alloc_array(s->az, (size_t)scores->shape[0], sizeof *seen) : NULL;
+    bool *seen = s->how->cluster ? az_alloc_array(s->az, (size_t)groups, sizeof *seen) : NULL;
     int64_t count = 0;
     for (int64_t i = 0; seen && i < s->n; i++) {
         count += !seen[s->how->cluster[i]];
@@ -244,19 +282,22 @@ static az_tensor *robust(solver *s, const az_tensor *inverse)
     az_ctx *az = s->az;
     const double n = (double)s->n, p = (double)s->p;
     if (s->how->variance == AZ_HC3 && s->how->cluster) return az_fail(az, AZ_BAD_CALL, "HC3 is not defined with clusters");
-    const double *residual = scaled_residuals(s, inverse);
-    az_tensor *scores = residual ? score_rows(s, residual) : NULL;
-    az_tensor *influence = az_matmul(az, scores, az_transpose(az, inverse)); /* rows J^-1 s */
-    az_tensor *v = az_matmul(az, az_transpose(az, influence), influence);
+    int64_t groups = 0;
+    const double *residual = inverse ? scaled_residuals(s, inverse) : NULL, *scores = residual ? score_blocks(s, residual, &groups) : NULL;
+    az_tensor *v = scores ? az_zeros(az, AZ_F64, 2, (int64_t[]){s->p, s->p}) : NULL;
+    for (int64_t first = 0; v && first < groups; first += ROWS) { /* influences J^-1 s of a block, and their squares */
+        map_block((int)s->p, az_f64(inverse), scores + first * s->p, s->block);
+        add_products((int)s->p, s->block, s->block, az_f64_mut(v));
+    }
     if (!v || s->how->variance != AZ_HC1) return v;
-    const double c = s->how->cluster ? (double)nonempty(s, scores) : 0;
+    const double c = s->how->cluster ? (double)nonempty(s, groups) : 0;
     return az_affine(az, v, s->how->cluster ? c / (c - 1) * (n - 1) / (n - p) : n / (n - p), 0);
 }
 
 static az_tensor *classical(solver *s, const az_tensor *inverse)
 {
     double sum = 0;
-    for (int64_t i = 0; i < s->n; i++) sum += weight(s, i) * pow(s->y[i] - az_f64(s->mean)[i], 2);
+    for (int64_t i = 0; i < s->n; i++) sum += weight(s, i) * pow(s->y[i] - s->mean[i], 2);
     return az_affine(s->az, inverse, s->how->link == AZ_LINK_LOGIT ? 1 : sum / (double)(s->n - s->p), 0);
 }
 
@@ -275,17 +316,17 @@ static az_tensor *rescaled(const solver *s, const az_tensor *m, double power)
 static bool collect(solver *s, az_tensor *out[4])
 {
     az_ctx *az = s->az;
-    az_tensor *j = jacobian(s), *inverse = az_inverse(az, j);
+    az_tensor *inverse = az_inverse(az, s->slopes);
     az_tensor *v = s->how->variance == AZ_CLASSICAL ? classical(s, inverse) : robust(s, inverse);
     if (!v) return false;
     out[0] = az_from(az, AZ_F64, 1, &s->p, s->b);
     out[1] = rescaled(s, v, -1);
-    out[2] = rescaled(s, j, 1);
+    out[2] = rescaled(s, s->slopes, 1);
     out[3] = az_from(az, AZ_F64, 1, &s->n, s->y);
     if (!az_ok(az)) return false;
     for (int64_t k = 0; k < s->p; k++) az_f64_mut(out[0])[k] /= s->scale[k];
     double *residual = az_f64_mut(out[3]);
-    for (int64_t i = 0; i < s->n; i++) residual[i] -= az_f64(s->mean)[i];
+    for (int64_t i = 0; i < s->n; i++) residual[i] -= s->mean[i];
     return true;
 }
 
@@ -293,8 +334,10 @@ static bool collect(solver *s, az_tensor *out[4])
 static bool regress(solver *s, const az_tensor *x, int *iterations, az_tensor *out[4])
 {
     const size_t p = (size_t)s->p;
-    s->z = az_new2(s->az, AZ_F64, s->n, s->p);
-    s->mean = az_new1(s->az, AZ_F64, s->n);
+    s->z = new_blocks(s, s->n);
+    s->block = new_blocks(s, ROWS);
+    s->mean = az_alloc_array(s->az, (size_t)((s->n + ROWS - 1) / ROWS * ROWS), sizeof *s->mean);
+    s->score = az_alloc_array(s->az, p, sizeof *s->score);
     s->scale = az_alloc_array(s->az, p, sizeof *s->scale);
     s->penalty = az_alloc_array(s->az, p, sizeof *s->penalty);
     s->b = az_alloc_array(s->az, p, sizeof *s->b);

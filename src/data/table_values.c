@@ -83,8 +83,10 @@ bool csv_number(csv_field field, double *value, bool *whole)
     const char *end = field.text + field.length;
     *whole = false;
     if (field.length == 0 || field.length > LONGEST_NUMBER) return false;
-    if (spells_infinity(field, value)) return true;
-    if (!spells_number(field.text, end, whole)) return false;
+    if (!spells_number(field.text, end, whole)) {
+        *whole = false;
+        return spells_infinity(field, value);
+    }
     if (short_number(field.text, end, value)) return true;
     char copy[LONGEST_NUMBER + 1];
     memcpy(copy, field.text, field.length);

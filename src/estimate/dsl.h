@@ -47,6 +47,12 @@ typedef struct dsl_split {
     double *rmse; /* [golds, folds] of the predicted labels, NaN where a fold has no labelled row */
 } dsl_split;
 
+/* What the first split makes and the others follow. */
+typedef struct dsl_designs {
+    const az_design *predicted; /* all rows, with predictions in place of labels; NULL = not made yet */
+    const az_design *gold;      /* the labelled rows, with their labels */
+} dsl_designs;
+
 typedef struct dsl_fit {
     int64_t p, splits;
     const char **name;                   /* [p] */
@@ -54,12 +60,11 @@ typedef struct dsl_fit {
     az_tensor *coefficient, *covariance; /* over all splits */
     double *se;                          /* [p] */
     az_regression *naive, *gold_only;    /* of the surrogates alone; of the labelled rows by 1 / prob. NULL = cannot be */
-    const az_design *design;             /* of the first split */
+    dsl_designs designs;
 } dsl_fit;
 dsl_fit *dsl_estimate(az_ctx *az, const dsl_data *data, uint64_t seed);
-/* One split with the given predictions [golds][n] of the gold columns; first NULL = the design is made here; start [p]: where
- * the solution may lie near, NULL = unknown. */
-bool dsl_solve(az_ctx *az, const dsl_data *data, double *const *prediction, const az_design **first, const double *start, dsl_split *out);
+/* One split with the given predictions [golds][n] of the gold columns; start [p]: where the solution may lie near, NULL = unknown. */
+bool dsl_solve(az_ctx *az, const dsl_data *data, double *const *prediction, dsl_designs *first, const double *start, dsl_split *out);
 /* The standard error of each coefficient if `ratio` times as many rows were labelled: out [p]. */
 bool dsl_power(az_ctx *az, const dsl_split *splits, int64_t count, double ratio, double *out);
 

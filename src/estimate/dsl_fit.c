@@ -6,6 +6,26 @@
 
 /* ---- folds ---- */
 
+/* Which fold each row is in, and the rows by fold. */
+typedef struct fold_rows {
+    const int64_t *fold; /* [n] */
+    int64_t *row;        /* [n] those of fold k are row[start[k]] .. row[start[k + 1] - 1], ascending */
+    int64_t *start;      /* [folds + 1] */
+} fold_rows;
+
+static bool sort_by_fold(az_ctx *az, const dsl_data *d, const int64_t *fold, fold_rows *out)
+{
+    *out = (fold_rows){.fold = fold,
+                       .row = az_alloc_array(az, (size_t)d->n, sizeof *out->row),
+                       .start = az_alloc_array(az, (size_t)d->folds + 2, sizeof *out->start)};
+    if (!fold || !out->row || !out->start) return false;
+    int64_t *next = out->start + 1; /* counts, then where the next row of each fold goes, at last where it ends */
+    for (int64_t i = 0; i < d->n; i++) next[fold[i] + 1]++;
+    for (int64_t k = 0; k < d->folds; k++) next[k + 1] += next[k];
+    for (int64_t i = 0; i < d->n; i++) out->row[next[fold[i]]++] = i;
+    return true;
+}
+
 /* The fold of every row: clusters are dealt out at random, so that folds differ by one cluster at most. */
 static int64_t *draw_folds(az_ctx *az, const dsl_data *d, uint64_t seed, int64_t split)
 {
@@ -31,26 +51,25 @@ static double fold_error(const dsl_data *d, const double *gold, const double *pr
     for (int64_t l = 0; l < d->labels; l++) {
         const int64_t i = d->labelled[l];
         if (fold[i] != k) continue;
-        sum += pow(gold[i] - prediction[i], 2);
+        sum += (gold[i] - prediction[i]) * (gold[i] - prediction[i]);
         n++;
     }
     return n > 0 ? sqrt(sum / (double)n) : NAN;
 }
 
 /* Every gold column predicted for the rows of fold k from the labelled rows of the others. */
-static bool predict_fold(az_ctx *az, const dsl_data *d, const int64_t *fold, int64_t k, label_fit fit, double *const *prediction)
+static bool predict_fold(az_ctx *az, const dsl_data *d, const fold_rows *folds, int64_t k, label_fit fit, double *const *prediction)
 {
-    int64_t *train = az_alloc_array(az, (size_t)d->labels, sizeof *train), *test = az_alloc_array(az, (size_t)d->n, sizeof *test);
-    if (!train || !test) return false;
+    int64_t *train = az_alloc_array(az, (size_t)d->labels, sizeof *train);
+    if (!train) return false;
     for (int64_t l = 0; l < d->labels; l++)
-        if (fold[d->labelled[l]] != k) train[fit.trains++] = d->labelled[l];
-    for (int64_t i = 0; i < d->n; i++)
-        if (fold[i] == k) test[fit.tests++] = i;
+        if (folds->fold[d->labelled[l]] != k) train[fit.trains++] = d->labelled[l];
     if (fit.trains == 0)
         return az_fail(az, AZ_BAD_INPUT, "all labelled rows are in fold %lld, so nothing is left to predict it from; use fewer folds",
                        (long long)k + 1);
     fit.train = train;
-    fit.test = test;
+    fit.test = folds->row + folds->start[k];
+    fit.tests = folds->start[k + 1] - folds->start[k];
     for (int g = 0; g < d->golds; g++) {
         fit.y = d->table->column[d->gold[g]].value;
         if (!label_predict(az, &fit, prediction[g])) return false;
@@ -58,19 +77,18 @@ static bool predict_fold(az_ctx *az, const dsl_data *d, const int64_t *fold, int
     return true;
 }
 
-static bool run_split(az_ctx *az, const dsl_data *d, uint64_t seed, int64_t number, const az_design **first, const double *start,
-                      dsl_split *out)
+static bool run_split(az_ctx *az, const dsl_data *d, uint64_t seed, int64_t number, dsl_designs *first, const double *start, dsl_split *out)
 {
     double *prediction[DSL_MOST_GOLDS];
     for (int g = 0; g < d->golds; g++) prediction[g] = az_alloc_array(az, (size_t)d->n, sizeof(double));
-    const int64_t *fold = d->fold ? d->fold : draw_folds(az, d, seed, number);
-    if (!fold || !az_ok(az)) return false;
+    fold_rows folds;
+    if (!sort_by_fold(az, d, d->fold ? d->fold : draw_folds(az, d, seed, number), &folds) || !az_ok(az)) return false;
     for (int64_t k = 0; k < d->folds; k++) {
         const label_fit fit = {
             .kind = (label_kind)d->options->label_model, .x = d->features, .seed = seed, .stream = (uint64_t)(number * d->folds + k)};
-        if (!predict_fold(az, d, fold, k, fit, prediction)) return false;
+        if (!predict_fold(az, d, &folds, k, fit, prediction)) return false;
         for (int g = 0; g < d->golds; g++)
-            out->rmse[g * d->folds + k] = fold_error(d, d->table->column[d->gold[g]].value, prediction[g], fold, k);
+            out->rmse[g * d->folds + k] = fold_error(d, d->table->column[d->gold[g]].value, prediction[g], folds.fold, k);
     }
     return dsl_solve(az, d, prediction, first, start, out);
 }
@@ -175,12 +193,11 @@ static void compare(az_ctx *az, const dsl_data *d, dsl_fit *f)
         all = all && surrogate[g];
     }
     if (all) {
-        const az_design *design = az_design_like(az, f->design, dsl_replace(az, d->table, d->gold, surrogate, d->golds), true);
+        const az_design *design = az_design_like(az, f->designs.predicted, dsl_replace(az, d->table, d->gold, surrogate, d->golds), true);
         f->naive =
             without_error(az, design && design->n == d->n ? plain_fit(az, d, f, design, NULL) : NULL, "the fit to the surrogates alone");
     }
-    const az_design *design = az_design_like(az, f->design, az_table_rows(az, d->table, d->labelled, d->labels), true);
-    f->gold_only = without_error(az, design ? plain_fit(az, d, f, design, d->labelled) : NULL, "the fit to the labelled rows alone");
+    f->gold_only = without_error(az, plain_fit(az, d, f, f->designs.gold, d->labelled), "the fit to the labelled rows alone");
 }
 
 /* ---- all of it ---- */
@@ -192,7 +209,7 @@ static bool run_splits(az_ctx *az, const dsl_data *d, uint64_t seed, dsl_fit *f)
         s->rmse = az_alloc_array(az, (size_t)(d->golds * d->folds), sizeof *s->rmse);
         if (!s->rmse) return false;
         if (k > 0) az_scope_push(az); /* the first makes the design that the others follow */
-        const bool ok = run_split(az, d, seed, k, &f->design, k > 0 ? az_f64(f->split[0].coefficient) : NULL, s);
+        const bool ok = run_split(az, d, seed, k, &f->designs, k > 0 ? az_f64(f->split[0].coefficient) : NULL, s);
         az_tensor *kept[] = {s->coefficient, s->covariance, s->jacobian, s->labelled, s->rest};
         if (k > 0) az_keep_all(az, kept, 5);
         s->coefficient = kept[0], s->covariance = kept[1], s->jacobian = kept[2], s->labelled = kept[3], s->rest = kept[4];
@@ -210,7 +227,7 @@ dsl_fit *dsl_estimate(az_ctx *az, const dsl_data *data, uint64_t seed)
     f->split = az_alloc_array(az, (size_t)f->splits, sizeof *f->split);
     if (!f->split || !run_splits(az, data, seed, f)) return NULL;
     f->p = az_count(f->split[0].coefficient);
-    f->name = f->design->name + (f->design->p - f->p);
+    f->name = f->designs.predicted->name + (f->designs.predicted->p - f->p);
     if (!combine(az, f)) return NULL;
     compare(az, data, f);
     return az_ok(az) ? f : NULL;

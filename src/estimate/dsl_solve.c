@@ -153,21 +153,24 @@ static bool split_variance(az_ctx *az, const dsl_data *d, const stack *s, const 
     return out->rest != NULL;
 }
 
-static const az_design *labelled_design(az_ctx *az, const dsl_data *d, const az_design *first)
-{
-    const az_design *design = az_design_like(az, first, az_table_rows(az, d->table, d->labelled, d->labels), true);
-    return complete(az, design, d->labels) ? design : NULL;
-}
-
-bool dsl_solve(az_ctx *az, const dsl_data *d, double *const *prediction, const az_design **first, const double *start, dsl_split *out)
+/* The design of all rows, by the first split's; the first makes that of the labelled rows too. */
+static const az_design *predicted_design(az_ctx *az, const dsl_data *d, double *const *prediction, dsl_designs *first)
 {
     const az_table *table = dsl_replace(az, d->table, d->gold, prediction, d->golds);
-    const az_design *predicted = *first ? az_design_like(az, *first, table, true) : az_design_new(az, d->options->formula, table);
-    if (!complete(az, predicted, d->n)) return false;
-    if (!*first) *first = predicted;
-    const az_design *gold = labelled_design(az, d, *first);
+    const az_design *design =
+        first->predicted ? az_design_like(az, first->predicted, table, true) : az_design_new(az, d->options->formula, table);
+    if (!complete(az, design, d->n)) return NULL;
+    if (first->predicted) return design;
+    first->predicted = design;
+    first->gold = az_design_like(az, design, az_table_rows(az, d->table, d->labelled, d->labels), true);
+    return complete(az, first->gold, d->labels) ? design : NULL;
+}
+
+bool dsl_solve(az_ctx *az, const dsl_data *d, double *const *prediction, dsl_designs *first, const double *start, dsl_split *out)
+{
+    const az_design *predicted = predicted_design(az, d, prediction, first);
     stack s;
-    if (!gold || !make_stack(az, d, predicted, gold, &s)) return false;
+    if (!predicted || !make_stack(az, d, predicted, first->gold, &s)) return false;
     const bool effects = d->options->model == DSL_FELM;
     if (effects && predicted->intercept && !drop_intercept(az, &s)) return false;
     if (effects && (!take_effects_out(az, d, az_f64_mut(s.x), s.p) || !take_effects_out(az, d, az_f64_mut(s.y), 1))) return false;

@@ -3,12 +3,15 @@
 #include "adze/data.h"
 #include "adze/linalg.h"
 
+#include <cblas.h>
+#include <lapacke.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { LABELS_PER_CELL = 20 };
-static const double RIDGE = 0.01; /* of a row's square in units of the columns' variances */
+static const double RIDGE = 0.01;      /* of a row's square in units of the columns' variances */
+static const double SAFE_PIVOT = 1e-3; /* length of what a column of length 1 adds to those before it */
 
 const char *const label_kind_names[] = {"auto", "ols", "cells", "logit", "ridge", "stumps", "forest", NULL};
 
@@ -19,9 +22,11 @@ static bool training_part(az_ctx *az, const label_fit *fit, az_tensor **x, az_te
     *x = az_new2(az, AZ_F64, fit->trains, q);
     *y = az_new1(az, AZ_F64, fit->trains);
     if (!*x || !*y) return false;
+    const double *from = az_f64(fit->x);
+    double *to = az_f64_mut(*x), *label = az_f64_mut(*y);
     for (int64_t i = 0; i < fit->trains; i++) {
-        memcpy(az_f64_mut(*x) + i * q, az_f64(fit->x) + fit->train[i] * q, (size_t)q * sizeof(double));
-        az_f64_mut(*y)[i] = fit->y[fit->train[i]];
+        for (int64_t j = 0; j < q; j++) to[i * q + j] = from[fit->train[i] * q + j];
+        label[i] = fit->y[fit->train[i]];
     }
     return true;
 }
@@ -29,13 +34,47 @@ static bool training_part(az_ctx *az, const label_fit *fit, az_tensor **x, az_te
 static void predict_linear(const label_fit *fit, const az_tensor *coefficient, bool logistic, double *prediction)
 {
     const int64_t q = fit->x->shape[1];
-    const double *b = az_f64(coefficient);
+    const double *b = az_f64(coefficient), *x = az_f64(fit->x);
     for (int64_t i = 0; b && i < fit->tests; i++) {
-        const double *row = az_f64(fit->x) + fit->test[i] * q;
+        const double *row = x + fit->test[i] * q;
         double eta = 0;
         for (int64_t j = 0; j < q; j++) eta += row[j] * b[j];
         prediction[fit->test[i]] = logistic ? 1 / (1 + exp(-eta)) : eta;
     }
+}
+
+/* The Cholesky factor in the lower triangle of x'x with columns of unit length; scale [q] their lengths. False where a column adds so
+ * little to the others that squares lose digits. */
+static bool factor_squares(const az_tensor *x, double *square, double *scale)
+{
+    const int n = (int)x->shape[0], q = (int)x->shape[1];
+    cblas_dsyrk(CblasRowMajor, CblasLower, CblasTrans, q, n, 1, az_f64(x), q, 0, square, q);
+    for (int j = 0; j < q; j++) scale[j] = sqrt(square[j * q + j]);
+    for (int i = 0; i < q; i++)
+        for (int j = 0; j <= i; j++) square[i * q + j] /= scale[i] * scale[j];
+    if (!isfinite(square[0]) || LAPACKE_dpotrf(LAPACK_ROW_MAJOR, 'L', q, square, q) != 0) return false;
+    for (int j = 0; j < q; j++)
+        if (!(square[j * q + j] > SAFE_PIVOT)) return false;
+    return true;
+}
+
+/* Normal equations, refined once; NULL where they would lose digits. */
+static az_tensor *normal_equations(az_ctx *az, const az_tensor *x, const az_tensor *y)
+{
+    const int n = (int)x->shape[0], q = (int)x->shape[1];
+    az_tensor *b = az_zeros(az, AZ_F64, 1, &x->shape[1]), *rest = az_copy(az, y);
+    double *square = az_alloc_array(az, (size_t)q * (size_t)q, sizeof *square), *scale = az_alloc_array(az, (size_t)q, sizeof *scale);
+    double *step = az_alloc_array(az, (size_t)q, sizeof *step);
+    if (!az_ok(az) || n < q || !factor_squares(x, square, scale)) return NULL;
+    for (int turn = 0; turn < 2; turn++) {
+        cblas_dgemv(CblasRowMajor, CblasTrans, n, q, 1, az_f64(x), q, az_f64(rest), 1, 0, step, 1);
+        for (int j = 0; j < q; j++) step[j] /= scale[j];
+        cblas_dtrsv(CblasRowMajor, CblasLower, CblasNoTrans, CblasNonUnit, q, square, q, step, 1);
+        cblas_dtrsv(CblasRowMajor, CblasLower, CblasTrans, CblasNonUnit, q, square, q, step, 1);
+        for (int j = 0; j < q; j++) step[j] /= scale[j], az_f64_mut(b)[j] += step[j];
+        cblas_dgemv(CblasRowMajor, CblasNoTrans, n, q, -1, az_f64(x), q, step, 1, 1, az_f64_mut(rest), 1);
+    }
+    return b;
 }
 
 /* Of least norm where the training rows do not determine the coefficients. */
@@ -43,7 +82,8 @@ static bool ols_predict(az_ctx *az, const label_fit *fit, double *prediction)
 {
     az_tensor *x, *y;
     if (!training_part(az, fit, &x, &y)) return false;
-    predict_linear(fit, az_least_squares(az, x, y, -1), false, prediction);
+    const az_tensor *b = normal_equations(az, x, y);
+    predict_linear(fit, b ? b : az_least_squares(az, x, y, -1), false, prediction);
     return az_ok(az);
 }
 

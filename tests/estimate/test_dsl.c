@@ -181,13 +181,13 @@ Test(dsl, of_an_outcome_it_is_regression_on_the_pseudo_outcome)
     for (int zero = 0; zero < 2; zero++) {
         double *prediction = az_alloc_array(az, 400, sizeof *prediction);
         for (int i = 0; i < 400; i++) prediction[i] = zero ? 0 : g[i];
-        const az_design *first = NULL;
+        dsl_designs first = {0};
         dsl_split split = {0};
         cr_assert(dsl_solve(az, d, &prediction, &first, NULL, &split), "%s", az_error(az));
         az_tensor *pseudo = az_new1(az, AZ_F64, 400);
         for (int i = 0; i < 400; i++)
             az_f64_mut(pseudo)[i] = prediction[i] + (isnan(m.gold[i]) ? 0 : (m.gold[i] - prediction[i]) / m.pi[i]);
-        const az_regression *r = az_regress(az, first->x, pseudo, NULL);
+        const az_regression *r = az_regress(az, first.predicted->x, pseudo, NULL);
         cr_assert_lt(matrix_difference(split.coefficient, r->coefficient), 1e-12);
         cr_assert_lt(matrix_difference(split.covariance, r->covariance), 1e-12);
     }
