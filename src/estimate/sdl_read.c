@@ -65,6 +65,12 @@ static az_table *table_of_documents(az_ctx *az, const char *path)
 
 /* ---- data ---- */
 
+/* Columns of a table that are no data. */
+typedef struct table_roles {
+    const az_column *target, **aux; /* target NULL = none; [auxes] */
+    int auxes;
+} table_roles;
+
 /* x1, x2, ... where there are no names. */
 static const char **numbered(az_ctx *az, int64_t count)
 {
@@ -98,24 +104,61 @@ static bool set_words(az_ctx *az, const sdl_reading *how, const az_column *colum
     return true;
 }
 
-/* The columns that are neither target nor covariates. */
-static bool set_columns(az_ctx *az, const az_table *table, const az_column *target, const az_column *const *aux, int auxes, sdl_data *out)
+static int64_t place_of(const char *const *names, int64_t count, const char *name)
+{
+    for (int64_t i = 0; i < count; i++)
+        if (strcmp(names[i], name) == 0) return i;
+    return -1;
+}
+
+typedef struct name_list {
+    const char *const *name; /* [count] */
+    int64_t count;
+} name_list;
+
+/* Where each column of the model is among those of other data, which may stand in another order; *order stays NULL where the data name
+ * none of them: then places count. */
+static bool match_columns(az_ctx *az, name_list wanted, name_list given, const char *path, int64_t **order)
+{
+    const char *absent = NULL;
+    int64_t found = 0, *at = az_alloc_array(az, (size_t)wanted.count + 1, sizeof *at);
+    for (int64_t f = 0; at && f < wanted.count; f++) {
+        const bool in_place = f < given.count && strcmp(given.name[f], wanted.name[f]) == 0;
+        at[f] = in_place ? f : place_of(given.name, given.count, wanted.name[f]);
+        found += at[f] >= 0;
+        if (at[f] < 0 && !absent) absent = wanted.name[f];
+    }
+    if (found > 0 && absent) return az_fail(az, AZ_BAD_INPUT, "'%s' has no column '%s', which the model was learnt from", path, absent);
+    if (found > 0) *order = at;
+    return at != NULL;
+}
+
+/* The columns that are neither target nor covariates; of a known model, its features. */
+static bool set_columns(az_ctx *az, const az_table *table, const table_roles *roles, const sdl_model *known, sdl_data *out)
 {
     const az_column **kept = az_alloc_array(az, (size_t)table->columns + 1, sizeof *kept);
     int count = 0;
     out->feature = az_alloc_array(az, (size_t)table->columns + 1, sizeof *out->feature);
     for (int c = 0; kept && out->feature && c < table->columns; c++) {
         const az_column *column = &table->column[c];
-        bool other = column == target;
-        for (int a = 0; a < auxes; a++) other = other || column == aux[a];
+        bool other = column == roles->target;
+        for (int a = 0; a < roles->auxes; a++) other = other || column == roles->aux[a];
         if (other) continue;
         out->feature[count] = column->name;
         kept[count++] = column;
     }
     if (!az_ok(az)) return false;
-    if (count == 0) return az_fail(az, AZ_BAD_INPUT, "'%s': no column is left for the data", table->path ? table->path : "data");
-    const az_tensor *x = az_table_matrix(az, table, kept, count);
-    if (!x || !check_finite(az, x, out->feature, table->path ? table->path : "data")) return false;
+    const char *path = table->path ? table->path : "data";
+    if (count == 0) return az_fail(az, AZ_BAD_INPUT, "'%s': no column is left for the data", path);
+    int64_t *order = NULL;
+    if (known && !match_columns(az, (name_list){known->feature, known->p}, (name_list){out->feature, count}, path, &order)) return false;
+    if (order) {
+        const az_column **of_model = az_alloc_array(az, (size_t)known->p, sizeof *of_model);
+        for (int64_t f = 0; of_model && f < known->p; f++) of_model[f] = kept[order[f]];
+        kept = of_model, count = (int)known->p, out->feature = known->feature;
+    }
+    const az_tensor *x = kept ? az_table_matrix(az, table, kept, count) : NULL;
+    if (!x || !check_finite(az, x, out->feature, path)) return false;
     out->samples.x = az_matrix_dense(az, x);
     return out->samples.x != NULL;
 }
@@ -138,7 +181,17 @@ static bool set_triples(az_ctx *az, const sdl_reading *how, const char *path, sd
     return x && out->feature;
 }
 
-static bool set_array(az_ctx *az, const sdl_reading *how, const char *path, sdl_data *out)
+/* The features of the model out of the columns of x. */
+static const az_tensor *pick_columns(az_ctx *az, const az_tensor *x, const int64_t *order, int64_t p)
+{
+    az_tensor *out = az_new2(az, AZ_F64, x->shape[0], p);
+    double *to = az_f64_mut(out);
+    for (int64_t i = 0; to && i < x->shape[0]; i++)
+        for (int64_t f = 0; f < p; f++) to[i * p + f] = az_f64(x)[i * x->shape[1] + order[f]];
+    return out;
+}
+
+static bool set_array(az_ctx *az, const sdl_reading *how, const char *path, const sdl_model *known, sdl_data *out)
 {
     const az_array *array = az_array_read(az, path, how->how, true);
     if (!array) return false;
@@ -146,6 +199,11 @@ static bool set_array(az_ctx *az, const sdl_reading *how, const char *path, sdl_
         return az_fail(az, AZ_BAD_INPUT, "'%s' has the shape %s; a matrix is wanted", path, az_shape_text(az, array->value));
     const az_tensor *x = how->samples_are_columns ? az_contiguous(az, az_transpose(az, array->value)) : array->value;
     const char **names = how->samples_are_columns ? array->row_name : array->column_name;
+    int64_t *order = NULL;
+    if (!x) return false;
+    if (known && names && !match_columns(az, (name_list){known->feature, known->p}, (name_list){names, x->shape[1]}, path, &order))
+        return false;
+    if (order) x = pick_columns(az, x, order, known->p), names = known->feature;
     if (!x) return false;
     out->feature = names ? names : numbered(az, x->shape[1]);
     if (!out->feature || !check_finite(az, x, out->feature, path)) return false;
@@ -225,13 +283,21 @@ static bool set_covariates(az_ctx *az, const az_table *table, const az_column *c
     return true;
 }
 
-static bool read_covariates(az_ctx *az, const sdl_reading *how, const char *path, sdl_data *out)
+static bool read_covariates(az_ctx *az, const sdl_reading *how, const char *path, const sdl_model *known, sdl_data *out)
 {
     const az_table *table = az_table_read(az, path, how->how);
     const az_column **column = table ? az_alloc_array(az, (size_t)table->columns + 1, sizeof *column) : NULL;
-    if (!column) return false;
-    for (int c = 0; c < table->columns; c++) column[c] = &table->column[c];
-    return set_covariates(az, table, column, table->columns, path, out);
+    const char **name = table ? az_alloc_array(az, (size_t)table->columns + 1, sizeof *name) : NULL;
+    int64_t *order = NULL;
+    if (!column || !name) return false;
+    for (int c = 0; c < table->columns; c++) column[c] = &table->column[c], name[c] = column[c]->name;
+    const int count = known ? (int)known->q - 1 : table->columns;
+    if (known && !match_columns(az, (name_list){known->covariate + 1, count}, (name_list){name, table->columns}, path, &order))
+        return false;
+    if (!order) return set_covariates(az, table, column, table->columns, path, out);
+    const az_column **of_model = az_alloc_array(az, (size_t)count + 1, sizeof *of_model);
+    for (int c = 0; of_model && c < count; c++) of_model[c] = column[order[c]];
+    return of_model && set_covariates(az, table, of_model, count, path, out);
 }
 
 /* ---- everything ---- */
@@ -254,7 +320,8 @@ static bool read_table(az_ctx *az, const sdl_reading *how, const sdl_files *file
     if (*how->aux && !files->aux && !az_table_columns(az, table, how->aux, &aux, &auxes)) return false;
     if (lines || documents || *how->text) words = az_table_find(az, table, text);
     if ((lines || documents || *how->text) && !words) return false;
-    if (words ? !set_words(az, how, words, table->rows, known, out) : !set_columns(az, table, target, aux, auxes, out)) return false;
+    const table_roles roles = {target, aux, auxes};
+    if (words ? !set_words(az, how, words, table->rows, known, out) : !set_columns(az, table, &roles, known, out)) return false;
     out->samples.n = out->samples.x->rows;
     if (target && !set_labels(az, table, target, known, out)) return false;
     return files->aux || set_covariates(az, table, aux, auxes, files->data, out);
@@ -301,12 +368,12 @@ bool sdl_read(az_ctx *az, const sdl_reading *how, const sdl_files *files, const 
     if (how->samples_are_columns && !plain)
         return az_fail(az, AZ_BAD_INPUT,
                        "samples=columns wants the data alone in their file: labels and covariates with -d labels=, -d aux=");
-    const bool read = plain ? (sparse ? set_triples(az, how, files->data, out) : set_array(az, how, files->data, out))
+    const bool read = plain ? (sparse ? set_triples(az, how, files->data, out) : set_array(az, how, files->data, known, out))
                             : read_table(az, how, files, known, out);
     if (!read) return false;
     out->samples.n = out->samples.x->rows, out->samples.p = out->samples.x->columns;
     if (files->labels && !read_labels(az, how, files->labels, known, out)) return false;
-    if (files->aux && !read_covariates(az, how, files->aux, out)) return false;
+    if (files->aux && !read_covariates(az, how, files->aux, known, out)) return false;
     if (!out->samples.z && !set_covariates(az, NULL, NULL, 0, files->data, out)) return false;
     if (files->vocabulary && !name_features(az, files->vocabulary, out)) return false;
     if (known) {

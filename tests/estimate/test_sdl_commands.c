@@ -75,6 +75,13 @@ Test(sdl_commands, a_fit_is_the_same_from_any_files_and_predicts_from_its_own)
     }
     run(az, folder, "head -1 p.csv | grep -qx 'class,p_no,p_yes' && test $(wc -l < p.csv) = 121");
     run(az, folder, "adze estimate sdl -d x.csv -d aux=z.csv -d model=m.npz -o q.csv && cmp p.csv q.csv");
+    run(az, folder,
+        "awk -F, '{for (i = NF; i > 1; i--) printf \"%s,\", $i; print $1}' x.csv > back.csv && "
+        "adze estimate sdl -d back.csv -d aux=z.csv -d model=m.npz -o r.csv && cmp p.csv r.csv");
+    const test_run absent =
+        test_shell(az, folder, "cut -d, -f1-29 x.csv > less.csv && adze estimate sdl -d less.csv -d aux=z.csv -d model=m.npz -o r.csv");
+    cr_assert_eq(absent.code, 2);
+    cr_assert(strstr(absent.err, "'less.csv' has no column 'x30'"), "%s", absent.err);
     const test_run topics = run(az, folder, "adze estimate sdl -d model=m.npz --json");
     cr_assert(test_section(az, topics.out, "topics"));
     run(az, folder,
@@ -230,7 +237,7 @@ Test(sdl_commands, what_cannot_be_fitted_is_refused)
         {"adze estimate sdl:rank=1,target=y -d negative.csv -d vocabulary=words.txt", "names 3 features, the data have 2"},
         {"adze estimate sdl:beside=svm,target=y -d all.csv", "no method"},
         {"adze estimate sdl -d x.csv -d model=m.npz", "30 features, the model 2"},
-        {"adze estimate sdl:target=y,aux=b -d negative.csv -d model=m.npz", "features, the model 2"},
+        {"adze estimate sdl:target=y,aux=b -d negative.csv -d model=m.npz", "no column 'b', which the model"},
         {"adze estimate sdl -d model=m.json", "a model is an .npz"},
         {"adze estimate sdl -d model=fake.npz", "no model of sdl"},
         {"adze estimate sdl:target=y,holdout=0.2 -d negative.csv -d model=m.npz", "nothing to fit"},
