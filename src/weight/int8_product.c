@@ -17,14 +17,17 @@ typedef struct product {
     float *y;
 } product;
 
-/* The weights of the outlier columns, for one row [outliers]: as f16 where they are listed, else from the bytes. */
-static void outlier_weights(const product *p, int64_t r, float *out)
+/* The weights of the outlier columns in rows first .. first + count - 1, [outliers, count]: as f16 where they are listed, else from the
+ * bytes. */
+static void outlier_weights(const product *p, int64_t first, int64_t count, float *out)
 {
     const az_int8_rows *w = p->w;
     for (int64_t i = 0; i < p->x->outliers; i++) {
         const int64_t at = p->listed[i];
-        const double code = w->code[r * w->cols + p->x->outlier[i]];
-        out[i] = at >= 0 ? az_f16_widen(w->value[at * w->rows + r]) : (float)(w->scale[r] / 127.0 * (code + w->offset));
+        for (int64_t r = first; r < first + count; r++) {
+            const double code = w->code[r * w->cols + p->x->outlier[i]];
+            *out++ = at >= 0 ? az_f16_widen(w->value[at * w->rows + r]) : (float)(w->scale[r] / 127.0 * (code + w->offset));
+        }
     }
 }
 
@@ -44,15 +47,17 @@ static void product_piece(const product *p, int64_t first, int64_t count, int64_
     az_int8_kernel *kernel = az_int8_here();
     kernel(w->code + first * w->cols, count, x->q + j * x->cols, n, x->cols, sum);
     if (p->kept) kernel(w->code + first * w->cols, count, p->kept, 1, x->cols, row_total);
-    for (int64_t k = 0; k < n; k++)
+    for (int64_t k = 0; k < n; k++) {
+        float *restrict y = p->y + (j + k) * w->rows + first;
         for (int64_t r = 0; r < count; r++) {
             const float scale = (x->scale[j + k] / 127) * (w->scale[first + r] / 127);
             const int32_t bytes = sum[k * count + r];
-            float y = p->kept ? (float)(scale * with_offsets(p, bytes, row_total[r], j + k)) : scale * (float)bytes;
-            const float *value = x->value + (j + k) * x->outliers;
-            for (int64_t i = 0; i < x->outliers; i++) y += value[i] * outlier[r * x->outliers + i];
-            p->y[(j + k) * w->rows + first + r] = y;
+            y[r] = p->kept ? (float)(scale * with_offsets(p, bytes, row_total[r], j + k)) : scale * (float)bytes;
         }
+        const float *value = x->value + (j + k) * x->outliers;
+        for (int64_t i = 0; i < x->outliers; i++)
+            for (int64_t r = 0; r < count; r++) y[r] += value[i] * outlier[i * count + r];
+    }
 }
 
 /* Where each outlier column stands among the listed ones: both ascend. */
@@ -86,7 +91,7 @@ void az_int8_multiply(az_ctx *az, const az_int8_rows *w, const az_int8_vectors *
     for (int64_t first = 0; first < w->rows; first += ROWS) {
         float *outlier = rooms + omp_get_thread_num() * room;
         const int64_t count = first + ROWS <= w->rows ? ROWS : w->rows - first;
-        for (int64_t r = 0; r < count; r++) outlier_weights(&p, first + r, outlier + r * x->outliers);
+        outlier_weights(&p, first, count, outlier);
         for (int64_t j = 0; j < x->n; j += VECTORS) product_piece(&p, first, count, j, x->n - j < VECTORS ? x->n - j : VECTORS, outlier);
     }
 }
