@@ -151,8 +151,8 @@ const char *az_backend_identity(const az_backend *backend);
 
 /* Answers n requests, with up to `jobs` under way at once; reply[i] belongs to request[i], in the current scope. What hinders one request
  * only (a reply that cannot be read, no answer after six tries, a prompt beyond the context) is that sample's `failure`; what would
- * hinder all (a refused key, an unknown model, a recording without the question, the budget) is an error. Every answer is in the cache as
- * soon as it is there. */
+ * hinder all (a server that cannot be reached, a refused key, an unknown model, a recording without the question, the budget) is an
+ * error. Every answer is in the cache as soon as it is there. */
 bool az_backend_ask_all(az_backend *backend, const az_request *request, int n, az_reply *reply);
 az_reply *az_backend_ask(az_backend *backend, const az_request *request);
 /* In a dry run the engine is not asked. What the cache has not is answered by a text of as many tokens as the reply may have, which tells

@@ -103,15 +103,17 @@ static void print_answer(cli_job *job, const az_reply *reply, int sample)
     }
 }
 
-/* With one answer and no --json the text alone: it may be piped on. */
+/* With one answer and no --json the text alone: it may be piped on. Fails when an answer is missing; the others are printed. */
 static void print_reply(cli_job *job, const az_reply *reply)
 {
-    const az_answer *a = &reply->sample[0];
-    if (!job->common->json && reply->n == 1 && a->text) {
-        puts(a->text);
-        return;
-    }
-    for (int s = 0; s < reply->n; s++) print_answer(job, reply, s);
+    const az_answer *first = &reply->sample[0];
+    const bool alone = !job->common->json && reply->n == 1;
+    int failed = 0;
+    while (failed < reply->n && !reply->sample[failed].failure) failed++;
+    if (alone && first->text) puts(first->text);
+    for (int s = 0; s < reply->n && !(alone && (first->text || first->failure)); s++) print_answer(job, reply, s);
+    job->found = !alone;
+    if (failed < reply->n) az_fail(job->az, AZ_IO, "prompt ask: %s", reply->sample[failed].failure);
 }
 
 static int ask(cli_job *job, const prompt_settings *o)
@@ -142,9 +144,7 @@ static int ask(cli_job *job, const prompt_settings *o)
     if (!reply) return az_backend_exhausted(backend) ? cli_out_of_budget(job) : CLI_BAD;
     if (!o->how.dry_run) print_reply(job, reply);
     if (job->common->json || o->how.dry_run) az_backend_report(backend, job->report);
-    for (int s = 0; s < reply->n; s++)
-        if (reply->sample[s].failure && !job->common->json) cli_complain("%s", reply->sample[s].failure);
-    return reply->sample[0].failure ? CLI_NEGATIVE : CLI_OK;
+    return CLI_OK;
 }
 
 int cli_out_of_budget(cli_job *job)

@@ -1,6 +1,7 @@
 /* adze prompt: one question, the cache and its lines, the exit status of a budget. */
 #include "support/command.h"
 #include "support/folder.h"
+#include "support/stub_server.h"
 
 #include <criterion/criterion.h>
 #include <string.h>
@@ -68,6 +69,54 @@ Test(prompt, runs_of_a_benchmark_are_recorded_and_may_be_dry)
     json_decref(all);
     run = test_shell(az, folder, "grep -c '\"calls\":\\[\"[0-9a-f]*\"\\]' p.jsonl");
     cr_assert_str_eq(run.out, "2\n"); /* every answer names its request */
+    az_close(az);
+}
+
+static const char ask_line[] = "adze prompt ask --wait 0.001 -p hi --backend";
+
+Test(prompt, a_question_without_an_answer_has_status_two)
+{
+    static const struct {
+        stub_reply reply;
+        const char *why;
+    } bad[] = {{{.status = 401, .body = "{\"error\":{\"message\":\"bad key\"}}"}, "--key-env"},
+               {{.status = 404, .body = "not found"}, "status 404: not found"},
+               {{.status = 400, .body = "{\"error\":\"too long\"}"}, "status 400: too long"},
+               {{.status = 503, .body = ""}, "after 6 tries: status 503"},
+               {{.body = "{"}, "cannot be read"},
+               {{.body = "{\"choices\":[]}"}, "it holds no choices"}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        az_ctx *az = az_open(NULL);
+        const stub_server *server = stub_start(az, &bad[i].reply, 1);
+        const test_run run = test_shell(az, test_folder(az), az_format_text(az, "%s %s", ask_line, stub_spec(az, server)));
+        cr_assert_eq(run.code, 2, "%s", bad[i].why);
+        cr_assert_str_eq(run.out, "");
+        cr_assert_not_null(strstr(run.err, bad[i].why), "%s", run.err);
+        cr_assert_not_null(strstr(run.err, "http://127.0.0.1:"), "%s", run.err); /* where it happened */
+        az_close(az);
+    }
+}
+
+Test(prompt, a_server_that_is_not_there_is_told)
+{
+    az_ctx *az = az_open(NULL);
+    const test_run run = test_shell(az, test_folder(az), az_format_text(az, "%s 'http://127.0.0.1:1/v1#small' --json", ask_line));
+    cr_assert_eq(run.code, 2);
+    cr_assert_str_eq(run.out, "");
+    cr_assert_not_null(strstr(run.err, "http://127.0.0.1:1/v1 cannot be reached"), "%s", run.err);
+    az_close(az);
+}
+
+Test(prompt, of_several_samples_those_that_came_are_printed)
+{
+    static const stub_reply script[] = {{.body = "{\"choices\":[{\"message\":{\"content\":\"four\"}}]}"}, {.body = "{}"}};
+    az_ctx *az = az_open(NULL);
+    const stub_server *server = stub_start(az, script, 2);
+    const char *line = az_format_text(az, "%s %s --samples 2 --jobs 1 --json", ask_line, stub_spec(az, server));
+    const test_run run = test_shell(az, test_folder(az), line);
+    cr_assert_eq(run.code, 2);
+    cr_assert_str_eq(json_string_value(json_object_get(test_json(az, run.out, 0), "text")), "four");
+    cr_assert_not_null(strstr(run.err, "it holds no choices"), "%s", run.err);
     az_close(az);
 }
 

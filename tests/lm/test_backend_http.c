@@ -116,19 +116,24 @@ Test(backend_http, a_bad_request_is_the_failure_of_its_call)
 
 Test(backend_http, replies_that_cannot_be_read_are_failures)
 {
-    static const char *const bodies[] = {"",
-                                         "{",
-                                         "[]",
-                                         "null",
-                                         "{\"choices\":[]}",
-                                         "{\"choices\":[{\"message\":{\"content\":3}}]}",
-                                         "{\"choices\":[{\"message\":{\"content\":\"\xff\xfe\"}}]}"};
+    static const char *const bodies[][2] = {{"", "cannot be read"},
+                                            {"{", "cannot be read"},
+                                            {"<html>Welcome</html>", "cannot be read"},
+                                            {"[]", "it is not an object"},
+                                            {"null", "it is not an object"},
+                                            {"{\"error\":{\"message\":\"no such model\"}}", "the server says: no such model"},
+                                            {"{\"choices\":[]}", "it holds no choices"},
+                                            {"{\"choices\":[{\"message\":{\"content\":3}}]}", "it holds no text"},
+                                            {"{\"choices\":[{\"message\":{\"content\":null},\"finish_reason\":\"content_filter\"}]}",
+                                             "no text (finish_reason: content_filter)"},
+                                            {"{\"choices\":[{\"message\":{\"content\":\"\xff\xfe\"}}]}", "unable to decode"}};
     for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
         az_ctx *az = az_open(NULL);
         stub_server *server;
-        const az_answer *a = ask_script(az, &(stub_reply){.body = bodies[i]}, 1, &server);
+        const az_answer *a = ask_script(az, &(stub_reply){.body = bodies[i][0]}, 1, &server);
         cr_assert_not_null(a, "%s", az_error(az));
         cr_assert_not_null(a->failure, "body %zu", i);
+        cr_assert_not_null(strstr(a->failure, bodies[i][1]), "%s", a->failure);
         az_close(az);
     }
 }
@@ -187,15 +192,48 @@ Test(backend_http, slow_bytes_end_at_the_deadline)
     az_close(az);
 }
 
-Test(backend_http, nobody_listening_is_a_failure)
+Test(backend_http, a_server_that_cannot_be_reached_ends_everything)
+{
+    static const char *const nowhere[][2] = {{"http://127.0.0.1:1/v1#small", "http://127.0.0.1:1/v1 cannot be reached (tries: 6)"},
+                                             {"http://[::1/v1#small", "cannot be reached (tries: 1)"}};
+    for (size_t i = 0; i < sizeof nowhere / sizeof *nowhere; i++) {
+        az_ctx *az = az_open(NULL);
+        az_backend *backend = az_backend_open(az, nowhere[i][0], &quick);
+        const az_request request = chat(3);
+        cr_assert_null(az_backend_ask(backend, &request));
+        cr_assert_not_null(strstr(az_error(az), nowhere[i][1]), "%s", az_error(az));
+        cr_assert_not_null(strstr(az_error(az), "is the server running"), "%s", az_error(az));
+        az_close(az);
+    }
+}
+
+Test(backend_http, a_spec_names_its_model)
 {
     az_ctx *az = az_open(NULL);
-    az_backend *backend = az_backend_open(az, "http://127.0.0.1:1/v1#small", &quick);
-    const az_request request = chat(1);
-    const az_reply *reply = az_backend_ask(backend, &request);
-    cr_assert_not_null(reply->sample[0].failure);
     cr_assert_null(az_backend_open(az, "http://127.0.0.1:1/v1", &quick));
     cr_assert_not_null(strstr(az_error(az), "#MODEL"), "%s", az_error(az));
+    az_close(az);
+}
+
+Test(backend_http, a_redirection_is_told_and_not_followed)
+{
+    az_ctx *az = az_open(NULL);
+    stub_server *server;
+    cr_assert_null(ask_script(az, &(stub_reply){.status = 308, .location = "http://elsewhere/v1", .body = ""}, 1, &server));
+    cr_assert_eq(stub_requests(server), 1);
+    cr_assert_not_null(strstr(az_error(az), "'http://elsewhere/v1'; redirections are not followed"), "%s", az_error(az));
+    az_close(az);
+}
+
+Test(backend_http, a_deadline_that_passes_six_times_is_the_failure_of_its_call)
+{
+    az_ctx *az = az_open(NULL);
+    stub_server *server = stub_start(az, &(stub_reply){.body = good_body, .pause = 0.05}, 1);
+    az_backend *backend = az_backend_open(az, stub_spec(az, server), &(az_backend_settings){.wait = 0.001, .timeout = 0.1});
+    const az_request request = chat(1);
+    const az_reply *reply = az_backend_ask(backend, &request);
+    cr_assert_not_null(strstr(reply->sample[0].failure, "no answer within 0.1 s (--timeout)"), "%s", reply->sample[0].failure);
+    cr_assert_eq(stub_requests(server), 6);
     az_close(az);
 }
 

@@ -1,8 +1,9 @@
 /* engine_http.c - servers that speak OpenAI's protocol: several calls under way at once in one thread, retries that wait as they are told,
  * limits of calls and tokens a minute.
  *
- * Retried are failed connections, timeouts and the states 408, 409, 429 and 5xx, up to six tries in all; 401, 403 and 404 would hinder
- * every call and are errors; other states are the call's own failure. Redirections are not followed, so that the key goes to nobody else.
+ * Retried are failed connections, timeouts and the states 408, 409, 429 and 5xx, up to six tries in all. A server that cannot be reached,
+ * 401, 403, 404 and redirections (which are not followed, so that the key goes to nobody else) would hinder every call and are errors;
+ * other states are the call's own failure.
  */
 #include "lm/backend/backend_internal.h"
 
@@ -138,17 +139,48 @@ static bool may_succeed_later(CURLcode code, long status)
     return status == 408 || status == 409 || status == 429 || status >= 500;
 }
 
+static bool is_unreachable(CURLcode code)
+{
+    return code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_COULDNT_RESOLVE_PROXY ||
+           code == CURLE_URL_MALFORMAT || code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_SSL_CONNECT_ERROR ||
+           code == CURLE_PEER_FAILED_VERIFICATION;
+}
+
+static bool is_redirection(long status)
+{
+    return status >= 300 && status < 400;
+}
+
 static bool hinders_all(long status)
 {
-    return status == 401 || status == 403 || status == 404;
+    return status == 401 || status == 403 || status == 404 || is_redirection(status);
 }
 
 static const char *what_happened(az_backend *backend, const transfer *t, CURLcode code, long status)
 {
     az_ctx *az = backend->az;
     if (t->too_long) return az_format_text(az, "the reply is longer than %d MiB", AZ_REPLY_LIMIT >> 20);
+    if (code == CURLE_OPERATION_TIMEDOUT) return az_format_text(az, "no answer within %g s (--timeout)", backend->settings.timeout);
     if (code != CURLE_OK) return curl_easy_strerror(code);
     return az_format_text(az, "status %ld: %s", status, az_http_error(az, t->reply ? t->reply : "", t->length));
+}
+
+/* The error of all calls, with what may be done about it. */
+static bool fail_all(az_backend *backend, const transfer *t, CURLcode code, long status)
+{
+    az_ctx *az = backend->az;
+    const char *base = ((const http_state *)backend->state)->base, *what = what_happened(backend, t, code, status);
+    const char *to = NULL;
+    if (code != CURLE_OK)
+        return az_fail(az, AZ_IO, "%s cannot be reached (tries: %d): %s; is the server running, and is this its address?", base, t->tries,
+                       what);
+    curl_easy_getinfo(t->easy, CURLINFO_REDIRECT_URL, &to);
+    if (is_redirection(status))
+        return az_fail(az, AZ_BAD_INPUT, "%s: status %ld, which leads to '%s'; redirections are not followed, give the address itself",
+                       base, status, to ? to : "");
+    return az_fail(az, AZ_BAD_INPUT, "%s: %s%s", base, what,
+                   status == 404 ? " (the address should end in /v1 or the like, and the model should be one that the server has)"
+                                 : " (the key is read from the environment variable that --key-env names)");
 }
 
 /* A transfer has ended: its call is answered, waits for another try, has failed, or the error of all. */
@@ -167,13 +199,14 @@ static bool settle(az_backend *backend, transfer *t, CURLcode code)
         wait_for_retry(backend, t, (double)told);
         return true;
     }
-    if (code == CURLE_OK && hinders_all(status))
-        return az_fail(az, AZ_BAD_INPUT, "%s: %s%s", state->base, what_happened(backend, t, code, status),
-                       status == 404 ? "" : " (the key is read from the environment variable that --key-env names)");
-    if (good)
+    if (is_unreachable(code) || (code == CURLE_OK && hinders_all(status))) return fail_all(backend, t, code, status);
+    if (good) {
         az_http_read(az, t->call->request, t->reply ? t->reply : "", t->length, t->call->answer);
-    else
+        const char *failure = t->call->answer->failure;
+        if (failure) az_call_fail(backend, t->call, "%s: %s", state->base, failure);
+    } else {
         az_call_fail(backend, t->call, "%s, after %d tries: %s", state->base, t->tries, what_happened(backend, t, code, status));
+    }
     const bool done = az_call_done(backend, t->call);
     forget(t);
     return done;

@@ -106,7 +106,8 @@ static const char *read_text(az_ctx *az, const az_request *r, const json_t *repl
     const char *text = r->messages > 0 ? text_at(reply, (const char *const[]){"choices", "0", "message", "content", NULL})
                                        : text_at(reply, (const char *const[]){"choices", "0", "text", NULL});
     const char *finish = text_at(reply, (const char *const[]){"choices", "0", "finish_reason", NULL});
-    if (!text) return "it holds no text";
+    if (json_array_size(json_object_get(reply, "choices")) == 0) return "it holds no choices";
+    if (!text) return finish ? az_format_text(az, "it holds no text (finish_reason: %.100s)", finish) : "it holds no text";
     a->text = az_strdup(az, text);
     a->finish = finish && strcmp(finish, "length") == 0 ? "length" : "stop";
     return NULL;
@@ -185,6 +186,13 @@ static const char *read_vector(az_ctx *az, const json_t *reply, az_answer *a)
     return NULL;
 }
 
+/* The text of {"error": {"message": TEXT}} or {"error": TEXT}; NULL when the reply is no such object. */
+static const char *error_text(const json_t *reply)
+{
+    const char *text = text_at(reply, (const char *const[]){"error", "message", NULL});
+    return text ? text : json_string_value(json_object_get(reply, "error"));
+}
+
 void az_http_read(az_ctx *az, const az_request *r, const char *body, size_t length, az_answer *a)
 {
     const char *why = NULL;
@@ -199,15 +207,18 @@ void az_http_read(az_ctx *az, const az_request *r, const char *body, size_t leng
         default: why = read_text(az, r, reply, a); break;
         }
     }
-    if (why) a->failure = az_format_text(az, "the server's reply cannot be read: %s", why);
+    const char *said = why && reply ? error_text(reply) : NULL;
+    if (said)
+        a->failure = az_format_text(az, "the server says: %.300s", said);
+    else if (why)
+        a->failure = az_format_text(az, "the server's reply cannot be read: %s", why);
 }
 
 const char *az_http_error(az_ctx *az, const char *body, size_t length)
 {
-    const char *why = NULL, *text = NULL;
+    const char *why = NULL;
     const json_t *reply = az_json_read(az, body, length, &why);
-    if (reply) text = text_at(reply, (const char *const[]){"error", "message", NULL});
-    if (reply && !text) text = json_string_value(json_object_get(reply, "error"));
+    const char *text = reply ? error_text(reply) : NULL;
     if (text) return az_format_text(az, "%.300s", text);
     json_t *clean = az_json_keep(az, az_json_string(body, length < 300 ? length : 300));
     return clean ? json_string_value(clean) : "";
