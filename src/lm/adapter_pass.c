@@ -136,13 +136,25 @@ static az_tensor *drop(az_ctx *az, az_tensor *x, double p, uint64_t key, const c
     return az_mul(az, x, x->dtype == AZ_F32 ? mask : az_cast(az, mask, x->dtype));
 }
 
+/* e * (A x) */
+static az_tensor *inner_term(az_ctx *az, const az_adapter_layer *layer, const az_tensor *x)
+{
+    az_tensor *h = layer->from ? az_gather_columns(az, x, layer->from) : az_matmul_nt(az, x, layer->a);
+    return layer->e ? az_mul(az, h, layer->e) : h;
+}
+
+/* B h */
+static az_tensor *outer_term(az_ctx *az, const az_adapter_layer *layer, const az_tensor *h)
+{
+    return layer->to ? az_scatter_columns(az, h, layer->to, layer->out) : az_matmul_nt(az, h, layer->b);
+}
+
 /* s (B (e * (A x)) + its bias) */
 static az_tensor *low_rank_term(az_ctx *az, const az_adapter_layer *layer, az_tensor *x)
 {
-    az_tensor *h = layer->from ? az_gather_columns(az, x, layer->from) : az_matmul_nt(az, x, layer->a);
+    az_tensor *h = inner_term(az, layer, x);
     if (layer->scale != 1) h = az_affine(az, h, layer->scale, 0);
-    if (layer->e) h = az_mul(az, h, layer->e);
-    az_tensor *d = layer->to ? az_scatter_columns(az, h, layer->to, layer->out) : az_matmul_nt(az, h, layer->b);
+    az_tensor *d = outer_term(az, layer, h);
     return layer->b_bias ? az_add(az, d, az_affine(az, layer->b_bias, layer->scale, 0)) : d;
 }
 
@@ -217,9 +229,49 @@ az_tensor *az_adapters_put(az_ctx *az, const az_pass_adapters *all, az_tensor *y
     return az_where(az, mask, az_scatter_add(az, part, index, all->rows), y);
 }
 
+/* Whether adapters only add a low-rank term to W x. */
+static bool only_terms(const az_pass_adapters *all, const char *name)
+{
+    for (int g = 0; g < all->groups; g++) {
+        const az_adapter *adapter = all->group[g].adapter;
+        const az_adapter_layer *layer = az_adapter_find(adapter, name);
+        if (!layer) continue;
+        const bool more = layer->magnitude || layer->weight || layer->bias || layer->b_bias;
+        if (layer->rank == 0 || more || (all->dropout != 0 && adapter->dropout > 0)) return false;
+    }
+    return true;
+}
+
+/* y += s B (e * (A x)) for n rows that follow each other, where they stand. */
+static void add_term(az_ctx *az, const az_adapter_layer *layer, const az_tensor *x, az_tensor *y, int64_t first, int64_t n)
+{
+    az_scope_push(az);
+    const az_tensor *term = outer_term(az, layer, inner_term(az, layer, az_slice(az, x, 0, first, n)));
+    if (term) az_add_into(az, az_slice(az, y, 0, first, n), term, layer->scale);
+    az_scope_pop(az);
+}
+
+/* Nothing is recorded, so nobody needs y = W x as it was: each group's term goes straight into the group's rows of it. */
+static az_tensor *add_terms(az_ctx *az, const az_pass_adapters *all, const az_lm_linear *linear, const az_tensor *x, az_tensor *y)
+{
+    if (linear->bias) y = az_add(az, y, linear->bias);
+    for (int g = 0; g < all->groups && az_ok(az); g++) {
+        const az_adapted_rows *group = &all->group[g];
+        const az_adapter_layer *layer = az_adapter_find(group->adapter, linear->name);
+        for (int64_t i = 0, n; layer && i < group->n; i += n) {
+            const int64_t first = group->row ? group->row[i] : 0;
+            n = group->row ? 1 : group->n;
+            while (i + n < group->n && group->row[i + n] == first + n) n++;
+            add_term(az, layer, x, y, first, n);
+        }
+    }
+    return az_ok(az) ? y : NULL;
+}
+
 az_tensor *az_adapters_linear(az_ctx *az, const az_pass_adapters *all, const az_lm_linear *linear, az_tensor *x, az_tensor *y)
 {
     if (!x || !y) return NULL;
+    if (!az_recording(az) && only_terms(all, linear->name)) return add_terms(az, all, linear, x, y);
     if (all->groups == 1 && !all->group[0].row) return adapted(az, all, all->group[0].adapter, linear, x, y);
     az_tensor *out = linear->bias ? az_add(az, y, linear->bias) : y;
     for (int g = 0; g < all->groups; g++) {

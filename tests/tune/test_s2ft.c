@@ -143,11 +143,37 @@ Test(s2ft, is_exported_as_an_exact_adapter)
     const az_adapter *read = az_adapter_read(az, lm, folder);
     cr_assert_not_null(read, "%s", az_error(az));
     const az_adapter_layer *down = az_adapter_find(read, "blocks.0.mlp.down");
+    const az_adapter_layer *up = az_adapter_find(read, "blocks.0.mlp.up");
     cr_assert(down && down->from, "one-hot rows are known again as an index");
+    cr_assert(up && up->to && !up->from, "and so are one-hot columns");
     cr_assert_lt(matrix_difference(small_logits(az, lm, read), small_logits(az, lm, made)), 1e-5);
     az_lm *merged = az_lm_copy(az, lm);
     cr_assert(az_adapter_merge(az, merged, read, NULL));
     cr_assert_lt(matrix_difference(small_logits(az, merged, NULL), small_logits(az, lm, read)), 1e-5);
+    az_close(az);
+}
+
+/* Adapters that read or write a few numbers each, and one of LoRA, in one batch. */
+Test(s2ft, requests_of_a_batch_have_their_own)
+{
+    enum { EACH = 5, ADAPTERS = 3 };
+    az_ctx *az = az_open(NULL);
+    az_lm *lm = small_lm(az);
+    const az_adapter *adapter[ADAPTERS] = {small_tune(az, lm, "s2ft", ratios, "steps=6,batch=4,lr=1e-2"), NULL,
+                                           small_tune(az, lm, "lora", "rank=2", "steps=6,batch=4,lr=1e-2")};
+    const char *folder = test_folder(az);
+    cr_assert(adapter[0] && az_adapter_write(az, lm, adapter[0], folder, NULL, AZ_F32), "%s", az_error(az));
+    adapter[1] = az_adapter_read(az, lm, folder);
+    static const int which[] = {1, 2, -1, 0};
+    const az_lm_batch batch = {.sequences = 4, .token = tiny_tokens(az, 4 * EACH, 40, 2), .start = (int64_t[]){0, 5, 10, 15, 20}};
+    const az_tensor *mixed = az_lm_forward(az, lm, &batch, &(az_lm_run){.adapter = adapter, .adapters = ADAPTERS, .adapter_of = which});
+    cr_assert_not_null(mixed, "%s", az_error(az));
+    for (int s = 0; s < 4; s++) {
+        const az_lm_batch one = {.sequences = 1, .token = batch.token + s * EACH, .start = (int64_t[]){0, EACH}};
+        const az_lm_run alone = {.adapter = which[s] < 0 ? NULL : &adapter[which[s]], .adapters = which[s] >= 0};
+        const az_tensor *own = az_contiguous(az, az_slice(az, mixed, 0, s * EACH, EACH));
+        cr_assert_lt(matrix_difference(own, az_lm_forward(az, lm, &one, &alone)), 2e-5, "%d", s);
+    }
     az_close(az);
 }
 

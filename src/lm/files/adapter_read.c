@@ -251,21 +251,23 @@ static bool check_rest(az_ctx *az, const az_module *module, const az_module_tens
 
 /* ---- layers ---- */
 
-/* The inputs that a matrix A [rank, in] of ones and zeros picks, one a row; NULL when it is not such. */
-static az_tensor *picked_inputs(az_ctx *az, const az_tensor *a)
+/* Where the ones of a matrix of ones and zeros stand, which has one in each of its rows (each of its columns); NULL when it is not such.
+ * A [rank, in] with one in each row picks inputs, B [out, rank] with one in each column the outputs that are added to. */
+static az_tensor *picked(az_ctx *az, const az_tensor *x, bool by_rows)
 {
-    const int64_t rank = a->shape[0], in = a->shape[1];
-    az_tensor *from = az_new1(az, AZ_I32, rank);
-    for (int64_t r = 0; from && r < rank; r++) {
+    const int64_t lines = x->shape[by_rows ? 0 : 1], length = x->shape[by_rows ? 1 : 0];
+    const int64_t next_line = by_rows ? length : 1, next = by_rows ? 1 : lines;
+    az_tensor *at = az_new1(az, AZ_I32, lines);
+    for (int64_t k = 0; at && k < lines; k++) {
         int64_t ones = 0;
-        for (int64_t i = 0; i < in; i++) {
-            const double value = az_item(a, r * in + i);
+        for (int64_t i = 0; i < length; i++) {
+            const double value = az_item(x, k * next_line + i * next);
             if (value != 0 && value != 1) return NULL;
-            if (value == 1) ones++, ((int32_t *)from->data)[r] = (int32_t)i;
+            if (value == 1) ones++, ((int32_t *)at->data)[k] = (int32_t)i;
         }
         if (ones != 1) return NULL;
     }
-    return from;
+    return at;
 }
 
 static bool fill_part(az_ctx *az, az_adapter_folder *f, const az_module *module, az_module_tensors *t, int k)
@@ -280,7 +282,8 @@ static bool fill_part(az_ctx *az, az_adapter_folder *f, const az_module *module,
     if (rank > 0) {
         layer->a = module->table ? az_contiguous(az, az_transpose(az, t->a)) : az_copy(az, t->a);
         layer->b = module->table ? az_copy(az, t->b) : az_module_part(az, f->lm, module, t->b, k);
-        if (!module->table) layer->from = picked_inputs(az, layer->a);
+        if (!module->table) layer->from = picked(az, layer->a, true);
+        if (!module->table && !layer->from) layer->to = picked(az, layer->b, false);
         if (t->e) layer->e = az_reshape(az, az_copy(az, t->e), 1, (int64_t[]){rank});
         if (adalora) layer->scale = (alpha > 0 ? alpha : started) / (started + 1e-5);
     }
