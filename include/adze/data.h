@@ -93,9 +93,14 @@ az_json_lines *az_json_lines_read(az_ctx *az, const char *path, const char *id, 
 const char *az_json_line_text(const az_json_line *line, const char *field);
 
 /* A file of results, one line an item, that is written as the work goes on: what is there already need not be done again. A half-written
- * last line, lines with "ok": false, and lines of items that were asked for otherwise are dropped when it is opened. */
+ * last line and lines with "ok": false are dropped when it is opened. */
 typedef struct az_journal az_journal; /* lives in the current scope */
 az_journal *az_journal_open(az_ctx *az, const char *path, const char *id);
+/* What the results depend on beside their items: settings, who is asked. Lines that are added from now on have its digest as "about"; fails
+ * when there is one with another digest, whose result would be taken for what it is not. */
+bool az_journal_about(az_journal *journal, const char *settings);
+/* Fails when the item is known and the text in `field` is another: the file is about other items. */
+bool az_journal_same(const az_journal *journal, const char *id, const char *field, const char *text);
 /* What is known of the item, NULL = nothing yet. */
 const struct json_t *az_journal_find(const az_journal *journal, const char *id);
 /* Appends the object, which has the field `id`, and takes it over. It is with the system when this returns. */

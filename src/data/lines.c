@@ -156,8 +156,9 @@ struct az_journal {
     az_ctx *az;
     const char *path, *field;
     FILE *file;
-    json_t *known; /* {id: object} */
-    json_t *order; /* [id] as they stand in the file */
+    json_t *known;  /* {id: object} */
+    json_t *order;  /* [id] as they stand in the file */
+    char about[17]; /* digest of what the lines depend on; "" = not told */
 };
 
 static void close_journal(void *object)
@@ -245,6 +246,33 @@ az_journal *az_journal_open(az_ctx *az, const char *path, const char *id)
     return journal;
 }
 
+static bool is_of_another_run(const az_journal *journal)
+{
+    return az_fail(journal->az, AZ_BAD_INPUT,
+                   "'%s' holds results of another run (other settings, another model or other items); remove it, or give another place",
+                   journal->path);
+}
+
+bool az_journal_about(az_journal *journal, const char *settings)
+{
+    const char *id;
+    json_t *line;
+    if (!journal || !settings) return false;
+    snprintf(journal->about, sizeof journal->about, "%016llx", (unsigned long long)az_stream(settings, 0));
+    json_object_foreach(journal->known, id, line)
+    {
+        const char *about = json_string_value(json_object_get(line, "about"));
+        if (about && strcmp(about, journal->about) != 0) return is_of_another_run(journal);
+    }
+    return true;
+}
+
+bool az_journal_same(const az_journal *journal, const char *id, const char *field, const char *text)
+{
+    const char *there = json_string_value(json_object_get(az_journal_find(journal, id), field));
+    return !there || !text || strcmp(there, text) == 0 || is_of_another_run(journal);
+}
+
 const json_t *az_journal_find(const az_journal *journal, const char *id)
 {
     return journal ? json_object_get(journal->known, id) : NULL;
@@ -256,6 +284,7 @@ bool az_journal_add(az_journal *journal, json_t *object)
         json_decref(object);
         return false;
     }
+    if (*journal->about) json_object_set_new(object, "about", json_string(journal->about));
     const bool good = write_line(journal->file, object) && fflush(journal->file) == 0;
     az_scope_push(journal->az);
     const char *id = id_of(journal->az, object, journal->field);

@@ -91,7 +91,9 @@ static bool run_stage(const aops_run *run, const stage *s)
     const char *path = az_format_text(az, "%s/%s.jsonl", run->job->folder, s->name);
     az_journal *journal = az_journal_open(az, path, "id");
     az_json_line *line = az_alloc_array(az, (size_t)s->count + 1, sizeof *line);
-    if (!journal || !line || !ask_stage(run, s, journal)) return false;
+    const char *about = az_format_text(az, "model=%s seed=%lld max_tokens=%lld", az_backend_identity(s->backend), (long long)run->job->seed,
+                                       (long long)run->options->max_tokens);
+    if (!line || !az_journal_about(journal, about) || !ask_stage(run, s, journal)) return false;
     for (int64_t i = 0; i < s->count; i++) line[i].id = s->item[i].id;
     if (!az_journal_finish(journal, &(az_json_lines){.count = s->count, .item = line})) return false;
     for (int64_t i = 0; i < s->count; i++) {

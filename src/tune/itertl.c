@@ -4,7 +4,7 @@
  * Round t: K candidates for each instruction are sampled from the present model, checked and scored (R in [-1, 1]); with the reference,
  * whose score is 1, they are a group. With p_i = log pi(y_i | x) / |y_i|^beta and s = softmax(p) over the group, L = NLL(reference) /
  * |reference| + lambda sum over R_j - R_i > gap of max(0, margin - (s_j - s_i)), and one round through the groups takes a step for each
- * batch of them. */
+ * batch of them (or as many steps as are asked for). */
 #include "tune/itertl.h"
 
 #include "tune/contrast.h"
@@ -44,7 +44,8 @@ const az_option itertl_option_table[] = {
     {"rank", AZ_INT, offsetof(itertl_options, rank), "16", 1, 1 << 16, NULL, "rank of the adapter"},
     {"alpha", AZ_REAL, offsetof(itertl_options, alpha), "32", 0, 1e9, NULL, "the adapter's change is scaled by alpha / rank"},
     {"targets", AZ_TEXT, offsetof(itertl_options, targets), "all-linear", 0, 0, NULL, "layers, as of lora"},
-    {"folder", AZ_TEXT, offsetof(itertl_options, folder), "", 0, 0, NULL, "keeps each round's programs: candidates-1.jsonl ..."},
+    {"folder", AZ_TEXT, offsetof(itertl_options, folder), "", 0, 0, NULL,
+     "keeps each round's programs, candidates-1.jsonl ..., so that the same command goes on; without it the folder of --resume"},
     {"k", AZ_TEXT, offsetof(itertl_options, ks), "1", 0, 0, NULL, "adze prepare: the k of pass@k, such as \"1,5,10\""},
     {.name = NULL},
 };
@@ -277,7 +278,8 @@ static bool train_round(az_ctx *az, itertl_run *run)
     az_lm_train_settings settings = run->tuning.settings;
     const int64_t batch = settings.batch < run->groups ? settings.batch : run->groups;
     const double steps = run->tuning.job->settings->epochs * (double)run->groups / (double)(batch * settings.accumulate);
-    settings.steps = steps < 1 ? 1 : (int64_t)ceil(steps - 1e-9);
+    const int64_t asked = run->tuning.job->settings->training.steps;
+    settings.steps = asked > 0 ? asked : steps < 1 ? 1 : (int64_t)ceil(steps - 1e-9);
     settings.resume = NULL; /* a round begins with its samples, which lie in the folder */
     az_lm_fit_plan plan = az_tuning_plan(az, &run->tuning, parameter, n, az_method_text(az, &az_itertl, run->options));
     plan.user = run;
@@ -312,12 +314,23 @@ static void report_round(const itertl_run *run, const round_sums *sums)
     az_report_number(report, "active_pairs", run->pairs ? (double)run->active / (double)run->pairs : NAN, "");
 }
 
+/* The round's programs so far; NULL without a folder, and with an error. */
+static az_journal *open_candidates(az_ctx *az, const itertl_run *run)
+{
+    itertl_options what = *run->options; /* of the run, wherever it is kept and however long it goes on */
+    what.folder = what.ks = "";
+    what.rounds = 1;
+    if (!*run->options->folder) return NULL;
+    const char *identity = az_tuning_plan(az, &run->tuning, NULL, 0, az_method_text(az, &az_itertl, &what)).identity;
+    az_journal *journal = az_journal_open(az, az_format_text(az, "%s/candidates-%d.jsonl", run->options->folder, run->round), "id");
+    return az_journal_about(journal, az_format_text(az, "%s model=%s", identity, run->tuning.job->model)) ? journal : NULL;
+}
+
 static bool play_round(az_ctx *az, itertl_run *run)
 {
     const size_t most = (size_t)(run->references * (run->options->samples + 1));
     az_backend *model = az_backend_of_model(az, run->tuning.job->lm, "raw", NULL, &(az_backend_settings){.adapter = run->tuning.adapter});
-    const char *path = *run->options->folder ? az_format_text(az, "%s/candidates-%d.jsonl", run->options->folder, run->round) : NULL;
-    az_journal *journal = path ? az_journal_open(az, path, "id") : NULL;
+    az_journal *journal = open_candidates(az, run);
     az_examples all = {.item = az_alloc_array(az, most, sizeof *all.item), .path = "candidates"};
     int64_t *begins = az_alloc_array(az, (size_t)run->references + 1, sizeof *begins);
     double *scores = az_alloc_array(az, most, sizeof *scores);
@@ -335,7 +348,10 @@ static bool play_round(az_ctx *az, itertl_run *run)
 
 static bool tune(az_ctx *az, const void *settings, az_tune_job *job)
 {
-    itertl_run run = {.options = settings};
+    itertl_options own = *(const itertl_options *)settings;
+    const char *resume = job->settings->training.resume;
+    itertl_run run = {.options = &own};
+    if (!*own.folder && resume) own.folder = resume; /* what is kept of a run is its programs */
     if (!itertl_check_ready(az, run.options) || !az_tuning_begin(az, job, 0, &run.tuning)) return false;
     if (*run.options->folder && !az_make_folder(az, run.options->folder)) return false;
     if (!read_references(az, &run, job->train)) return false;

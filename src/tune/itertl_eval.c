@@ -36,8 +36,8 @@ static json_t *candidate_line(az_ctx *az, const itertl_options *o, const task_li
     const char *program = whole_program(az, o, task, answer->text);
     itertl_verdict verdict;
     if (!program || !itertl_check(az, o, &task->task, program, &verdict)) return NULL;
-    return json_pack("{s:s, s:b, s:s, s:b, s:i, s:i, s:s}", "id", id, "ok", 1, "text", program, "compiles", verdict.compiles, "passed",
-                     verdict.passed, "total", verdict.total, "error", verdict.error);
+    return json_pack("{s:s, s:b, s:s, s:s, s:b, s:i, s:i, s:s}", "id", id, "ok", 1, "prompt", task->task.instruction, "text", program,
+                     "compiles", verdict.compiles, "passed", verdict.passed, "total", verdict.total, "error", verdict.error);
 }
 
 static bool sample_task(az_ctx *az, const itertl_options *o, const az_prepare_job *job, const task_line *task, az_journal *journal)
@@ -56,7 +56,9 @@ static bool sample_task(az_ctx *az, const itertl_options *o, const az_prepare_jo
                                 .stage = "sample"};
     const az_reply *reply = NULL;
     for (int s = 0; s < o->samples; s++) {
-        if (az_journal_find(journal, az_format_text(az, "%s/%d", task->id, s))) continue;
+        const char *id = az_format_text(az, "%s/%d", task->id, s);
+        if (!az_journal_same(journal, id, "prompt", task->task.instruction)) return false;
+        if (az_journal_find(journal, id)) continue;
         if (!reply) reply = az_backend_ask(job->backend, &request);
         json_t *line = reply ? candidate_line(az, o, task, &reply->sample[s], s) : NULL;
         if (!line || !az_journal_add(journal, line)) return false;
@@ -109,13 +111,22 @@ static void report_tally(az_report *report, const tally *t, int64_t tasks)
     }
 }
 
+/* All that a program and its verdict depend on, beside the task. */
+static const char *programs_text(az_ctx *az, const itertl_options *o, const az_prepare_job *job)
+{
+    return az_format_text(az, "model=%s seed=%lld temperature=%.17g top_p=%.17g max_new=%lld checker=%d command=%s script=%s",
+                          az_backend_identity(job->backend), (long long)job->seed, o->temperature, o->top_p, (long long)o->max_new,
+                          o->checker, o->command, o->script);
+}
+
 bool itertl_evaluate(az_ctx *az, const itertl_options *o, az_prepare_job *job)
 {
     tally t = {0};
     if (!read_ks(az, o->ks, (int)o->samples, &t) || !itertl_check_ready(az, o)) return false;
     const az_json_lines *lines = az_json_lines_read(az, job->input, NULL, false);
     az_journal *journal = lines ? az_journal_open(az, az_format_text(az, "%s/candidates.jsonl", job->folder), "id") : NULL;
-    for (int64_t i = 0; journal && i < lines->count; i++) {
+    if (!az_journal_about(journal, programs_text(az, o, job))) return false;
+    for (int64_t i = 0; i < lines->count; i++) {
         task_line task;
         az_scope_push(az);
         const bool good = read_task(az, lines, i, &task) && sample_task(az, o, job, &task, journal);
@@ -125,7 +136,6 @@ bool itertl_evaluate(az_ctx *az, const itertl_options *o, az_prepare_job *job)
         if (!az_progress(az, "sampling", i + 1, lines->count, NULL))
             return az_fail(az, AZ_INTERRUPTED, "interrupted; the same command goes on from there");
     }
-    if (!journal) return false;
     report_tally(job->report, &t, lines->count);
     return true;
 }

@@ -218,6 +218,7 @@ static bool play_question(game *g, const question *q, az_journal *journal)
     const az_reply *reply = NULL;
     for (int s = 0; s < g->options->n; s++) {
         const char *id = az_format_text(g->az, "%s/%d", q->id, s);
+        if (!az_journal_same(journal, id, "prompt", prompt)) return false;
         if (az_journal_find(journal, id)) continue;
         if (!reply) reply = speak(g, q->id, prompt);
         json_t *line = reply ? play_sample(g, q, &reply->sample[s], id, prompt) : NULL;
@@ -294,6 +295,15 @@ static bool play_all(game *g, const az_json_lines *lines, az_journal *journal, l
     return true;
 }
 
+/* All that an answer and its judgement depend on, beside the question. */
+static const char *game_text(az_ctx *az, const lacie_options *o, const az_prepare_job *job)
+{
+    const az_backend *second = job->second ? job->second : job->backend;
+    return az_format_text(az, "speaker=%s listener=%s seed=%lld temperature=%.17g max_tokens=%lld pattern=%s chat=%d",
+                          az_backend_identity(job->backend), az_backend_identity(second), (long long)job->seed, o->temperature,
+                          (long long)o->max_tokens, o->pattern, o->chat);
+}
+
 lacie_game *lacie_play(az_ctx *az, const lacie_options *options, const az_prepare_job *job)
 {
     game g = {.az = az, .options = options, .job = job};
@@ -306,5 +316,6 @@ lacie_game *lacie_play(az_ctx *az, const lacie_options *options, const az_prepar
     if (!lines || !out) return NULL;
     out->record = az_alloc_array(az, (size_t)(lines->count * options->n), sizeof *out->record);
     az_journal *journal = az_journal_open(az, az_format_text(az, "%s/game.jsonl", job->folder), "id");
-    return out->record && journal && play_all(&g, lines, journal, out) ? out : NULL;
+    const bool ready = out->record && az_journal_about(journal, game_text(az, options, job));
+    return ready && play_all(&g, lines, journal, out) ? out : NULL;
 }

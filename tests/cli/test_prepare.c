@@ -49,6 +49,25 @@ Test(prepare, a_game_with_the_bundled_model)
     az_close(az);
 }
 
+Test(prepare, results_of_another_run_are_not_taken_for_ones_own)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    write_file(az, folder, "q.jsonl", "{\"id\": 1, \"question\": \"1 + 2\", \"answer\": \"3\"}\n");
+    write_file(az, folder, "p.jsonl", "{\"id\": 1, \"question\": \"7 * 3\", \"answer\": \"21\"}\n");
+    static const char *const same = "adze prompt math q.jsonl --backend oracle:arith -o out.jsonl";
+    cr_assert_eq(test_shell(az, folder, same).code, 0);
+    cr_assert_eq(test_shell(az, folder, same).code, 0);
+    static const char *const other[] = {"adze prompt math p.jsonl --backend oracle:arith -o out.jsonl",
+                                        "adze prompt math q.jsonl --backend 'oracle:arith?e=0.5' -o out.jsonl"};
+    for (int i = 0; i < 2; i++) {
+        const test_run run = test_shell(az, folder, other[i]);
+        cr_assert_eq(run.code, 2, "%s", other[i]);
+        cr_assert_not_null(strstr(run.err, "'out.jsonl' holds results of another run"), "%s", run.err);
+    }
+    az_close(az);
+}
+
 Test(prepare, a_dry_run_counts_and_leaves_nothing)
 {
     az_ctx *az = az_open(NULL);

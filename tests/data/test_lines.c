@@ -59,6 +59,27 @@ static void add(az_journal *journal, const char *id, bool ok)
     cr_assert(az_journal_add(journal, json_pack("{s:s, s:b}", "id", id, "ok", ok)));
 }
 
+Test(lines, a_journal_is_of_one_run)
+{
+    az_ctx *az = az_open(NULL);
+    const char *path = test_path(az, test_folder(az), "out.jsonl");
+    for (int again = 0; again < 2; again++) {
+        az_scope_push(az);
+        az_journal *journal = az_journal_open(az, path, "id");
+        cr_assert(az_journal_about(journal, "model=a"), "%s", az_error(az));
+        if (!again) cr_assert(az_journal_add(journal, json_pack("{s:s, s:b, s:s}", "id", "a", "ok", 1, "question", "why?")));
+        cr_assert(az_journal_same(journal, "a", "question", "why?") && az_journal_same(journal, "b", "question", "how?"));
+        cr_assert(az_journal_same(journal, "a", "other", "how?")); /* what a line does not have is not compared */
+        az_scope_pop(az);
+    }
+    az_journal *journal = az_journal_open(az, path, "id");
+    cr_assert_not(az_journal_same(journal, "a", "question", "how?"));
+    cr_assert_not_null(strstr(az_error(az), "out.jsonl' holds results of another run"), "%s", az_error(az));
+    az_clear(az);
+    cr_assert_not(az_journal_about(journal, "model=b"));
+    az_close(az);
+}
+
 Test(lines, a_journal_is_taken_up_where_it_broke)
 {
     az_ctx *az = az_open(NULL);

@@ -9,6 +9,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 extern const az_method az_itertl;
 
@@ -218,6 +219,31 @@ Test(itertl, rounds_sample_rank_and_train)
     cr_assert_eq(az_report_value(job.report, "rounds", "programs"), 9);
     const char *first = az_read_file(az, test_path(az, o.folder, "candidates-1.jsonl"), NULL);
     cr_assert_not_null(strstr(first, "\"id\":\"0/0\""), "%s", first);
+    az_close(az);
+}
+
+Test(itertl, a_run_that_was_stopped_goes_on_from_its_programs)
+{
+    az_ctx *az = az_open(NULL);
+    itertl_options o = options_of("checker=stack,rounds=2,samples=2,max_new=12");
+    az_tune_settings s = {0};
+    cr_assert(az_options_parse(az, az_tune_options, "tune", "batch=2,lr=1e-2,steps=3", &s));
+    s.training.resume = test_folder(az); /* in the place of a folder of its own */
+    const az_examples train = references(az);
+    az_tensor *first = NULL;
+    for (int again = 0; again < 2; again++) {
+        az_tune_job job = {
+            .lm = test_llama(az, false), .train = &train, .settings = &s, .model = "tiny", .report = az_report_new(az, NULL)};
+        cr_assert(az_itertl.tune(az, &o, &job), "%s", az_error(az));
+        cr_assert_eq(az_report_value(job.report, "training", "steps"), 3);
+        if (!again) first = az_copy(az, job.adapter->layer[0].b);
+        if (again) cr_assert_eq(memcmp(first->data, job.adapter->layer[0].b->data, (size_t)az_count(first) * sizeof(float)), 0);
+        unlink(test_path(az, s.training.resume, "candidates-2.jsonl")); /* as if it had ended in the second round */
+    }
+    s.training.seed = 1;
+    az_tune_job job = {.lm = test_llama(az, false), .train = &train, .settings = &s, .model = "tiny", .report = az_report_new(az, NULL)};
+    cr_assert_not(az_itertl.tune(az, &o, &job));
+    cr_assert_not_null(strstr(az_error(az), "results of another run"), "%s", az_error(az));
     az_close(az);
 }
 

@@ -76,8 +76,11 @@ static bool ask_questions(az_backend *backend, const az_json_lines *lines, int64
     for (int64_t at = 0; at < lines->count;) {
         const az_json_line *open[CHUNK];
         int n = 0;
-        for (; at < lines->count && n < CHUNK; at++)
-            if (!az_journal_find(journal, lines->item[at].id)) open[n++] = &lines->item[at];
+        for (; at < lines->count && n < CHUNK; at++) {
+            const az_json_line *line = &lines->item[at];
+            if (!az_journal_same(journal, line->id, "question", az_json_line_text(line, "question"))) return false;
+            if (!az_journal_find(journal, line->id)) open[n++] = line;
+        }
         az_scope_push(az);
         const bool good = n == 0 || ask_chunk(backend, open, n, max_tokens, journal);
         az_scope_pop(az);
@@ -119,7 +122,8 @@ bool az_math_evaluate(az_backend *backend, const char *questions, const char *pr
     const az_json_lines *lines = az_json_lines_read(az, questions, "id", false);
     if (!lines || !check_questions(az, lines)) return false;
     az_journal *journal = az_journal_open(az, predictions, "id");
-    if (!journal || !ask_questions(backend, lines, max_tokens, journal)) return false;
+    const char *settings = az_format_text(az, "model=%s max_tokens=%lld", az_backend_identity(backend), (long long)max_tokens);
+    if (!az_journal_about(journal, settings) || !ask_questions(backend, lines, max_tokens, journal)) return false;
     tally all = {0}, by_kind[KINDS] = {{0}};
     int64_t failed = 0;
     for (int64_t i = 0; i < lines->count; i++) {
