@@ -73,9 +73,16 @@ static az_examples *both_responses(az_ctx *az, const az_examples *pairs)
     return out->item ? out : NULL;
 }
 
-/* Pairs of which both texts are there; the reference's losses. */
+static bool same_tokens(const az_lm_example *x, const az_lm_example *y)
+{
+    return x->n == y->n && memcmp(x->token, y->token, (size_t)x->n * sizeof *x->token) == 0 &&
+           memcmp(x->target, y->target, (size_t)x->n * sizeof *x->target) == 0;
+}
+
+/* Pairs of which both texts are there, and different; the reference's losses. */
 static bool find_pairs(az_ctx *az, const dpo_run *run, const az_lm_examples *texts, dpo_pairs *out)
 {
+    int64_t same = 0;
     *out = (dpo_pairs){.texts = texts,
                        .chosen = az_alloc_array(az, (size_t)texts->count, sizeof *out->chosen),
                        .rejected = az_alloc_array(az, (size_t)texts->count, sizeof *out->rejected),
@@ -84,10 +91,13 @@ static bool find_pairs(az_ctx *az, const dpo_run *run, const az_lm_examples *tex
     for (int64_t i = 1; i < texts->count; i++) {
         const int64_t a = texts->item[i - 1].source, b = texts->item[i].source;
         if (a % 2 != 0 || b != a + 1) continue;
+        same += same_tokens(&texts->item[i - 1], &texts->item[i]);
+        if (same_tokens(&texts->item[i - 1], &texts->item[i])) continue;
         out->chosen[out->n] = i - 1;
         out->rejected[out->n++] = i;
     }
-    if (out->n == 0) return az_fail(az, AZ_BAD_INPUT, "dpo: no pair has both responses within the length");
+    if (out->n == 0) return az_fail(az, AZ_BAD_INPUT, "dpo: no pair has two different responses within the length");
+    if (same > 0) az_note(az, "%lld pairs are left out: both responses are the same", (long long)same);
     return az_contrast_losses(az, run->tuning.job->lm, texts, NULL, 2 * run->tuning.settings.batch, out->reference);
 }
 

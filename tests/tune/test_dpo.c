@@ -56,6 +56,20 @@ static bool run_dpo(az_ctx *az, az_lm *lm, const char *options, const char *trai
     return good;
 }
 
+Test(dpo, pairs_of_equal_responses_teach_nothing)
+{
+    az_ctx *az = az_open(NULL);
+    az_examples train = pairs(az);
+    for (int i = 0; i < 4; i++) train.item[i] = pair_of(az, "the cat", " sat", " sat");
+    az_tune_settings s = settings_of("steps=1");
+    char own[256] = {0};
+    az_options_parse(az, az_dpo.options, "dpo", "", own);
+    az_tune_job job = {.lm = test_llama(az, false), .train = &train, .settings = &s, .model = "tiny", .report = az_report_new(az, NULL)};
+    cr_assert_not(az_dpo.tune(az, own, &job));
+    cr_assert_not_null(strstr(az_error(az), "no pair has two different responses"), "%s", az_error(az));
+    az_close(az);
+}
+
 Test(dpo, the_reference_itself_has_loss_ln_2_and_no_order)
 {
     az_ctx *az = az_open(NULL);
