@@ -9,7 +9,7 @@ static az_turn turn_of(az_ctx *az, const char *role, const json_t *text)
 {
     const size_t length = json_string_length(text);
     char *copy = az_alloc(az, length + 1);
-    if (copy) memcpy(copy, json_string_value(text), length);
+    if (copy && length) memcpy(copy, json_string_value(text), length);
     return (az_turn){.role = az_strdup(az, role), .text = copy, .length = length};
 }
 
@@ -21,22 +21,66 @@ static const char *kept_json(az_ctx *az, const json_t *value)
     return kept;
 }
 
-static bool read_messages(az_ctx *az, const json_t *messages, int64_t line, az_example *out)
+/* The texts of a list [{"type": "text", "text": ...}, ...] as one; NULL with an error for other parts. */
+static json_t *joined_parts(az_ctx *az, const json_t *parts, int64_t line)
 {
+    const char *text = "";
+    size_t i;
+    const json_t *part;
+    json_array_foreach(parts, i, part)
+    {
+        const char *type = json_string_value(json_object_get(part, "type")), *more = json_string_value(json_object_get(part, "text"));
+        if (!type || strcmp(type, "text") != 0 || !more)
+            return az_fail(az, AZ_BAD_INPUT, "line %lld: a message has a part of the type \"%s\"; only texts are read", (long long)line,
+                           type ? type : "");
+        text = az_format_text(az, "%s%s", text, more);
+    }
+    return text ? json_string(text) : NULL;
+}
+
+/* The messages with a text each, or null beside calls of tools, which the chat template puts into words. NULL with an error. */
+static json_t *plain_messages(az_ctx *az, const json_t *messages, int64_t line)
+{
+    json_t *all = json_deep_copy(messages), *message;
+    size_t i;
+    json_array_foreach(all, i, message)
+    {
+        const json_t *content = json_object_get(message, "content");
+        const bool calls = json_array_size(json_object_get(message, "tool_calls")) > 0;
+        bool good = json_is_string(json_object_get(message, "role"));
+        if (json_is_array(content)) {
+            json_t *text = joined_parts(az, content, line);
+            json_object_set_new(message, "content", text);
+            good = good && text;
+        } else if (!content && calls) {
+            json_object_set_new(message, "content", json_null());
+        } else {
+            good = good && (json_is_string(content) || (json_is_null(content) && calls));
+        }
+        if (good) continue;
+        az_fail(az, AZ_BAD_INPUT, "line %lld: message %zu has no string \"role\" and \"content\"", (long long)line, i + 1);
+        json_decref(all);
+        return NULL;
+    }
+    return all;
+}
+
+static bool read_messages(az_ctx *az, const json_t *given, int64_t line, az_example *out)
+{
+    json_t *messages = plain_messages(az, given, line);
+    if (!messages) return false;
     const size_t n = json_array_size(messages);
     bool answered = false;
     out->turn = az_alloc_array(az, n + 1, sizeof *out->turn);
     for (size_t i = 0; out->turn && i < n; i++) {
         const json_t *message = json_array_get(messages, i);
-        const json_t *role = json_object_get(message, "role"), *content = json_object_get(message, "content");
-        if (!json_is_string(role) || !json_is_string(content))
-            return az_fail(az, AZ_BAD_INPUT, "line %lld: message %zu has no string \"role\" and \"content\"", (long long)line, i + 1);
-        answered = answered || strcmp(json_string_value(role), "assistant") == 0;
-        out->turn[out->turns++] = turn_of(az, json_string_value(role), content);
+        const char *role = json_string_value(json_object_get(message, "role"));
+        answered = answered || strcmp(role, "assistant") == 0;
+        out->turn[out->turns++] = turn_of(az, role, json_object_get(message, "content"));
     }
-    if (!answered) return az_fail(az, AZ_BAD_INPUT, "line %lld: no message has the role \"assistant\"", (long long)line);
     out->messages = kept_json(az, messages);
-    return az_ok(az);
+    json_decref(messages);
+    return answered || az_fail(az, AZ_BAD_INPUT, "line %lld: no message has the role \"assistant\"", (long long)line);
 }
 
 static bool read_object(az_ctx *az, const json_t *object, int64_t line, az_example *out)
@@ -67,7 +111,13 @@ static bool read_line(az_ctx *az, const char *text, size_t length, int64_t line,
 {
     json_error_t error;
     json_t *object = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
+    if (!object && json_error_code(&error) == json_error_null_character)
+        return az_fail(az, AZ_BAD_INPUT, "line %lld has a text with the character U+0000, which texts may not have", (long long)line);
     if (!object) return az_fail(az, AZ_BAD_INPUT, "line %lld is not JSON: %s; examples are one object a line", (long long)line, error.text);
+    if (!json_is_object(object)) {
+        json_decref(object);
+        return az_fail(az, AZ_BAD_INPUT, "line %lld is no JSON object; examples are one object a line", (long long)line);
+    }
     char *kept = az_alloc(az, length + 1);
     if (kept) memcpy(kept, text, length);
     *out = (az_example){.line = kept};

@@ -88,6 +88,33 @@ Test(examples, answers_of_conversations_count)
     az_close(az);
 }
 
+/* Lists of parts are read as one text, and the calls of tools are put into words by the template, where they count like an answer. */
+Test(examples, conversations_have_parts_and_tools)
+{
+    static const char *const calls =
+        "{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"one \"}, {\"type\": \"text\", \"text\": "
+        "\"two\"}]}, "
+        "{\"role\": \"assistant\", \"content\": null, \"tool_calls\": [{\"function\": {\"name\": \"count\"}}]}, "
+        "{\"role\": \"tool\", \"content\": \"2\"}, {\"role\": \"assistant\", \"content\": \"two\"}]}";
+    static const char chat[] = "{% for m in messages %}[{{ m.role }}]{% if m.tool_calls %}call {{ m.tool_calls[0].function.name }}"
+                               "{% else %}{{ m.content }}{% endif %}{% if m.role == 'assistant' %};{% endif %}{% endfor %}"
+                               "{% if add_generation_prompt %}[assistant]{% endif %}";
+    az_ctx *az = az_open(NULL);
+    az_lm *lm = test_llama(az, true);
+    lm->config.context = 256;
+    const az_lm_examples *all = tokens_of(az, lm, calls, (az_lm_example_options){.chat = chat});
+    cr_assert_not_null(all, "%s", az_error(az));
+    int32_t counted[256];
+    int64_t n = 0;
+    size_t length;
+    for (int64_t i = 0; i < all->item[0].n; i++)
+        if (all->item[0].target[i] >= 0) counted[n++] = all->item[0].target[i];
+    cr_assert_str_eq(az_detokenize(az, lm->tokenizer, all->item[0].token, all->item[0].n, &length),
+                     "[user]one two[assistant]call count;[tool]2[assistant]two");
+    cr_assert_str_eq(az_detokenize(az, lm->tokenizer, counted, n, &length), "call count;two;");
+    az_close(az);
+}
+
 /* The loss of a batch is the sum of the losses of its examples alone, and prompts have no part in it. */
 Test(examples, side_by_side_do_not_see_each_other)
 {
@@ -126,6 +153,9 @@ Test(examples, that_are_wrong_name_their_line)
         "{\"text\": \"a\"}\n{\"messages\": [{\"role\": \"user\", \"content\": \"x\"}]}",
         "{\"text\": \"a\"}\n{\"messages\": [{\"role\": \"assistant\"}]}",
         "{\"text\": \"a\"}\n{\"text\": \"\xff\"}",
+        "{\"text\": \"a\"}\n{\"text\": \"a\\u0000b\"}",
+        "{\"text\": \"a\"}\n{\"messages\": [{\"role\": \"assistant\", \"content\": null}]}",
+        "{\"text\": \"a\"}\n{\"messages\": [{\"role\": \"assistant\", \"content\": [{\"type\": \"image_url\"}]}]}",
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         az_ctx *az = az_open(NULL);
