@@ -283,6 +283,9 @@ Test(huggingface, folders_that_do_not_fit_are_refused_with_the_reason)
         {"{\"model_type\":\"gemma2\",\"attn_logit_softcapping\":null}", "soft cap (\"attn_logit_softcapping\")"},
         {"{\"model_type\":\"gemma3_text\",\"query_pre_attn_scalar\":0}", "must be positive"},
         {"{\"model_type\":\"stablelm\",\"use_parallel_residual\":true}", "side by side"},
+        {"{\"model_type\":\"llama\",\"hidden_act\":7}", "\"hidden_act\" is not a text"},
+        {"{\"model_type\":\"llama\",\"tie_word_embeddings\":\"no\"}", "\"tie_word_embeddings\" is neither true nor false"},
+        {"{\"model_type\":\"mistral\",\"use_sliding_window\":1}", "\"use_sliding_window\" is neither true nor false"},
         {"{\"model_type\":\"stablelm\",\"qk_layernorm\":true}", "\"qk_layernorm\": true"},
         {"{\"model_type\":\"gpt_neox\",\"rotary_pct\":0}", "a share 0 of each head"},
         {"{\"model_type\":\"bloom\",\"apply_residual_connection_post_layernorm\":true}", "apply_residual_connection_post_layernorm"},
@@ -332,10 +335,21 @@ Test(huggingface, dynamic_rotary_scaling_is_none_inside_the_context)
     json_object_set_new(config, "rope_scaling", json_pack("{s:s, s:f}", "type", "dynamic", "factor", 2.0));
     cr_assert_eq(json_dump_file(config, test_path(az, folder, "config.json"), 0), 0);
     expect_reference(az, load(az, folder), 0, "with dynamic scaling");
-    json_object_set_new(config, "rope_scaling", json_pack("{s:s, s:f}", "type", "unheard", "factor", 2.0));
-    cr_assert_eq(json_dump_file(config, test_path(az, folder, "config.json"), 0), 0);
-    cr_assert_null(az_lm_load(az, folder));
-    cr_assert(strstr(az_error(az), "'unheard' is not known"), "%s", az_error(az));
+    const struct {
+        json_t *scaling;
+        const char *why;
+    } wrong[] = {{json_pack("{s:s, s:f}", "type", "unheard", "factor", 2.0), "'unheard' is not known"},
+                 {json_pack("{s:i, s:f}", "type", 7, "factor", 2.0), "is not a text"},
+                 {json_pack("{s:s}", "rope_type", "yarn"), "has no \"factor\""},
+                 {json_pack("{s:s, s:f}", "rope_type", "linear", "factor", 0.0), "makes no sense"},
+                 {json_integer(7), "\"rope_scaling\" is no object"}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        json_object_set_new(config, "rope_scaling", wrong[i].scaling);
+        cr_assert_eq(json_dump_file(config, test_path(az, folder, "config.json"), 0), 0);
+        cr_assert_null(az_lm_load(az, folder));
+        cr_assert(strstr(az_error(az), wrong[i].why), "%s", az_error(az));
+        az_clear(az);
+    }
     json_decref(config);
     az_close(az);
 }

@@ -365,6 +365,21 @@ Test(tokenizer_json, words_of_process_chains)
 
 /* ---- what must be refused ---- */
 
+Test(tokenizer_json, replacements_of_replacements_do_not_fill_the_memory)
+{
+    az_ctx *az = az_open(NULL);
+    const char *grow = "{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"}";
+    const char *model = "\"model\":{\"type\":\"WordLevel\",\"unk_token\":\"?\",\"vocab\":{\"?\":0}}";
+    const char *steps = grow;
+    for (int i = 0; i < 7; i++) steps = az_format_text(az, "%s,%s", steps, grow);
+    const az_tokenizer *t =
+        from_json(az, az_format_text(az, "{\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[%s]},%s}", steps, model));
+    cr_assert_not_null(t, "%s", az_error(az));
+    cr_assert_eq(az_tokenize(az, t, "aaaa", 4, 0).n, 0);
+    cr_assert(strstr(az_error(az), "normalizer makes more than"), "%s", az_error(az));
+    az_close(az);
+}
+
 static void expect_refusal(const char *json, const char *why)
 {
     az_ctx *az = az_open(NULL);

@@ -23,6 +23,14 @@ static void read_real(az_ctx *az, const json_t *json, const char *key, double *v
     if (field && !json_is_number(field) && !json_is_null(field)) az_fail(az, AZ_BAD_INPUT, "\"%s\" is not a number", key);
 }
 
+/* A switch; silent or null is the assumed value. */
+static bool read_switch(az_ctx *az, const json_t *json, const char *key, bool assumed)
+{
+    const json_t *field = json_object_get(json, key);
+    if (field && !json_is_boolean(field) && !json_is_null(field)) az_fail(az, AZ_BAD_INPUT, "\"%s\" is neither true nor false", key);
+    return json_is_boolean(field) ? json_is_true(field) : assumed;
+}
+
 /* Settings that families have and the architecture table has not, with the only value that is understood (also the usual one). */
 static bool refuse_unusual(az_ctx *az, const az_lm_arch *arch, const json_t *json)
 {
@@ -50,7 +58,10 @@ static bool refuse_unusual(az_ctx *az, const az_lm_arch *arch, const json_t *jso
 
 static bool check_activation(az_ctx *az, const az_lm_family *family, const json_t *json)
 {
-    const char *key = family->keys->activation, *name = key ? json_string_value(json_object_get(json, key)) : NULL;
+    const char *key = family->keys->activation;
+    const json_t *field = key ? json_object_get(json, key) : NULL;
+    const char *name = json_string_value(field);
+    if (field && !name && !json_is_null(field)) return az_fail(az, AZ_BAD_INPUT, "\"%s\" is not a text", key);
     if (!name || strcmp(name, family->activation) == 0 || (family->alias && strcmp(name, family->alias) == 0)) return true;
     return az_fail(az, AZ_BAD_INPUT, "\"%s\" is '%.40s'; %s is known with '%s' only", key, name, family->model_type, family->activation);
 }
@@ -58,8 +69,7 @@ static bool check_activation(az_ctx *az, const az_lm_family *family, const json_
 /* sliding_window, unless it is switched off, and which blocks have it where a number says that. */
 static bool read_window(az_ctx *az, const az_lm_family *family, const json_t *json, az_lm_config *config)
 {
-    const json_t *asked = json_object_get(json, "use_sliding_window");
-    if (!family->window || json_is_false(asked) || (family->window_asked && !json_is_true(asked))) return true;
+    if (!family->window || !read_switch(az, json, "use_sliding_window", !family->window_asked)) return az_ok(az);
     config->window = json_object_get(json, "sliding_window") ? 0 : family->assumed_window;
     return read_integer(az, json, "sliding_window", &config->window) &&
            read_integer(az, json, family->keys->window_pattern, &config->window_pattern);
@@ -108,7 +118,6 @@ bool az_lm_config_from_json(az_ctx *az, const az_lm_family *family, const json_t
 {
     const az_lm_config_keys *keys = family->keys;
     if (family->assumed) *config = *family->assumed;
-    const json_t *tied = json_object_get(json, "tie_word_embeddings");
     const bool read = read_integer(az, json, "vocab_size", &config->vocabulary) && read_integer(az, json, keys->width, &config->width) &&
                       read_integer(az, json, keys->blocks, &config->blocks) && read_integer(az, json, keys->heads, &config->heads) &&
                       read_integer(az, json, keys->kv_heads, &config->kv_heads) &&
@@ -120,8 +129,8 @@ bool az_lm_config_from_json(az_ctx *az, const az_lm_family *family, const json_t
     if (family->experts && !(read_integer(az, json, "num_local_experts", &config->experts) &&
                              read_integer(az, json, "num_experts_per_tok", &config->experts_used)))
         return false;
-    config->tied = tied ? json_is_true(tied) : family->tied;
-    config->sequential = json_is_false(json_object_get(json, "use_parallel_residual"));
+    config->tied = read_switch(az, json, "tie_word_embeddings", family->tied);
+    config->sequential = !read_switch(az, json, "use_parallel_residual", true);
     if (config->hidden == 0 && config->width > 0 && config->width <= 1 << 18) config->hidden = 4 * config->width;
     if (config->context == 0 && !keys->rope_theta) config->context = 2048;
     read_real(az, json, keys->norm_eps, &config->norm_eps);
@@ -129,7 +138,7 @@ bool az_lm_config_from_json(az_ctx *az, const az_lm_family *family, const json_t
     read_real(az, json, keys->rope_theta_local, &config->rope_theta_local);
     read_real(az, az_lm_rope_parameters(json, "full_attention"), "rope_theta", &config->rope_theta);
     if (keys->rope_theta_local) read_real(az, az_lm_rope_parameters(json, "sliding_attention"), "rope_theta", &config->rope_theta_local);
-    config->post_norm = json_is_false(json_object_get(json, "do_layer_norm_before"));
+    config->post_norm = !read_switch(az, json, "do_layer_norm_before", true);
     if (!read_integer(az, json, "word_embed_proj_dim", &config->embed_width)) return false;
     read_scales(az, keys, json, config);
     const double share = read_rope_share(az, family, json);

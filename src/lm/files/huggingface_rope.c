@@ -21,6 +21,12 @@ static double real(az_ctx *az, const json_t *json, const char *key, double assum
 
 /* ---- reading ---- */
 
+static double factor_of(az_ctx *az, const json_t *scaling)
+{
+    if (!json_object_get(scaling, "factor")) az_fail(az, AZ_BAD_INPUT, "the rotary scaling has no \"factor\"");
+    return real(az, scaling, "factor", 1);
+}
+
 static bool set_magnitude(az_ctx *az, az_lm *lm, double magnitude)
 {
     if (!(magnitude > 0 && isfinite(magnitude)))
@@ -32,7 +38,7 @@ static bool set_magnitude(az_ctx *az, az_lm *lm, double magnitude)
 static bool read_yarn(az_ctx *az, const json_t *scaling, az_lm *lm)
 {
     const az_rope_scaling how = {.kind = AZ_ROPE_YARN,
-                                 .factor = real(az, scaling, "factor", 1),
+                                 .factor = factor_of(az, scaling),
                                  .low = real(az, scaling, "beta_slow", 1),
                                  .high = real(az, scaling, "beta_fast", 32),
                                  .original = real(az, scaling, "original_max_position_embeddings", (double)lm->config.context),
@@ -77,10 +83,13 @@ static bool read_dynamic(az_ctx *az, const az_lm *lm)
 bool az_lm_rope_from_json(az_ctx *az, const json_t *json, az_lm *lm)
 {
     const json_t *scaling = json_object_get(json, "rope_scaling");
+    if (scaling && !json_is_object(scaling) && !json_is_null(scaling)) return az_fail(az, AZ_BAD_INPUT, "\"rope_scaling\" is no object");
     if (!json_is_object(scaling)) scaling = az_lm_rope_parameters(json, "full_attention");
     if (!json_is_object(scaling) || !lm->rope_frequency) return true;
-    const char *type = json_string_value(json_object_get(scaling, "rope_type"));
-    if (!type) type = json_string_value(json_object_get(scaling, "type"));
+    const json_t *named = json_object_get(scaling, "rope_type");
+    if (!named) named = json_object_get(scaling, "type");
+    const char *type = json_string_value(named);
+    if (named && !type) return az_fail(az, AZ_BAD_INPUT, "the type of the rotary scaling is not a text");
     if (!type || strcmp(type, "default") == 0) return true;
     if (strcmp(type, "yarn") == 0) return read_yarn(az, scaling, lm);
     if (strcmp(type, "dynamic") == 0) return read_dynamic(az, lm);
@@ -89,7 +98,7 @@ bool az_lm_rope_from_json(az_ctx *az, const json_t *json, az_lm *lm)
         return az_fail(az, AZ_BAD_INPUT, "rotary scaling of the type '%.40s' is not known; linear, dynamic, llama3, yarn and longrope are",
                        type);
     const az_rope_scaling how = {.kind = strcmp(type, "llama3") == 0 ? AZ_ROPE_BY_WAVELENGTH : AZ_ROPE_LINEAR,
-                                 .factor = real(az, scaling, "factor", 1),
+                                 .factor = factor_of(az, scaling),
                                  .low = real(az, scaling, "low_freq_factor", 1),
                                  .high = real(az, scaling, "high_freq_factor", 4),
                                  .original = real(az, scaling, "original_max_position_embeddings", 8192)};

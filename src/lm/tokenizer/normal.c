@@ -8,6 +8,8 @@
 bool az_bytes_add(az_bytes *bytes, const char *data, size_t length)
 {
     if (length >= SIZE_MAX / 4 - bytes->length) return az_fail(bytes->az, AZ_NO_MEMORY, "a text grows beyond the address space");
+    if (bytes->most > 0 && bytes->length + length > bytes->most)
+        return az_fail(bytes->az, AZ_BAD_INPUT, "the tokenizer's normalizer makes more than %zu bytes of a text", bytes->most);
     if (bytes->length + length + 1 > bytes->room) {
         const size_t room = 2 * (bytes->length + length) + 64;
         char *longer = az_alloc(bytes->az, room);
@@ -196,8 +198,9 @@ static bool apply(az_bytes *out, az_text text, const az_normal_step *step)
 
 az_text az_normalize(az_ctx *az, const az_tokenizer_rules *rules, az_text text)
 {
+    const size_t most = 64 * 1024 + 256 * text.length; /* replacements of replacements could fill any memory */
     for (int i = 0; i < rules->normals; i++) {
-        az_bytes out = {.az = az};
+        az_bytes out = {.az = az, .most = most};
         if (!apply(&out, text, &rules->normal[i])) return (az_text){.data = "", .length = 0};
         text = (az_text){.data = out.data ? out.data : "", .length = out.length};
     }

@@ -110,6 +110,7 @@ typedef struct az_bytes {
     az_ctx *az;
     char *data;
     size_t length, room;
+    size_t most; /* longer is an error; 0 = no limit */
 } az_bytes;
 bool az_bytes_add(az_bytes *bytes, const char *data, size_t length);
 
