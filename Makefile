@@ -2,12 +2,14 @@
 #
 #   make demo     run the main job on the bundled model        make bench    compare with peers -> docs/benchmarks.md
 #   make check    build and pass the tests                     make claims   run every claim -> docs/claims.md
-#   make install  PREFIX=/usr/local                            make check-arm    build for aarch64, tests in an emulator
+#   make install  PREFIX=/usr/local                            make check-arm    build for aarch64, kernels' rooms in an emulator;
+#                                                                                ARM="tensor weight lm cli" for other rooms
 #   make lint, asan, tsan, clean                               make compose  chains of methods -> docs/compose.md
 #   make fuzz     every parser for 60 s; FUZZ=300 for longer, FUZZ=runs=1000000 for so many inputs each
 
 PREFIX ?= /usr/local
 FUZZ ?= 60
+ARM ?= tensor weight lm
 
 .PHONY: all deps build demo check check-arm asan tsan bench claims compose lint fuzz install clean
 
@@ -31,10 +33,7 @@ check: deps
 
 check-arm:
 	@scripts/install-deps.sh build arm
-	@scripts/arm-sysroot.sh build-arm-sysroot
-	@cmake --preset arm -DADZE_TESTS=ON -G Ninja >/dev/null
-	@cmake --build build-arm
-	@ctest --test-dir build-arm --output-on-failure
+	@scripts/check-arm.sh $(ARM)
 
 asan: deps
 	@cmake --preset asan -G Ninja >/dev/null

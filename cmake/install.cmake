@@ -5,6 +5,7 @@ install(TARGETS adze EXPORT adzeTargets)
 install(DIRECTORY include/adze DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(DIRECTORY models/ DESTINATION ${CMAKE_INSTALL_DATADIR}/adze/models FILES_MATCHING PATTERN "*.gguf")
 install(FILES LICENSE README.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(DIRECTORY docs examples DESTINATION ${CMAKE_INSTALL_DOCDIR} FILES_MATCHING PATTERN "*.md" PATTERN "*.svg" PATTERN "*.[ch]")
 
 if(TARGET adze_command)
   install(TARGETS adze_command)

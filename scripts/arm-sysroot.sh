@@ -7,6 +7,7 @@ folder=$1
 suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
 libraries=$("$(dirname "$0")/install-deps.sh" --print build test | tr ' ' '\n' | grep -E -- '-dev$' | paste -sd,)
 rm -rf "$folder"
+echo "unpacking arm64 libraries into $folder"
 mmdebstrap --quiet --variant=extract --architectures=arm64 --include="$libraries" "$suite" "$folder"
 # Links of development packages are absolute; a linker follows them into its own system.
 find "$folder" -lname '/*' | while read -r link; do ln -sfn "$(realpath -ms --relative-to="$(dirname "$link")" "$folder$(readlink "$link")")" "$link"; done

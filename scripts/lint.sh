@@ -2,6 +2,9 @@
 # Formatting and static analysis. Fails on the first kind of finding.
 set -eu
 cd "$(dirname "$0")/.."
+for tool in clang-format cppcheck clang-tidy; do
+    command -v "$tool" >/dev/null || { echo "lint: there is no $tool; scripts/install-deps.sh lint installs it" >&2; exit 2; }
+done
 echo "clang-format"
 git ls-files '*.c' '*.h' | xargs clang-format --dry-run -Werror
 cmake --preset debug -G Ninja >/dev/null

@@ -3,6 +3,7 @@
 # so the command stands in for them.)
 set -eu
 cd "$(dirname "$0")/.."
+command -v clang >/dev/null || { echo "tsan: there is no clang; scripts/install-deps.sh fuzz installs it" >&2; exit 2; }
 cmake --preset tsan -DADZE_TESTS=OFF -G Ninja >/dev/null
 cmake --build build-tsan
 adze=$PWD/build-tsan/adze

@@ -40,7 +40,8 @@ static void fill(az_ctx *az, az_lm *lm)
 az_lm *family_model_with(az_ctx *az, const family *which, az_tokenizer *tokenizer)
 {
     az_lm_config config = which->config;
-    config.width = 32, config.blocks = config.blocks ? config.blocks : 2, config.heads = 4, config.head_dim = 8, config.hidden = 48, config.context = 64;
+    config.width = 32, config.blocks = config.blocks ? config.blocks : 2, config.heads = 4, config.head_dim = 8, config.hidden = 48,
+    config.context = 64;
     config.vocabulary = 40;
     if (tokenizer) config.vocabulary = az_vocabulary(tokenizer);
     az_lm *lm = az_lm_new(az, which->architecture, &config, tokenizer, 1);
