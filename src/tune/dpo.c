@@ -2,8 +2,10 @@
  * than the rejected one, against the model as it was.
  *
  * With the policy pi (the model and an adapter), the reference (the adapter off), responses w chosen and l rejected,
- *     D = beta [(log pi(w) - log ref(w)) - (log pi(l) - log ref(l))],    L = -log sigmoid(D),
- * dL/d log pi(w) = -beta sigmoid(-D) = -dL/d log pi(l). log pi of a response is the sum over its tokens, its end included. */
+ *     D = beta [(log pi(w) - log ref(w)) - (log pi(l) - log ref(l))],    L = -log sigmoid(D) - nll log pi(w) / |w|,
+ * dL/d log pi(w) = -beta sigmoid(-D) - nll / |w|, dL/d log pi(l) = beta sigmoid(-D). log pi of a response is the sum over its |w| tokens,
+ * its end included. Where both responses agree their gradients cancel, so nothing but beta holds the model there; the second term
+ * (Pang et al., NeurIPS 2024, arXiv 2404.19733) does. */
 #include "tune/contrast.h"
 #include "tune/tune_internal.h"
 
@@ -12,13 +14,15 @@
 #include <string.h>
 
 typedef struct dpo_options {
-    double beta, alpha, dropout;
+    double beta, nll, alpha, dropout;
     int64_t rank;
     const char *targets;
 } dpo_options;
 
 static const az_option options_table[] = {
     {"beta", AZ_REAL, offsetof(dpo_options, beta), "0.1", 1e-9, 1e6, NULL, "how strongly the model is held to what it was"},
+    {"nll", AZ_REAL, offsetof(dpo_options, nll), "0", 0, 1e6, NULL,
+     "weight of the chosen response's own loss, which keeps a model from making both less likely"},
     {"rank", AZ_INT, offsetof(dpo_options, rank), "16", 1, 1 << 16, NULL, "rank of the adapter"},
     {"alpha", AZ_REAL, offsetof(dpo_options, alpha), "32", 0, 1e9, NULL, "the adapter's change is scaled by alpha / rank"},
     {"dropout", AZ_REAL, offsetof(dpo_options, dropout), "0", 0, 0.999, NULL, "share of the adapter's inputs that are dropped in training"},
@@ -105,7 +109,7 @@ static bool find_pairs(az_ctx *az, const dpo_run *run, const az_lm_examples *tex
 
 typedef struct dpo_step {
     const dpo_pairs *pairs;
-    double beta;
+    double beta, nll;
 } dpo_step;
 
 static double delta_of(const dpo_pairs *pairs, double beta, const int64_t which[2], const double nll[2])
@@ -121,8 +125,9 @@ static double weigh(const int64_t *which, int n, const double *nll, double *weig
     for (int i = 0; i < n; i += 2) {
         const double delta = delta_of(step->pairs, step->beta, which + i, nll + i);
         const double pull = step->beta * exp(az_log_sigmoid(-delta));
-        loss -= az_log_sigmoid(delta);
-        weight[i] = pull;
+        const double own = step->nll / (double)step->pairs->texts->item[which[i]].counted;
+        loss += own * nll[i] - az_log_sigmoid(delta);
+        weight[i] = pull + own;
         weight[i + 1] = -pull;
     }
     return loss;
@@ -143,7 +148,7 @@ static bool gradient(az_ctx *az, az_lm_fit *fit, az_tensor **out, double *loss)
 {
     const dpo_run *run = fit->plan->user;
     const az_lm_train_settings *s = fit->plan->settings;
-    dpo_step step = {.pairs = &run->train, .beta = run->options->beta};
+    dpo_step step = {.pairs = &run->train, .beta = run->options->beta, .nll = run->options->nll};
     const az_contrast contrast = {.examples = run->train.texts, .weigh = weigh, .user = &step};
     int64_t *which = az_alloc_array(az, 2 * (size_t)s->batch, sizeof *which);
     *loss = 0;
@@ -257,7 +262,8 @@ const az_method az_dpo = {
     .details =
         "Examples are {\"prompt\", \"chosen\", \"rejected\"}. With the adapter off the model is its own reference: the loss is -log "
         "sigmoid(beta (gain of chosen - gain of rejected)), a response's gain being how much its log-likelihood has grown. Reports the "
-        "share of pairs in the right order, the mean margin and how far the model has moved (kl). `adze help lacie` makes such pairs.",
+        "share of pairs in the right order, the mean margin and how far the model has moved (kl). Small models easily make both responses "
+        "less likely: a kl of some nats tells, and nll=1 keeps them where they were. `adze help lacie` makes such pairs.",
     .options = options_table,
     .options_size = sizeof(dpo_options),
     .needs_data = true,
