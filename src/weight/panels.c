@@ -2,7 +2,7 @@
  * column.
  *
  * The vectors are packed once; then each thread takes some rows, decodes and packs them where they stay in the second cache, and runs along
- * all vectors. Each value is one chain of sums over the columns, whatever the company and the threads. */
+ * all vectors. Each value is the sum of what every DEPTH columns give, in order, whatever the company and the threads. */
 #include "base/parallel.h"
 #include "weight/weight_internal.h"
 

@@ -58,8 +58,7 @@ typedef struct az_weight_kernels {
     int64_t most_rounded;        /* with more vectors, products with formats of blocks are left to f32 tiles and BLAS */
     /* to[16 c + r] = rows[r stride + c] for 16 rows r and c < depth */
     void (*pack_panel)(const float *rows, int64_t stride, int64_t depth, float *to);
-    /* y[j y_stride + r] (+)= sum over c < depth of w[16 c + r] x[6 c + j], continuing from what is in y when `add`. NULL, as above: BLAS.
-     */
+    /* y[j y_stride + r] (+)= sum over c < depth of w[16 c + r] x[6 c + j], added to what is in y when `add`. NULL, as above: BLAS. */
     void (*panel_product)(const float *w, const float *x, int64_t depth, bool add, float *y, int64_t y_stride);
     /* Fills q and what follows for vector j of x from its values. */
     void (*round_to_bytes)(const az_columns *x, int64_t j);

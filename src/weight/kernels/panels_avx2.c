@@ -8,8 +8,8 @@ void az_panel_product_avx2(const float *w, const float *x, int64_t depth, bool a
     __m256 low[AZ_PANEL_VECTORS], high[AZ_PANEL_VECTORS];
 #pragma GCC unroll 6
     for (int j = 0; j < AZ_PANEL_VECTORS; j++) {
-        low[j] = add ? _mm256_loadu_ps(y + j * y_stride) : _mm256_setzero_ps();
-        high[j] = add ? _mm256_loadu_ps(y + j * y_stride + 8) : _mm256_setzero_ps();
+        low[j] = high[j] = _mm256_setzero_ps();
+        _mm_prefetch((const char *)(y + j * y_stride), _MM_HINT_T0); /* arrives while sums are made */
     }
     for (int64_t c = 0; c < depth; c++, w += AZ_PANEL_ROWS, x += AZ_PANEL_VECTORS) {
         const __m256 w0 = _mm256_loadu_ps(w), w1 = _mm256_loadu_ps(w + 8);
@@ -22,8 +22,9 @@ void az_panel_product_avx2(const float *w, const float *x, int64_t depth, bool a
     }
 #pragma GCC unroll 6
     for (int j = 0; j < AZ_PANEL_VECTORS; j++) {
-        _mm256_storeu_ps(y + j * y_stride, low[j]);
-        _mm256_storeu_ps(y + j * y_stride + 8, high[j]);
+        float *to = y + j * y_stride;
+        _mm256_storeu_ps(to, add ? _mm256_add_ps(_mm256_loadu_ps(to), low[j]) : low[j]);
+        _mm256_storeu_ps(to + 8, add ? _mm256_add_ps(_mm256_loadu_ps(to + 8), high[j]) : high[j]);
     }
 }
 
