@@ -280,13 +280,12 @@ AZ_INLINE void az_unpack_tiles(az_block_kernel kernel, az_octet rows, int o, int
     }
 }
 
-/* An octet . a vector; the rows behind are fetched on the way. */
-AZ_INLINE __m256 az_octet_with_vector(az_block_kernel kernel, az_octet rows, const az_columns *x)
+/* An octet . a vector; meanwhile the rows that come next are fetched: `next`, and as far from each other. */
+AZ_INLINE __m256 az_octet_with_vector(az_block_kernel kernel, az_octet rows, const char *next, const az_columns *x)
 {
-    const char *next = (const char *)rows.first + AZ_OCTET * rows.apart;
     __m256 sum = _mm256_setzero_ps();
-    for (int64_t c = 0; c < x->cols; c += kernel.columns, rows.first += kernel.bytes, next += AZ_OCTET * kernel.bytes) {
-        az_fetch(next, AZ_OCTET * kernel.bytes);
+    for (int64_t c = 0; c < x->cols; c += kernel.columns, rows.first += kernel.bytes, next += kernel.bytes) {
+        for (int r = 0; r < AZ_OCTET; r++) az_fetch(next + r * rows.apart, kernel.bytes);
         az_unpacking shared;
         kernel.begin(kernel.format, rows, &shared);
 #pragma GCC unroll 8
@@ -297,6 +296,23 @@ AZ_INLINE __m256 az_octet_with_vector(az_block_kernel kernel, az_octet rows, con
         }
     }
     return sum;
+}
+
+/* All rows . a vector. The rows of an octet lie far apart: memory gives more when several pages are read at a time. */
+AZ_INLINE void az_rows_with_vector(az_block_kernel kernel, const unsigned char *rows, int64_t count, const az_columns *x, float *y)
+{
+    const int64_t row_bytes = x->cols / kernel.columns * kernel.bytes, octets = count / AZ_OCTET;
+    for (int64_t r = 0; r < octets; r++) {
+        const unsigned char *next = rows + (r + 1 < octets ? r + 1 : count) * row_bytes; /* behind these rows there may be more */
+        const az_octet octet = {rows + r * row_bytes, octets * row_bytes};
+        float sum[AZ_OCTET];
+        _mm256_storeu_ps(sum, az_octet_with_vector(kernel, octet, (const char *)next, x));
+        for (int i = 0; i < AZ_OCTET; i++) y[r + i * octets] = sum[i];
+    }
+    for (int64_t r = AZ_OCTET * octets; r < count; r++) {
+        const az_octet copies = {rows + r * row_bytes, 0};
+        y[r] = _mm256_cvtss_f32(az_octet_with_vector(kernel, copies, (const char *)copies.first + row_bytes, x));
+    }
 }
 
 /* The sums of octets with the vectors that x begins with. */
@@ -329,6 +345,10 @@ AZ_INLINE void az_rows_by_octets(az_block_kernel kernel, const void *rows, int64
 {
     const int64_t row_bytes = x->cols / kernel.columns * kernel.bytes;
     az_tiles tiles;
+    if (x->n == 1) {
+        az_rows_with_vector(kernel, rows, count, x, y);
+        return;
+    }
     for (int64_t first = 0; first < x->n; first += AZ_MOST) {
         const az_columns from = az_columns_at(x, first);
         tiles.vectors = x->n - first < AZ_MOST ? x->n - first : AZ_MOST;
@@ -336,10 +356,7 @@ AZ_INLINE void az_rows_by_octets(az_block_kernel kernel, const void *rows, int64
             const bool whole = count - r >= AZ_OCTET;
             const az_octet octet = {(const unsigned char *)rows + r * row_bytes, whole ? row_bytes : 0};
             tiles.octets = x->n >= AZ_GROUP && count - r >= AZ_PAIR * AZ_OCTET ? AZ_PAIR : 1;
-            if (x->n == 1)
-                tiles.sum[0] = az_octet_with_vector(kernel, octet, x);
-            else
-                az_octets_with_vectors(kernel, octet, &from, &tiles);
+            az_octets_with_vectors(kernel, octet, &from, &tiles);
             for (int o = 0; o < tiles.octets; o++)
                 az_store_octet(tiles.sum + o * AZ_MOST, whole, tiles.vectors, y + first * y_stride + r + o * AZ_OCTET, y_stride);
             r += whole ? tiles.octets * AZ_OCTET : 1;
