@@ -15,15 +15,24 @@ static void kv_widen_f16(int64_t n, const uint16_t *from, float *to)
     for (; i < n; i++) to[i] = az_f16_widen(from[i]);
 }
 
+/* False when a number is not finite or too large. */
 static bool kv_round_f16(int64_t n, const float *from, uint16_t *to)
 {
     int64_t i = 0;
     unsigned beyond = 0; /* its bit 15 is set once an exponent was all ones */
 #ifdef __F16C__
-    for (; i + 8 <= n; i += 8) _mm_storeu_si128((__m128i *)(to + i), _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT));
+    __m128i all = _mm_setzero_si128();
+    for (; i + 8 <= n; i += 8) {
+        const __m128i half = _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT);
+        _mm_storeu_si128((__m128i *)(to + i), half);
+        all = _mm_or_si128(all, _mm_add_epi16(_mm_and_si128(half, _mm_set1_epi16(0x7fff)), _mm_set1_epi16(0x400)));
+    }
+    if (_mm_movemask_epi8(all) & 0xaaaa) beyond = 0x8000; /* what was stored is not read again: it may not have arrived yet */
 #endif
-    for (; i < n; i++) to[i] = az_f16_round(from[i]);
-    for (i = 0; i < n; i++) beyond |= (to[i] & 0x7fffu) + 0x400u;
+    for (; i < n; i++) {
+        to[i] = az_f16_round(from[i]);
+        beyond |= (to[i] & 0x7fffu) + 0x400u;
+    }
     return !(beyond & 0x8000u);
 }
 
