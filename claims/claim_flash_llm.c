@@ -5,6 +5,7 @@
 #include "claims/claims.h"
 #include "claims/timing.h"
 #include "cli/cli.h"
+#include "compress/compress_internal.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -159,22 +160,25 @@ static void report_products(az_report *report, const bench *b, int threads, doub
     az_report_number(report, "bytes_bf16_to_bitmap", b->bytes[BF16] / b->bytes[BITMAP], "");
 }
 
+/* "packed" is the format that flash-llm takes for such a matrix. */
 static void check_products(az_ctx *az, az_report *report, const bench *b, const char *where, claim_ratios *v, double sparsity, int64_t n)
 {
-    const double *s = b->seconds;
+    const bool words = strcmp(az_flash_llm_format(COLS, sparsity, AZ_BF16)->name, way_names[CSL]) == 0;
+    const double *s = b->seconds, packed = s[words ? CSL : BITMAP];
     if (n > 1) {
         if (sparsity < 0.7) return;
-        claim_ratio(report, v, az_format_text(az, "%s: bitmap beside bf16", where), s[BF16] / s[BITMAP], 0.9);
-        claim_ratio(report, v, az_format_text(az, "%s: bitmap beside the best of bf16 and csr", where), fmin(s[BF16], s[CSR]) / s[BITMAP],
+        claim_ratio(report, v, az_format_text(az, "%s: packed beside bf16", where), s[BF16] / packed, 0.9);
+        claim_ratio(report, v, az_format_text(az, "%s: packed beside the best of bf16 and csr", where), fmin(s[BF16], s[CSR]) / packed,
                     0.9);
         return;
     }
-    if (sparsity < 0.7) claim_ratio(report, v, az_format_text(az, "%s: bitmap beside bf16", where), s[BF16] / s[BITMAP], 1.1);
+    claim_ratio(report, v, az_format_text(az, "%s: packed beside the other packed format", where), s[words ? BITMAP : CSL] / packed, 0.95);
+    if (sparsity < 0.7) claim_ratio(report, v, az_format_text(az, "%s: packed beside bf16", where), s[BF16] / packed, 1.1);
     if (sparsity >= 0.7) claim_ratio(report, v, az_format_text(az, "%s: tiled-csl beside csr", where), s[CSR] / s[CSL], 1.25);
     if (sparsity < 0.8) return;
-    claim_ratio(report, v, az_format_text(az, "%s: bitmap beside bf16", where), s[BF16] / s[BITMAP], 1.35);
-    claim_ratio(report, v, az_format_text(az, "%s: bitmap beside f32", where), s[F32] / s[BITMAP], 2.2);
-    claim_ratio(report, v, az_format_text(az, "%s: bitmap beside csr", where), s[CSR] / s[BITMAP], 1.8);
+    claim_ratio(report, v, az_format_text(az, "%s: packed beside bf16", where), s[BF16] / packed, 1.35);
+    claim_ratio(report, v, az_format_text(az, "%s: packed beside f32", where), s[F32] / packed, 2.2);
+    claim_ratio(report, v, az_format_text(az, "%s: packed beside csr", where), s[CSR] / packed, 1.8);
 }
 
 static bool products(az_ctx *az, az_report *report, int threads, claim_ratios *v)
@@ -256,7 +260,8 @@ static bool run(az_ctx *az, az_report *report)
 const az_claim az_claim_flash_llm = {
     .name = "flash-llm",
     .statement =
-        "with 60 to 80 % of the weights zero anywhere, packed matrices multiply one vector faster than bf16, f32 and sparse rows, no "
-        "number of vectors up to 32 more than 10 % slower, and a packed model decodes 1.3 times as fast, to the same text",
+        "with 60 to 80 % of the weights zero anywhere, matrices in the format that flash-llm chooses multiply one vector faster than bf16, "
+        "f32, sparse rows and its other format, no number of vectors up to 32 more than 10 % slower, and a packed model decodes 1.3 times "
+        "as fast, to the same text",
     .run = run,
 };

@@ -88,6 +88,11 @@ typedef struct az_sparsegpt_settings {
 /* W [rows, cols] (f32, its zeros are dropped already) pruned for inputs with the Gram matrix sum x x^T [cols, cols] (f64). */
 az_tensor *az_sparsegpt_prune(az_ctx *az, const az_tensor *w, const az_tensor *gram, const az_sparsegpt_settings *settings);
 
+/* ---- flash-llm ---- */
+
+/* The format that multiplies a matrix with that share of zeros faster by one vector; its values are f16, bf16 or f32. */
+const az_format *az_flash_llm_format(int64_t cols, double zeros, az_dtype values);
+
 /* ---- welore ---- */
 
 /* What a singular value sigma_i of a descending spectrum counts for, beside those of other matrices: (sigma_i - sigma_r) / (sigma_1 -
