@@ -40,7 +40,8 @@ def inference(title, rows):
         keys += ["prefill", "prefill_peer", "prefill_ratio", "prefill_gflop_s", "prefill_of_f32"]
         formats += ["{:.0f}", "{:.0f}", "{:.2f}", "{:.0f}", "{:.2f}"]
     names, keys, formats = names + ["load ms", "extra MiB"], keys + ["load_ms", "extra_mib"], formats + ["{:.1f}", "{:.0f}"]
-    return [f"{title} (random weights) against llama.cpp; extra: memory beyond file and cache while decoding.\n",
+    return [f"{title} (random weights, files that come from the disk) against llama.cpp; extra: memory beyond file "
+            "and cache while decoding.\n",
             table(names, [[r[k] for k in keys] for r in rows], formats)]
 
 

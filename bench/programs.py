@@ -24,6 +24,13 @@ def run_json(command, **environment):
     return json.loads(output_of(command, **environment))
 
 
+def forget(file):
+    """The file is read from the disk again, as one that lay there: what was just written is held in small pages, which are slower."""
+    with open(file, "rb") as f:
+        os.fsync(f.fileno())
+        os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def options(settings):
     return ",".join(f"{name}={value}" for name, value in settings.items())
 
@@ -52,6 +59,8 @@ class Programs:
         files = {f: self.folder / f"{name}-{f}.gguf" for f in formats}
         pairs = [word for f, file in files.items() for word in (f, file)]
         subprocess.run([self.build / "bench/bench_lm", "make", options(shape), *pairs], check=True)
+        for file in files.values():
+            forget(file)
         return files
 
     def ours(self, model, threads, prefill, decode, batch=0):
