@@ -12,7 +12,8 @@
 #include <math.h>
 #include <string.h>
 
-enum { AHEAD = 2048, GROUP = 4, STREAMS = 4 }; /* bytes of prefetch; vectors that share a pass over a row; rows that are read at a time */
+enum { AHEAD = 2048, GROUP = 4 };         /* bytes of prefetch; vectors that share a pass over a row */
+enum { STREAMS = 4, STREAM_AHEAD = 512 }; /* rows that are read at a time, and bytes of prefetch in each */
 
 /* ---- rows of floating-point numbers -------------------------------------------------------------------------------------------- */
 
@@ -57,26 +58,34 @@ static inline __attribute__((always_inline)) void row_float(element type, int n,
     }
 }
 
-/* One vector with STREAMS rows, each `apart` bytes behind the one before: memory gives more when several pages are read at a time. The same
- * sums as above. */
-static inline __attribute__((always_inline)) void rows_apart(element type, const char *row, int64_t apart, int64_t cols, const float *x,
-                                                             float *y, int64_t y_apart)
+/* STREAMS rows, and what is read after them: a row behind each of them, or other rows as far from each other. */
+typedef struct streams {
+    const char *row, *next; /* of the first stream */
+    int64_t apart;          /* bytes from one stream to the next */
+} streams;
+
+/* One vector with the rows of streams: memory gives more when several pages are read at a time. The same sums as above. */
+static inline __attribute__((always_inline)) void rows_apart(element type, streams rows, const az_columns *x, float *y, int64_t y_apart)
 {
-    const int64_t size = type == F32 ? 4 : 2;
+    const int64_t size = type == F32 ? 4 : 2, cols = x->cols;
+    const char *fetch = rows.row + STREAM_AHEAD, *end = rows.row + cols * size;
     __m256 even[STREAMS], odd[STREAMS];
     for (int s = 0; s < STREAMS; s++) even[s] = odd[s] = _mm256_setzero_ps();
     int64_t i = 0;
-    for (; i + 16 <= cols; i += 16) {
-        const __m256 x0 = _mm256_loadu_ps(x + i), x1 = _mm256_loadu_ps(x + i + 8);
+    for (; i + 16 <= cols; i += 16, fetch += 16 * size) {
+        const __m256 x0 = _mm256_loadu_ps(x->value + i), x1 = _mm256_loadu_ps(x->value + i + 8);
+        if (fetch >= end) fetch += rows.next - end, end = rows.next + cols * size;
         for (int s = 0; s < STREAMS; s++) {
-            const char *at = row + s * apart + i * size;
+            const char *at = rows.row + s * rows.apart + i * size;
+            _mm_prefetch(fetch + s * rows.apart, _MM_HINT_T0);
             even[s] = _mm256_fmadd_ps(load8(type, at), x0, even[s]);
             odd[s] = _mm256_fmadd_ps(load8(type, at + 8 * size), x1, odd[s]);
         }
     }
     for (int s = 0; s < STREAMS; s++) {
+        const char *row = rows.row + s * rows.apart;
         float sum = az_sum_lanes(_mm256_add_ps(even[s], odd[s]));
-        for (int64_t k = i; k < cols; k++) sum += load1(type, row + s * apart + k * size) * x[k];
+        for (int64_t k = i; k < cols; k++) sum += load1(type, row + k * size) * x->value[k];
         y[s * y_apart] = sum;
     }
 }
@@ -86,7 +95,10 @@ static inline __attribute__((always_inline)) void rows_float(element type, const
 {
     const int64_t bytes = x->cols * (type == F32 ? 4 : 2), apart = x->n == 1 ? count / STREAMS : 0;
     const char *row = rows;
-    for (int64_t r = 0; r < apart; r++) rows_apart(type, row + r * bytes, apart * bytes, x->cols, x->value, y + r, apart);
+    for (int64_t r = 0; r < apart; r++) {
+        const char *next = row + (r + 1 < apart ? r + 1 : count) * bytes; /* behind these rows there may be more */
+        rows_apart(type, (streams){.row = row + r * bytes, .next = next, .apart = apart * bytes}, x, y + r, apart);
+    }
     row += STREAMS * apart * bytes;
     for (int64_t r = STREAMS * apart; r < count; r++, row += bytes) {
         int64_t j = 0;
