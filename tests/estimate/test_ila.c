@@ -157,19 +157,45 @@ Test(ila, the_optimum_moves_with_the_coordinates)
 }
 
 /* Two clusters of different shapes, 30 points each, as in the claim. */
-Test(ila, the_iteration_climbs_and_depends_little_on_its_start)
+enum { HALF = 30, P = 2 };
+
+static az_points two_shapes(az_ctx *az, int truth[2 * HALF])
 {
-    enum { HALF = 30, P = 2 };
-    az_ctx *az = az_open(&(az_settings){.threads = 1});
-    double *x = az_alloc_array(az, 2 * HALF * P, sizeof *x), cost;
+    double *x = az_alloc_array(az, 2 * HALF * P, sizeof *x);
     const double *a = splitmix_normal(az, 700, HALF * P), *b = splitmix_normal(az, 701, HALF * P);
-    int truth[2 * HALF];
     for (int i = 0; i < HALF; i++) {
         x[2 * i] = 2 * a[2 * i], x[2 * i + 1] = 0.5 * a[2 * i + 1];
         x[2 * (HALF + i)] = 0.5 * b[2 * i] + 3, x[2 * (HALF + i) + 1] = sqrt(2) * b[2 * i + 1];
         truth[i] = 0, truth[HALF + i] = 1;
     }
-    const az_points points = {.n = 2 * HALF, .p = P, .x = x};
+    return (az_points){.n = 2 * HALF, .p = P, .x = x};
+}
+
+/* scikit-learn 1.2.1: KMeans(2, n_init=50).fit(X).inertia_, and 60 times the score of GaussianMixture(2, tol=1e-12, reg_covar=0) from its
+ * labels' shares, means and covariances; scipy 1.10.1: fcluster(linkage(X, "ward"), 3, "maxclust"). */
+Test(ila, what_is_beside_agrees_with_other_programs)
+{
+    static const char ward_labels[] = "133133131113113133111312113311333233223232332333233333333333";
+    az_ctx *az = az_open(NULL);
+    int truth[2 * HALF], scipy[2 * HALF];
+    const az_points points = two_shapes(az, truth);
+    double cost, likelihood;
+    const int *means = az_kmeans(az, &points, 2, 50, 0, &cost);
+    cr_assert_float_eq(cost, 126.96147514445131, 1e-9);
+    const int *mixture = az_mixture(az, &points, 2, means, 10000, 1e-12, &likelihood);
+    cr_assert_float_eq(2 * HALF * likelihood, -183.07202978117985, 1e-5, "%.10g", likelihood);
+    cr_assert_float_eq(az_label_error(az, mixture, truth, 2 * HALF, 2), 0.1, 1e-12);
+    for (int i = 0; i < 2 * HALF; i++) scipy[i] = ward_labels[i] - '1';
+    cr_assert_float_eq(az_label_error(az, az_ward(az, &points, 3), scipy, 2 * HALF, 3), 0, 1e-12);
+    az_close(az);
+}
+
+Test(ila, the_iteration_climbs_and_depends_little_on_its_start)
+{
+    az_ctx *az = az_open(&(az_settings){.threads = 1});
+    double cost;
+    int truth[2 * HALF];
+    const az_points points = two_shapes(az, truth);
     const int *start = az_kmeans(az, &points, 2, 20, 0, &cost);
     cr_assert_float_eq(az_label_error(az, start, truth, 60, 2), 0.2, 1e-12);
     const az_ila_how how = {.k = 2, .iterations = 20, .tolerance = 1e-6, .program = {.tolerance = 1e-4, .iterations = 2000}};

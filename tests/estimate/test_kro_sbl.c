@@ -149,6 +149,30 @@ Test(kro_sbl, a_turn_of_the_phase_turns_the_estimate)
     az_close(az);
 }
 
+/* scikit-learn 1.2.1: orthogonal_mp(kron(A1, kron(A2, A3)), y, tol=48) with columns of unit length. */
+Test(kro_sbl, matching_pursuit_is_that_of_another_program)
+{
+    static const int place[] = {42, 82, 92, 118};
+    static const double want[] = {-5.144048531386, 11.103315123324, 21.6278346445, 4.292676562102};
+    az_ctx *az = az_open(NULL);
+    kron_data *data = kron_data_new(az, 81, 5, small, 2, 20);
+    for (int f = 0; f < 3; f++) {
+        az_complex *a = (az_complex *)data->a.factor[f].value;
+        for (int j = 0; j < 5; j++) {
+            double square = 0;
+            for (int i = 0; i < small[f]; i++) square += creal(a[i * 5 + j]) * creal(a[i * 5 + j]);
+            for (int i = 0; i < small[f]; i++) a[i * 5 + j] /= sqrt(square);
+        }
+    }
+    az_sbl_how how = usual(AZ_SBL_OMP, data);
+    how.noise = 1;
+    const az_sbl_fit *fit = az_sbl_solve(az, &data->a, data->y, &how);
+    cr_assert(fit, "%s", az_error(az));
+    cr_assert_eq(fit->support, 4);
+    for (int k = 0; k < 4; k++) cr_assert_float_eq(creal(fit->x[place[k]]), want[k], 1e-9);
+    az_close(az);
+}
+
 /* One instance at 20 dB: structure helps; every method runs. */
 Test(kro_sbl, structure_helps)
 {

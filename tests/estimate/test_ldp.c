@@ -161,6 +161,25 @@ Test(ldp, the_lasso_satisfies_its_conditions)
     az_close(az);
 }
 
+/* scikit-learn 1.2.1: Lasso(alpha=0.1, fit_intercept=False, tol=1e-12).fit(A, A @ [1, -1, .5, 0, 0, 0] + 0.3 * G(32, 40)) with A = Gm(31,
+ * 40, 6). */
+Test(ldp, the_lasso_is_that_of_another_program)
+{
+    static const double want[] = {0.866546207334, -0.929434927045, 0.327193889141, 0, 0, 0}, truth[] = {1, -1, 0.5};
+    az_ctx *az = az_open(NULL);
+    const double *x = splitmix_normal(az, 31, 240);
+    double *y = splitmix_normal(az, 32, 40);
+    for (int i = 0; i < 40; i++) {
+        y[i] *= 0.3;
+        for (int j = 0; j < 3; j++) y[i] += truth[j] * x[i * 6 + j];
+    }
+    ldp_settings s = settings(6, 1);
+    s.lambda = 0.1;
+    const az_tensor *b = ldp_simulate(az, &s, LDP_LASSO, &(ldp_rows){.x = x, .y = y, .n = 40, .d = 6}, NULL, 1);
+    for (int j = 0; j < 6; j++) cr_assert_float_eq(az_item(b, j), want[j], 1e-9);
+    az_close(az);
+}
+
 /* Public rows beat none, four times the users halve the error, soft thresholding beats none. Means of four samples each. */
 Test(ldp, errors_are_ordered_as_they_should_be)
 {

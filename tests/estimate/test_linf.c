@@ -34,6 +34,16 @@ Test(linf, the_error_is_what_the_identity_says)
     az_close(az);
 }
 
+/* NumPy 1.24.2: linalg.lstsq(A, b) of the 1024 rows. */
+Test(linf, all_rows_give_the_solution_of_another_program)
+{
+    static const double want[] = {0.004167173155, -0.040425394576, -0.035078947765, 0.034357748081, -0.019042627252};
+    az_ctx *az = az_open(NULL);
+    const az_linf_fit *fit = az_linf_solve(az, random_problem(az, 9, 1024, 5), 1024, 5, false);
+    for (int j = 0; j < 5; j++) cr_assert_float_eq(fit->x[j], want[j], 1e-12);
+    az_close(az);
+}
+
 enum { N = 4096, D = 64, M = 1024 };
 
 /* A = [I; 0]; b one entry below ("spike"), or d equal ones ("spread"); x* = 0, |r| = 1. */

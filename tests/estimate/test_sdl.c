@@ -363,3 +363,19 @@ Test(sdl, exhaustive_codes_are_the_cheapest)
     }
     az_close(az);
 }
+
+/* scikit-learn 1.2.1: LogisticRegression(C=1, solver="newton-cg", tol=1e-9) on the features and the covariate of the fixture. */
+Test(sdl, the_regression_beside_is_that_of_another_program)
+{
+    static const double want[] = {0.058599444577, 0.041175784834, -0.037149411691};
+    az_ctx *az = az_open(NULL);
+    const sdl_samples *s = sdl_fixture(az);
+    const sdl_how how = {.rank = 3, .beta = {.l2 = 0.5}};
+    const sdl_model *m = sdl_baseline(az, SDL_LOGISTIC, s, &how, &(sdl_model){.classes = 2, .threshold = 0.5, .xi = 1});
+    cr_assert(m, "%s", az_error(az));
+    for (int j = 0; j < 3; j++) cr_assert_float_eq(az_item(m->beta, j), want[j], 1e-7);
+    cr_assert_float_eq(az_item(m->beta, 29), 0.03191426665, 1e-7);
+    cr_assert_float_eq(az_item(m->gamma, 0), 0.682128164195, 1e-7);
+    cr_assert_float_eq(az_item(m->gamma, 1), 1.167519671317, 1e-7);
+    az_close(az);
+}

@@ -73,6 +73,24 @@ Test(ssm, kalman_has_its_known_values)
     cr_assert_float_eq(score_of(problem, az_ssm_values(az, model), exact)[A], 36.150626172, 1e-8);
 }
 
+/* R 4.2: KalmanRun(y, mod)$values and KalmanSmooth(y, mod) with mod = list(T = matrix(.95), Z = 1, h = 1, V = matrix(.6), a = 0, P = p0, Pn
+ * = p0), p0 = .6 / (1 - .95^2): with its (L, s2) the log-likelihood is -n / 2 (log(2 pi) + 2 L - log(s2) + s2). */
+Test(ssm, kalman_is_that_of_another_program)
+{
+    const az_ssm *model = ssm_data_model(az, .95, .6, 1);
+    az_ssm_problem problem = series_problem(model);
+    const az_ssm_functional moments = az_ssm_moments(az, model, problem.n);
+    problem.functional = &moments, problem.functionals = 1;
+    const az_ssm_smoothing *s = smooth(&problem, exact);
+    const double l = 0.450706614268725, s2 = 1.159126421415294, n = (double)problem.n;
+    cr_assert_float_eq(s->log_likelihood, -n / 2 * (log(2 * acos(-1)) + 2 * l - log(s2) + s2), 1e-10);
+    double sum = 0;
+    for (int t = 0; t < 50; t++) sum += s->value[t];
+    cr_assert_float_eq(s->value[0], -0.266594902071408, 1e-12);
+    cr_assert_float_eq(sum, 116.264716121259696, 1e-10);
+    for (int t = 0; t < 50; t += 49) cr_assert_float_eq(s->value[50 + t] - s->value[t] * s->value[t], 0.515873499311068, 1e-10);
+}
+
 static double log_likelihood(az_ssm_problem problem, const double *theta)
 {
     problem.theta = theta;
