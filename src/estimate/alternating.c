@@ -214,7 +214,7 @@ az_completion *az_complete_alternating(az_ctx *az, const az_entries *entries, co
     az_entries **part = az_alloc_array(az, (size_t)parts, sizeof *part);
     sweep p = {.all = entries, .how = how, .out = out, .norm = norm_of(entries), .residual = 1};
     if (!out || !part || !(out->residual = az_alloc_array(az, (size_t)how->iterations, sizeof(double)))) return NULL;
-    if (p.norm == 0) return az_fail(az, AZ_BAD_INPUT, "all known entries are zero");
+    if (p.norm == 0) return az_fail(az, AZ_BAD_INPUT, entries->count > 0 ? "all known entries are zero" : "no entry is known");
     if (how->split && !az_entries_split(az, entries, parts, how->seed, part)) return NULL;
     for (int i = 0; i < parts && !how->split; i++) part[i] = (az_entries *)entries;
     for (int i = 1; i < (how->split ? parts : 2); i++)

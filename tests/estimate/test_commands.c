@@ -132,8 +132,10 @@ Test(commands, matrices_that_cannot_be_completed_are_refused)
     write_entries(az, folder);
     write(az, folder, "twice.csv", "i,j,v\n0,0,1\n0,1,2\n0,0,3\n");
     write(az, folder, "few.csv", "i,j,v\n0,0,1\n0,1,2\n1,0,3\n1,1,2\n");
+    write(az, folder, "none.csv", "a,b\nNA,NA\nNA,NA\n");
     const refusal cases[] = {
         {"adze estimate matrix-completion -d known.csv", "rank"},
+        {"adze estimate matrix-completion:rank=1 -d none.csv", "no entry is known"},
         {"adze estimate matrix-completion:rank=2 -d twice.csv", "twice"},
         {"adze estimate matrix-completion:rank=3 -d few.csv", "no approximation of rank 3"},
         {"adze estimate matrix-completion:rank=2,rows=9,columns=9 -d known.csv", "more than the 9 x 9"},
