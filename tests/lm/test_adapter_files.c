@@ -397,6 +397,11 @@ Test(adapter_files, that_are_wrong_are_refused)
         {.what = "VERA", .config = "{\"peft_type\": \"VERA\", " PLAIN "}"},
         {.what = "use_qalora", .config = "{\"peft_type\": \"LORA\", \"use_qalora\": true, " PLAIN "}"},
         {.what = "alora_invocation_tokens", .config = "{\"peft_type\": \"LORA\", \"alora_invocation_tokens\": [1], " PLAIN "}"},
+        {.what = "\"lora_alpha\" is not a number", .config = "{\"peft_type\": \"LORA\", \"r\": 2, \"lora_alpha\": \"3\"}"},
+        {.what = "\"use_rslora\" is not true or false", .config = "{\"peft_type\": \"LORA\", \"r\": 2, \"use_rslora\": \"true\"}"},
+        {.what = "\"rank_pattern\" is not an object", .config = "{\"peft_type\": \"LORA\", \"r\": 2, \"rank_pattern\": [3]}"},
+        {.what = "\"alpha_pattern\" is not", .config = "{\"peft_type\": \"LORA\", \"alpha_pattern\": {\"q_proj\": \"8\"}, " PLAIN "}"},
+        {.what = "no layer has a magnitude", .config = "{\"peft_type\": \"LORA\", \"use_dora\": true, " PLAIN "}"},
         {.what = "prompt_embeddings", .config = "{\"peft_type\": \"PROMPT_TUNING\"}"},
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {

@@ -92,6 +92,36 @@ static bool is_nothing(const json_t *value)
            (json_is_object(value) && json_object_size(value) == 0);
 }
 
+static bool is_pattern(const json_t *value)
+{
+    const char *key;
+    const json_t *number;
+    if (!json_is_object(value)) return false;
+    json_object_foreach((json_t *)(uintptr_t)value, key, number) if (!json_is_number(number)) return false;
+    return true;
+}
+
+/* A number in quotes must not be taken for one that is not given. */
+static bool check_types(az_ctx *az, const az_adapter_folder *f)
+{
+    static const char *const numbers[] = {"r", "lora_alpha", "lora_dropout", "init_r", "num_virtual_tokens", NULL};
+    static const char *const truths[] = {"use_rslora", "use_dora", "fan_in_fan_out", "lora_bias", "prefix_projection", "adze_bos", NULL};
+    const char *key;
+    const json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)f->config, key, value)
+    {
+        const bool number = is_among(numbers, key), truth = is_among(truths, key), ranks = strcmp(key, "rank_pattern") == 0;
+        const bool plain_ranks = ranks && strcmp(f->adapter->kind, "LORA") == 0; /* AdaLoRA's are lists of truths */
+        const char *wanted = number                                             ? "a number"
+                             : truth                                            ? "true or false"
+                             : plain_ranks || strcmp(key, "alpha_pattern") == 0 ? "an object of numbers"
+                                                                                : NULL;
+        const bool fits = number ? json_is_number(value) : truth ? json_is_boolean(value) : is_pattern(value);
+        if (wanted && !fits && !json_is_null(value)) return az_fail(az, AZ_BAD_INPUT, "\"%s\" is not %s", key, wanted);
+    }
+    return true;
+}
+
 /* The keys of an AdaLoRA or of virtual tokens that have no meaning here are kept as they are. */
 static bool check_keys(az_ctx *az, az_adapter_folder *f)
 {
@@ -395,6 +425,10 @@ static bool read_tensors(az_ctx *az, az_adapter_folder *f)
     for (int64_t i = 0; i < f->file->count; i++)
         if (!f->used[i]) return az_fail(az, AZ_BAD_INPUT, "tensor '%s' belongs to nothing in this model", f->file->item[i].name);
     if (f->adapter->layers == 0 && f->adapter->virtual_tokens == 0) return az_fail(az, AZ_BAD_INPUT, "the adapter is empty");
+    bool dora = false;
+    for (int i = 0; i < f->adapter->layers; i++) dora = dora || f->adapter->layer[i].magnitude;
+    if (json_is_true(json_object_get(f->config, "use_dora")) && !dora)
+        return az_fail(az, AZ_BAD_INPUT, "\"use_dora\" is set, but no layer has a magnitude");
     return true;
 }
 
@@ -422,7 +456,8 @@ static az_adapter *read_folder(az_ctx *az, const az_lm *lm, const char *folder, 
     az_adapter_folder f = {.lm = lm, .config = config, .dtype = lm->embedding->part[0]->dtype == AZ_F64 ? AZ_F64 : AZ_F32};
     f.file = kind ? az_safetensors_read(az, az_format_text(az, "%s/adapter_model.safetensors", folder)) : NULL;
     f.adapter = f.file ? az_adapter_empty(az, last_word(folder), kind) : NULL;
-    if (f.adapter && check_keys(az, &f) && read_base(az, &f) && read_tensors(az, &f) && az_adapter_check(az, f.adapter, lm))
+    if (f.adapter && check_keys(az, &f) && check_types(az, &f) && read_base(az, &f) && read_tensors(az, &f) &&
+        az_adapter_check(az, f.adapter, lm))
         return f.adapter;
     az_adapter_free(az, f.adapter);
     return NULL;
