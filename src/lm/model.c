@@ -317,7 +317,7 @@ static int choose_in_slot(az_ctx *az, az_lm *lm, const az_lm_slot *slot, az_dtyp
     const az_weight *w = slot->weight ? *slot->weight : NULL;
     const int parts = az_weight_rank(w) > 0 ? 2 : 1;
     bool any = parts == 1 && matches(az, globs, slot->name);
-    for (int i = 0; i < parts && parts > 1; i++)
+    for (int i = 0; w && i < parts && parts > 1; i++)
         any = any || matches(az, globs, az_format_text(az, "%s.%s", slot->name, w->format->part_name[i]));
     if (!any || !make_slot_trainable(az, lm, slot, dtype)) return 0;
     const int n = slot_parameters(az, slot, out);
