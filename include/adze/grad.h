@@ -22,7 +22,8 @@ extern "C" {
 
 enum {
     AZ_GRAD_RECORD = 1, /* the gradients are tracked themselves: second derivatives */
-    AZ_GRAD_FREE = 2    /* gives activations back on the way: the least memory, but no second walk over this tape; for training loops */
+    AZ_GRAD_FREE = 2,   /* gives activations back on the way: the least memory, but no second walk over this tape; for training loops */
+    AZ_GRAD_ADD = 4     /* gradients[i] that are not NULL are added to, and replaced by the sum */
 };
 /* Vector-Jacobian product: gradients[i] = seed^T dy/dx_i, same shape as x_i; seed NULL = ones (y a scalar: its gradient).
  * x_i may be watched tensors or any intermediate result on the tape. Gradients of tensors that y does not depend on are zeros.

@@ -260,7 +260,9 @@ struct az_node {
     const void *saved; /* what the operation needs again: its own struct */
     /* private to the tape and az_grad */
     bool wanted;         /* leads to a tensor whose gradient is being asked for */
-    bool released;       /* its data were given back by AZ_GRAD_FREE */
+    bool last;           /* AZ_GRAD_FREE gives its data back after this visit */
+    bool released;       /* they were given back */
+    int readers;         /* operations whose gradients read the data of its output */
     az_tensor *gradient; /* collected so far */
     struct az_save_list *saves;
 };

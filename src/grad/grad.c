@@ -62,18 +62,13 @@ static az_tensor *keep_in_walk(az_ctx *az, const walk *w, const az_tensor *g)
     return kept;
 }
 
-static bool owned_alone(const az_tensor *g)
-{
-    return g->buffer && g->buffer->references == 1 && az_is_contiguous(g);
-}
-
 /* Adds g to what the node has collected. */
 static void collect(az_ctx *az, const walk *w, az_node *node, const az_tensor *g)
 {
     az_tensor *sofar = node->gradient;
     if (!sofar) {
         node->gradient = keep_in_walk(az, w, g);
-    } else if (!(w->flags & AZ_GRAD_RECORD) && owned_alone(sofar)) {
+    } else if (!(w->flags & AZ_GRAD_RECORD) && az_owned_alone(sofar)) {
         az_add_into(az, sofar, g, 1);
     } else {
         node->gradient = keep_in_walk(az, w, az_add(az, sofar, g));
@@ -133,6 +128,7 @@ static void walk_back(az_ctx *az, const walk *w)
     for (int64_t k = w->last; k >= w->first && az_ok(az); k--) {
         az_node *node = w->tape->node[k];
         if (node->wanted && node->gradient && node->op) {
+            node->last = w->flags & AZ_GRAD_FREE;
             visit(az, w, node);
             if (!is_target(w, node) && node->gradient) az_release(node->gradient);
         }
@@ -146,7 +142,7 @@ static az_tensor *result(az_ctx *az, const walk *w, const az_tensor *x)
     const az_tensor *g = az_node_on(w->tape, x)->gradient;
     if (!g) return az_zeros(az, x->dtype, x->rank, x->shape);
     if (w->flags & AZ_GRAD_RECORD) return az_is_contiguous(g) ? az_header(az, g) : az_copy(az, g);
-    return owned_alone(g) ? az_header(az, g) : az_copy(az, g);
+    return az_owned_alone(g) ? az_header(az, g) : az_copy(az, g);
 }
 
 static void forget(const walk *w)
@@ -154,6 +150,16 @@ static void forget(const walk *w)
     for (int64_t k = w->first; k <= w->last; k++) {
         w->tape->node[k]->wanted = false;
         w->tape->node[k]->gradient = NULL;
+    }
+}
+
+/* What the caller has of the gradients already begins them; its headers are given up, so that the walk can add in place. */
+static void take_over(az_ctx *az, const walk *w, az_tensor **gradients)
+{
+    for (int i = 0; i < w->n; i++) {
+        if (!gradients[i]) continue;
+        collect(az, w, az_node_on(w->tape, w->x[i]), gradients[i]);
+        az_release(gradients[i]);
     }
 }
 
@@ -167,6 +173,7 @@ static void run(az_ctx *az, walk *w, const az_tensor *y, const az_tensor *seed, 
         if (order < w->first) w->first = order;
     }
     mark_wanted(w);
+    if (w->flags & AZ_GRAD_ADD) take_over(az, w, gradients);
     if (source) {
         az_arena_enter(az, w->arena);
         source->gradient = seed ? az_header(az, seed) : az_full(az, y->dtype, y->rank, y->shape, 1);
@@ -179,10 +186,11 @@ static void run(az_ctx *az, walk *w, const az_tensor *y, const az_tensor *seed, 
 
 bool az_grad(az_ctx *az, const az_tensor *y, const az_tensor *seed, const az_tensor *const *x, int n, az_tensor **gradients, int flags)
 {
-    for (int i = 0; i < n; i++) gradients[i] = NULL;
+    for (int i = 0; i < n && !(flags & AZ_GRAD_ADD); i++) gradients[i] = NULL;
     if (!arguments_fit(az, y, seed, x, n) || n < 1) return az_ok(az);
     bool record = flags & AZ_GRAD_RECORD;
-    if (record && flags & AZ_GRAD_FREE) return az_fail(az, AZ_BAD_CALL, "az_grad: AZ_GRAD_RECORD and AZ_GRAD_FREE exclude each other");
+    if (record && flags & (AZ_GRAD_FREE | AZ_GRAD_ADD))
+        return az_fail(az, AZ_BAD_CALL, "az_grad: AZ_GRAD_RECORD goes with neither AZ_GRAD_FREE nor AZ_GRAD_ADD");
     walk w = {.x = x, .n = n, .tape = az->tape, .arena = az_arena_new(az), .flags = flags};
     if (!w.arena) return false;
     if (!record) az_tape_pause(az);

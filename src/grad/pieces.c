@@ -33,8 +33,9 @@ static void sum_gradient(az_ctx *az, const az_node *node, const az_tensor *gy, a
         if (az_needs_gradient(node, i)) gx[i] = az_affine(az, s->gradient[i], az_to_double(gy), 0);
 }
 
-/* Piece k on a tape of its own: its gradients by the tracked inputs to result [n], its value to result[n]. */
-static bool differentiate_piece(az_ctx *az, const sum *s, int64_t k, az_tensor *const *inputs, int n, az_tensor **result)
+/* Piece k on a tape of its own: adds its gradients by the tracked inputs to total[0 .. n - 1], its value to total[n]; NULL = nothing yet.
+ */
+static bool differentiate_piece(az_ctx *az, const sum *s, int64_t k, az_tensor *const *inputs, int n, az_tensor **total)
 {
     az_tensor **again = az_alloc_array(az, (size_t)n, sizeof *again), **g = az_alloc_array(az, (size_t)n, sizeof *g);
     const az_tensor **x = az_alloc_array(az, (size_t)n, sizeof *x);
@@ -45,29 +46,26 @@ static bool differentiate_piece(az_ctx *az, const sum *s, int64_t k, az_tensor *
     az_tape_open(az);
     for (int i = 0; i < n; i++) {
         again[i] = tracked[i] ? az_watch(az, inputs[i]) : inputs[i];
-        if (tracked[i]) x[found++] = again[i];
+        if (!tracked[i]) continue;
+        g[found] = total[i];
+        x[found++] = again[i];
     }
     const az_tensor *y = s->f(az, again, n, k, s->user);
-    const bool good = y && az_grad(az, y, NULL, x, found, g, AZ_GRAD_FREE);
-    for (int i = 0, at = 0; i < n; i++) result[i] = good && tracked[i] ? g[at++] : NULL;
-    result[n] = good ? az_copy(az, az_detach(az, y)) : NULL;
+    const bool good = y && az_grad(az, y, NULL, x, found, g, AZ_GRAD_FREE | AZ_GRAD_ADD);
+    for (int i = 0, at = 0; i < n; i++) total[i] = good && tracked[i] ? g[at++] : NULL;
+    const az_tensor *value = good ? az_detach(az, y) : NULL;
     az_tape_close(az);
+    total[n] = !good ? NULL : total[n] ? az_add(az, total[n], value) : az_copy(az, value);
     return az_ok(az);
 }
 
 /* Of all pieces, likewise. */
 static bool differentiate_sum(az_ctx *az, const sum *s, az_tensor *const *inputs, int n, az_tensor **total)
 {
-    az_tensor **part = az_alloc_array(az, (size_t)n + 1, sizeof *part);
-    for (int64_t k = 0; k < s->pieces && part && az_ok(az); k++) {
+    for (int64_t k = 0; k < s->pieces && az_ok(az); k++) {
         az_scope_push(az);
-        const bool good = differentiate_piece(az, s, k, inputs, n, k == 0 ? total : part);
-        for (int i = 0; i <= n && good && k > 0; i++)
-            if (total[i]) az_add_into(az, total[i], part[i], 1);
-        if (k == 0)
-            az_keep_all(az, total, n + 1);
-        else
-            az_scope_pop(az);
+        differentiate_piece(az, s, k, inputs, n, total);
+        az_keep_all(az, total, n + 1);
     }
     return az_ok(az);
 }

@@ -31,12 +31,13 @@ static az_tensor *piece_loss(az_ctx *az, az_tensor *const *inputs, int n, int64_
         outside[i - 1] = *head->slot[i - 1];
         *head->slot[i - 1] = inputs[i];
     }
+    az_scope_push(az); /* so that only the tape holds the logits, which their gradient then replaces */
     const az_pass_adapters *adapters = az_pass_adapters_slice(az, head->adapters, first, rows);
     az_tensor *logits = az_lm_head_logits(az, head->lm, adapters, az_slice(az, inputs[0], 0, first, rows));
     for (int i = 1; i < n; i++) *head->slot[i - 1] = outside[i - 1];
     az_tensor *loss = az_cross_entropy(az, logits, az_slice(az, head->target, 0, first, rows));
     if (head->weight) loss = az_mul(az, loss, az_slice(az, head->weight, 0, first, rows));
-    return az_sum(az, loss, AZ_ALL_AXES, false);
+    return az_keep(az, az_sum(az, loss, AZ_ALL_AXES, false));
 }
 
 static bool is_tracked(az_ctx *az, const az_tensor *x)

@@ -34,10 +34,31 @@ static int64_t row_width(const az_tensor *x, int from_axis)
     return width;
 }
 
+/* Adds rows of `width` elements in the order of the index; threads share columns, so the order of each sum is fixed. */
+static void add_rows(az_tensor *out, const az_tensor *y, const int32_t *at, int64_t n, int64_t width)
+{
+    int64_t size = (int64_t)az_dtype_size(y->dtype), blocks = (width + COLUMN_BLOCK - 1) / COLUMN_BLOCK;
+    const az_row_kernel add = az_elementwise_for(y->dtype)->add_scaled;
+    const double one = 1;
+#pragma omp parallel for if (n * width * size > PARALLEL_BYTES)
+    for (int64_t block = 0; block < blocks; block++) {
+        int64_t first = block * COLUMN_BLOCK, count = width - first < COLUMN_BLOCK ? width - first : COLUMN_BLOCK;
+        for (int64_t i = 0; i < n; i++) {
+            az_lane lane[2] = {{(char *)out->data + (at[i] * width + first) * size, 1}, {(char *)y->data + (i * width + first) * size, 1}};
+            add(0, &one, lane, count);
+        }
+    }
+}
+
 static void gather_gradient(az_ctx *az, const az_node *node, const az_tensor *gy, az_tensor **gx)
 {
     const indexed *s = node->saved;
-    gx[0] = az_scatter_add(az, gy, s->index, s->rows);
+    az_tensor *sum = az_gradient_so_far(az, node, 0);
+    const az_tensor *rows = sum ? az_packed(az, gy) : NULL;
+    if (rows)
+        add_rows(sum, rows, s->index->data, az_count(s->index), row_width(node->input[0], 1));
+    else
+        gx[0] = az_scatter_add(az, gy, s->index, s->rows);
 }
 
 az_tensor *az_gather(az_ctx *az, const az_tensor *x, const az_tensor *index)
@@ -67,22 +88,6 @@ az_tensor *az_gather(az_ctx *az, const az_tensor *x, const az_tensor *index)
 static void scatter_gradient(az_ctx *az, const az_node *node, const az_tensor *gy, az_tensor **gx)
 {
     gx[0] = az_gather(az, gy, ((const indexed *)node->saved)->index);
-}
-
-/* Adds rows of `width` elements in the order of the index; threads share columns, so the order of each sum is fixed. */
-static void add_rows(az_tensor *out, const az_tensor *y, const int32_t *at, int64_t n, int64_t width)
-{
-    int64_t size = (int64_t)az_dtype_size(y->dtype), blocks = (width + COLUMN_BLOCK - 1) / COLUMN_BLOCK;
-    const az_row_kernel add = az_elementwise_for(y->dtype)->add_scaled;
-    const double one = 1;
-#pragma omp parallel for if (n * width * size > PARALLEL_BYTES)
-    for (int64_t block = 0; block < blocks; block++) {
-        int64_t first = block * COLUMN_BLOCK, count = width - first < COLUMN_BLOCK ? width - first : COLUMN_BLOCK;
-        for (int64_t i = 0; i < n; i++) {
-            az_lane lane[2] = {{(char *)out->data + (at[i] * width + first) * size, 1}, {(char *)y->data + (i * width + first) * size, 1}};
-            add(0, &one, lane, count);
-        }
-    }
 }
 
 az_tensor *az_scatter_add(az_ctx *az, const az_tensor *y, const az_tensor *index, int64_t n)

@@ -30,7 +30,7 @@ static loss_job job_of(az_ctx *az, const az_tensor *logits, const az_tensor *tar
 static void cross_entropy_gradient(az_ctx *az, const az_node *node, const az_tensor *gy, az_tensor **gx)
 {
     const loss_saved *saved = node->saved;
-    gx[0] = az_new_like(az, node->input[0]);
+    gx[0] = az_gradient_room(az, node, 0);
     az_scope_push(az);
     const az_tensor *logits = az_operand(az, node->input[0]), *g = az_operand(az, gy);
     if (gx[0] && logits && g) {

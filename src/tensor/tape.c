@@ -92,6 +92,7 @@ static const az_tensor *input_header(az_ctx *az, az_tape *tape, const az_tensor 
         return az_header(az, &model);
     }
     az_tensor *header = (az_tensor *)source->output; /* made by this file, not const */
+    source->readers += with_data;
     if (with_data && !header->data) {
         header->data = x->data;
         header->buffer = az_buffer_hold(x->buffer);
@@ -192,6 +193,27 @@ void *az_save_memory(az_ctx *az, const void *data, size_t bytes)
     void *copy = az_alloc(az, bytes);
     if (tape) az_arena_leave(az);
     return copy ? memcpy(copy, data, bytes) : NULL;
+}
+
+/* ---- for gradient functions ---- */
+
+bool az_owned_alone(const az_tensor *x)
+{
+    return x->buffer && x->buffer->references == 1 && az_is_contiguous(x);
+}
+
+az_tensor *az_gradient_room(az_ctx *az, const az_node *node, int i)
+{
+    const az_tensor *x = node->input[i];
+    const az_node *source = x->node;
+    const bool read_later = !source || !source->op || !(source->op->forgets & AZ_FORGETS_OUTPUT) || source->readers > 1;
+    return node->last && !read_later && az_owned_alone(x) ? az_share(az, x) : az_tensor_new(az, x->dtype, x->rank, x->shape);
+}
+
+az_tensor *az_gradient_so_far(az_ctx *az, const az_node *node, int i)
+{
+    az_tensor *sum = az_needs_gradient(node, i) && !az_recording(az) ? node->input[i]->node->gradient : NULL;
+    return sum && az_owned_alone(sum) ? sum : NULL;
 }
 
 void az_node_release(az_node *node)

@@ -9,6 +9,14 @@ az_tensor *az_header(az_ctx *az, const az_tensor *model);
 /* Gives the data of a header back before its scope ends; its shape stays. */
 void az_release(az_tensor *x);
 
+/* For gradient functions: a tensor shaped like input i of the node, not initialised. It is the memory of that input itself when the walk
+ * gives it back after this visit and nothing else reads it, so what is computed from the input must be computed in place. */
+az_tensor *az_gradient_room(az_ctx *az, const az_node *node, int i);
+/* For gradient functions: what has been collected as the gradient of input i, when more may be added to it in place; NULL otherwise. */
+az_tensor *az_gradient_so_far(az_ctx *az, const az_node *node, int i);
+/* Contiguous, in memory that no other header refers to. */
+bool az_owned_alone(const az_tensor *x);
+
 /* Row-major strides for the shape of x. */
 void az_set_contiguous(az_tensor *x);
 /* True when x is not NULL; otherwise an error is there (that of the operation that made x, or a complaint by `name`). */

@@ -172,7 +172,116 @@ Test(tape, inner_tapes_see_outer_results_as_constants)
     az_close(az);
 }
 
+/* ---- adding to gradients ---- */
+
+/* What is handed in is added to and replaced, also where y does not depend on x. */
+Test(tape, gradients_are_added_to_those_handed_in)
+{
+    az_ctx *az = az_open(NULL);
+    for (int flags = 0; flags <= AZ_GRAD_FREE; flags += AZ_GRAD_FREE) {
+        az_tape_open(az);
+        const az_tensor *x[] = {az_watch(az, vector(az, 4, 1)), az_watch(az, vector(az, 4, 2)), az_watch(az, vector(az, 2, 3))};
+        az_tensor *first[] = {vector(az, 4, 4), NULL, vector(az, 2, 5)}, *g[] = {az_copy(az, first[0]), NULL, az_copy(az, first[2])};
+        const az_tensor *y = total(az, az_mul(az, az_square(az, x[0]), x[1]));
+        cr_assert(az_grad(az, y, NULL, x, 3, g, flags | AZ_GRAD_ADD), "%s", az_error(az));
+        for (int i = 0; i < 4; i++) {
+            const double a = az_item(x[0], i), b = az_item(x[1], i);
+            cr_assert_float_eq(az_item(g[0], i), az_item(first[0], i) + 2 * a * b, 1e-14);
+            cr_assert_float_eq(az_item(g[1], i), a * a, 1e-14);
+        }
+        cr_assert_eq(az_item(g[2], 1), az_item(first[2], 1));
+        cr_assert(!az_grad(az, y, NULL, x, 3, g, AZ_GRAD_ADD | AZ_GRAD_RECORD));
+        cr_assert_str_eq(az_error(az), "az_grad: AZ_GRAD_RECORD goes with neither AZ_GRAD_FREE nor AZ_GRAD_ADD");
+        az_clear(az);
+        az_tape_close(az);
+    }
+    az_close(az);
+}
+
+/* A memory that is held elsewhere too is not written. */
+Test(tape, a_shared_gradient_handed_in_stays_as_it_is)
+{
+    az_ctx *az = az_open(NULL);
+    az_tape_open(az);
+    const az_tensor *x = az_watch(az, vector(az, 4, 1));
+    az_tensor *mine = az_full(az, AZ_F64, 1, (int64_t[]){4}, 3), *g = az_share(az, mine);
+    cr_assert(az_grad(az, total(az, az_square(az, x)), NULL, &x, 1, &g, AZ_GRAD_ADD));
+    for (int i = 0; i < 4; i++) {
+        cr_assert_eq(az_item(mine, i), 3);
+        cr_assert_float_eq(az_item(g, i), 3 + 2 * az_item(x, i), 1e-14);
+    }
+    az_close(az);
+}
+
+enum { TOKENS = 70, WIDTH = 96, WORDS = 130 }; /* products of this size are added to gradients in place */
+
+/* A table [WORDS, WIDTH] that is read both by rows and as the head over them, as in a model with tied embeddings; x is used twice too. */
+static az_tensor *tied(az_ctx *az, az_tensor *const *in, int n, void *user)
+{
+    const bool *reads_logits_again = user;
+    az_tensor *index = az_new1(az, AZ_I32, TOKENS), *target = az_new1(az, AZ_I32, TOKENS);
+    for (int i = 0; i < TOKENS; i++) {
+        ((int32_t *)index->data)[i] = i * 7 % 50;
+        ((int32_t *)target->data)[i] = i % 9 ? i * 11 % WORDS : -1;
+    }
+    (void)n;
+    az_scope_push(az);
+    az_tensor *x = az_add(az, az_gather(az, in[0], index), in[1]);
+    az_tensor *logits = az_matmul_nt(az, az_add(az, x, az_matmul_nt(az, x, in[2])), in[0]);
+    az_tensor *loss = az_sum(az, az_cross_entropy(az, logits, target), AZ_ALL_AXES, false);
+    if (*reads_logits_again) loss = az_add(az, loss, az_sum(az, az_square(az, logits), AZ_ALL_AXES, false));
+    return az_keep(az, loss);
+}
+
+/* Gradients that take the place of activations, or are added where others lie, are those that have memory of their own. */
+Test(tape, gradients_in_the_place_of_activations)
+{
+    for (int again = 0; again < 2; again++) {
+        az_ctx *az = az_open(NULL);
+        az_tensor *in[] = {az_randn(az, AZ_F32, 2, (int64_t[]){WORDS, WIDTH}, 0.3, 1, 1),
+                           az_randn(az, AZ_F32, 2, (int64_t[]){TOKENS, WIDTH}, 0.3, 1, 2),
+                           az_randn(az, AZ_F32, 2, (int64_t[]){WIDTH, WIDTH}, 0.3, 1, 3)};
+        const bool reads_again = again;
+        az_tensor *g[3][3];
+        for (int run = 0; run < 3; run++) { /* plain, freeing, and recorded in f64 */
+            az_tape_open(az);
+            az_tensor *x[3];
+            for (int i = 0; i < 3; i++) x[i] = az_watch(az, run == 2 ? az_cast(az, in[i], AZ_F64) : in[i]);
+            const az_tensor *y = tied(az, x, 3, (void *)&reads_again);
+            const int flags = run == 0 ? 0 : run == 1 ? AZ_GRAD_FREE : AZ_GRAD_RECORD;
+            cr_assert(az_grad(az, y, NULL, (const az_tensor *const *)x, 3, g[run], flags), "%s", az_error(az));
+            az_tape_close(az);
+        }
+        for (int i = 0; i < 3; i++) {
+            cr_assert_arr_eq(az_f32(g[1][i]), az_f32(g[0][i]), (size_t)az_count(g[0][i]) * sizeof(float));
+            cr_assert_lt(largest_difference(g[0][i], g[2][i]), 2e-5);
+        }
+        az_close(az);
+    }
+}
+
 /* ---- memory ---- */
+
+/* The gradient of the logits of a cross-entropy takes their place when nobody else holds them. */
+Test(memory, logits_are_held_once)
+{
+    enum { ROWS = 50, CLASSES = 20000 };
+    az_ctx *az = az_open(NULL);
+    const size_t bytes = (size_t)ROWS * CLASSES * sizeof(float);
+    az_tensor *target = az_zeros(az, AZ_I32, 1, (int64_t[]){ROWS}), *x = az_randn(az, AZ_F32, 2, (int64_t[]){ROWS, CLASSES}, 1, 1, 1);
+    const size_t before = az_memory_now(az);
+    az_tape_open(az);
+    az_tensor *w = az_watch(az, x);
+    az_scope_push(az);
+    const az_tensor *y = az_keep(az, total(az, az_cross_entropy(az, az_affine(az, w, 2, 0), target)));
+    az_memory_reset_peak(az);
+    const az_tensor *g = gradient(az, y, w, AZ_GRAD_FREE);
+    cr_assert_leq(az_memory_peak(az), before + 2 * bytes * 5 / 4); /* logits or their gradient, and the gradient of x */
+    double sum = 0;
+    for (int64_t j = 0; j < CLASSES; j++) sum += exp(2 * az_item(x, j));
+    for (int64_t j = 0; j < 9; j++) cr_assert_float_eq(az_item(g, j), 2 * (exp(2 * az_item(x, j)) / sum - (j == 0)), 1e-6);
+    az_close(az);
+}
 
 static az_tensor *deep(az_ctx *az, az_tensor *x, int layers)
 {
