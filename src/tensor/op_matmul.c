@@ -1,5 +1,6 @@
 /* op_matmul.c - matrix products and the inner product. The last two axes are the matrix; leading axes broadcast, and vanish into the rows
  * of one large product where the layout allows it. */
+#include "tensor/gemm.h"
 #include "tensor/kernels/kernels.h"
 #include "tensor/layer.h"
 
@@ -14,10 +15,11 @@ typedef struct layout {
     bool transposed;
 } layout;
 
-/* c [m, n], rows ldc apart, = op(a) [m, k] op(b) [k, n] */
+/* c [m, n], rows ldc apart, = op(a) [m, k] op(b) [k, n]; `add`, only for matrices: added to what is there */
 typedef struct product {
     int64_t m, n, k, ldc;
     layout a, b;
+    bool add;
 } product;
 
 #include "tensor/kernels/real_f32.h"
@@ -123,11 +125,14 @@ static bool cut(product *p, int64_t index, int64_t pieces, size_t size, const ch
     return true;
 }
 
+/* Multiplications below which the products of a batch are shared among the threads whole. */
+enum { SMALL_IN_BATCH = 1 << 22 };
+
 /* All products of a batch, `left` and `right` being readable and `p` describing one of them. */
 static void run_batch(const product *p, int64_t batch, const az_tensor *left, const az_tensor *right, az_tensor *y, int threads)
 {
     const size_t size = az_dtype_size(y->dtype);
-    const int64_t work = p->m * p->n * p->k, pieces = batch > 1 && work < (int64_t)1 << 22 ? 1 : pieces_of(p);
+    const int64_t work = p->m * p->n * p->k, pieces = batch > 1 && work < SMALL_IN_BATCH ? 1 : pieces_of(p);
 #pragma omp parallel for schedule(dynamic) if (batch * pieces > 1 && batch * work > AZ_PARALLEL_WORK) num_threads(threads)
     for (int64_t job = 0; job < batch * pieces; job++) {
         const int64_t i = job / pieces;
@@ -139,9 +144,29 @@ static void run_batch(const product *p, int64_t batch, const az_tensor *left, co
     }
 }
 
-static bool batch_product(az_ctx *az, const az_tensor *a, const az_tensor *b, az_tensor *y)
+static az_matrix_f32 matrix_of(const az_tensor *x, layout how, int64_t offset)
 {
-    product p = {.m = extent(a, 2), .k = extent(a, 1), .n = extent(b, 1), .ldc = extent(b, 1)};
+    return (az_matrix_f32){
+        .data = (const float *)x->data + offset, .row = how.transposed ? 1 : how.ld, .column = how.transposed ? how.ld : 1};
+}
+
+/* The same for large matrices of f32, one after the other by all threads. */
+static bool run_panels(az_ctx *az, const product *p, int64_t batch, const az_tensor *left, const az_tensor *right, az_tensor *y)
+{
+    az_gemm one = {.m = p->m, .n = p->n, .k = p->k, .ldc = p->ldc, .add = p->add};
+    bool done = true;
+    for (int64_t i = 0; i < batch && done; i++) {
+        one.a = matrix_of(left, p->a, batch_offset(left, y, i));
+        one.b = matrix_of(right, p->b, batch_offset(right, y, i));
+        one.c = (float *)y->data + i * p->m * p->n;
+        done = az_gemm_run(az, &one);
+    }
+    return done;
+}
+
+static bool batch_product(az_ctx *az, const az_tensor *a, const az_tensor *b, az_tensor *y, bool add)
+{
+    product p = {.m = extent(a, 2), .k = extent(a, 1), .n = extent(b, 1), .ldc = extent(b, 1), .add = add};
     const az_tensor *left = readable(az, a, &p.a), *right = readable(az, b, &p.b);
     if (!left || !right) return false;
     int64_t batch = 1;
@@ -152,6 +177,8 @@ static bool batch_product(az_ctx *az, const az_tensor *a, const az_tensor *b, az
     }
     if (batch == 0 || p.m == 0 || p.n == 0) return true;
     if (p.m > INT_MAX || p.n > INT_MAX || p.k > INT_MAX) return az_fail(az, AZ_BAD_CALL, "az_matmul: an extent is beyond %d", INT_MAX);
+    const bool large = batch == 1 || p.m * p.n * p.k >= SMALL_IN_BATCH;
+    if (large && y->dtype == AZ_F32 && az_gemm_pays(p.m, p.n, p.k)) return run_panels(az, &p, batch, left, right, y);
     run_batch(&p, batch, left, right, y, az_threads(az));
     return true;
 }
@@ -179,7 +206,7 @@ static az_tensor *multiply(az_ctx *az, const char *name, const az_tensor *a, con
     az_tensor *y = new_product(az, name, a, b);
     if (!y) return NULL;
     az_scope_push(az); /* copies of operands that BLAS cannot read */
-    bool done = batch_product(az, a, b, y);
+    bool done = batch_product(az, a, b, y, false);
     az_scope_pop(az);
     return done ? y : NULL;
 }
@@ -189,6 +216,20 @@ static az_tensor *multiply(az_ctx *az, const char *name, const az_tensor *a, con
 static az_tensor *as_matrix(az_ctx *az, const az_tensor *x)
 {
     return az_reshape(az, x, 2, (int64_t[]){-1, extent(x, 1)});
+}
+
+/* The gradient of input i, the product of matrices a b, goes to gx[i], or where it can at once to what has been collected. */
+static void product_gradient(az_ctx *az, const az_node *node, int i, const az_tensor *a, const az_tensor *b, az_tensor **gx)
+{
+    az_tensor *sum = az_gradient_so_far(az, node, i);
+    const bool matrices = a && b && a->rank == 2 && b->rank == 2 && extent(a, 2) > 1 && extent(b, 1) > 1 && extent(a, 1) > 0;
+    if (!sum || !matrices) {
+        gx[i] = az_matmul(az, a, b);
+        return;
+    }
+    az_scope_push(az); /* copies of operands that BLAS cannot read */
+    batch_product(az, a, b, sum, true);
+    az_scope_pop(az);
 }
 
 /* dA = G B^T, dB = A^T G, added over the axes that were broadcast. */
@@ -216,12 +257,12 @@ az_tensor *az_matmul(az_ctx *az, const az_tensor *a, const az_tensor *b)
 static void matmul_nt_gradient(az_ctx *az, const az_node *node, const az_tensor *gy, az_tensor **gx)
 {
     const az_tensor *x = node->input[0], *w = node->input[1];
-    if (az_needs_gradient(node, 0)) gx[0] = az_matmul(az, gy, w);
+    if (az_needs_gradient(node, 0)) product_gradient(az, node, 0, gy, w, gx);
     if (!az_needs_gradient(node, 1)) return;
     if (az_count(x) == 0 || az_count(gy) == 0)
         gx[1] = az_zeros(az, w->dtype, w->rank, w->shape);
     else
-        gx[1] = az_matmul(az, az_transpose(az, as_matrix(az, gy)), as_matrix(az, x));
+        product_gradient(az, node, 1, az_transpose(az, as_matrix(az, gy)), as_matrix(az, x), gx);
 }
 
 static const az_op matmul_nt_op = {

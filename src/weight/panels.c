@@ -1,17 +1,18 @@
 /* panels.c - products with many vectors of activations by panels: 16 rows of the weight and 6 vectors at a time, both packed column by
- * column.
+ * column (tensor/kernels/panels.h, where the vectors are the rows and the rows of the weight the columns).
  *
  * The vectors are packed once; then each thread takes some rows, decodes and packs them where they stay in the second cache, and runs along
  * all vectors. Each value is the sum of what every DEPTH columns give, in order, whatever the company and the threads. */
 #include "base/parallel.h"
+#include "tensor/kernels/panels.h"
 #include "weight/weight_internal.h"
 
 #include <omp.h>
 #include <string.h>
 
 enum {
-    ROWS = AZ_PANEL_ROWS,
-    VECTORS = AZ_PANEL_VECTORS,
+    ROWS = AZ_PANEL_COLUMNS,
+    VECTORS = AZ_PANEL_ROWS,
     DEPTH = 256,          /* columns that are packed together */
     TURN_ROWS = 4 * ROWS, /* what a thread takes */
     TOGETHER = 16,        /* groups of vectors that pass by all panels of a turn before the next do */
@@ -50,9 +51,8 @@ static void pack_group(const void *panels, int64_t group)
     const int64_t cols = job->w->cols, count = job->n - group * VECTORS < VECTORS ? job->n - group * VECTORS : VECTORS;
     const float *from = job->x + group * VECTORS * cols;
     for (int64_t first = 0; first < cols; first += DEPTH) {
-        float *to = packed_group(job, first, group);
-        for (int64_t c = 0; c < columns_at(job, first); c++, to += VECTORS)
-            for (int64_t j = 0; j < VECTORS; j++) to[j] = j < count ? from[j * cols + first + c] : 0;
+        const az_matrix_f32 vectors = {.data = from + first, .row = cols, .column = 1};
+        az_panel_kernels_here()->pack_rows(count, columns_at(job, first), vectors, packed_group(job, first, group));
     }
 }
 
@@ -66,18 +66,16 @@ static void edge_product(const panels_job *job, const float *w, const float *x, 
 {
     float tile[VECTORS * ROWS] = {0};
     for (int64_t j = 0; j < inside.vectors && add; j++) memcpy(tile + j * ROWS, y + j * job->y_stride, (size_t)inside.rows * sizeof *y);
-    az_weight_kernels_here()->panel_product(w, x, depth, add, tile, ROWS);
+    az_panel_kernels_here()->product(depth, x, w, add, tile, ROWS);
     for (int64_t j = 0; j < inside.vectors; j++) memcpy(y + j * job->y_stride, tile + j * ROWS, (size_t)inside.rows * sizeof *y);
 }
 
-/* The rows of a turn as f32, to a multiple of ROWS with zeros. */
+/* The rows of a turn as f32. */
 static void decode_turn(const panels_job *job, int64_t first, int64_t count, float *to)
 {
     const az_weight *w = job->w;
     for (int64_t r = 0; r < count; r += AZ_DECODE_ROWS)
         w->format->decode(w, first + r, r + AZ_DECODE_ROWS <= count ? AZ_DECODE_ROWS : count - r, to + r * w->cols);
-    const int64_t missing = (ROWS - count % ROWS) % ROWS;
-    memset(to + count * w->cols, 0, (size_t)(missing * w->cols) * sizeof *to);
 }
 
 /* Rows of a turn, packed for the columns from `column` on. */
@@ -98,7 +96,7 @@ static void multiply_groups(const panels_job *job, const packed_rows *rows, int6
             const float *w = rows->panel + r * depth, *x = packed_group(job, rows->column, g);
             float *y = job->y + g * VECTORS * job->y_stride + rows->first + r;
             if (inside.rows == ROWS && inside.vectors == VECTORS)
-                az_weight_kernels_here()->panel_product(w, x, depth, add, y, job->y_stride);
+                az_panel_kernels_here()->product(depth, x, w, add, y, job->y_stride);
             else
                 edge_product(job, w, x, depth, add, y, inside);
         }
@@ -114,7 +112,7 @@ static void turn(const void *panels, int64_t i)
     decode_turn(job, first_row, count, rows);
     for (int64_t c = 0; c < cols; c += DEPTH) {
         const int64_t depth = columns_at(job, c);
-        for (int64_t r = 0; r < count; r += ROWS) az_weight_kernels_here()->pack_panel(rows + r * cols + c, cols, depth, panel + r * depth);
+        az_panel_kernels_here()->pack_columns(depth, count, (az_matrix_f32){.data = rows + c, .row = 1, .column = cols}, panel);
         const packed_rows packed = {.panel = panel, .first = first_row, .count = count, .column = c};
         for (int64_t g = first; g < end; g += TOGETHER) multiply_groups(job, &packed, g, g + TOGETHER < end ? g + TOGETHER : end);
     }

@@ -3,6 +3,8 @@
  *
  * Tiles and chunks have sizes that depend on the shape alone, so results do not depend on the number of threads. */
 #include "base/parallel.h"
+#include "tensor/gemm.h"
+#include "tensor/kernels/panels.h"
 #include "weight/weight_internal.h"
 
 #include <cblas.h>
@@ -24,9 +26,16 @@ typedef struct block_product {
     bool transposed, add;
 } block_product;
 
-/* Pieces of fixed size, each by one thread: BLAS left to itself would cut by the number of threads. */
-static void multiply_in_pieces(az_ctx *az, const block_product *p)
+/* By packed panels where that pays, as az_matmul does, otherwise by BLAS in pieces of fixed size, each by one thread: left to itself it
+ * would cut by the number of threads. */
+static void multiply(az_ctx *az, const block_product *p)
 {
+    if (az_gemm_pays(p->n, p->width, p->depth)) {
+        const az_matrix_f32 w = {.data = p->w, .row = p->transposed ? 1 : p->ldw, .column = p->transposed ? p->ldw : 1};
+        const az_matrix_f32 x = {.data = p->x, .row = p->ldx, .column = 1};
+        az_gemm_run(az, &(az_gemm){.m = p->n, .n = p->width, .k = p->depth, .a = x, .b = w, .c = p->y, .ldc = p->ldy, .add = p->add});
+        return;
+    }
     enum { VECTORS = 256, WIDTH = 128 };
     const int64_t across = (p->width + WIDTH - 1) / WIDTH, pieces = across * ((p->n + VECTORS - 1) / VECTORS);
 #pragma omp parallel for schedule(dynamic) num_threads(az_threads(az))
@@ -89,8 +98,8 @@ void az_tiles_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, 
         decoded_rows_matmul(az, w, x, n, y);
         return;
     }
-    /* f32 matrices are multiplied by BLAS also while a tape listens, and the two give the same bits */
-    if (n > AZ_FEW && w->format != &az_format_f32 && az_weight_kernels_here()->panel_product) {
+    /* f32 matrices are multiplied as while a tape listens, so that the two give the same bits */
+    if (n > AZ_FEW && w->format != &az_format_f32 && az_panel_kernels_here()) {
         az_panels_matmul(az, w, x, n, y);
         return;
     }
@@ -103,7 +112,7 @@ void az_tiles_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, 
             p.width = first + tile <= w->rows ? tile : w->rows - first;
             p.w = tile_of(az, w, first, p.width, room);
             p.y = y + first, p.ldy = w->rows;
-            multiply_in_pieces(az, &p);
+            multiply(az, &p);
         }
     az_scope_pop(az);
 }
@@ -119,7 +128,7 @@ void az_tiles_matmul_t(az_ctx *az, const az_weight *w, const float *g, int64_t n
             p.depth = first + tile <= w->rows ? tile : w->rows - first;
             p.w = tile_of(az, w, first, p.depth, room);
             p.y = gx, p.ldy = w->cols;
-            multiply_in_pieces(az, &p);
+            multiply(az, &p);
         }
     az_scope_pop(az);
 }

@@ -29,5 +29,5 @@ static void NAME(product)(const product *p, const void *left, const void *right,
         NAME(matrix_times_vector)(a, p->a.transposed ? p->k : p->m, p->a.transposed ? p->m : p->k, p->a.ld, p->a.transposed, b, c);
     else
         GEMM(CblasRowMajor, p->a.transposed ? CblasTrans : CblasNoTrans, p->b.transposed ? CblasTrans : CblasNoTrans, (int)p->m, (int)p->n,
-             (int)p->k, 1, a, (int)p->a.ld, b, (int)p->b.ld, 0, c, (int)p->ldc);
+             (int)p->k, 1, a, (int)p->a.ld, b, (int)p->b.ld, p->add, c, (int)p->ldc);
 }

@@ -44,9 +44,6 @@ static inline int64_t az_fours(int64_t cols)
     return (cols + AZ_FOURS - 1) / AZ_FOURS * AZ_FOURS;
 }
 
-/* A panel of a weight is 16 rows packed column by column: [depth][16]; one of activations 6 vectors: [depth][6]. */
-enum { AZ_PANEL_ROWS = 16, AZ_PANEL_VECTORS = 6 };
-
 typedef struct az_weight_kernels {
     const char *name;
     az_rows_kernel *f32, *f16, *bf16, *q8_0, *q4_0;
@@ -56,10 +53,6 @@ typedef struct az_weight_kernels {
     void (*widen_kept)(const az_kept_rows *rows, int64_t cols, float *to); /* to [count, cols] */
     az_kept_kernel *two_of_four; /* the same for 2:4 with vectors as az_arrange_fours lays them out; or NULL */
     int64_t most_rounded;        /* with more vectors, products with formats of blocks are left to f32 tiles and BLAS */
-    /* to[16 c + r] = rows[r stride + c] for 16 rows r and c < depth */
-    void (*pack_panel)(const float *rows, int64_t stride, int64_t depth, float *to);
-    /* y[j y_stride + r] (+)= sum over c < depth of w[16 c + r] x[6 c + j], added to what is in y when `add`. NULL, as above: BLAS. */
-    void (*panel_product)(const float *w, const float *x, int64_t depth, bool add, float *y, int64_t y_stride);
     /* Fills q and what follows for vector j of x from its values. */
     void (*round_to_bytes)(const az_columns *x, int64_t j);
     /* n values to f32 */
@@ -80,8 +73,6 @@ void az_widen_kept_portable(const az_kept_rows *rows, int64_t cols, float *to);
 extern const az_weight_kernels az_weight_kernels_avx2;
 az_kept_kernel az_kept_avx2, az_two_of_four_avx2;
 void az_widen_kept_avx2(const az_kept_rows *rows, int64_t cols, float *to);
-void az_pack_panel_avx2(const float *rows, int64_t stride, int64_t depth, float *to);
-void az_panel_product_avx2(const float *w, const float *x, int64_t depth, bool add, float *y, int64_t y_stride);
 az_rows_kernel az_rows_q8_0_avx2, az_rows_q4_0_avx2, az_rows_q4_1_avx2, az_rows_q5_0_avx2, az_rows_q5_1_avx2, az_rows_iq4_nl_avx2;
 az_rows_kernel az_rows_q2_k_avx2, az_rows_q3_k_avx2, az_rows_q4_k_avx2, az_rows_q5_k_avx2, az_rows_q6_k_avx2, az_rows_q8_k_avx2;
 #elif defined(__aarch64__)
