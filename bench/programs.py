@@ -12,6 +12,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PYTHON = "/usr/bin/python3"  # Debian's, which sees Debian's PyTorch
 
 
+AS_THE_COMMAND = {"GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "2000")}  # src/cli/waiting.c
+
+
 def output_of(command, **environment):
     """What a program prints; its failure ends the benchmark."""
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env={**os.environ, **environment})
@@ -44,11 +47,11 @@ class Programs:
             subprocess.run([ROOT / "bench/peers/llmc.sh", llmc_source, self.llmc], check=True)
 
     def limits(self, threads):
-        return run_json([self.build / "bench/bench_machine", threads])
+        return run_json([self.build / "bench/bench_machine", threads], **AS_THE_COMMAND)
 
     def kernels(self, threads):
         """The shape and limits of the run, and one row for each format and number of vectors."""
-        lines = output_of([self.build / "bench/bench_kernels", f"threads={threads}"]).splitlines()
+        lines = output_of([self.build / "bench/bench_kernels", f"threads={threads}"], **AS_THE_COMMAND).splitlines()
         first, *rows = map(json.loads, lines)
         return first, rows
 
@@ -64,7 +67,7 @@ class Programs:
         return files
 
     def ours(self, model, threads, prefill, decode, batch=0):
-        return run_json(self.ours_command(model, threads, prefill, decode, batch))
+        return run_json(self.ours_command(model, threads, prefill, decode, batch), **AS_THE_COMMAND)
 
     def ours_command(self, model, threads, prefill, decode, batch=0):
         return [self.build / "bench/bench_lm", "run", model, threads, prefill, decode, batch]
@@ -77,7 +80,7 @@ class Programs:
     # ---- training ----
 
     def train(self, architecture, shape, threads, steps, checkpoint=False):
-        return run_json(self.train_command(architecture, shape, threads, steps, checkpoint))
+        return run_json(self.train_command(architecture, shape, threads, steps, checkpoint), **AS_THE_COMMAND)
 
     def train_command(self, architecture, shape, threads, steps, checkpoint=False):
         settings = {**shape, "steps": steps, "threads": threads, "checkpoint": str(checkpoint).lower()}

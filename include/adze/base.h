@@ -42,8 +42,9 @@ typedef struct az_progress_event {
 } az_progress_event;
 
 typedef struct az_settings {
-    int threads;         /* 0 = every core the process may run on. OpenBLAS is set to one: adze cuts its work itself, by shape alone */
-    uint64_t seed;       /* key of all random numbers drawn by default */
+    int threads;   /* 0 = OMP_NUM_THREADS or, without it, every core the process may use. OpenBLAS is set to one: adze cuts its work itself,
+                      by shape alone */
+    uint64_t seed; /* key of all random numbers drawn by default */
     size_t memory_limit; /* bytes the context may hold at once; 0 = no limit. Beyond it allocations fail with AZ_NO_MEMORY */
     void (*progress)(const az_progress_event *event, void *user); /* NULL = silent */
     void *user;
@@ -275,7 +276,7 @@ bool az_make_folder(az_ctx *az, const char *path); /* with its parents; one that
 
 typedef struct az_cpu {
     bool avx2, f16c, fma, avx512, vnni, neon;
-    int cores;
+    int cores; /* that the process may use: by its affinity and the quotas of its control groups */
 } az_cpu;
 /* What this machine can run, found once. ADZE_ISA=portable in the environment turns every extension off. */
 const az_cpu *az_cpu_features(void);

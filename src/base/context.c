@@ -9,12 +9,19 @@
 #include <omp.h>
 #endif
 
+static int usual_threads(void)
+{
+    const char *asked = getenv("OMP_NUM_THREADS");
+    const int threads = asked ? atoi(asked) : 0;
+    return threads > 0 && threads <= 4096 ? threads : az_cpu_features()->cores;
+}
+
 az_ctx *az_open(const az_settings *settings)
 {
     az_ctx *az = calloc(1, sizeof *az);
     if (!az) return NULL;
     if (settings) az->settings = *settings;
-    az->threads = az->settings.threads > 0 ? az->settings.threads : az_cpu_features()->cores;
+    az->threads = az->settings.threads > 0 ? az->settings.threads : usual_threads();
 #ifdef _OPENMP
     omp_set_num_threads(az->threads);
 #endif

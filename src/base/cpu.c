@@ -1,7 +1,6 @@
 /* cpu.c - what this processor can run. */
-#include "adze/base.h"
+#include "base/base_internal.h"
 
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,8 +18,7 @@ static bool has_f16c(void)
 static az_cpu detect(void)
 {
     az_cpu cpu = {0};
-    cpu_set_t set;
-    cpu.cores = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    cpu.cores = az_cores();
     const char *isa = getenv("ADZE_ISA");
     if (isa && strcmp(isa, "portable") == 0) return cpu;
 #if defined(__x86_64__)

@@ -242,3 +242,14 @@ Test(usage, a_closed_pipe_ends_quietly)
     cr_assert_not_null(strstr(run.err, "standard output"));
     az_close(az);
 }
+
+Test(usage, idle_threads_sleep_soon_unless_the_user_says_otherwise)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    const char *told = "env -u OMP_WAIT_POLICY OMP_DISPLAY_ENV=verbose";
+    cr_assert_not_null(strstr(test_shell(az, folder, az_format_text(az, "%s adze --version", told)).err, "GOMP_SPINCOUNT = '2000'"));
+    cr_assert_not_null(strstr(test_shell(az, folder, az_format_text(az, "%s GOMP_SPINCOUNT=7 adze --version", told)).err, "COUNT = '7'"));
+    cr_assert_null(strstr(test_shell(az, folder, az_format_text(az, "%s OMP_WAIT_POLICY=active adze --version", told)).err, "'2000'"));
+    az_close(az);
+}
