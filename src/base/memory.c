@@ -53,8 +53,9 @@ static size_t pool_size(size_t bytes, int *class)
 static az_chunk *fresh_chunk(size_t bytes)
 {
     const bool huge = bytes >= HUGE_FROM;
-    az_chunk *chunk = aligned_alloc(huge ? HUGE_PAGE : ALIGNMENT, bytes);
-    if (chunk && huge) madvise(chunk, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); /* advice: a refusal changes nothing */
+    void *chunk = NULL;
+    if (posix_memalign(&chunk, huge ? HUGE_PAGE : ALIGNMENT, bytes) != 0) return NULL;
+    if (huge) madvise(chunk, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); /* advice: a refusal changes nothing */
     return chunk;
 }
 
