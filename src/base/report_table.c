@@ -148,10 +148,12 @@ static void print_list(const az_report *report, const char *section, const colum
     }
 }
 
-static bool is_first_of_section(const az_report *report, const az_row *row)
+/* before: the row that stands in front of it, NULL = none. Sections are mostly whole, which `before` tells at once. */
+static bool is_first_of_section(const az_report *report, const az_row *before, const az_row *row)
 {
-    for (const az_row *before = report->rows; before != row; before = before->next)
-        if (strcmp(before->section, row->section) == 0) return false;
+    if (before && strcmp(before->section, row->section) == 0) return false;
+    for (const az_row *other = report->rows; other != row; other = other->next)
+        if (strcmp(other->section, row->section) == 0) return false;
     return true;
 }
 
@@ -159,8 +161,8 @@ void az_report_print(const az_report *report, FILE *out)
 {
     if (!report) return;
     if (report->title && *report->title) fprintf(out, "%s\n", report->title);
-    for (const az_row *row = report->rows; row; row = row->next) {
-        if (!is_first_of_section(report, row)) continue;
+    for (const az_row *before = NULL, *row = report->rows; row; before = row, row = row->next) {
+        if (!is_first_of_section(report, before, row)) continue;
         column columns[COLUMNS];
         int rows, n = collect_columns(report, row->section, columns, &rows);
         fprintf(out, "%s%s\n", row == report->rows ? "" : "\n", row->section);
