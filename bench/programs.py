@@ -10,8 +10,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = "/usr/bin/python3"  # Debian's, which sees Debian's PyTorch
-
-
 AS_THE_COMMAND = {"GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "2000")}  # src/cli/waiting.c
 
 

@@ -42,9 +42,8 @@ typedef struct az_progress_event {
 } az_progress_event;
 
 typedef struct az_settings {
-    int threads;   /* 0 = OMP_NUM_THREADS or, without it, every core the process may use. OpenBLAS is set to one: adze cuts its work itself,
-                      by shape alone */
-    uint64_t seed; /* key of all random numbers drawn by default */
+    int threads;         /* 0 = OMP_NUM_THREADS or, without it, every core the process may use. OpenBLAS always has one */
+    uint64_t seed;       /* key of all random numbers drawn by default */
     size_t memory_limit; /* bytes the context may hold at once; 0 = no limit. Beyond it allocations fail with AZ_NO_MEMORY */
     void (*progress)(const az_progress_event *event, void *user); /* NULL = silent */
     void *user;
@@ -103,6 +102,7 @@ void *az_alloc(az_ctx *az, size_t bytes);
 /* count * size with overflow check. */
 void *az_alloc_array(az_ctx *az, size_t count, size_t size);
 char *az_strdup(az_ctx *az, const char *text);
+bool az_ends_with(const char *text, const char *end);
 char *az_format_text(az_ctx *az, const char *format, ...) AZ_PRINTF(2, 3);
 /* Calls done(object) when the current scope (or arena) ends; for files, maps and other things that are not memory. */
 bool az_on_leave(az_ctx *az, void (*done)(void *object), void *object);

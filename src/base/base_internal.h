@@ -55,12 +55,14 @@ void az_hold_until_leave(az_ctx *az, az_hold *hold, az_buffer **slot);
 /* Processors that the process may use. */
 int az_cores(void);
 
-/* Processors that control groups allow, rounded up; 0 = no limit. groups: a file such as /proc/self/cgroup; root: where they are mounted.
- */
+/* Processors that control groups allow, rounded up; 0 = no limit. groups: a file as /proc/self/cgroup; root: where they are mounted. */
 int az_quota(const char *groups, const char *root);
 
 /* Raw chunks from the pool or the system, counted; NULL (without an error recorded) when the limit or the machine is exhausted. */
 az_chunk *az_chunk_new(az_ctx *az, size_t bytes);
 void az_chunk_free(az_ctx *az, az_chunk *chunk);
+
+/* Advises the system to hold whole pages in large ones, whose addresses are found faster; it may refuse. */
+void az_want_large_pages(void *address, size_t bytes);
 
 #endif

@@ -1,5 +1,5 @@
 /* files.c - mapped files, whole files as text, folders. */
-#include "adze/base.h"
+#include "base/base_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,6 +11,7 @@
 #include <zlib.h>
 
 static const size_t READ_LIMIT = (size_t)4 << 30; /* bytes of text, after decompression */
+static const size_t LARGE_FILE = (size_t)8 << 20; /* bytes from which on large pages are worth asking for */
 
 /* ---- reading ---- */
 
@@ -44,17 +45,6 @@ static int open_regular(az_ctx *az, const char *path, size_t *size)
     return -1;
 }
 
-/* Large pages, where the system has them for files: the addresses of what streams by are then found faster. A hint. */
-static void want_large_pages(void *address, size_t size)
-{
-#ifdef MADV_HUGEPAGE
-    enum { WORTH_IT = 8 << 20 };
-    if (size >= WORTH_IT) madvise(address, size, MADV_HUGEPAGE);
-#else
-    (void)address, (void)size;
-#endif
-}
-
 az_map *az_map_file(az_ctx *az, const char *path)
 {
     if (!path || !az_ok(az)) return NULL;
@@ -67,7 +57,7 @@ az_map *az_map_file(az_ctx *az, const char *path)
     if (address == MAP_FAILED) return az_fail(az, AZ_IO, "cannot map '%s': %s", path, strerror(why));
     mapping *m = az_alloc(az, sizeof *m);
     const char *name = az_strdup(az, path);
-    if (address) want_large_pages(address, size);
+    if (address && size >= LARGE_FILE) az_want_large_pages(address, size);
     if (!m || !name) {
         if (address) munmap(address, size);
         return NULL;

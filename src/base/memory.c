@@ -55,8 +55,17 @@ static az_chunk *fresh_chunk(size_t bytes)
     const bool huge = bytes >= HUGE_FROM;
     void *chunk = NULL;
     if (posix_memalign(&chunk, huge ? HUGE_PAGE : ALIGNMENT, bytes) != 0) return NULL;
-    if (huge) madvise(chunk, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); /* advice: a refusal changes nothing */
+    if (huge) az_want_large_pages(chunk, bytes / HUGE_PAGE * HUGE_PAGE);
     return chunk;
+}
+
+void az_want_large_pages(void *address, size_t bytes)
+{
+#ifdef MADV_HUGEPAGE
+    madvise(address, bytes, MADV_HUGEPAGE);
+#else
+    (void)address, (void)bytes;
+#endif
 }
 
 az_chunk *az_chunk_new(az_ctx *az, size_t bytes)

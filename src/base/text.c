@@ -1,6 +1,7 @@
-/* text.c - whether bytes are UTF-8, and what is made of those that are not. */
+/* text.c - whether bytes are UTF-8, and what is made of those that are not; endings of names. */
 #include "adze/base.h"
 
+#include <string.h>
 #include <utf8proc.h>
 
 bool az_is_utf8(const char *text, size_t length, size_t *where)
@@ -34,4 +35,10 @@ const char *az_utf8(az_ctx *az, const char *text, size_t *length)
     }
     *length = n;
     return out;
+}
+
+bool az_ends_with(const char *text, const char *end)
+{
+    const size_t length = strlen(text), n = strlen(end);
+    return length >= n && strcmp(text + length - n, end) == 0;
 }

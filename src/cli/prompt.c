@@ -107,13 +107,15 @@ static void print_answer(cli_job *job, const az_reply *reply, int sample)
 static void print_reply(cli_job *job, const az_reply *reply)
 {
     const az_answer *first = &reply->sample[0];
-    const bool alone = !job->common->json && reply->n == 1;
-    int failed = 0;
-    while (failed < reply->n && !reply->sample[failed].failure) failed++;
+    const bool alone = !job->common->json && reply->n == 1, bare = alone && (first->text || first->failure);
+    const char *failure = NULL;
     if (alone && first->text) puts(first->text);
-    for (int s = 0; s < reply->n && !(alone && (first->text || first->failure)); s++) print_answer(job, reply, s);
+    for (int s = 0; s < reply->n; s++) {
+        if (!bare) print_answer(job, reply, s);
+        if (!failure) failure = reply->sample[s].failure;
+    }
     job->found = !alone;
-    if (failed < reply->n) az_fail(job->az, AZ_IO, "prompt ask: %s", reply->sample[failed].failure);
+    if (failure) az_fail(job->az, AZ_IO, "prompt ask: %s", failure);
 }
 
 static int ask(cli_job *job, const prompt_settings *o)

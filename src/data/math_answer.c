@@ -31,12 +31,6 @@ static void replace_all(char *text, const char *what, const char *with)
     }
 }
 
-static bool ends_with(const char *text, const char *end)
-{
-    const size_t length = strlen(text), n = strlen(end);
-    return length >= n && strcmp(text + length - n, end) == 0;
-}
-
 /* Units and the like at the end, as long as something stands before them. */
 static void strip_end(char *text)
 {
@@ -44,7 +38,7 @@ static void strip_end(char *text)
     for (bool again = true; again;) {
         again = false;
         for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
-            if (ends_with(text, ends[i]) && strlen(text) > strlen(ends[i])) text[strlen(text) - strlen(ends[i])] = '\0', again = true;
+            if (az_ends_with(text, ends[i]) && strlen(text) > strlen(ends[i])) text[strlen(text) - strlen(ends[i])] = '\0', again = true;
     }
 }
 

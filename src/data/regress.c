@@ -1,7 +1,7 @@
 /* regress.c - linear and logistic regression as moment equations, with variances that hold under heteroskedasticity and within clusters.
  *
- * The columns are divided by their root mean squares first, so that pivots and steps can be judged. They are kept one after the other, and
- * every pass takes ROWS rows of all of them at a time: what it makes of a block stays in the cache. */
+ * The columns are divided by their root mean squares first, so that pivots and steps can be judged. They are kept in blocks
+ * of ROWS rows, within each one column after the other: what a pass makes of a block stays in the cache. */
 #include "adze/data.h"
 #include "adze/linalg.h"
 
@@ -16,7 +16,7 @@ typedef struct solver {
     az_ctx *az;
     const az_regression_how *how;
     int64_t n, p;
-    double *z;          /* [p, n] columns of root mean square 1 */
+    double *z;          /* blocks: columns of root mean square 1 */
     double *scale;      /* [p] x = z scale */
     double *penalty;    /* [p] of the scaled coefficients */
     const double *y;    /* [n] */
@@ -131,6 +131,12 @@ static bool check_shapes(az_ctx *az, const az_tensor *x, const az_tensor *y)
 
 /* ---- the equation ---- */
 
+/* m' where the mean is `mean` */
+static double slope_at(const solver *s, double mean)
+{
+    return s->how->link == AZ_LINK_LOGIT ? mean * (1 - mean) : 1;
+}
+
 /* One block's means, residuals times weights, and weights times slopes m'; adds the slopes. */
 static double weigh_rows(const solver *s, int64_t first, double *residual, double *factor)
 {
@@ -140,7 +146,7 @@ static double weigh_rows(const solver *s, int64_t first, double *residual, doubl
     for (int64_t i = 0; i < rows; i++) {
         const double w = weight(s, first + i);
         if (logit) mean[i] = 1 / (1 + exp(-mean[i]));
-        const double slope = logit ? mean[i] * (1 - mean[i]) : 1;
+        const double slope = slope_at(s, mean[i]);
         residual[i] = w * (s->y[first + i] - mean[i]);
         factor[i] = w * slope;
         sum += slope;
@@ -222,11 +228,6 @@ static bool solve(solver *s, int *iterations)
 
 /* ---- variances ---- */
 
-static double slope(const solver *s, double mean)
-{
-    return s->how->link == AZ_LINK_LOGIT ? mean * (1 - mean) : 1;
-}
-
 /* Residuals, divided by 1 - leverage for HC3. */
 static double *scaled_residuals(solver *s, const az_tensor *inverse)
 {
@@ -238,7 +239,7 @@ static double *scaled_residuals(solver *s, const az_tensor *inverse)
         for (int64_t i = 0; i < ROWS && first + i < s->n; i++) {
             double leverage = 0;
             for (int64_t j = 0; j < s->p; j++) leverage += z[j * ROWS + i] * s->block[j * ROWS + i];
-            r[first + i] /= 1 - leverage * weight(s, first + i) * slope(s, s->mean[first + i]);
+            r[first + i] /= 1 - leverage * weight(s, first + i) * slope_at(s, s->mean[first + i]);
         }
     }
     return r;

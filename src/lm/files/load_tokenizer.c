@@ -3,13 +3,6 @@
 #include "lm/tokenizer/tokenizer.h"
 
 #include <ctype.h>
-#include <string.h>
-
-static bool ends_with(const char *text, const char *end)
-{
-    const size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
 
 static az_tokenizer *from_gguf(az_ctx *az, const char *path, const az_map *map)
 {
@@ -26,7 +19,7 @@ static az_tokenizer *from_file(az_ctx *az, const char *path)
     while (at < map->size && isspace(map->data[at])) at++;
     if (az_gguf_is(map->data, map->size)) return from_gguf(az, path, map);
     if (at < map->size && map->data[at] == '{') return az_tokenizer_read_json(az, path);
-    if (ends_with(path, ".model")) return az_tokenizer_read_sentencepiece(az, path);
+    if (az_ends_with(path, ".model")) return az_tokenizer_read_sentencepiece(az, path);
     const az_lm *lm = az_lm_load(az, path);
     return lm ? lm->tokenizer : NULL;
 }
