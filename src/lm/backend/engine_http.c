@@ -6,8 +6,8 @@
  * other states are the call's own failure.
  */
 #include "lm/backend/backend_internal.h"
+#include "lm/backend/curl_library.h"
 
-#include <curl/curl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +21,7 @@ typedef struct bucket {
 
 typedef struct http_state {
     const char *base; /* "http://host/v1" */
+    az_curl curl;
     CURLM *multi;
     struct curl_slist *headers;
     bucket calls, tokens;
@@ -66,6 +67,11 @@ static double take(http_state *state, double tokens)
 
 /* ---- one transfer ---- */
 
+static const az_curl *curl_of(const az_backend *backend)
+{
+    return &((const http_state *)backend->state)->curl;
+}
+
 static size_t receive(char *data, size_t size, size_t n, void *user)
 {
     transfer *t = user;
@@ -89,26 +95,27 @@ static size_t receive(char *data, size_t size, size_t n, void *user)
 static bool start(az_backend *backend, transfer *t)
 {
     http_state *state = backend->state;
+    const az_curl *curl = &state->curl;
     az_ctx *az = backend->az;
     const char *path = NULL;
-    if (!t->easy) t->easy = curl_easy_init();
+    if (!t->easy) t->easy = curl->easy_init();
     if (!t->body) t->body = az_http_body(az, t->call->request, backend->model, t->call->index, &path);
     if (!t->easy || !t->body) return az_fail(az, AZ_NO_MEMORY, "out of memory");
     t->length = 0;
     if (t->tries++ == 0) {
-        curl_easy_setopt(t->easy, CURLOPT_URL, az_format_text(az, "%s%s", state->base, path));
-        curl_easy_setopt(t->easy, CURLOPT_POSTFIELDS, t->body);
-        curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, state->headers);
-        curl_easy_setopt(t->easy, CURLOPT_PROTOCOLS_STR, "http,https");
-        curl_easy_setopt(t->easy, CURLOPT_WRITEFUNCTION, receive);
-        curl_easy_setopt(t->easy, CURLOPT_WRITEDATA, t);
-        curl_easy_setopt(t->easy, CURLOPT_PRIVATE, t);
-        curl_easy_setopt(t->easy, CURLOPT_NOSIGNAL, 1L);
-        curl_easy_setopt(t->easy, CURLOPT_ACCEPT_ENCODING, "");
-        curl_easy_setopt(t->easy, CURLOPT_TIMEOUT_MS, (long)(1e3 * backend->settings.timeout));
+        curl->easy_setopt(t->easy, CURLOPT_URL, az_format_text(az, "%s%s", state->base, path));
+        curl->easy_setopt(t->easy, CURLOPT_POSTFIELDS, t->body);
+        curl->easy_setopt(t->easy, CURLOPT_HTTPHEADER, state->headers);
+        curl->easy_setopt(t->easy, CURLOPT_PROTOCOLS_STR, "http,https");
+        curl->easy_setopt(t->easy, CURLOPT_WRITEFUNCTION, receive);
+        curl->easy_setopt(t->easy, CURLOPT_WRITEDATA, t);
+        curl->easy_setopt(t->easy, CURLOPT_PRIVATE, t);
+        curl->easy_setopt(t->easy, CURLOPT_NOSIGNAL, 1L);
+        curl->easy_setopt(t->easy, CURLOPT_ACCEPT_ENCODING, "");
+        curl->easy_setopt(t->easy, CURLOPT_TIMEOUT_MS, (long)(1e3 * backend->settings.timeout));
     }
     t->under_way = true;
-    curl_multi_add_handle(state->multi, t->easy);
+    curl->multi_add_handle(state->multi, t->easy);
     return true;
 }
 
@@ -161,7 +168,7 @@ static const char *what_happened(az_backend *backend, const transfer *t, CURLcod
     az_ctx *az = backend->az;
     if (t->too_long) return az_format_text(az, "the reply is longer than %d MiB", AZ_REPLY_LIMIT >> 20);
     if (code == CURLE_OPERATION_TIMEDOUT) return az_format_text(az, "no answer within %g s (--timeout)", backend->settings.timeout);
-    if (code != CURLE_OK) return curl_easy_strerror(code);
+    if (code != CURLE_OK) return curl_of(backend)->easy_strerror(code);
     return az_format_text(az, "status %ld: %s", status, az_http_error(az, t->reply ? t->reply : "", t->length));
 }
 
@@ -174,7 +181,7 @@ static bool fail_all(az_backend *backend, const transfer *t, CURLcode code, long
     if (code != CURLE_OK)
         return az_fail(az, AZ_IO, "%s cannot be reached (tries: %d): %s; is the server running, and is this its address?", base, t->tries,
                        what);
-    curl_easy_getinfo(t->easy, CURLINFO_REDIRECT_URL, &to);
+    curl_of(backend)->easy_getinfo(t->easy, CURLINFO_REDIRECT_URL, &to);
     if (is_redirection(status))
         return az_fail(az, AZ_BAD_INPUT, "%s: status %ld, which leads to '%s'; redirections are not followed, give the address itself",
                        base, status, to ? to : "");
@@ -188,11 +195,12 @@ static bool settle(az_backend *backend, transfer *t, CURLcode code)
 {
     az_ctx *az = backend->az;
     const http_state *state = backend->state;
+    const az_curl *curl = &state->curl;
     long status = 0;
     curl_off_t told = 0;
-    curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
-    curl_easy_getinfo(t->easy, CURLINFO_RETRY_AFTER, &told);
-    curl_multi_remove_handle(state->multi, t->easy);
+    curl->easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+    curl->easy_getinfo(t->easy, CURLINFO_RETRY_AFTER, &told);
+    curl->multi_remove_handle(state->multi, t->easy);
     t->under_way = false;
     const bool good = code == CURLE_OK && status >= 200 && status < 300;
     if (!good && !t->too_long && t->tries < TRIES && may_succeed_later(code, status)) {
@@ -246,11 +254,11 @@ static bool settle_ended(az_backend *backend)
 {
     const http_state *state = backend->state;
     int left = 0;
-    for (CURLMsg *message; (message = curl_multi_info_read(state->multi, &left));) {
+    for (CURLMsg *message; (message = state->curl.multi_info_read(state->multi, &left));) {
         transfer *t = NULL;
         if (message->msg != CURLMSG_DONE) continue;
         const CURLcode code = message->data.result;
-        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &t);
+        state->curl.easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &t);
         if (!settle(backend, t, code)) return false;
     }
     return true;
@@ -260,9 +268,9 @@ static bool turn(az_backend *backend, double pause)
 {
     const http_state *state = backend->state;
     int running = 0;
-    if (curl_multi_perform(state->multi, &running) != CURLM_OK) return az_fail(backend->az, AZ_IO, "libcurl failed");
+    if (state->curl.multi_perform(state->multi, &running) != CURLM_OK) return az_fail(backend->az, AZ_IO, "libcurl failed");
     if (!settle_ended(backend)) return false;
-    curl_multi_poll(state->multi, NULL, 0, running > 0 || pause > 0 ? (int)(1e3 * pause) + 1 : 0, NULL);
+    state->curl.multi_poll(state->multi, NULL, 0, running > 0 || pause > 0 ? (int)(1e3 * pause) + 1 : 0, NULL);
     if (az_interrupted(backend->az)) return az_fail(backend->az, AZ_INTERRUPTED, "interrupted while a server was asked");
     return true;
 }
@@ -297,9 +305,9 @@ static bool answer_calls(az_backend *backend, az_call *call, int n)
         good = turn(backend, pause);
     }
     for (int i = 0; t && i < backend->settings.jobs; i++) {
-        if (t[i].under_way) curl_multi_remove_handle(state->multi, t[i].easy);
+        if (t[i].under_way) state->curl.multi_remove_handle(state->multi, t[i].easy);
         free(t[i].reply);
-        curl_easy_cleanup(t[i].easy);
+        state->curl.easy_cleanup(t[i].easy);
     }
     return good;
 }
@@ -311,18 +319,19 @@ static const az_engine http_engine = {.answer = answer_calls};
 static void close_state(void *object)
 {
     http_state *state = object;
-    curl_slist_free_all(state->headers);
-    curl_multi_cleanup(state->multi);
+    state->curl.slist_free_all(state->headers);
+    state->curl.multi_cleanup(state->multi);
 }
 
 static struct curl_slist *headers_of(const az_backend *backend)
 {
-    struct curl_slist *list = curl_slist_append(NULL, "Content-Type: application/json");
+    const az_curl *curl = curl_of(backend);
+    struct curl_slist *list = curl->slist_append(NULL, "Content-Type: application/json");
     const char *key = getenv(backend->settings.key_env);
     if (!key || !*key || strpbrk(key, "\r\n")) return list;
     char *line = NULL;
     if (asprintf(&line, "Authorization: Bearer %s", key) < 0) return list;
-    list = curl_slist_append(list, line);
+    list = curl->slist_append(list, line);
     explicit_bzero(line, strlen(line));
     free(line);
     return list;
@@ -344,11 +353,12 @@ bool az_engine_http(az_backend *backend, const char *spec)
     const char *hash = strchr(spec, '#');
     if (!hash || !hash[1]) return az_fail(az, AZ_BAD_INPUT, "'%s' does not name a model; write %s#MODEL", spec, spec);
     http_state *state = backend->state = az_alloc(az, sizeof *state);
-    if (!state || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) return az_fail(az, AZ_NO_MEMORY, "libcurl cannot start");
+    if (!state) return false;
     *state = (http_state){.base = base_of(az, spec),
                           .calls = new_bucket(backend->settings.calls_per_minute),
                           .tokens = new_bucket(backend->settings.tokens_per_minute)};
-    state->multi = curl_multi_init();
+    if (!az_curl_load(az, &state->curl)) return false;
+    state->multi = state->curl.multi_init();
     state->headers = headers_of(backend);
     if (!az_on_leave(az, close_state, state) || !state->base || !state->multi || !state->headers) return false;
     backend->model = backend->identity = az_strdup(az, hash + 1);
