@@ -4,7 +4,7 @@
  * Round t: K candidates for each instruction are sampled from the present model, checked and scored (R in [-1, 1]); with the reference,
  * whose score is 1, they are a group. With p_i = log pi(y_i | x) / |y_i|^beta and s = softmax(p) over the group, L = NLL(reference) /
  * |reference| + lambda sum over R_j - R_i > gap of max(0, margin - (s_j - s_i)), and one round through the groups takes a step for each
- * batch of them (or as many steps as are asked for). */
+ * batch of them (or as many steps as are asked for). Where examples are kept for measuring, the best round's adapter is the result. */
 #include "tune/itertl.h"
 
 #include "tune/contrast.h"
@@ -39,6 +39,9 @@ const az_option itertl_option_table[] = {
     {"memory", AZ_INT, offsetof(itertl_options, memory), "512", 1, 1 << 20, NULL, "MiB for one program"},
     {"self_contained", AZ_BOOL, offsetof(itertl_options, self_contained), "true", 0, 0, NULL,
      "leave references out that do not compile alone"},
+    {"falls", AZ_INT, offsetof(itertl_options, falls), "2", 0, 1000, NULL,
+     "end after so many rounds in a row whose programs for the examples kept for measuring are worse, and go back to the best round; 0 = "
+     "never"},
     {"restart", AZ_BOOL, offsetof(itertl_options, restart), "false", 0, 0, NULL,
      "each round trains the first model on the newest programs"},
     {"rank", AZ_INT, offsetof(itertl_options, rank), "16", 1, 1 << 16, NULL, "rank of the adapter"},
@@ -52,160 +55,43 @@ const az_option itertl_option_table[] = {
 
 extern const az_method az_itertl;
 
-/* A reference with its task. */
-typedef struct reference {
-    const az_example *example;
-    itertl_task task;
-    const char *id;
-} reference;
-
 typedef struct itertl_run {
     az_tuning tuning; /* first: plan.user */
     const itertl_options *options;
-    reference *reference;
-    int64_t references, left_out;
+    itertl_references train, valid;
     int round;
     /* the round's texts: group g is first[g] .. first[g + 1] - 1 */
     az_lm_examples *texts;
     int64_t *first, groups;
     double *score; /* [texts] */
     int64_t pairs, active;
-    double *number, *compile, *right; /* [rounds] of each round: for the curves */
+    double *number, *compile, *right, *valid_score; /* [rounds] of each round: for the curves */
+    az_lm_examples first_candidates;                /* of the first round */
+    double loss_of_first, loss_of_own;
+    /* with examples kept for measuring: the adapter of the round with the best score, and rounds in a row that lost score */
+    az_adapter *best;
+    int best_round, falls;
 } itertl_run;
 
-/* ---- references ---- */
-
-static bool read_reference(az_ctx *az, const az_example *example, int64_t number, reference *out)
-{
-    json_t *object = json_loads(example->line, JSON_ALLOW_NUL, NULL);
-    const char *test = json_string_value(json_object_get(object, "testbench")), *id = json_string_value(json_object_get(object, "id"));
-    *out = (reference){.example = example,
-                       .task = {.instruction = example->turn[0].text, .test = test ? az_strdup(az, test) : ""},
-                       .id = id ? az_strdup(az, id) : az_format_text(az, "%lld", (long long)number)};
-    json_decref(object);
-    return example->turns == 2 ||
-           az_fail(az, AZ_BAD_INPUT, "itertl: example %lld has no texts \"prompt\" and \"response\"", (long long)number);
-}
-
-/* References that compile alone, where that is asked for. */
-static bool read_references(az_ctx *az, itertl_run *run, const az_examples *examples)
-{
-    run->reference = az_alloc_array(az, (size_t)examples->count, sizeof *run->reference);
-    for (int64_t i = 0; run->reference && i < examples->count; i++) {
-        reference *r = &run->reference[run->references];
-        itertl_verdict verdict = {.compiles = true};
-        if (!read_reference(az, &examples->item[i], i + 1, r)) return false;
-        if (run->options->self_contained && !itertl_check(az, run->options, &r->task, examples->item[i].turn[1].text, &verdict))
-            return false;
-        run->references += verdict.compiles;
-        run->left_out += !verdict.compiles;
-        if (!az_progress(az, "checking references", i + 1, examples->count, NULL)) return az_fail(az, AZ_INTERRUPTED, "interrupted");
-    }
-    if (run->references == 0) return az_fail(az, AZ_BAD_INPUT, "itertl: no reference compiles by itself; self_contained=false keeps them");
-    return az_ok(az);
-}
-
-/* ---- sampling ---- */
-
-typedef struct round_sums {
-    int64_t programs, compiled, right;
-} round_sums;
-
-/* Checks a program and writes it down, unless it was before. */
-static const json_t *judge(az_ctx *az, itertl_run *run, const reference *r, const char *text, const char *id, az_journal *journal)
-{
-    itertl_verdict verdict;
-    if (!text || !itertl_check(az, run->options, &r->task, text, &verdict)) return NULL;
-    const double score = itertl_score(az, &verdict, text, r->example->turn[1].text);
-    json_t *line = json_pack("{s:s, s:b, s:s, s:b, s:i, s:i, s:f, s:s}", "id", id, "ok", 1, "text", text, "compiles", verdict.compiles,
-                             "passed", verdict.passed, "total", verdict.total, "score", score, "error", verdict.error);
-    if (journal) return az_journal_add(journal, line) ? az_journal_find(journal, id) : NULL;
-    if (!az_on_leave(az, (void (*)(void *))json_decref, line)) return NULL;
-    return line;
-}
-
-/* The round's programs for one reference, by the model as it is. */
-static bool sample(az_ctx *az, itertl_run *run, int64_t at, az_backend *model, az_journal *journal, const json_t **line)
-{
-    const itertl_options *o = run->options;
-    const reference *r = &run->reference[at];
-    const char *stage = az_format_text(az, "round %d", run->round);
-    const az_request request = {.operation = AZ_COMPLETE,
-                                .prompt = r->task.instruction,
-                                .max_tokens = o->max_new,
-                                .temperature = o->temperature,
-                                .top_p = o->top_p,
-                                .samples = (int)o->samples,
-                                .seed = az_call_seed(run->tuning.settings.seed, stage, r->id, 0),
-                                .stage = "sample"};
-    const az_reply *reply = NULL;
-    for (int s = 0; s < o->samples; s++) {
-        const char *id = az_format_text(az, "%lld/%d", (long long)at, s);
-        line[s] = journal ? az_journal_find(journal, id) : NULL;
-        if (line[s]) continue;
-        if (!reply) reply = az_backend_ask(model, &request);
-        if (!reply) return false;
-        const char *text = reply->sample[s].failure ? "" : itertl_clean(az, o, reply->sample[s].text);
-        if (!(line[s] = judge(az, run, r, text, id, journal))) return false;
-    }
-    return true;
-}
-
-/* Adds a text of the group unless it is there already. */
-static void add_text(az_ctx *az, az_examples *all, int64_t begins, const reference *r, const char *text, double score, double *scores)
-{
-    for (int64_t i = begins; i < all->count; i++)
-        if (strcmp(all->item[i].turn[1].text, text) == 0) return;
-    az_turn *turn = az_alloc_array(az, 2, sizeof *turn);
-    if (!turn) return;
-    turn[0] = r->example->turn[0];
-    turn[1] = (az_turn){.role = "response", .text = az_strdup(az, text), .length = strlen(text)};
-    scores[all->count] = score;
-    all->item[all->count++] = (az_example){.turns = 2, .turn = turn, .line = r->example->line};
-}
-
-/* Groups of candidates and, last, their reference; a candidate equal to it is left out. */
-static bool gather(az_ctx *az, itertl_run *run, az_backend *model, az_journal *journal, az_examples *all, int64_t *begins, double *scores,
-                   round_sums *sums)
-{
-    const json_t **line = az_alloc_array(az, (size_t)run->options->samples, sizeof *line);
-    for (int64_t i = 0; line && i < run->references; i++) {
-        const reference *r = &run->reference[i];
-        const char *right = r->example->turn[1].text;
-        begins[i] = all->count;
-        if (!sample(az, run, i, model, journal, line)) return false;
-        for (int s = 0; s < run->options->samples; s++) {
-            const char *text = json_string_value(json_object_get(line[s], "text"));
-            const double score = json_number_value(json_object_get(line[s], "score"));
-            sums->programs++;
-            sums->compiled += json_is_true(json_object_get(line[s], "compiles"));
-            sums->right += score == 1;
-            if (text && strcmp(text, right) != 0) add_text(az, all, begins[i], r, text, score, scores);
-        }
-        add_text(az, all, begins[i], r, right, 1, scores);
-        if (!az_progress(az, "sampling", i + 1, run->references, NULL)) return az_fail(az, AZ_INTERRUPTED, "interrupted while sampling");
-    }
-    begins[run->references] = all->count;
-    return az_ok(az);
-}
+/* ---- groups ---- */
 
 /* Groups as tokens; those whose reference is too long fall out. */
-static bool form_groups(az_ctx *az, itertl_run *run, const az_examples *all, const int64_t *begins, const double *scores)
+static bool form_groups(az_ctx *az, itertl_run *run, const itertl_programs *programs)
 {
     const az_lm_example_options how = {.length = run->tuning.settings.length};
-    run->texts = az_lm_examples_of(az, run->tuning.job->lm, all, &how);
-    run->first = az_alloc_array(az, (size_t)run->references + 1, sizeof *run->first);
-    run->score = az_alloc_array(az, (size_t)all->count, sizeof *run->score);
+    run->texts = az_lm_examples_of(az, run->tuning.job->lm, &programs->text, &how);
+    run->first = az_alloc_array(az, (size_t)run->train.count + 1, sizeof *run->first);
+    run->score = az_alloc_array(az, (size_t)programs->text.count, sizeof *run->score);
     if (!run->texts || !run->first || !run->score) return false;
     int64_t kept = 0, at = 0;
     run->groups = 0;
-    for (int64_t g = 0; g < run->references; g++) {
-        const int64_t begin = kept;
-        for (; at < run->texts->count && run->texts->item[at].source < begins[g + 1]; at++) {
-            run->score[kept] = scores[run->texts->item[at].source];
+    for (int64_t g = 0; g < run->train.count; g++) {
+        const int64_t begin = kept, end = programs->begins[g + 1];
+        for (; at < run->texts->count && run->texts->item[at].source < end; at++) {
+            run->score[kept] = programs->score[run->texts->item[at].source];
             run->texts->item[kept++] = run->texts->item[at];
         }
-        const bool whole = kept > begin && run->texts->item[kept - 1].source == begins[g + 1] - 1;
+        const bool whole = kept > begin && run->texts->item[kept - 1].source == end - 1;
         if (!whole) kept = begin;
         if (whole) run->first[run->groups++] = begin;
     }
@@ -299,19 +185,25 @@ static az_adapter *new_adapter(az_ctx *az, const itertl_run *run)
     return az_adapter_new(az, run->tuning.job->lm, &how);
 }
 
-static void report_round(const itertl_run *run, const round_sums *sums)
+/* ---- rounds ---- */
+
+static void report_round(const itertl_run *run, const itertl_programs *programs)
 {
-    run->number[run->round - 1] = run->round;
-    run->compile[run->round - 1] = (double)sums->compiled / (double)sums->programs;
-    run->right[run->round - 1] = (double)sums->right / (double)sums->programs;
+    const int at = run->round - 1;
+    run->number[at] = run->round;
+    run->compile[at] = (double)programs->compiled / (double)programs->sampled;
+    run->right[at] = (double)programs->right / (double)programs->sampled;
     az_report *report = run->tuning.job->report;
     az_report_row(report, "rounds");
     az_report_count(report, "round", run->round);
-    az_report_count(report, "programs", sums->programs);
-    az_report_number(report, "compile", run->compile[run->round - 1], "");
-    az_report_number(report, "right", run->right[run->round - 1], "");
+    az_report_count(report, "programs", programs->sampled);
+    az_report_number(report, "compile", run->compile[at], "");
+    az_report_number(report, "right", run->right[at], "");
     az_report_count(report, "groups", run->groups);
     az_report_number(report, "active_pairs", run->pairs ? (double)run->active / (double)run->pairs : NAN, "");
+    az_report_number(report, "loss_of_first", run->loss_of_first, "nat");
+    az_report_number(report, "loss_of_own", run->loss_of_own, "nat");
+    if (run->valid.count > 0) az_report_number(report, "valid_score", run->valid_score[at], "");
 }
 
 /* The round's programs so far; NULL without a folder, and with an error. */
@@ -320,30 +212,115 @@ static az_journal *open_candidates(az_ctx *az, const itertl_run *run)
     itertl_options what = *run->options; /* of the run, wherever it is kept and however long it goes on */
     what.folder = what.ks = "";
     what.rounds = 1;
+    what.falls = 0;
     if (!*run->options->folder) return NULL;
     const char *identity = az_tuning_plan(az, &run->tuning, NULL, 0, az_method_text(az, &az_itertl, &what)).identity;
     az_journal *journal = az_journal_open(az, az_format_text(az, "%s/candidates-%d.jsonl", run->options->folder, run->round), "id");
     return az_journal_about(journal, az_format_text(az, "%s model=%s", identity, run->tuning.job->model)) ? journal : NULL;
 }
 
+static az_backend *present_model(az_ctx *az, const itertl_run *run)
+{
+    return az_backend_of_model(az, run->tuning.job->lm, "raw", NULL, &(az_backend_settings){.adapter = run->tuning.adapter});
+}
+
+/* The round's texts without their references. */
+static az_lm_examples candidates_of(az_ctx *az, const itertl_run *run)
+{
+    az_lm_examples out = {.item = az_alloc_array(az, (size_t)run->texts->count, sizeof *out.item)};
+    for (int64_t g = 0; out.item && g < run->groups; g++)
+        for (int64_t t = run->first[g]; t < run->first[g + 1] - 1; t++) {
+            out.item[out.count++] = run->texts->item[t];
+            out.counted += run->texts->item[t].counted;
+        }
+    return out;
+}
+
+/* How likely the present model finds the first round's programs and those of its own, nats per token: ranking programs that the model would
+ * not write any more is what the rounds avoid. */
+static void look_back(az_ctx *az, itertl_run *run)
+{
+    const az_lm_run with = {.adapter = (const az_adapter *const *)&run->tuning.adapter, .adapters = 1};
+    const az_lm_examples own = candidates_of(az, run);
+    if (run->round == 1) run->first_candidates = own;
+    const az_lm_examples *first = &run->first_candidates;
+    run->loss_of_own = own.count > 0 ? az_lm_examples_loss(az, run->tuning.job->lm, &own, &with, NULL) : NAN;
+    if (run->round == 1)
+        run->loss_of_first = run->loss_of_own;
+    else
+        run->loss_of_first = first->count > 0 ? az_lm_examples_loss(az, run->tuning.job->lm, first, &with, NULL) : NAN;
+}
+
+/* Measures the round on the examples kept for that, and keeps its adapter if it is the best so far. */
+static bool validate(az_ctx *az, itertl_run *run)
+{
+    const int at = run->round - 1;
+    az_backend *model = present_model(az, run);
+    run->valid_score[at] = model ? itertl_greedy_score(az, run->options, &run->valid, model) : NAN;
+    if (!az_ok(az)) return false;
+    run->falls = at > 0 && run->valid_score[at] < run->valid_score[at - 1] ? run->falls + 1 : 0;
+    if (run->best_round > 0 && run->valid_score[at] <= run->valid_score[run->best_round - 1]) return true;
+    run->best_round = run->round;
+    az_lm_parameter *from, *to;
+    const int n = az_adapter_parameters(az, run->tuning.adapter, &from);
+    if (az_adapter_parameters(az, run->best, &to) != n) return false;
+    for (int i = 0; i < n; i++) az_copy_into(az, *to[i].slot, *from[i].slot);
+    return az_ok(az);
+}
+
 static bool play_round(az_ctx *az, itertl_run *run)
 {
-    const size_t most = (size_t)(run->references * (run->options->samples + 1));
-    az_backend *model = az_backend_of_model(az, run->tuning.job->lm, "raw", NULL, &(az_backend_settings){.adapter = run->tuning.adapter});
-    az_journal *journal = open_candidates(az, run);
-    az_examples all = {.item = az_alloc_array(az, most, sizeof *all.item), .path = "candidates"};
-    int64_t *begins = az_alloc_array(az, (size_t)run->references + 1, sizeof *begins);
-    double *scores = az_alloc_array(az, most, sizeof *scores);
-    round_sums sums = {0};
-    if (!model || !az_ok(az) || !gather(az, run, model, journal, &all, begins, scores, &sums)) return false;
+    const itertl_sampling how = {.options = run->options,
+                                 .references = &run->train,
+                                 .model = present_model(az, run),
+                                 .journal = open_candidates(az, run),
+                                 .seed = run->tuning.settings.seed,
+                                 .round = run->round};
+    itertl_programs programs;
+    if (!how.model || !az_ok(az) || !itertl_sample(az, &how, &programs) || !form_groups(az, run, &programs)) return false;
+    look_back(az, run);
     if (run->options->restart && run->round > 1) {
         az_adapter_free(az, run->tuning.adapter);
         run->tuning.adapter = run->tuning.job->adapter = new_adapter(az, run);
     }
     run->pairs = run->active = 0;
-    if (!run->tuning.adapter || !form_groups(az, run, &all, begins, scores) || !train_round(az, run)) return false;
-    report_round(run, &sums);
+    if (!run->tuning.adapter || !train_round(az, run) || (run->valid.count > 0 && !validate(az, run))) return false;
+    report_round(run, &programs);
     return az_ok(az);
+}
+
+/* Rounds until the last, or until the programs have become worse too often. */
+static bool play(az_ctx *az, itertl_run *run)
+{
+    const itertl_options *o = run->options;
+    for (run->round = 1; run->round <= o->rounds; run->round++) {
+        const bool passing = run->round > 1; /* the first round's programs are looked back on */
+        if (passing) az_scope_push(az);
+        const bool good = play_round(az, run);
+        if (passing) az_scope_pop(az);
+        if (!good) return false;
+        if (o->falls > 0 && run->falls >= o->falls) break;
+    }
+    const int played = run->round <= o->rounds ? run->round : (int)o->rounds;
+    az_report *report = run->tuning.job->report;
+    az_report_curve(report, "programs that compile", "round", "share", played, run->number, run->compile);
+    az_report_curve(report, "programs that are right", "round", "share", played, run->number, run->right);
+    if (run->valid.count > 0) az_report_curve(report, "score of greedy programs", "round", "score", played, run->number, run->valid_score);
+    return true;
+}
+
+/* The best round's adapter in the place of the last one's. */
+static void keep_best(az_ctx *az, itertl_run *run)
+{
+    az_adapter *other = run->tuning.adapter;
+    if (az_ok(az)) {
+        run->tuning.job->adapter = run->best;
+        az_report_row(run->tuning.job->report, "result");
+        az_report_count(run->tuning.job->report, "best_round", run->best_round);
+    } else {
+        other = run->best;
+    }
+    az_adapter_free(az, other);
 }
 
 static bool tune(az_ctx *az, const void *settings, az_tune_job *job)
@@ -354,22 +331,21 @@ static bool tune(az_ctx *az, const void *settings, az_tune_job *job)
     if (!*own.folder && resume) own.folder = resume; /* what is kept of a run is its programs */
     if (!itertl_check_ready(az, run.options) || !az_tuning_begin(az, job, 0, &run.tuning)) return false;
     if (*run.options->folder && !az_make_folder(az, run.options->folder)) return false;
-    if (!read_references(az, &run, job->train)) return false;
-    if (run.left_out > 0) az_note(az, "%lld references do not compile by themselves and are left out", (long long)run.left_out);
+    if (!itertl_read_references(az, &own, job->train, &run.train)) return false;
+    if (run.train.count == 0) return az_fail(az, AZ_BAD_INPUT, "itertl: no reference compiles by itself; self_contained=false keeps them");
+    if (job->valid && job->valid->count > 0 && !itertl_read_references(az, &own, job->valid, &run.valid)) return false;
+    const int64_t left_out = run.train.left_out + run.valid.left_out;
+    if (left_out > 0) az_note(az, "%lld references do not compile by themselves and are left out", (long long)left_out);
     run.tuning.adapter = job->adapter = new_adapter(az, &run);
-    run.number = az_alloc_array(az, 3 * (size_t)run.options->rounds, sizeof *run.number);
-    if (!run.number) return false;
-    run.compile = run.number + run.options->rounds;
-    run.right = run.compile + run.options->rounds;
-    for (run.round = 1; run.tuning.adapter && run.round <= run.options->rounds; run.round++) {
-        az_scope_push(az);
-        const bool good = play_round(az, &run);
-        az_scope_pop(az);
-        if (!good) return false;
-    }
-    az_report_curve(job->report, "programs that compile", "round", "share", run.options->rounds, run.number, run.compile);
-    az_report_curve(job->report, "programs that are right", "round", "share", run.options->rounds, run.number, run.right);
-    return az_ok(az);
+    run.number = az_alloc_array(az, 4 * (size_t)own.rounds, sizeof *run.number);
+    if (!run.number || !run.tuning.adapter) return false;
+    run.compile = run.number + own.rounds;
+    run.right = run.compile + own.rounds;
+    run.valid_score = run.right + own.rounds;
+    if (run.valid.count > 0 && !(run.best = new_adapter(az, &run))) return false;
+    const bool good = play(az, &run);
+    if (run.best) keep_best(az, &run);
+    return good && az_ok(az);
 }
 
 static bool prepare(az_ctx *az, const void *settings, az_prepare_job *job)
@@ -386,7 +362,9 @@ const az_method az_itertl = {
         "adze tune MODEL itertl:rounds=3 -d references.jsonl -o adapter/ reads {\"prompt\", \"response\", \"testbench\"} (the last may be "
         "missing). Each round samples programs, checks them in a sandbox (Icarus Verilog; a command; or the built-in stack machine), ranks "
         "them with the reference, and trains an adapter to give better programs larger shares. rounds=1 is ranking without iteration, "
-        "lambda=0 plain fine-tuning. A test bench prints \"Mismatches: M in N samples\".\n"
+        "lambda=0 plain fine-tuning. The examples of --valid, or the share kept from training, are answered after each round; the result "
+        "is "
+        "the round whose programs score best, and falls=2 ends the run early. A test bench prints \"Mismatches: M in N samples\".\n"
         "adze prepare TASKS.jsonl "
         "itertl:samples=20,k=\"1,5,10\",temperature=0.2 --backend SPEC -o DIR/ measures pass@k on {\"task_id\", \"prompt\", \"test\"}.",
     .options = itertl_option_table,

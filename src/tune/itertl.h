@@ -9,7 +9,7 @@ typedef enum itertl_checker { ITERTL_IVERILOG, ITERTL_STACK, ITERTL_COMMAND } it
 typedef enum itertl_combine { ITERTL_ADD, ITERTL_MULTIPLY } itertl_combine;
 
 typedef struct itertl_options {
-    int64_t rounds, samples, max_new, rank, memory;
+    int64_t rounds, samples, max_new, falls, rank, memory;
     double temperature, top_p, lambda, gap, margin, beta, alpha, seconds;
     int checker, combine;
     bool self_contained, restart;
@@ -58,6 +58,40 @@ typedef struct itertl_group {
 /* The group's loss, and weight[i] = d loss / d nll_i. pairs counts ordered pairs, active those whose margin is not met; both may be NULL.
  */
 double itertl_group_loss(const itertl_options *options, const itertl_group *group, double *weight, int64_t *pairs, int64_t *active);
+
+/* ---- itertl_sample.c ---- */
+
+/* A reference with its task. */
+typedef struct itertl_reference {
+    const az_example *example;
+    itertl_task task;
+    const char *id;
+} itertl_reference;
+typedef struct itertl_references {
+    itertl_reference *item;
+    int64_t count, left_out; /* left_out: those that do not compile alone, where that is asked for */
+} itertl_references;
+bool itertl_read_references(az_ctx *az, const itertl_options *options, const az_examples *examples, itertl_references *out);
+
+typedef struct itertl_sampling {
+    const itertl_options *options;
+    const itertl_references *references;
+    az_backend *model;
+    az_journal *journal; /* programs are taken from it and written to it; may be NULL */
+    int64_t seed;
+    int round;
+} itertl_sampling;
+/* Groups of candidates without repetitions and, last, their reference; a candidate equal to it is left out. */
+typedef struct itertl_programs {
+    az_examples text;
+    int64_t *begins; /* [references + 1]: group g is begins[g] .. begins[g + 1] - 1 */
+    double *score;   /* [text.count] */
+    int64_t sampled, compiled, right;
+} itertl_programs;
+bool itertl_sample(az_ctx *az, const itertl_sampling *how, itertl_programs *out);
+
+/* The mean score of the model's greedy programs; NaN with an error. */
+double itertl_greedy_score(az_ctx *az, const itertl_options *options, const itertl_references *references, az_backend *model);
 
 /* ---- itertl_eval.c ---- */
 

@@ -217,6 +217,8 @@ Test(itertl, rounds_sample_rank_and_train)
     cr_assert_eq(az_report_value(job.report, "rounds", "round"), 2);
     cr_assert_eq(az_report_value(job.report, "rounds", "groups"), 3); /* the fourth reference does not compile */
     cr_assert_eq(az_report_value(job.report, "rounds", "programs"), 9);
+    cr_assert_gt(az_report_value(job.report, "rounds", "loss_of_first"), 0);
+    cr_assert_gt(az_report_value(job.report, "rounds", "loss_of_own"), 0);
     const char *first = az_read_file(az, test_path(az, o.folder, "candidates-1.jsonl"), NULL);
     cr_assert_not_null(strstr(first, "\"id\":\"0/0\""), "%s", first);
     az_close(az);
@@ -244,6 +246,37 @@ Test(itertl, a_run_that_was_stopped_goes_on_from_its_programs)
     az_tune_job job = {.lm = test_llama(az, false), .train = &train, .settings = &s, .model = "tiny", .report = az_report_new(az, NULL)};
     cr_assert_not(az_itertl.tune(az, &o, &job));
     cr_assert_not_null(strstr(az_error(az), "results of another run"), "%s", az_error(az));
+    az_close(az);
+}
+
+Test(itertl, the_best_round_is_kept_and_falls_end_the_run)
+{
+    az_ctx *az = az_open(NULL);
+    const itertl_options o = options_of("checker=stack,rounds=9,samples=1,max_new=12,falls=2");
+    az_tune_settings s = {0};
+    cr_assert(az_options_parse(az, az_tune_options, "tune", "batch=4,lr=0.05,steps=4", &s));
+    const az_examples train = references(az);
+    az_tune_job job = {
+        .lm = test_llama(az, false), .train = &train, .valid = &train, .settings = &s, .model = "tiny", .report = az_report_new(az, NULL)};
+    cr_assert(az_itertl.tune(az, &o, &job), "%s", az_error(az));
+    int64_t rounds = 0;
+    const double *score = az_report_curve_of(job.report, "score of greedy programs", &rounds);
+    cr_assert(score && rounds >= 1 && rounds <= 9);
+    int best = 0;
+    for (int r = 1; r < rounds; r++) {
+        if (score[r] > score[best]) best = r;
+        if (r >= 2 && r < rounds - 1) cr_assert_not(score[r] < score[r - 1] && score[r - 1] < score[r - 2], "round %d did not end it", r);
+    }
+    cr_assert_eq(az_report_value(job.report, "result", "best_round"), best + 1);
+
+    itertl_options fewer = o; /* as many rounds as the best one, and its adapter */
+    fewer.rounds = best + 1;
+    az_tune_job to_best = job;
+    to_best.valid = NULL;
+    to_best.report = az_report_new(az, NULL);
+    cr_assert(az_itertl.tune(az, &fewer, &to_best), "%s", az_error(az));
+    const az_tensor *kept = job.adapter->layer[0].b, *made = to_best.adapter->layer[0].b;
+    cr_assert_eq(memcmp(kept->data, made->data, (size_t)az_count(made) * sizeof(float)), 0);
     az_close(az);
 }
 
