@@ -31,12 +31,13 @@ static int ascending(const void *a, const void *b)
 /* |x'|_inf of each seed, ascending; shape (may be NULL): mean of |x'|_inf sqrt(d) / |x'|_2. */
 static bool measure(az_ctx *az, az_sketch_kind kind, const double *rows, int64_t m, int seeds, double *largest, double *shape)
 {
+    const az_rows system = az_linf_joint(rows, N, D);
     double sum = 0;
     int counted = 0;
     for (int seed = 0; seed < seeds; seed++) {
         az_scope_push(az);
         const az_sketch sketch = {.kind = kind, .rows = N, .sketched = m, .per_row = 4, .seed = (uint64_t)seed};
-        const az_linf_fit *fit = az_linf_sketch_and_solve(az, &sketch, rows, D, true);
+        const az_linf_fit *fit = az_linf_sketch_and_solve(az, &sketch, &system, true);
         double square = 0;
         largest[seed] = 0;
         for (int j = 0; fit && j < D; j++) largest[seed] = fmax(largest[seed], fabs(fit->x[j])), square += fit->x[j] * fit->x[j];
@@ -104,14 +105,14 @@ static void time_them(az_ctx *az, az_report *report, int64_t d)
 {
     const int64_t n = 1 << 17;
     az_scope_push(az);
-    const double *rows = splitmix_normal(az, 3, n * (d + 1));
+    const az_rows rows = az_linf_joint(splitmix_normal(az, 3, n * (d + 1)), n, d);
     double began = az_seconds();
-    const az_linf_fit *exact = rows ? az_linf_solve(az, rows, n, d, false) : NULL;
+    const az_linf_fit *exact = az_linf_solve(az, &rows, false);
     const double whole = az_seconds() - began;
     for (az_sketch_kind kind = AZ_SKETCH_SRHT; exact && kind <= AZ_SKETCH_OSNAP; kind++) {
         const az_sketch sketch = {.kind = kind, .rows = n, .sketched = 8 * d, .per_row = 4};
         began = az_seconds();
-        const az_linf_fit *fit = az_linf_sketch_and_solve(az, &sketch, rows, d, false);
+        const az_linf_fit *fit = az_linf_sketch_and_solve(az, &sketch, &rows, false);
         const double seconds = az_seconds() - began;
         double most = 0;
         for (int64_t j = 0; fit && j < d; j++) most = fmax(most, fabs(fit->x[j] - exact->x[j]));

@@ -182,9 +182,16 @@ typedef struct az_sketch {
     int64_t per_row; /* osnap: entries of S for each row of x */
     uint64_t seed;
 } az_sketch;
-/* out [sketched, width] += S x for rows first .. first + count - 1 of x, given as x [count, width]; first is a multiple of AZ_SKETCH_BLOCK.
- * srht wants all rows at once and overwrites out. */
-bool az_sketch_add(az_ctx *az, const az_sketch *sketch, const double *x, int64_t first, int64_t count, int64_t width, double *out);
+/* Rows of a matrix with one more column behind them that may lie elsewhere: the right side of a regression. */
+typedef struct az_rows {
+    const double *x; /* [count, width], rows `stride` apart */
+    int64_t count, width, stride;
+    const double *last; /* [count], entries `last_stride` apart; NULL = no such column */
+    int64_t last_stride;
+} az_rows;
+/* out [sketched, width, and one with a last column] += S x for rows first .. first + count - 1 of x; first is a multiple of
+ * AZ_SKETCH_BLOCK. srht wants all rows at once and overwrites out. */
+bool az_sketch_add(az_ctx *az, const az_sketch *sketch, const az_rows *x, int64_t first, double *out);
 
 /* Least squares min |A x - b| for A [m, k], m >> k: conjugate gradients preconditioned by the R of a sketch of A with `rows` rows, stopped
  * at

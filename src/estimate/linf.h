@@ -15,11 +15,14 @@ typedef struct az_linf_fit {
     double largest, least; /* singular values of R */
     int64_t rank;
 } az_linf_fit;
-/* Solves on sketch [m, d + 1] = (S A, S b). For a Gaussian S, given S A, x - x* is normal with covariance |A x* - b|^2 / m (A^T S^T S
- * A)^-1; se estimates the roots of its diagonal. AZ_NUMERIC when S A has not rank d, unless minimum_norm (r and se are NULL then). */
-az_linf_fit *az_linf_solve(az_ctx *az, const double *sketch, int64_t m, int64_t d, bool minimum_norm);
-/* Solves (S A, S b) made from rows of A [n, d] and b [n] at once. */
-az_linf_fit *az_linf_sketch_and_solve(az_ctx *az, const az_sketch *sketch, const double *rows, int64_t d, bool minimum_norm);
+/* Rows [n, d + 1] of (A, b) side by side. */
+az_rows az_linf_joint(const double *rows, int64_t n, int64_t d);
+/* Solves on the rows of a sketch (S A, S b), b being the last column. For a Gaussian S, given S A, x - x* is normal with covariance
+ * |A x* - b|^2 / m (A^T S^T S A)^-1; se estimates the roots of its diagonal. AZ_NUMERIC when S A has not rank d, unless minimum_norm (r and
+ * se are NULL then). */
+az_linf_fit *az_linf_solve(az_ctx *az, const az_rows *sketch, bool minimum_norm);
+/* Solves (S A, S b) made from all rows (A, b) at once. */
+az_linf_fit *az_linf_sketch_and_solve(az_ctx *az, const az_sketch *sketch, const az_rows *rows, bool minimum_norm);
 
 /* sketch [m, d1 d2 + 1] of A = A1 kron A2 and b [n1, n2]: row t of the sketch of a column a1 kron a2 is m^-1/2 (H D1 a1)[p_t] (H D2
  * a2)[q_t]; A is never formed. */

@@ -59,7 +59,7 @@ static const az_input_slot linf_inputs[] = {
 
 typedef struct problem {
     int64_t n, d;
-    double *rows; /* [n, d + 1] (A, b); NULL when it was sketched block by block */
+    az_rows rows; /* (A, b); x is NULL when it was sketched block by block */
     const char **name;
 } problem;
 
@@ -116,7 +116,7 @@ static bool check_columns(az_ctx *az, const problem *p)
 {
     for (int64_t j = 0; j < p->d; j++) {
         bool zero = true;
-        for (int64_t i = 0; zero && i < p->n; i++) zero = p->rows[i * (p->d + 1) + j] == 0;
+        for (int64_t i = 0; zero && i < p->n; i++) zero = p->rows.x[i * p->rows.stride + j] == 0;
         if (zero) return az_fail(az, AZ_BAD_INPUT, "column '%s' is zero: leave it out", p->name[j]);
     }
     if (p->n < p->d) return az_fail(az, AZ_BAD_INPUT, "%lld rows do not determine %lld coefficients", (long long)p->n, (long long)p->d);
@@ -141,17 +141,27 @@ static az_table *name_columns(az_ctx *az, const az_tensor *matrix)
     return az_ok(az) ? table : NULL;
 }
 
-/* A large matrix goes row by row into (A, b), which a table, stored by columns, would turn twice. */
-static void copy_rows(const linf_options *o, const az_tensor *matrix, int target, const problem *p)
+/* Columns of a matrix as A and b where they lie; false when A is not one piece of them. */
+static bool view_columns(const linf_options *o, const az_tensor *matrix, int target, problem *p)
 {
-    const int64_t columns = matrix->shape[1], width = p->d + 1, before = target < 0 ? columns : target;
+    const int64_t columns = matrix->shape[1];
+    if (o->intercept || (target > 0 && target < columns - 1)) return false;
+    const double *x = az_f64(matrix);
+    p->rows = (az_rows){.x = target == 0 ? x + 1 : x, .count = p->n, .width = p->d, .stride = columns};
+    if (target >= 0) p->rows.last = x + target, p->rows.last_stride = columns;
+    return true;
+}
+
+/* Columns of a matrix as rows of (A, b), which a table, stored by columns, would turn twice. */
+static void copy_columns(const linf_options *o, const az_tensor *matrix, int target, int64_t width, double *to)
+{
+    const int64_t rows = matrix->shape[0], columns = matrix->shape[1], before = target < 0 ? columns : target;
     const double *from = az_f64(matrix);
-    double *to = p->rows;
-    for (int64_t i = 0; i < p->n; i++, from += columns, to += width) {
+    for (int64_t i = 0; i < rows; i++, from += columns, to += width) {
         if (o->intercept) to[0] = 1;
         memcpy(to + o->intercept, from, (size_t)before * sizeof *to);
         if (target >= 0) memcpy(to + o->intercept + before, from + before + 1, (size_t)(columns - before - 1) * sizeof *to);
-        to[p->d] = target >= 0 ? from[target] : 0;
+        to[width - 1] = target >= 0 ? from[target] : 0;
     }
 }
 
@@ -164,10 +174,12 @@ static bool read_rows(az_ctx *az, const linf_options *o, const az_estimate_job *
     const az_table *table = matrix ? name_columns(az, array->value) : az_table_read(az, path, job->how);
     if (!table || !find_columns(az, o, table, p, target)) return false;
     p->n = table->rows;
-    p->rows = az_f64_mut(az_new2(az, AZ_F64, p->n, p->d + 1));
-    if (!p->rows) return false;
-    if (matrix) copy_rows(o, array->value, *target, p);
-    return matrix || fill_rows(az, o, table, *target, 0, p, p->rows);
+    if (matrix && view_columns(o, array->value, *target, p)) return true;
+    double *rows = az_f64_mut(az_new2(az, AZ_F64, p->n, p->d + 1));
+    if (!rows) return false;
+    p->rows = az_linf_joint(rows, p->n, p->d);
+    if (matrix) copy_columns(o, array->value, *target, p->d + 1, rows);
+    return matrix || fill_rows(az, o, table, *target, 0, p, rows);
 }
 
 static bool read_problem(az_ctx *az, const linf_options *o, const az_estimate_job *job, problem *p)
@@ -177,10 +189,10 @@ static bool read_problem(az_ctx *az, const linf_options *o, const az_estimate_jo
     if (!read_rows(az, o, job, p, &target)) return false;
     if (target < 0) {
         int64_t count = 0;
-        const double *b = read_vector(az, job, &count);
-        if (!b) return false;
+        p->rows.last = read_vector(az, job, &count);
+        p->rows.last_stride = 1;
+        if (!p->rows.last) return false;
         if (count != p->n) return az_fail(az, AZ_BAD_INPUT, "A has %lld rows, b %lld", (long long)p->n, (long long)count);
-        for (int64_t i = 0; i < p->n; i++) p->rows[i * (p->d + 1) + p->d] = b[i];
     }
     return check_columns(az, p);
 }
@@ -217,22 +229,24 @@ static az_linf_fit *solve_stream(az_ctx *az, const linf_options *o, const az_est
             rows = az_alloc_array(az, (size_t)(block * (p->d + 1)), sizeof *rows);
         }
         if (!sketched || !rows || !fill_rows(az, o, table, target, p->n, p, rows)) return NULL;
-        if (!az_sketch_add(az, &sketch, rows, p->n, table->rows, p->d + 1, sketched)) return NULL;
+        const az_rows block_rows = az_linf_joint(rows, table->rows, p->d);
+        if (!az_sketch_add(az, &sketch, &block_rows, p->n, sketched)) return NULL;
         p->n += table->rows;
         if (!az_progress(az, "reading", p->n, 0, NULL)) return az_fail(az, AZ_INTERRUPTED, "interrupted after %lld rows", (long long)p->n);
     }
     *m = sketch.sketched;
     if (az_ok(az) && *m > p->n)
         az_note(az, "the sketch has more rows than the file, %lld: without block all rows are used as they are", (long long)p->n);
-    return az_ok(az) ? az_linf_solve(az, sketched, *m, p->d, o->minimum_norm) : NULL;
+    const az_rows all = az_linf_joint(sketched, *m, p->d);
+    return az_ok(az) ? az_linf_solve(az, &all, o->minimum_norm) : NULL;
 }
 
 static az_linf_fit *solve_kind(az_ctx *az, const linf_options *o, const problem *p, int kind, int64_t *m)
 {
     const az_sketch sketch = sketch_of(o, az_seed(az), kind, p->n, p->d);
     *m = sketch.sketched;
-    if (*m < p->n) return az_linf_sketch_and_solve(az, &sketch, p->rows, p->d, o->minimum_norm);
-    return az_linf_solve(az, p->rows, p->n, p->d, o->minimum_norm);
+    if (*m < p->n) return az_linf_sketch_and_solve(az, &sketch, &p->rows, o->minimum_norm);
+    return az_linf_solve(az, &p->rows, o->minimum_norm);
 }
 
 /* x towards the solution on all rows; how many steps it took. */
@@ -245,8 +259,8 @@ static int64_t refine(az_ctx *az, const linf_options *o, const problem *p, az_li
     int64_t steps = 0;
     if (a && b && work) {
         for (int64_t i = 0; i < n; i++) {
-            memcpy(a + i * d, p->rows + i * (d + 1), (size_t)d * sizeof *a);
-            b[i] = p->rows[i * (d + 1) + d];
+            memcpy(a + i * d, p->rows.x + i * p->rows.stride, (size_t)d * sizeof *a);
+            b[i] = p->rows.last[i * p->rows.last_stride];
         }
         const az_sketched_how how = {.tolerance = 1e-14, .most_steps = o->refine};
         steps = az_preconditioned_least_squares(a, b, n, d, fit->r, d, fit->x, &how, work).steps;
@@ -282,7 +296,8 @@ static az_linf_fit *solve_tensor(az_ctx *az, const linf_options *o, const az_est
     *m = sketch_of(o, 0, AZ_SKETCH_SRHT, p->n, p->d).sketched;
     double *sketch = az_alloc_array(az, (size_t)(*m * (p->d + 1)), sizeof *sketch);
     if (!sketch || !p->name || !in.first || !in.second || !az_linf_tensor_sketch(az, &in, *m, az_seed(az), sketch)) return NULL;
-    return az_linf_solve(az, sketch, *m, p->d, o->minimum_norm);
+    const az_rows rows = az_linf_joint(sketch, *m, p->d);
+    return az_linf_solve(az, &rows, o->minimum_norm);
 }
 
 /* ---- what is told ---- */
@@ -341,7 +356,7 @@ static bool compare(az_ctx *az, const linf_options *o, az_report *report, const 
     bool wanted[SKETCHES];
     if (!read_beside(az, o->beside, &(alternatives){"sketch", sketch_names, TENSOR_SRHT, o->sketch}, wanted)) return false;
     const double began = az_seconds();
-    const az_linf_fit *exact = az_linf_solve(az, p->rows, p->n, p->d, o->minimum_norm);
+    const az_linf_fit *exact = az_linf_solve(az, &p->rows, o->minimum_norm);
     if (!exact) return false;
     report_errors(report, "exact", p, exact, p->n, exact->x, az_seconds() - began);
     report_errors(report, sketch_names[o->sketch], p, fit, m, exact->x, seconds);

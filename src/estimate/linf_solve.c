@@ -45,9 +45,15 @@ static az_linf_fit *minimum_norm_fit(az_ctx *az, az_linf_fit *fit, int64_t d)
     return az_ok(az) ? fit : NULL;
 }
 
-az_linf_fit *az_linf_solve(az_ctx *az, const double *sketch, int64_t m, int64_t d, bool minimum_norm)
+az_rows az_linf_joint(const double *rows, int64_t n, int64_t d)
 {
-    if (!az_ok(az) || !sketch) return NULL;
+    return (az_rows){.x = rows, .count = n, .width = d, .stride = d + 1, .last = rows ? rows + d : NULL, .last_stride = d + 1};
+}
+
+az_linf_fit *az_linf_solve(az_ctx *az, const az_rows *sketch, bool minimum_norm)
+{
+    const int64_t m = sketch->count, d = sketch->width;
+    if (!az_ok(az) || !sketch->x || !sketch->last) return NULL;
     if (m < d)
         return az_fail(az, AZ_BAD_INPUT, "a sketch of %lld rows cannot tell %lld coefficients: rows=%lld or more", (long long)m,
                        (long long)d, (long long)(4 * d));
@@ -59,8 +65,10 @@ az_linf_fit *az_linf_solve(az_ctx *az, const double *sketch, int64_t m, int64_t 
     double *columns = az_alloc_array(az, (size_t)(m * (d + 1)), sizeof *columns), *tau = az_alloc_array(az, (size_t)d + 1, sizeof *tau);
     bool done = false;
     if (columns && tau) {
-        for (int64_t t = 0; t < m; t++)
-            for (int64_t j = 0; j <= d; j++) columns[j * m + t] = sketch[t * (d + 1) + j];
+        for (int64_t t = 0; t < m; t++) {
+            for (int64_t j = 0; j < d; j++) columns[j * m + t] = sketch->x[t * sketch->stride + j];
+            columns[d * m + t] = sketch->last[t * sketch->last_stride];
+        }
         /* R of (S A, S b): its last column holds Q^T S b, and below it what is left of S b */
         LAPACKE_dgeqrf(LAPACK_COL_MAJOR, (int)m, (int)d + 1, columns, (int)m, tau);
         for (int64_t i = 0; i < d; i++)
@@ -83,12 +91,12 @@ az_linf_fit *az_linf_solve(az_ctx *az, const double *sketch, int64_t m, int64_t 
         (long long)m, (long long)fit->rank, (long long)d);
 }
 
-az_linf_fit *az_linf_sketch_and_solve(az_ctx *az, const az_sketch *sketch, const double *rows, int64_t d, bool minimum_norm)
+az_linf_fit *az_linf_sketch_and_solve(az_ctx *az, const az_sketch *sketch, const az_rows *rows, bool minimum_norm)
 {
-    const int64_t width = d + 1;
-    double *out = az_alloc_array(az, (size_t)(sketch->sketched * width), sizeof *out);
-    if (!out || !az_sketch_add(az, sketch, rows, 0, sketch->rows, width, out)) return NULL;
-    return az_linf_solve(az, out, sketch->sketched, d, minimum_norm);
+    double *out = az_alloc_array(az, (size_t)(sketch->sketched * (rows->width + 1)), sizeof *out);
+    if (!out || !az_sketch_add(az, sketch, rows, 0, out)) return NULL;
+    const az_rows sketched = az_linf_joint(out, sketch->sketched, rows->width);
+    return az_linf_solve(az, &sketched, minimum_norm);
 }
 
 /* ---- Kronecker products ---- */

@@ -14,19 +14,32 @@ static double *random_problem(az_ctx *az, uint64_t seed, int64_t n, int64_t d)
     return splitmix_normal(az, seed, n * (d + 1));
 }
 
+static az_linf_fit *solve(az_ctx *az, const double *rows, int64_t n, int64_t d, bool minimum_norm)
+{
+    const az_rows joint = az_linf_joint(rows, n, d);
+    return az_linf_solve(az, &joint, minimum_norm);
+}
+
+static az_linf_fit *sketch_and_solve(az_ctx *az, const az_sketch *sketch, const double *rows, int64_t d, bool minimum_norm)
+{
+    const az_rows joint = az_linf_joint(rows, sketch->rows, d);
+    return az_linf_sketch_and_solve(az, sketch, &joint, minimum_norm);
+}
+
 /* x' - x* = (A^T S^T S A)^-1 A^T S^T S r */
 Test(linf, the_error_is_what_the_identity_says)
 {
     enum { N = 256, D = 7, M = 60 };
     az_ctx *az = az_open(NULL);
     double *rows = random_problem(az, 1, N, D);
-    const az_linf_fit *exact = az_linf_solve(az, rows, N, D, false);
+    const az_linf_fit *exact = solve(az, rows, N, D, false);
     const az_sketch sketch = {.kind = AZ_SKETCH_SIGN, .rows = N, .sketched = M, .seed = 4};
-    const az_linf_fit *fit = az_linf_sketch_and_solve(az, &sketch, rows, D, false);
+    const az_linf_fit *fit = sketch_and_solve(az, &sketch, rows, D, false);
     double both[M * (D + 1)] = {0}; /* S A, S r */
     for (int i = 0; i < N; i++)
         for (int j = 0; j < D; j++) rows[i * (D + 1) + D] -= rows[i * (D + 1) + j] * exact->x[j];
-    cr_assert(az_sketch_add(az, &sketch, rows, 0, N, D + 1, both));
+    const az_rows all_rows = az_linf_joint(rows, N, D);
+    cr_assert(az_sketch_add(az, &sketch, &all_rows, 0, both));
     const az_tensor *all = az_from(az, AZ_F64, 2, (int64_t[]){M, D + 1}, both), *sa = az_slice(az, all, 1, 0, D);
     const az_tensor *sat = az_transpose(az, sa);
     const az_tensor *error = az_solve(az, az_matmul(az, sat, sa), az_matmul(az, sat, az_slice(az, all, 1, D, 1)));
@@ -39,7 +52,7 @@ Test(linf, all_rows_give_the_solution_of_another_program)
 {
     static const double want[] = {0.004167173155, -0.040425394576, -0.035078947765, 0.034357748081, -0.019042627252};
     az_ctx *az = az_open(NULL);
-    const az_linf_fit *fit = az_linf_solve(az, random_problem(az, 9, 1024, 5), 1024, 5, false);
+    const az_linf_fit *fit = solve(az, random_problem(az, 9, 1024, 5), 1024, 5, false);
     for (int j = 0; j < 5; j++) cr_assert_float_eq(fit->x[j], want[j], 1e-12);
     az_close(az);
 }
@@ -75,7 +88,7 @@ static errors measure(az_ctx *az, az_sketch_kind kind, bool spread, int seeds)
     for (int seed = 0; seed < seeds; seed++) {
         az_scope_push(az);
         const az_sketch sketch = {.kind = kind, .rows = N, .sketched = M, .per_row = 4, .seed = (uint64_t)seed};
-        const az_linf_fit *fit = az_linf_sketch_and_solve(az, &sketch, rows, D, true);
+        const az_linf_fit *fit = sketch_and_solve(az, &sketch, rows, D, true);
         cr_assert(fit, "%s", az_error(az));
         double square = 0;
         for (int j = 0; j < D; j++) e.largest[seed] = fmax(e.largest[seed], fabs(fit->x[j])), square += fit->x[j] * fit->x[j];
@@ -114,13 +127,13 @@ Test(linf, standard_errors_cover)
     enum { ROWS = 1024, COEFFICIENTS = 5, SKETCH = 150, SEEDS = 80 };
     az_ctx *az = az_open(NULL);
     const double *rows = random_problem(az, 9, ROWS, COEFFICIENTS);
-    const az_linf_fit *exact = az_linf_solve(az, rows, ROWS, COEFFICIENTS, false);
+    const az_linf_fit *exact = solve(az, rows, ROWS, COEFFICIENTS, false);
     const az_sketch_kind kinds[] = {AZ_SKETCH_GAUSS, AZ_SKETCH_SRHT};
     for (int k = 0; k < 2; k++) {
         int inside = 0;
         for (uint64_t seed = 0; seed < SEEDS; seed++) {
             const az_sketch sketch = {.kind = kinds[k], .rows = ROWS, .sketched = SKETCH, .seed = seed};
-            const az_linf_fit *fit = az_linf_sketch_and_solve(az, &sketch, rows, COEFFICIENTS, false);
+            const az_linf_fit *fit = sketch_and_solve(az, &sketch, rows, COEFFICIENTS, false);
             for (int j = 0; j < COEFFICIENTS; j++) inside += fabs(fit->x[j] - exact->x[j]) < 1.96 * fit->se[j];
         }
         const double covered = (double)inside / (SEEDS * COEFFICIENTS);
@@ -152,14 +165,14 @@ Test(linf, too_few_rows_and_dependent_columns_are_refused)
 {
     az_ctx *az = az_open(NULL);
     double *rows = random_problem(az, 1, 100, 5);
-    cr_assert_null(az_linf_solve(az, rows, 4, 5, false));
+    cr_assert_null(solve(az, rows, 4, 5, false));
     cr_assert(strstr(az_error(az), "rows=20"), "%s", az_error(az));
     az_clear(az);
     for (int i = 0; i < 100; i++) rows[i * 6 + 1] = 2 * rows[i * 6];
-    cr_assert_null(az_linf_solve(az, rows, 100, 5, false));
+    cr_assert_null(solve(az, rows, 100, 5, false));
     cr_assert(strstr(az_error(az), "rank 4"), "%s", az_error(az));
     az_clear(az);
-    const az_linf_fit *fit = az_linf_solve(az, rows, 100, 5, true);
+    const az_linf_fit *fit = solve(az, rows, 100, 5, true);
     cr_assert(fit && fit->rank == 4);
     cr_assert_float_eq(fit->x[1], 2 * fit->x[0], 1e-10);
     cr_assert_eq(az_linf_rows(1 << 20, 64, 0.25, 0.01, false), 19369);
