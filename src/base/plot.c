@@ -56,11 +56,27 @@ static void put_curve_data(FILE *script, const az_curve *curve, int number)
     fputs("EOD\n", script);
 }
 
+/* gnuplot fails on a picture without a point. */
+static bool has_points(const az_curve *curve)
+{
+    for (int64_t i = 0; i < curve->n; i++)
+        if (isfinite(curve->x[i]) && isfinite(curve->y[i])) return true;
+    return false;
+}
+
 static bool opens_panel(const az_report *report, const az_curve *curve)
 {
+    if (!has_points(curve)) return false;
     for (const az_curve *before = report->curves; before != curve; before = before->next)
-        if (strcmp(before->y_label, curve->y_label) == 0) return false;
+        if (strcmp(before->y_label, curve->y_label) == 0 && has_points(before)) return false;
     return true;
+}
+
+static int count_panels(const az_report *report)
+{
+    int panels = 0;
+    for (const az_curve *curve = report->curves; curve; curve = curve->next) panels += opens_panel(report, curve);
+    return panels;
 }
 
 /* One picture for all curves that share a y label. */
@@ -73,23 +89,23 @@ static void put_panel(FILE *script, const az_report *report, const az_curve *fir
     put_quoted(script, first->y_label);
     fputs(" noenhanced\nplot ", script);
     for (const az_curve *curve = report->curves; curve; curve = curve->next, number++) {
-        if (strcmp(curve->y_label, first->y_label) != 0) continue;
+        if (strcmp(curve->y_label, first->y_label) != 0 || !has_points(curve)) continue;
         fprintf(script, "%s$curve%d using 1:2 with %s lw 2 title ", drawn++ ? ", " : "", number, curve->n < 30 ? "linespoints" : "lines");
         put_quoted(script, curve->name);
     }
     fputc('\n', script);
 }
 
-static void put_curves(FILE *script, const az_report *report, bool svg)
+static bool put_curves(FILE *script, const az_report *report, bool svg)
 {
-    int panels = 0, number = 0;
-    for (const az_curve *curve = report->curves; curve; curve = curve->next) {
-        put_curve_data(script, curve, number++);
-        panels += opens_panel(report, curve);
-    }
+    const int panels = count_panels(report);
+    int number = 0;
+    if (panels == 0) return false;
+    for (const az_curve *curve = report->curves; curve; curve = curve->next) put_curve_data(script, curve, number++);
     put_style(script, report, panels, svg);
     for (const az_curve *curve = report->curves; curve; curve = curve->next)
         if (opens_panel(report, curve)) put_panel(script, report, curve);
+    return true;
 }
 
 /* ---- bars ---- */
@@ -126,39 +142,54 @@ static void put_bar_data(FILE *script, const az_row *first)
     fputs("EOD\n", script);
 }
 
+/* Whether a column of a section has a bar. */
+static bool has_bars(const az_row *first, const az_cell *column)
+{
+    if (column->kind == AZ_CELL_TEXT) return false;
+    for (const az_row *row = first; row; row = row->next)
+        if (strcmp(row->section, first->section) == 0 && isfinite(az_cell_value(az_row_cell(row, column->key)))) return true;
+    return false;
+}
+
+static const az_row *first_of_last_section(const az_report *report)
+{
+    const char *section = NULL;
+    for (const az_row *row = report->rows; row; row = row->next) section = row->section;
+    const az_row *first = report->rows;
+    while (first && strcmp(first->section, section) != 0) first = first->next;
+    return first;
+}
+
 /* The rows of the last section as bars that stand on zero, a picture for each numeric column of its first row. */
 static bool put_bars(FILE *script, const az_report *report, bool svg)
 {
-    const char *section = NULL;
-    const az_row *first = NULL;
-    int columns = 0, column = 1;
-    for (const az_row *row = report->rows; row; row = row->next) section = row->section;
-    for (const az_row *row = report->rows; row && !first; row = row->next)
-        if (strcmp(row->section, section) == 0) first = row;
-    for (const az_cell *cell = first ? first->cells : NULL; cell; cell = cell->next) columns += cell->kind != AZ_CELL_TEXT;
-    if (columns == 0) return false;
+    const az_row *first = first_of_last_section(report);
+    int panels = 0, column = 1;
+    for (const az_cell *cell = first ? first->cells : NULL; cell; cell = cell->next) panels += has_bars(first, cell);
+    if (panels == 0) return false;
     put_bar_data(script, first);
-    put_style(script, report, columns, svg);
+    put_style(script, report, panels, svg);
     fputs("set style data histogram\nset style fill solid\nset boxwidth 0.8\nunset key\nset yrange [*<0:0<*]\n", script);
     for (const az_cell *cell = first->cells; cell; cell = cell->next) {
-        if (cell->kind == AZ_CELL_TEXT) continue;
+        column += cell->kind != AZ_CELL_TEXT;
+        if (!has_bars(first, cell)) continue;
         fputs("set ylabel ", script);
         put_quoted(script, cell->key);
-        fprintf(script, " noenhanced\nplot $rows using %d:xtic(1)\n", ++column);
+        fprintf(script, " noenhanced\nplot $rows using %d:xtic(1)\n", column);
     }
     return true;
 }
 
 /* ---- running gnuplot ---- */
 
-/* The first line of what gnuplot complained about. */
+/* The first line of what gnuplot complained about, behind its warnings. */
 static void read_complaint(FILE *complaints, char *line, int size)
 {
     rewind(complaints);
     do {
         if (!fgets(line, size, complaints)) snprintf(line, (size_t)size, "no reason given");
         line[strcspn(line, "\n")] = '\0';
-    } while (line[strspn(line, " \t^")] == '\0');
+    } while (line[strspn(line, " \t^")] == '\0' || strstr(line, "arning:"));
 }
 
 static bool run_gnuplot(az_ctx *az, FILE *script, FILE *complaints, FILE *picture)
@@ -212,9 +243,7 @@ static bool draw(const az_report *report, const char *path, FILE *script, FILE *
 {
     const bool svg = ends_in(path, ".svg");
     if (!az_plot_check(report->az, path)) return false;
-    if (report->curves)
-        put_curves(script, report, svg);
-    else if (!put_bars(script, report, svg))
+    if (!(report->curves ? put_curves : put_bars)(script, report, svg))
         return az_fail(report->az, AZ_BAD_INPUT, "this report has nothing to plot: neither curves nor numbers");
     if (fflush(script) != 0) return az_fail(report->az, AZ_IO, "cannot write the plot's script: %s", strerror(errno));
     az_out *out = az_create(report->az, path);

@@ -200,6 +200,30 @@ Test(plot, curves_and_bars_become_pictures)
     az_close(az);
 }
 
+Test(plot, what_has_no_value_is_left_out)
+{
+    if (!has_gnuplot()) cr_skip("gnuplot is not installed");
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az), *svg = test_path(az, folder, "a.svg");
+    az_report *bars = az_report_new(az, "bars"), *curves = with_curves(az), *nothing = az_report_new(az, "nothing");
+    az_report_row(bars, "fit");
+    az_report_text(bars, "name", "x");
+    az_report_number(bars, "missing", NAN, "");
+    az_report_number(bars, "estimate", 2, "");
+    cr_assert(az_report_plot(bars, svg), "%s", az_error(az));
+    char *text = az_read_file(az, svg, NULL);
+    cr_assert_not_null(strstr(text, "estimate"));
+    cr_assert_null(strstr(text, "missing"));
+    const double x = 1, y = -INFINITY;
+    az_report_curve(curves, "flat", "step", "log10 residual", 1, &x, &y);
+    cr_assert(az_report_plot(curves, svg), "%s", az_error(az));
+    cr_assert_null(strstr(az_read_file(az, svg, NULL), "log10 residual"));
+    az_report_curve(nothing, "flat", "step", "log10 residual", 1, &x, &y);
+    cr_assert_not(az_report_plot(nothing, svg));
+    cr_assert_not_null(strstr(az_error(az), "nothing to plot"));
+    az_close(az);
+}
+
 Test(plot, what_cannot_be_drawn_leaves_no_file)
 {
     az_ctx *az = az_open(NULL);
@@ -223,7 +247,8 @@ Test(plot, a_failing_gnuplot_is_quoted)
     az_ctx *az = az_open(NULL);
     const char *folder = test_folder(az), *fake = test_path(az, folder, "gnuplot"), *svg = test_path(az, folder, "a.svg");
     az_out *out = az_create(az, fake);
-    fputs("#!/bin/sh\necho half a picture\necho 'line 3: undefined thing' >&2\nexit 1\n", az_out_stream(out));
+    fputs("#!/bin/sh\necho half a picture\necho 'line 1: warning: odd' >&2\necho 'line 3: undefined thing' >&2\nexit 1\n",
+          az_out_stream(out));
     cr_assert(az_commit(out));
     cr_assert_eq(chmod(fake, 0755), 0);
     setenv("PATH", az_format_text(az, "%s:/bin:/usr/bin", folder), 1);
