@@ -119,6 +119,7 @@ static bool check_values(az_ctx *az, const az_tensor *value, bool allow_missing)
 {
     const double *x = az_f64(value);
     const int64_t count = az_count(value);
+    if (x && count == 0) return az_fail(az, AZ_BAD_INPUT, "an array of shape %s holds no numbers", az_shape_text(az, value));
     for (int64_t i = 0; x && i < count; i++) {
         if (isfinite(x[i]) || (allow_missing && isnan(x[i]))) continue;
         const int64_t width = value->rank > 1 ? value->shape[value->rank - 1] : 1;

@@ -58,6 +58,12 @@ static const char *next_word(market *m, char word[64])
     return word;
 }
 
+static bool at_end(market *m)
+{
+    skip_space(m);
+    return m->at == m->end;
+}
+
 static bool next_count(market *m, int64_t *value)
 {
     char word[64], *end;
@@ -132,6 +138,7 @@ static az_triples *read_coordinates(market *m)
     for (int64_t i = 0; out && i < m->entries; i++) {
         int64_t row, col;
         double value = 1;
+        if (at_end(m)) return bad(m, "there are fewer entries than it says");
         if (!next_count(m, &row) || !next_count(m, &col)) return bad(m, "an entry needs row and column");
         if (row < 1 || row > m->rows || col < 1 || col > m->cols) return bad(m, "an entry lies outside of the matrix");
         if (!m->pattern && !next_number(m, &value)) return bad(m, "an entry's value is missing or no number");
@@ -151,6 +158,7 @@ static az_tensor *read_dense(market *m)
         const int64_t first = m->symmetry == GENERAL ? 0 : m->symmetry == SKEW ? col + 1 : col;
         for (int64_t row = first; row < m->rows; row++) {
             double value;
+            if (at_end(m)) return bad(m, "there are fewer numbers than it says");
             if (!next_number(m, &value)) return bad(m, "a number is missing or damaged");
             to[row * m->cols + col] = value;
             if (m->symmetry != GENERAL && row != col) to[col * m->cols + row] = m->symmetry == SKEW ? -value : value;
@@ -171,8 +179,7 @@ bool az_matrix_market_parse(az_ctx *az, const char *text, size_t length, az_trip
     else
         *dense = read_dense(&m);
     if (!az_ok(az)) return false;
-    skip_space(&m);
-    if (m.at < m.end) return bad(&m, "there are more entries than it says");
+    if (!at_end(&m)) return bad(&m, "there are more entries than it says");
     return true;
 }
 

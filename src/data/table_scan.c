@@ -184,6 +184,10 @@ static bool check_zero_bytes(az_ctx *az, const char *text, size_t length, int64_
 {
     const char *zero = memchr(text, '\0', length);
     if (!zero) return true;
+    if (line == 1 && length > 1 && (memcmp(text, "\xff\xfe", 2) == 0 || memcmp(text, "\xfe\xff", 2) == 0)) {
+        az_fail(az, AZ_BAD_INPUT, "the text is UTF-16, which is not read; make UTF-8 of it (iconv -f UTF-16 -t UTF-8)");
+        return false;
+    }
     for (const char *at = text; at < zero; at++) line += *at == '\n';
     az_fail(az, AZ_BAD_INPUT, "line %lld holds a zero byte: this is no text", (long long)line);
     return false;

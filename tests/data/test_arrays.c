@@ -156,6 +156,8 @@ Test(arrays, damaged_matrix_market_is_refused)
         {"%%MatrixMarket matrix coordinate real general\n2 2 1\n3 1 1\n", "line 3: an entry lies outside"},
         {"%%MatrixMarket matrix coordinate real general\n2 2 1\n1 1 x\n", "value is missing or no number"},
         {"%%MatrixMarket matrix coordinate real general\n2 2 2000000\n1 1 1\n", "fewer entries than it says"},
+        {"%%MatrixMarket matrix coordinate real general\n2 2 3\n1 1 1\n", "fewer entries than it says"},
+        {"%%MatrixMarket matrix array real general\n2 2\n1\n2\n3\n", "fewer numbers than it says"},
         {"%%MatrixMarket matrix coordinate real general\n2 2 1\n1 1 1\n2 2 1\n", "more entries than it says"},
         {"%%MatrixMarket matrix coordinate real general\n2 2 2\n1 1 1\n1 1 2\n", "given twice"},
         {"%%MatrixMarket matrix array real general\n99999 99999\n1\n", "fewer entries than it says"},
@@ -178,6 +180,16 @@ static const char *write_text(az_ctx *az, const char *name, const char *text)
     fputs(text, file);
     fclose(file);
     return path;
+}
+
+Test(arrays, an_array_without_numbers_is_no_data)
+{
+    az_ctx *az = az_open(NULL);
+    const char *path = test_path(az, test_folder(az), "empty.npy");
+    cr_assert(az_npy_write(az, az_new2(az, AZ_F64, 0, 4), path), "%s", az_error(az));
+    cr_assert_null(az_array_read(az, path, NULL, true));
+    cr_assert_not_null(strstr(az_error(az), "an array of shape [0, 4] holds no numbers"), "%s", az_error(az));
+    az_close(az);
 }
 
 Test(arrays, triples_of_tables)

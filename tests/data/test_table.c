@@ -168,6 +168,9 @@ Test(table, bad_text_is_told_with_its_line)
         {"\n \n", "there are no rows", 0},
         {"a,b\n", "no row under it", 0},
         {"a,b\n1,\0\n", "line 2 holds a zero byte", 9},
+        {"\xff\xfe"
+         "a\0\n\0",
+         "the text is UTF-16", 6},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         az_ctx *az = az_open(NULL);
