@@ -204,11 +204,7 @@ static double norm_of(const az_entries *entries)
 
 az_completion *az_complete_alternating(az_ctx *az, const az_entries *entries, const az_completion_how *how)
 {
-    if (!entries) return NULL;
-    const int64_t least = entries->rows.lines < entries->columns.lines ? entries->rows.lines : entries->columns.lines;
-    if (how->rank < 1 || how->rank > least)
-        return az_fail(az, AZ_BAD_INPUT, "a %lld x %lld matrix has no approximation of rank %lld", (long long)entries->rows.lines,
-                       (long long)entries->columns.lines, (long long)how->rank);
+    if (!entries || !az_entries_check_rank(az, entries, how->rank)) return NULL;
     const int parts = (int)(2 * how->iterations + 1);
     az_completion *out = az_alloc(az, sizeof *out);
     az_entries **part = az_alloc_array(az, (size_t)parts, sizeof *part);

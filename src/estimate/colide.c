@@ -67,22 +67,6 @@ typedef struct samples {
     const double *truth; /* [d, d] or NULL */
 } samples;
 
-static bool check_values(az_ctx *az, const samples *in, const az_tensor *x)
-{
-    const double *value = az_f64(x);
-    for (int j = 0; value && j < in->d; j++) {
-        bool constant = true;
-        for (int64_t i = 0; i < in->n; i++) {
-            if (!isfinite(value[i * in->d + j]))
-                return az_fail(az, AZ_BAD_INPUT, "column '%s', row %lld: a finite number is wanted; leave such rows out", in->name[j],
-                               (long long)i + 1);
-            constant = constant && value[i * in->d + j] == value[j];
-        }
-        if (constant) return az_fail(az, AZ_BAD_INPUT, "column '%s' has the same value in each row: leave it out", in->name[j]);
-    }
-    return value != NULL;
-}
-
 /* C becomes the matrix of correlations. */
 static void standardize(samples *in)
 {
@@ -104,7 +88,7 @@ static bool read_samples(az_ctx *az, const colide_options *o, const az_estimate_
     const az_tensor *x = az_table_matrix(az, table, column, count);
     if (!x || !in->name || !in->scale) return false;
     for (int j = 0; j < count; j++) in->name[j] = column ? column[j]->name : table->column[j].name, in->scale[j] = 1;
-    if (!check_values(az, in, x) || !(in->cov = az_sem_covariance(az, az_f64(x), in->n, in->d))) return false;
+    if (!check_samples(az, in->name, az_f64(x), in->n, in->d) || !(in->cov = az_sem_covariance(az, az_f64(x), in->n, in->d))) return false;
     if (o->standardize) standardize(in);
     const az_input *truth = az_job_input(job, 1, 0);
     if (truth && !(in->truth = az_dag_read(az, truth->path, job->how, in->d, in->name))) return false;

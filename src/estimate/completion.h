@@ -25,6 +25,8 @@ az_entries *az_entries_new(az_ctx *az, int64_t m, int64_t n, int64_t count, cons
 bool az_entries_split(az_ctx *az, const az_entries *all, int parts, uint64_t seed, az_entries **part);
 /* Each entry goes to the second part with probability `share`. */
 bool az_entries_hold_out(az_ctx *az, const az_entries *all, double share, uint64_t seed, az_entries **kept, az_entries **held);
+/* Fails when no matrix of this shape has the rank. */
+bool az_entries_check_rank(az_ctx *az, const az_entries *entries, int64_t rank);
 /* Leading `rank` singular triples of P_Omega(M) (zeros elsewhere) by block iteration: u [m, rank], s [rank], v [n, rank]. */
 bool az_entries_svd(az_ctx *az, const az_entries *entries, int64_t rank, uint64_t seed, az_tensor **u, az_tensor **s, az_tensor **v);
 

@@ -137,6 +137,13 @@ static az_tensor *normalize(az_ctx *az, az_tensor *x)
     return length;
 }
 
+bool az_entries_check_rank(az_ctx *az, const az_entries *entries, int64_t rank)
+{
+    const int64_t m = entries->rows.lines, n = entries->columns.lines;
+    if (rank >= 1 && rank <= m && rank <= n) return true;
+    return az_fail(az, AZ_BAD_INPUT, "a %lld x %lld matrix has no approximation of rank %lld", (long long)m, (long long)n, (long long)rank);
+}
+
 bool az_entries_svd(az_ctx *az, const az_entries *entries, int64_t rank, uint64_t seed, az_tensor **u, az_tensor **s, az_tensor **v)
 {
     enum { EXTRA = 10, MOST_TURNS = 200 };
@@ -145,6 +152,7 @@ bool az_entries_svd(az_ctx *az, const az_entries *entries, int64_t rank, uint64_
     const int64_t least = map.rows < map.columns ? map.rows : map.columns, width = rank + EXTRA < least ? rank + EXTRA : least;
     const az_leading how = {.rank = rank, .width = width, .most_turns = MOST_TURNS, .tolerance = 1e-13, .seed = seed};
     az_tensor *left, *image, *result[3] = {0}; /* image = V S */
+    if (!az_entries_check_rank(az, entries, rank)) return false;
     az_scope_push(az);
     if (az_leading_vectors(az, &map, &how, &left, &image)) {
         result[0] = az_contiguous(az, az_slice(az, left, 1, 0, rank));

@@ -14,6 +14,11 @@ double median_of(double *values, int64_t n);
 /* The whole numbers of a list such as "600,800,1000". */
 bool read_counts(az_ctx *az, const char *list, const char *what, int64_t **values, int *count);
 
+/* Fails where squares of such numbers, or squares of these, cannot be held; largest: of their magnitudes. */
+bool check_size(az_ctx *az, const char *what, double largest);
+/* Each column of x [n, d] has finite numbers of a size that can be squared, and not the same one in each row. */
+bool check_samples(az_ctx *az, const char *const *name, const double *x, int64_t n, int d);
+
 /* What may run beside the chosen one for comparison. */
 typedef struct alternatives {
     const char *what;        /* "method" */

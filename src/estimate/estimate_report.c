@@ -28,6 +28,32 @@ double median_of(double *values, int64_t n)
     return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
 }
 
+bool check_size(az_ctx *az, const char *what, double largest)
+{
+    if (largest == 0 || (largest > 1e-75 && largest < 1e75)) return true;
+    return az_fail(az, AZ_BAD_INPUT, "%s reaches %g at most: numbers of this size cannot be squared and summed; give it in another unit",
+                   what, largest);
+}
+
+bool check_samples(az_ctx *az, const char *const *name, const double *x, int64_t n, int d)
+{
+    for (int j = 0; x && j < d; j++) {
+        bool constant = true;
+        double largest = 0;
+        for (int64_t i = 0; i < n; i++) {
+            const double value = x[i * d + j];
+            if (!isfinite(value))
+                return az_fail(az, AZ_BAD_INPUT, "column '%s', row %lld: a finite number is wanted; leave such rows out", name[j],
+                               (long long)i + 1);
+            constant = constant && value == x[j];
+            largest = fmax(largest, fabs(value));
+        }
+        if (constant) return az_fail(az, AZ_BAD_INPUT, "column '%s' has the same value in each row: leave it out", name[j]);
+        if (!check_size(az, az_format_text(az, "column '%s'", name[j]), largest)) return false;
+    }
+    return x != NULL;
+}
+
 bool read_counts(az_ctx *az, const char *list, const char *what, int64_t **values, int *count)
 {
     *count = 0;

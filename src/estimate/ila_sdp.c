@@ -105,19 +105,9 @@ static bool choose_columns(az_ctx *az, const ila_options *o, const az_table *tab
 
 static bool check_points(az_ctx *az, const given *in, int64_t k)
 {
-    const int p = in->all.p;
     if (k > in->all.n) return az_fail(az, AZ_BAD_INPUT, "k=%lld: there are %lld points", (long long)k, (long long)in->all.n);
     if (in->all.n < 3) return az_fail(az, AZ_BAD_INPUT, "%lld points: at least 3 are wanted", (long long)in->all.n);
-    for (int j = 0; j < p; j++) {
-        bool constant = true;
-        for (int64_t i = 0; i < in->all.n; i++) {
-            if (!isfinite(in->all.x[i * p + j]))
-                return az_fail(az, AZ_BAD_INPUT, "column '%s', row %lld: a finite number is wanted", in->name[j], (long long)i + 1);
-            constant = constant && in->all.x[i * p + j] == in->all.x[j];
-        }
-        if (constant) return az_fail(az, AZ_BAD_INPUT, "column '%s' has the same value in each row: leave it out", in->name[j]);
-    }
-    return true;
+    return check_samples(az, in->name, in->all.x, in->all.n, in->all.p);
 }
 
 /* Of more than max_n points, that many at random. */

@@ -1,6 +1,7 @@
 /* linf_solve.c - least squares on a sketch, its standard errors, and the sketch of a Kronecker product. */
 #include "estimate/linf.h"
 
+#include <cblas.h>
 #include <lapacke.h>
 #include <math.h>
 #include <string.h>
@@ -12,24 +13,33 @@ int64_t az_linf_rows(int64_t n, int64_t d, double eps, double delta, bool theory
     return wanted < (double)n ? (int64_t)ceil(wanted) : n;
 }
 
+/* The rank of R, its columns scaled to length 1: it does not depend on the units that they are given in. */
+static bool find_rank(az_ctx *az, az_linf_fit *fit, int64_t d)
+{
+    az_tensor *scaled = az_from(az, AZ_F64, 2, (int64_t[]){d, d}, fit->r), *s = NULL;
+    double *r = az_f64_mut(scaled);
+    for (int64_t j = 0; r && j < d; j++) {
+        const double length = cblas_dnrm2((int)d, r + j, (int)d);
+        for (int64_t i = 0; length > 0 && i <= j; i++) r[i * d + j] /= length;
+    }
+    if (!az_svd(az, scaled, NULL, &s, NULL)) return false;
+    while (fit->rank < d && az_item(s, fit->rank) > 1e-13 * az_item(s, 0)) fit->rank++;
+    return true;
+}
+
 /* Singular values of R, and se from the rows of R^-1. */
-static bool find_errors(az_ctx *az, az_linf_fit *fit, int64_t d, double variance)
+static bool find_errors(az_ctx *az, az_linf_fit *fit, int64_t d, double deviation)
 {
     az_tensor *s = NULL;
-    if (!az_svd(az, az_from(az, AZ_F64, 2, (int64_t[]){d, d}, fit->r), NULL, &s, NULL)) return false;
+    if (!az_svd(az, az_from(az, AZ_F64, 2, (int64_t[]){d, d}, fit->r), NULL, &s, NULL) || !find_rank(az, fit, d)) return false;
     fit->largest = az_item(s, 0);
     fit->least = az_item(s, d - 1);
-    while (fit->rank < d && az_item(s, fit->rank) > 1e-13 * fit->largest) fit->rank++;
     if (fit->rank < d) return true;
     double *inverse = az_alloc_array(az, (size_t)(d * d), sizeof *inverse);
     if (!inverse) return false;
     memcpy(inverse, fit->r, (size_t)(d * d) * sizeof *inverse);
     LAPACKE_dtrtri_work(LAPACK_COL_MAJOR, 'L', 'N', (int)d, inverse, (int)d); /* row-major upper = column-major lower */
-    for (int64_t j = 0; j < d; j++) {
-        double square = 0;
-        for (int64_t k = j; k < d; k++) square += inverse[j * d + k] * inverse[j * d + k];
-        fit->se[j] = sqrt(variance * square);
-    }
+    for (int64_t j = 0; j < d; j++) fit->se[j] = deviation * cblas_dnrm2((int)(d - j), inverse + j * d + j, 1);
     return true;
 }
 
@@ -74,9 +84,9 @@ az_linf_fit *az_linf_solve(az_ctx *az, const az_rows *sketch, bool minimum_norm)
         for (int64_t i = 0; i < d; i++)
             for (int64_t j = i; j < d; j++) fit->r[i * d + j] = columns[j * m + i];
         const double left = m > d ? fabs(columns[d * m + d]) : 0;
-        const double variance = m > d ? left * left / (double)(m - d) : NAN;
-        fit->residual = sqrt(variance * (double)m);
-        done = find_errors(az, fit, d, variance);
+        const double deviation = m > d ? left / sqrt((double)(m - d)) : NAN;
+        fit->residual = deviation * sqrt((double)m);
+        done = find_errors(az, fit, d, deviation);
         memcpy(fit->x, columns + d * m, (size_t)d * sizeof *fit->x);
         if (done && fit->rank == d) LAPACKE_dtrtrs_work(LAPACK_COL_MAJOR, 'L', 'T', 'N', (int)d, 1, fit->r, (int)d, fit->x, (int)d);
     }

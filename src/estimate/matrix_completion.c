@@ -116,11 +116,18 @@ static az_triples *read_like(az_ctx *az, const az_estimate_job *job, const compl
     return row && column ? t : NULL;
 }
 
+static bool check_sizes(az_ctx *az, const az_triples *t)
+{
+    double largest = 0;
+    for (int64_t e = 0; e < t->count; e++) largest = fmax(largest, fabs(t->value[e]));
+    return check_size(az, "the matrix", largest);
+}
+
 static bool read_given(az_ctx *az, const completion_options *o, const az_estimate_job *job, given *in)
 {
     const char *path = az_job_input(job, SLOT_ENTRIES, 0)->path;
     az_triples *t = az_triples_read(az, path, job->how, (az_index_base)o->index);
-    if (!t) return false;
+    if (!t || !check_sizes(az, t)) return false;
     *in = (given){.triples = t, .m = o->rows ? o->rows : t->rows, .n = o->columns ? o->columns : t->cols};
     if (in->m < t->rows || in->n < t->cols)
         return az_fail(az, AZ_BAD_INPUT, "%s has entries of a %lld x %lld matrix, more than the %lld x %lld asked for", path,

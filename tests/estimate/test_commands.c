@@ -64,10 +64,12 @@ Test(commands, graphs_that_cannot_be_learnt_are_refused)
     write(az, folder, "hole.csv", "a,b\n1,2\nNA,3\n2,2\n");
     write(az, folder, "good.csv", "a,b,c\n1,2,1\n2,1,2\n3,5,1\n");
     write(az, folder, "loop.csv", "from,to\na,b\nb,c\nc,a\n");
+    write(az, folder, "tiny.csv", "a,b\n1e-300,1\n2e-300,1\n3e-300,2\n");
     write(az, folder, "other.csv", "from,to\na,bb\n");
     const refusal cases[] = {
         {"adze estimate colide -d x.csv", "column 'c' has the same value in each row"},
         {"adze estimate colide -d hole.csv", "column 'a', row 2"},
+        {"adze estimate colide -d tiny.csv", "column 'a' reaches 3e-300 at most"},
         {"adze estimate colide:columns=a -d x.csv", "at least 2 variables"},
         {"adze estimate colide -d good.csv -d loop.csv", "b -> c -> a -> b"},
         {"adze estimate colide -d good.csv -d other.csv", "'bb' is not among the variables"},
@@ -133,11 +135,14 @@ Test(commands, matrices_that_cannot_be_completed_are_refused)
     write(az, folder, "twice.csv", "i,j,v\n0,0,1\n0,1,2\n0,0,3\n");
     write(az, folder, "few.csv", "i,j,v\n0,0,1\n0,1,2\n1,0,3\n1,1,2\n");
     write(az, folder, "none.csv", "a,b\nNA,NA\nNA,NA\n");
+    write(az, folder, "huge.csv", "i,j,v\n0,0,1e200\n0,1,2\n1,0,3\n1,1,2\n");
     const refusal cases[] = {
         {"adze estimate matrix-completion -d known.csv", "rank"},
         {"adze estimate matrix-completion:rank=1 -d none.csv", "no entry is known"},
         {"adze estimate matrix-completion:rank=2 -d twice.csv", "twice"},
         {"adze estimate matrix-completion:rank=3 -d few.csv", "no approximation of rank 3"},
+        {"adze estimate matrix-completion:rank=3,method=svd -d few.csv", "no approximation of rank 3"},
+        {"adze estimate matrix-completion:rank=1 -d huge.csv", "the matrix reaches 1e+200 at most"},
         {"adze estimate matrix-completion:rank=2,rows=9,columns=9 -d known.csv", "more than the 9 x 9"},
         {"adze estimate matrix-completion:rank=9 -d known.csv", "fewer than the rank 9"},
         {"adze estimate matrix-completion:rank=2,split -d known.csv", "in one part of the split"},

@@ -179,3 +179,17 @@ Test(linf, too_few_rows_and_dependent_columns_are_refused)
     cr_assert_eq(az_linf_rows(1000, 64, 0.25, 0.01, false), 1000);
     az_close(az);
 }
+
+Test(linf, the_rank_does_not_depend_on_units)
+{
+    az_ctx *az = az_open(NULL);
+    double *rows = random_problem(az, 1, 100, 5);
+    const double *plain = solve(az, rows, 100, 5, false)->x;
+    for (int i = 0; i < 100; i++) rows[i * 6] *= 1e12, rows[i * 6 + 1] *= 1e-9;
+    const az_linf_fit *fit = solve(az, rows, 100, 5, false);
+    cr_assert(fit, "%s", az_error(az));
+    cr_assert_float_eq(fit->x[0] * 1e12, plain[0], 1e-9);
+    cr_assert_float_eq(fit->x[1] * 1e-9, plain[1], 1e-9);
+    cr_assert_float_eq(fit->x[2], plain[2], 1e-9);
+    az_close(az);
+}
