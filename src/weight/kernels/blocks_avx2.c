@@ -63,8 +63,13 @@ AZ_INLINE int unpack_block(int format, az_octet rows, int step, az_unpacking *sh
 
 AZ_INLINE az_block_kernel kernel_of(blocks type)
 {
-    return (az_block_kernel){
-        .begin = begin_block, .unpack = unpack_block, .format = type, .kind = kind_of(type), .columns = AZ_BLOCK, .bytes = bytes_of(type)};
+    return (az_block_kernel){.begin = begin_block,
+                             .unpack = unpack_block,
+                             .format = type,
+                             .kind = kind_of(type),
+                             .apart = type == Q8_0,
+                             .columns = AZ_BLOCK,
+                             .bytes = bytes_of(type)};
 }
 
 void az_rows_q8_0_avx2(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)

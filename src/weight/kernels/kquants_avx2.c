@@ -107,6 +107,55 @@ AZ_INLINE int unpack_fine(kquant type, az_octet rows, int j, az_unpacking *share
     return 4 * half + k;
 }
 
+/* ---- q6_k with one vector ---------------------------------------------------------------------------------------------------------- */
+
+/* Half a block, whose four tiles share bytes: they are multiplied as their levels come to be, so that none waits in memory. */
+AZ_INLINE void multiply_half(az_octet rows, const char *next, int half, const az_unpacking *shared, const az_columns *x, __m256i total[4])
+{
+#pragma GCC unroll 2
+    for (int side = 0; side < 2; side++) { /* 16 columns of each tile */
+        __m256i low[2][4], high[4], pairs[4];
+        az_load_columns(rows, 128 + 32 * half + 16 * side, high);
+        az_load_columns(rows, 64 * half + 16 * side, low[0]);
+        az_load_columns(rows, 64 * half + 32 + 16 * side, low[1]);
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) {
+            az_fetch_part(next, AZ_OCTET * AZ_Q6_K_BYTES, 8 * half + 4 * side + i, 16);
+#pragma GCC unroll 4
+            for (int k = 0; k < 4; k++) {
+                const int tile = 4 * half + k;
+                const __m256i level = _mm256_or_si256(bits_of(high[i], 2 * k, 3, 4), bits_of(low[k % 2][i], k / 2 * 4, 15, 0));
+                const __m256i products = _mm256_maddubs_epi16(level, az_broadcast_four(x->q + tile * AZ_BLOCK + 16 * side + 4 * i));
+                pairs[k] = az_settled(_mm256_add_epi16(i == 0 ? az_broadcast_four(x->less32 + 4 * tile + 2 * side) : pairs[k], products));
+            }
+        }
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; k++) {
+            const int at = 8 * half + 2 * k + side;
+            const __m256i part = _mm256_madd_epi16(pairs[k], factor_of_byte(shared->s[at / 4], at % 4));
+            total[k] = side == 0 ? part : az_settled(_mm256_add_epi32(total[k], part));
+        }
+    }
+}
+
+AZ_INLINE __m256 multiply_q6_k(az_octet rows, const char *next, const az_columns *x, __m256 sum)
+{
+    az_unpacking shared;
+    begin_fine(Q6_K, rows, &shared);
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; half++) {
+        __m256i total[4];
+        multiply_half(rows, next, half, &shared, x, total);
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++) { /* in the order of unpack_fine, for the same bits */
+            const int k = j % 2 * 2 + j / 2;
+            const __m256 scaled = _mm256_mul_ps(_mm256_broadcast_ss(x->scale + 4 * half + k), _mm256_cvtepi32_ps(total[k]));
+            sum = _mm256_fmadd_ps(shared.d, scaled, sum);
+        }
+    }
+    return sum;
+}
+
 /* ---- kernels ------------------------------------------------------------------------------------------------------------------------- */
 
 AZ_INLINE bool is_wide(kquant type)
@@ -131,8 +180,13 @@ AZ_INLINE az_block_kernel kernel_of(kquant type)
 {
     static const az_kind kinds[] = {AZ_FINE_TWO_BITS, AZ_FINE_SIX_BITS_32, AZ_FOUR_BITS, AZ_FIVE_BITS, AZ_FINE_SIX_BITS_32};
     const int64_t bytes = (const int[]){84, 110, AZ_Q4_K_BYTES, 176, AZ_Q6_K_BYTES}[type];
-    return (az_block_kernel){
-        .begin = begin_block, .unpack = unpack_block, .format = type, .kind = kinds[type], .columns = 256, .bytes = bytes};
+    return (az_block_kernel){.begin = begin_block,
+                             .unpack = unpack_block,
+                             .multiply = type == Q6_K ? multiply_q6_k : NULL,
+                             .format = type,
+                             .kind = kinds[type],
+                             .columns = 256,
+                             .bytes = bytes};
 }
 
 void az_rows_q2_k_avx2(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)

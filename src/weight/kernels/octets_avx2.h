@@ -16,7 +16,7 @@
 
 #define AZ_INLINE static inline __attribute__((always_inline))
 
-enum { AZ_OCTET = 8, AZ_STEPS = 8 /* of four columns, in a block */ };
+enum { AZ_OCTET = 8, AZ_STEPS = 8 /* of four columns, in a block */, AZ_LINE = 64 /* bytes that memory gives at a time */ };
 
 /* How the levels of a format multiply. */
 typedef struct az_level_kind {
@@ -216,8 +216,16 @@ AZ_INLINE void az_add_group(az_level_kind kind, int octets, const az_tile *tile,
 
 AZ_INLINE void az_fetch(const char *from, int64_t bytes)
 {
-    enum { LINE = 64 };
-    for (int64_t i = 0; i < bytes; i += LINE) _mm_prefetch(from + i, _MM_HINT_T0);
+    for (int64_t i = 0; i < bytes; i += AZ_LINE) _mm_prefetch(from + i, _MM_HINT_T0);
+}
+
+/* Part `part` of `parts` of what is to be fetched. Memory takes some twenty orders at a time and then holds up whatever else wants to read:
+ * the empty statement keeps compilers from putting all of a loop's orders at its begin. */
+AZ_INLINE void az_fetch_part(const char *from, int64_t bytes, int part, int parts)
+{
+    const int64_t lines = (bytes + AZ_LINE - 1) / AZ_LINE;
+    for (int64_t i = lines * part / parts; i < lines * (part + 1) / parts; i++) _mm_prefetch(from + i * AZ_LINE, _MM_HINT_T0);
+    __asm__ volatile("");
 }
 
 /* The sums += the tiles . the vectors that x begins with */
@@ -262,8 +270,11 @@ typedef struct az_block_kernel {
     void (*begin)(int format, az_octet rows, az_unpacking *shared);
     /* The step'th tile; returns its place among the 32 columns of the block. */
     int (*unpack)(int format, az_octet rows, int step, az_unpacking *shared, az_tile *tile);
-    int format; /* handed to both */
+    /* sum + the block . the vector that x begins with, meanwhile fetching `next`; NULL: tile by tile, with the same result */
+    __m256 (*multiply)(az_octet rows, const char *next, const az_columns *x, __m256 sum);
+    int format; /* handed to the first two */
     az_kind kind;
+    bool apart;             /* one vector is bound by memory: it gives more when the rows of an octet are read from pages of their own */
     int64_t columns, bytes; /* of a block */
 } az_block_kernel;
 
@@ -280,34 +291,50 @@ AZ_INLINE void az_unpack_tiles(az_block_kernel kernel, az_octet rows, int o, int
     }
 }
 
-/* An octet . a vector; meanwhile the rows that come next are fetched: `next`, and as far from each other. */
-AZ_INLINE __m256 az_octet_with_vector(az_block_kernel kernel, az_octet rows, const char *next, const az_columns *x)
+/* sum + a block of an octet . the vector that x begins with; `next` is fetched a little with each tile. */
+AZ_INLINE __m256 az_block_with_vector(az_block_kernel kernel, az_octet rows, const char *next, const az_columns *x, __m256 sum)
 {
-    __m256 sum = _mm256_setzero_ps();
-    for (int64_t c = 0; c < x->cols; c += kernel.columns, rows.first += kernel.bytes, next += kernel.bytes) {
-        for (int r = 0; r < AZ_OCTET; r++) az_fetch(next + r * rows.apart, kernel.bytes);
-        az_unpacking shared;
-        kernel.begin(kernel.format, rows, &shared);
+    const int steps = (int)kernel.columns / AZ_BLOCK;
+    az_unpacking shared;
+    kernel.begin(kernel.format, rows, &shared);
 #pragma GCC unroll 8
-        for (int step = 0; step < kernel.columns / AZ_BLOCK; step++) {
-            az_tile tile;
-            const az_columns from = az_columns_at(x, c / AZ_BLOCK + kernel.unpack(kernel.format, rows, step, &shared, &tile));
-            az_add_group(az_kind_of(kernel.kind), 1, &tile, 1, &from, 0, &sum);
-        }
+    for (int step = 0; step < steps; step++) {
+        az_tile tile;
+        if (kernel.apart)
+            for (int r = 0; r < AZ_OCTET; r++) az_fetch_part(next + r * rows.apart, kernel.bytes, step, steps);
+        else
+            az_fetch_part(next, AZ_OCTET * kernel.bytes, step, steps);
+        const az_columns from = az_columns_at(x, kernel.unpack(kernel.format, rows, step, &shared, &tile));
+        az_add_group(az_kind_of(kernel.kind), 1, &tile, 1, &from, 0, &sum);
     }
     return sum;
 }
 
-/* All rows . a vector. The rows of an octet lie far apart: memory gives more when several pages are read at a time. */
+/* An octet . a vector; meanwhile as much is fetched from `next` on, in the order in which it lies there. */
+AZ_INLINE __m256 az_octet_with_vector(az_block_kernel kernel, az_octet rows, const char *next, const az_columns *x)
+{
+    __m256 sum = _mm256_setzero_ps();
+    for (int64_t c = 0; c < x->cols; c += kernel.columns, rows.first += kernel.bytes) {
+        const az_columns from = az_columns_at(x, c / AZ_BLOCK);
+        sum = kernel.multiply ? kernel.multiply(rows, next, &from, sum) : az_block_with_vector(kernel, rows, next, &from, sum);
+        next += kernel.apart ? kernel.bytes : AZ_OCTET * kernel.bytes;
+    }
+    return sum;
+}
+
+/* All rows . a vector. Meanwhile memory behind the octet is fetched, and behind the last: there may be more rows. */
 AZ_INLINE void az_rows_with_vector(az_block_kernel kernel, const unsigned char *rows, int64_t count, const az_columns *x, float *y)
 {
+    enum { AHEAD = 2048 }; /* so many bytes of the next octet are here already */
     const int64_t row_bytes = x->cols / kernel.columns * kernel.bytes, octets = count / AZ_OCTET;
+    const int64_t apart = kernel.apart ? octets : 1; /* rows from one of an octet to its next */
     for (int64_t r = 0; r < octets; r++) {
-        const unsigned char *next = rows + (r + 1 < octets ? r + 1 : count) * row_bytes; /* behind these rows there may be more */
-        const az_octet octet = {rows + r * row_bytes, octets * row_bytes};
+        const int64_t first = kernel.apart ? r : AZ_OCTET * r;
+        const int64_t behind = kernel.apart ? (r + 1 < octets ? r + 1 : count) * row_bytes : (first + AZ_OCTET) * row_bytes + AHEAD;
         float sum[AZ_OCTET];
-        _mm256_storeu_ps(sum, az_octet_with_vector(kernel, octet, (const char *)next, x));
-        for (int i = 0; i < AZ_OCTET; i++) y[r + i * octets] = sum[i];
+        _mm256_storeu_ps(
+            sum, az_octet_with_vector(kernel, (az_octet){rows + first * row_bytes, apart * row_bytes}, (const char *)rows + behind, x));
+        for (int i = 0; i < AZ_OCTET; i++) y[first + i * apart] = sum[i];
     }
     for (int64_t r = AZ_OCTET * octets; r < count; r++) {
         const az_octet copies = {rows + r * row_bytes, 0};

@@ -19,6 +19,6 @@ AZ_INLINE int unpack_block(int format, az_octet rows, int step, az_unpacking *sh
 void az_rows_q8_k_avx2(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
 {
     const az_block_kernel kernel = {
-        .begin = begin_block, .unpack = unpack_block, .kind = AZ_SIGNED_BYTES, .columns = 256, .bytes = AZ_Q8_K_BYTES};
+        .begin = begin_block, .unpack = unpack_block, .kind = AZ_SIGNED_BYTES, .apart = true, .columns = 256, .bytes = AZ_Q8_K_BYTES};
     az_rows_by_octets(kernel, rows, count, x, y, y_stride);
 }
