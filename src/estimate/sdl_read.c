@@ -364,7 +364,9 @@ bool sdl_read(az_ctx *az, const sdl_reading *how, const sdl_files *files, const 
     *out = (sdl_data){0};
     const bool sparse = ends_with(files->data, ".mtx");
     const bool text = is_json_lines(files->data) || ends_with(files->data, ".txt") || *how->text;
-    const bool plain = !text && !*how->aux && (!*how->target || sparse);
+    /* a model finds its features among a table's columns, whatever else stands there */
+    const bool whole = sparse || how->samples_are_columns || !known;
+    const bool plain = !text && !*how->aux && (sparse || (!*how->target && whole));
     if (how->samples_are_columns && !plain)
         return az_fail(az, AZ_BAD_INPUT,
                        "samples=columns wants the data alone in their file: labels and covariates with -d labels=, -d aux=");

@@ -75,6 +75,7 @@ Test(sdl_commands, a_fit_is_the_same_from_any_files_and_predicts_from_its_own)
     }
     run(az, folder, "head -1 p.csv | grep -qx 'class,p_no,p_yes' && test $(wc -l < p.csv) = 121");
     run(az, folder, "adze estimate sdl -d x.csv -d aux=z.csv -d model=m.npz -o q.csv && cmp p.csv q.csv");
+    run(az, folder, "adze estimate sdl -d all.csv -d aux=z.csv -d model=m.npz -o s.csv && cmp p.csv s.csv");
     run(az, folder,
         "awk -F, '{for (i = NF; i > 1; i--) printf \"%s,\", $i; print $1}' x.csv > back.csv && "
         "adze estimate sdl -d back.csv -d aux=z.csv -d model=m.npz -o r.csv && cmp p.csv r.csv");
