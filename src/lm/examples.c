@@ -139,8 +139,13 @@ static bool add_example(az_ctx *az, const az_lm *lm, const az_example *example, 
 {
     az_pieces pieces;
     az_line line = {0};
-    if (!pieces_of(az, lm, example, o, &pieces) || !add_pieces(az, lm, &pieces, o, &line)) return false;
-    const az_lm_example made = example_of(az, &line, o->length, source);
+    az_lm_example made = {0};
+    az_arena *scratch = az_arena_new(az); /* of the line; only what is made of it stays */
+    az_arena_enter(az, scratch);
+    const bool read = pieces_of(az, lm, example, o, &pieces) && add_pieces(az, lm, &pieces, o, &line);
+    az_arena_leave(az);
+    if (read) made = example_of(az, &line, o->length, source);
+    az_arena_free(az, scratch);
     if (!az_ok(az)) return false;
     out->truncated += line.n - 1 > o->length && made.counted > 0;
     if (made.counted == 0) {
