@@ -112,6 +112,7 @@ typedef struct az_prepare_job {
     const char *input, *folder; /* JSON lines; the folder is there */
     az_backend *backend;        /* the model that is asked */
     az_backend *second;         /* another one (who judges, who checks), or NULL */
+    bool dry_run;               /* replies stand in for others: what they say means nothing, only the calls count */
     int64_t seed;
     az_report *report;
 } az_prepare_job;
@@ -122,6 +123,7 @@ struct az_method {
     const char *summary; /* one line, lower case, no full stop */
     const char *paper;   /* title, venue, identifier */
     const char *details; /* a paragraph or two for `adze help NAME`: formula, when to use, what it needs */
+    const char *example; /* lines of shell that work as they stand, behind those that help prints for the files they name (cli/example.c) */
     const az_option *options;
     size_t options_size; /* of the struct that options describes */
     bool needs_data;     /* compress: fails without calibration text */

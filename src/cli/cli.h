@@ -152,9 +152,11 @@ bool cli_has_limits(const az_option *option);
 /* Whether every verb has an option of that name; such a one is told of once, behind those of the verb. */
 bool cli_is_common(const az_option *option);
 /* One object with name, summary, usage, details, options and inside (those written inside a word); of a method with name, family, summary,
- * paper, needs_data, files (name, least, most, help) and options. An option has name, type, default, range, choices and help. */
+ * paper, example, needs_data, files (name, least, most, help) and options. An option has name, type, default, range, choices and help. */
 void cli_verb_json(az_ctx *az, const cli_verb *verb, FILE *out);
 void cli_method_json(az_ctx *az, const az_method *method, FILE *out);
+/* The example of a method, a line each behind `indent`; first come the commands that make the files it reads. */
+void cli_print_example(const az_method *method, const char *indent, FILE *out);
 void cli_print_manual(FILE *out);
 void cli_print_completion(FILE *out);
 void cli_print_version(FILE *out);

@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 #include <jansson.h>
+#include <stdlib.h>
 
 static json_t *option_json(az_ctx *az, const az_option *option)
 {
@@ -43,6 +44,17 @@ static json_t *slots_json(const az_input_slot *slots)
     return list;
 }
 
+static const char *example_text(az_ctx *az, const az_method *method)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    if (out) cli_print_example(method, "", out), fclose(out);
+    const char *kept = az_strdup(az, text ? text : "");
+    free(text);
+    return kept;
+}
+
 void cli_method_json(az_ctx *az, const az_method *method, FILE *out)
 {
     json_t *object = json_object(), *options = json_array();
@@ -50,6 +62,7 @@ void cli_method_json(az_ctx *az, const az_method *method, FILE *out)
     json_object_set_new(object, "family", json_string(az_family_name(method->family)));
     json_object_set_new(object, "summary", json_string(method->summary));
     json_object_set_new(object, "paper", json_string(method->paper));
+    json_object_set_new(object, "example", json_string(example_text(az, method)));
     json_object_set_new(object, "needs_data", json_boolean(method->needs_data));
     json_object_set_new(object, "files", slots_json(method->inputs));
     add_options(az, options, method->options);

@@ -66,7 +66,9 @@ static void put_method(const az_method *method, FILE *out)
     put_roff(method->summary, out);
     fputs(". ", out);
     put_roff(method->paper, out);
-    fputc('\n', out);
+    fputs("\n.PP\n.nf\n", out);
+    put_roff(method->example, out);
+    fputs("\n.fi\n", out);
     for (const az_option *option = method->options; option && option->name; option++) put_option(option, true, out);
 }
 

@@ -83,6 +83,7 @@ static int prepare(cli_job *job, const void *settings)
     if (!folder) return CLI_BAD;
     az_prepare_job work = {.input = job->word[0],
                            .folder = folder,
+                           .dry_run = o->how.dry_run,
                            .seed = job->common->seed,
                            .report = o->how.dry_run ? az_report_new(az, NULL) : job->report,
                            .backend = open_backend(job, o->backend, &o->how)};

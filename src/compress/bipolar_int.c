@@ -108,6 +108,7 @@ const az_method az_bipolar_int = {
         "quarter of the bytes of int8. Without data, weights of three or fewer bits lose much: wbits=0 takes over the codes of a model "
         "that another method quantized (quantize:type=q4_0, pv-tuning with grids, outliertune:activations=token), zero points included, "
         "without loss. The numbers have no zero unless offset gives them one, so pruned matrices want offset or zeros=lose.",
+    .example = "adze compress tales quantize:type=q4_0 bipolar-int:wbits=0 -d calibration.txt -o small.gguf",
     .options = bipolar_table,
     .options_size = sizeof(bipolar_options),
     .check = bipolar_check,

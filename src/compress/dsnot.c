@@ -254,6 +254,7 @@ const az_method az_dsnot = {
                "shows mean_share, the means' share of the inputs' energy; where that is near 0 nothing can be gained. cycles and threshold "
                "were chosen by the authors for rows of 4096 inputs and sequences of 2048 tokens; cycles is scaled to the rows' length "
                "here, the threshold is not, and grows with the length of a sequence; per_token states it for the mean output.",
+    .example = "adze compress tales wanda:pattern=2:4 dsnot:skip=none -d calibration.txt -o pruned.gguf",
     .options = dsnot_table,
     .options_size = sizeof(dsnot_options),
     .needs_data = true,

@@ -171,6 +171,8 @@ const az_method az_flash_llm = {
         "number of vectors and the density. It needs no data and changes nothing but the rounding of the kept values to `type`, which the "
         "report counts. bf16 below its normal range becomes zero. `adze compress MODEL sparsegpt:sparsity=0.8 flash-llm` prunes and packs; "
         "adze reads the result, other programs do not (adze convert --dense makes a plain model).",
+    .example = "adze compress tales sparsegpt:sparsity=0.8 flash-llm -d calibration.txt -o small.gguf\n"
+               "adze convert small.gguf --dense -o plain.gguf",
     .options = flash_table,
     .options_size = sizeof(flash_options),
     .check = flash_check,

@@ -171,6 +171,7 @@ const az_method az_llm_int8 = {
         "these are depends on the tokens of a batch, so a token's result depends a little on its company; outliers=static lists them once "
         "from calibration text. columns=16bit keeps their weights in half precision. scheme=absmax, zeropoint or rowwise and threshold=0 "
         "are what the paper compares with. study reports which features are outliers and what setting them to zero costs.",
+    .example = "adze compress tales llm-int8:study -d calibration.txt -o small.gguf",
     .options = int8_table,
     .options_size = sizeof(int8_options),
     .check = int8_check,

@@ -222,6 +222,7 @@ const az_method az_m_fac = {
         "the others are corrected; that is repeated with new gradients `recompute` times on the way to the sparsity. It needs grads x "
         "weights numbers of memory (or a scratch file) and grads x recompute backward passes. With schedule and finetune it prunes "
         "gradually. Unlike wanda and sparsegpt it sees the loss itself, and shares sparsity out among the layers.",
+    .example = "adze compress tales m-fac:sparsity=0.5,grads=16,recompute=2 -d calibration.txt -o pruned.gguf",
     .options = m_fac_table,
     .options_size = sizeof(m_fac_options),
     .needs_data = true,

@@ -66,6 +66,7 @@ const az_method az_magnitude = {
     .details = "Drops the weights of least magnitude in each linear layer: a share of them (sparsity), or all but n of every m consecutive "
                "inputs (pattern n:m). It needs no data and takes no time, and is the baseline that every other pruning method is measured "
                "against: it does not know which inputs are large, so from 50 % on it loses much more than wanda or sparsegpt.",
+    .example = "adze compress tales magnitude:sparsity=0.3 --eval calibration.txt -o pruned.gguf",
     .options = magnitude_table,
     .options_size = sizeof(magnitude_options),
     .check = magnitude_check,

@@ -435,6 +435,8 @@ const az_method az_maskpro = {
         "from a file (mask). logits=10 and lr=50 are the paper's, for billions of weights. The signal of a block grows with the root of "
         "steps / blocks: a small model wants `logits=auto:n` with n around a hundredth of the blocks, `lr=auto`, and few layers "
         "(`layers=attn.o`) or many steps. With resume=FILE a run that is stopped loses nothing, and goes on bit for bit.",
+    .example = "adze compress tales wanda:pattern=2:4 maskpro:layers=attn.o,logits=auto:40,lr=auto,steps=50,batch=8 -d calibration.txt -o "
+               "pruned.gguf",
     .options = maskpro_table,
     .options_size = sizeof(az_maskpro_options),
     .needs_data = true,

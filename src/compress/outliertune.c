@@ -282,6 +282,7 @@ const az_method az_outliertune = {
                "The other layers' inputs are rounded with a scale for each token. Weights are rounded by GPTQ unless weights= says "
                "otherwise. The report tells each input's steps and shifts, and the share of values of other text that lie outside their "
                "ranges. 6 bits: wbits=6,abits=6. activations=token is what the paper compares with.",
+    .example = "adze compress tales outliertune:wbits=6,abits=6 -d calibration.txt -o small.gguf",
     .options = outliertune_table,
     .options_size = sizeof(outliertune_options),
     .needs_data = true,

@@ -182,6 +182,7 @@ const az_method az_pv = {
                "farthest; mode=ste is the straight-through baseline, mode=p tunes values alone, mode=none nothing. A model that is stored "
                "in codes already keeps them and is only tuned. Ctrl-C and kill lose nothing with resume. Codebooks cost 2^bits group 16 "
                "bits for each matrix: with small matrices use fewer bits.",
+    .example = "adze compress tales pv-tuning:bits=4,group=4,epochs=1,steps=5 -d calibration.txt -o small.gguf",
     .options = pv_table,
     .options_size = sizeof(pv_options),
     .needs_data = true,

@@ -144,6 +144,7 @@ const az_method az_quantize = {
         "need rows that are multiples of 32, the k formats of 256; other matrices become f16, which the report shows. With importance and "
         "calibration text, the scales favour the inputs that carry most. Matrices that were pruned keep their zeros; q2_k, q4_k, q5_k, "
         "iq4_nl, q4_1 and q5_1 have no exact zero and want zeros=lose. A matrix of low rank stays one: its factors are rounded.",
+    .example = "adze compress tales quantize:type=q4_k,importance -d calibration.txt -o small.gguf",
     .options = quantize_table,
     .options_size = sizeof(quantize_options),
     .check = quantize_check,

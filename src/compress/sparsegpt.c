@@ -215,6 +215,7 @@ const az_method az_sparsegpt = {
                "that by the inverse Hessian of the calibration inputs cost least, and lets the weights to the right make up for them. It "
                "holds a matrix of doubles, inputs by inputs, for each input of a block, and its time grows with the cube of a layer's "
                "inputs. The best of the one-shot methods at high sparsity and at patterns such as 2:4.",
+    .example = "adze compress tales sparsegpt:sparsity=0.6 -d calibration.txt -o pruned.gguf",
     .options = sparsegpt_table,
     .options_size = sizeof(sparsegpt_options),
     .needs_data = true,

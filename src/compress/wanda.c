@@ -60,6 +60,7 @@ const az_method az_wanda = {
         "Scores each weight by its magnitude times the norm of its input over the calibration text, and drops the lowest scores of each "
         "output row (sparsity), or all but n of every m consecutive inputs (pattern n:m). Kept weights do not change. It costs two passes "
         "over the calibration text and is close to sparsegpt up to 50 %; beyond that, and at 2:4, sparsegpt usually loses less.",
+    .example = "adze compress tales wanda:pattern=2:4 -d calibration.txt -o pruned.gguf",
     .options = wanda_table,
     .options_size = sizeof(wanda_options),
     .needs_data = true,

@@ -294,6 +294,8 @@ const az_method az_welore = {
                "factors are what learns best afterwards: `adze train MODEL --only '*.weight.u,*.weight.v,*norm*'` trains them and the "
                "norms alone (min_ratio=0.4999 for layers that lost half of their ranks at least). quantize after welore rounds the "
                "factors; multiple=32 makes ranks that blocks divide.",
+    .example = "adze compress tales welore:reduction=0.6 --eval calibration.txt -o small.gguf\n"
+               "adze train small.gguf -d calibration.txt --only '*.weight.u,*.weight.v,*norm*' --steps 20 -o trained.gguf",
     .options = welore_table,
     .options_size = sizeof(welore_options),
     .check = welore_check,

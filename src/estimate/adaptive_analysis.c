@@ -371,6 +371,9 @@ const az_method az_adaptive_analysis = {
         "0.5 "
         "or more says nothing (vacuous). At sizes met in practice check is tightest; thresholdout's default T and sigma are those of the "
         "experiment in Science, whose guarantee is vacuous.",
+    .example = "adze estimate adaptive-analysis:queries=1000,rows=200\n"
+               "adze estimate adaptive-analysis:action=init,state=guard.json,mechanism=check,queries=100 -d table.csv\n"
+               "adze estimate adaptive-analysis:action=ask,state=guard.json,guess=0.6 -d scores.csv",
     .options = guard_table,
     .options_size = sizeof(guard_options),
     .inputs = guard_slots,

@@ -261,6 +261,7 @@ const az_method az_colide = {
                "shrunk; 'refit' is the least-squares fit on the graph that was found. The result depends on the scale of the columns: do "
                "not rescale them without a reason. With -d truth=FILE the graph is compared with a known one; beside=all adds the earlier "
                "estimators (ls = DAGMA, GOLEM, NOTEARS). -o W.csv writes the weights, -o graph.dot a drawing for dot.",
+    .example = "adze estimate colide -d sem/samples.csv -d sem/truth.csv -o graph.dot",
     .options = colide_table,
     .options_size = sizeof(colide_options),
     .inputs = colide_inputs,

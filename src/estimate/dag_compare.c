@@ -58,6 +58,8 @@ const az_method az_dag_compare_files = {
     .paper = "Zheng, Aragam, Ravikumar, Xing: DAGs with NO TEARS, NeurIPS 2018, arXiv 1803.01422 (metrics)",
     .details = "shd counts adjacencies that only one graph has, and reversed edges; tpr = correct / true edges, fdr = (reversed + extra) / "
                "edges, fpr = the same / pairs that are not joined; weight_error = |W - truth| / |truth| (Frobenius).",
+    .example = "adze estimate colide -d sem/samples.csv -o w.csv\n"
+               "adze estimate dag-compare -d w.csv -d sem/truth.csv",
     .options = compare_table,
     .options_size = sizeof(compare_options),
     .inputs = compare_inputs,

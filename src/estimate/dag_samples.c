@@ -147,6 +147,7 @@ const az_method az_dag_samples = {
     .paper = "Zheng, Aragam, Ravikumar, Xing: DAGs with NO TEARS, NeurIPS 2018, arXiv 1803.01422 (section 5)",
     .details = "Draws an acyclic graph, its weights and noise levels by --seed, and samples of it: -o folder/ writes samples.csv, the true "
                "weights truth.csv and sigma.csv. Reads no files. For trying colide: -d folder/samples.csv -d folder/truth.csv.",
+    .example = "adze estimate dag-samples:nodes=10,edges=20 -o sem/ --seed 1",
     .options = sample_table,
     .options_size = sizeof(sample_options),
     .estimate = sample_graph,

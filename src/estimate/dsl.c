@@ -278,6 +278,7 @@ const az_method az_dsl = {
         "1 / prob (gold_only: unbiased, imprecise). Proportions by group: formula='y ~ 0 + C(group)'.\n"
         "-o fit.csv writes the coefficients, fit.json and fit.npz everything; -d fit=fit.npz with power=... tells later what more labels "
         "would give. The effects of felm may be unbalanced: means are taken out until none is left.",
+    .example = "adze estimate 'dsl:formula=y ~ person,gold=person,surrogate=machine' -d posts.csv -o fit.csv",
     .options = dsl_table,
     .options_size = sizeof(dsl_options),
     .inputs = dsl_slots,

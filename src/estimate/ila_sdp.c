@@ -349,6 +349,7 @@ const az_method az_ila_sdp_method = {
                "partition exceeds with these covariances. Costs k eigenvalue decompositions of n x n an iteration: some hundred points. "
                "project=r clusters data of many columns in r directions. truth=COLUMN tells the error; beside=all adds the K-means "
                "program, K-means and a mixture. -o labels.csv writes the labels.",
+    .example = "adze estimate ila-sdp:k=2 -d points.csv -o labels.csv",
     .options = ila_table,
     .options_size = sizeof(ila_options),
     .inputs = ila_inputs,

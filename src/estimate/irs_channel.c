@@ -261,6 +261,7 @@ const az_method az_irs_channel = {
              "estimation, arXiv 2307.14719 (section V)",
     .details = "Draws scenes by --seed and tells, for each ratio of signal to noise and each method, the mean error of the channel, the "
                "share of its angles that were found, and the time. Reads no files. --plot draws the errors.",
+    .example = "adze estimate 'irs-channel:trials=2,snr=\"5,15\"'",
     .options = irs_table,
     .options_size = sizeof(irs_options),
     .estimate = irs_study,

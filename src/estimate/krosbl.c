@@ -263,6 +263,8 @@ const az_method az_krosbl = {
     .details = "Solves y = (A_1 kron A_2 kron ...) x + noise for a sparse x, real or complex: -d A1.npy -d A2.npy -d A3.npy -d y.npy. The "
                "large matrix is never formed. Noise of unknown variance is estimated. -d truth=x.npy tells the error; beside=all runs the "
                "other methods too, also those that form the matrix (sbl, pcsbl, omp). -o x.npy writes x, complex numbers as pairs.",
+    .example = "printf '1,0,1\\n0,1,1\\n' > a1.csv; printf '1,1,0\\n0,1,1\\n' > a2.csv; printf '1\\n1\\n1\\n1\\n' > y.csv\n"
+               "adze estimate krosbl -d a1.csv -d a2.csv -d y.csv -o x.npy",
     .options = krosbl_table,
     .options_size = sizeof(krosbl_options),
     .inputs = krosbl_inputs,

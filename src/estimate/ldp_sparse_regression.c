@@ -355,6 +355,7 @@ const az_method az_ldp_sparse_regression = {
                "nldp needs many users, about d^4 / eps^2, before its matrix of moments is positive definite; it refuses otherwise, with "
                "the smallest "
                "eigenvalue, unless regularise is given. Public unlabelled rows (-d public=FILE) spare that matrix.",
+    .example = "adze estimate ldp-sparse-regression:response=y,sparsity=1,protocol=iht,eps=2 -d numbers.csv",
     .options = ldp_table,
     .options_size = sizeof(ldp_options),
     .inputs = ldp_slots,

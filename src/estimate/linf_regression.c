@@ -414,6 +414,7 @@ const az_method az_linf_regression = {
         "(not of sampling: the exact solution for these rows is what is estimated). refine=20 goes on to the exact solution. exact tells "
         "the true errors, beside=all those of other sketches: sparse ones (count, osnap) are cheap and as good in the 2-norm, but may put "
         "all their error into one coefficient. sketch=sign,block=100000 reads files larger than memory.",
+    .example = "adze estimate linf-regression:target=y,intercept,rows=100,exact -d numbers.csv",
     .options = linf_table,
     .options_size = sizeof(linf_options),
     .inputs = linf_inputs,

@@ -297,6 +297,7 @@ const az_method az_matrix_completion = {
                "row_effect and column_effect, the prediction being "
                "row_effect[i] + column_effect[j] + u[i] . v[j]. holdout=0.1 or -d test=FILE measures the error; beside=all adds exact "
                "alternating minimisation, SoftImpute and one truncated decomposition.",
+    .example = "adze estimate matrix-completion:rank=2,fill -d matrix.csv -o filled.csv",
     .options = completion_table,
     .options_size = sizeof(completion_options),
     .inputs = completion_inputs,

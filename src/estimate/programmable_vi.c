@@ -178,6 +178,7 @@ const az_method az_programmable_vi = {
                "the expected objective follows it: reparameterisation, score function with or without a baseline, enumeration, or a "
                "measure-valued derivative. Guides may integrate choices out by importance sampling, and posteriors may be sampled by "
                "resampling. This command fits and checks three worked models; examples/ holds programs that show how to write others.",
+    .example = "adze estimate programmable-vi:model=coin,steps=500",
     .options = options,
     .options_size = sizeof(vi_options),
     .estimate = estimate,

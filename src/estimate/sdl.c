@@ -463,9 +463,10 @@ const az_method az_sdl = {
                "(guaranteed_rate) when L < 3 mu; choose nu, xi and norm so. Two classes or more; the first in order is the reference. "
                "Documents: target=label with -d posts.jsonl, or a table's column text=...; words become TF-IDF columns, topics are words "
                "with beta. "
-               "beside compares with pca and nmf followed by a regression, and with a regression on the data (logistic).\n"
-               "adze estimate 'sdl:target=y,rank=10,holdout=0.3,beside=all' -d table.csv -o model.npz --plot fit.svg\n"
-               "adze estimate sdl -d new.csv -d model=model.npz -o predictions.csv predicts; without data it shows the topics.",
+               "beside compares with pca and nmf followed by a regression, and with a regression on the data (logistic). With "
+               "-d model=FILE an earlier fit predicts new data, or, without data, shows its topics.",
+    .example = "adze estimate 'sdl:target=kind,rank=2,holdout=0.3,beside=all' -d table.csv -o model.npz\n"
+               "adze estimate sdl -d table.csv -d model=model.npz -o predictions.csv",
     .options = sdl_table,
     .options_size = sizeof(sdl_options),
     .inputs = sdl_slots,

@@ -288,6 +288,7 @@ const az_method az_adalora_method = {
                "|weight * gradient|, smoothed, times its own uncertainty. A penalty (orth_reg) keeps the triplets of a layer apart. The "
                "result is a plain LoRA adapter with a rank of its own for each layer, or (as=adalora) one in PEFT's AdaLoRA layout. It "
                "pays where a small total rank has to go far.",
+    .example = "adze tune tales adalora:init_rank=6,target_rank=4 -d train.jsonl -o adapter/ --steps 20 --lr 2e-3",
     .options = options_table,
     .options_size = sizeof(az_adalora_options),
     .needs_data = true,

@@ -79,6 +79,7 @@ const az_method az_aops = {
                "and excluded.jsonl with the reasons. With --second SPEC another model rewrites the solutions too, and bench.jsonl holds "
                "the questions on whose answers both agree; `adze prompt math` asks them. Each stage keeps a journal in DIR: the same "
                "command goes on where it was stopped.",
+    .example = "adze prepare topics.jsonl aops --backend http://localhost:8080/v1#MODEL -o data/ --dry-run",
     .options = options_table,
     .options_size = sizeof(aops_options),
     .prepare = prepare,

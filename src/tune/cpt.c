@@ -283,6 +283,7 @@ const az_method az_cpt = {
                "likely, and each may leave its place by a small distance only. Labels do not move. batch=1 and rates of 1e-4 to 1e-2 are a "
                "start. The result is a prompt in PEFT's kind CPT. Tokens of templates and texts are tokenized apart, which a text that is "
                "given to `adze run` as a whole need not be. The section \"classification\" has the accuracies before and after.",
+    .example = "adze tune tales cpt -d labels.jsonl -o prompt/ --steps 20 --batch 1 --lr 1e-3",
     .options = options_table,
     .options_size = sizeof(cpt_options),
     .tune = tune,

@@ -264,6 +264,7 @@ const az_method az_dpo = {
         "sigmoid(beta (gain of chosen - gain of rejected)), a response's gain being how much its log-likelihood has grown. Reports the "
         "share of pairs in the right order, the mean margin and how far the model has moved (kl). Small models easily make both responses "
         "less likely: a kl of some nats tells, and nll=1 keeps them where they were. `adze help lacie` makes such pairs.",
+    .example = "adze tune tales dpo:nll=1 -d pairs.jsonl -o adapter/ --steps 20 --lr 1e-3",
     .options = options_table,
     .options_size = sizeof(dpo_options),
     .needs_data = true,

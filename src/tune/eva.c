@@ -204,6 +204,7 @@ const az_method az_eva_method = {
                "layer goes to the layers whose directions explain most of their input (at most rho r to one, none to some). The result is "
                "a plain LoRA adapter. The mean of the inputs is left out; where all prompts begin alike, label_mask or skip_bos keep the "
                "first token from filling the first direction.",
+    .example = "adze tune tales eva:rank=8,alpha=16 -d train.jsonl -o adapter/ --steps 20 --lr 2e-3",
     .options = options_table,
     .options_size = sizeof(eva_options),
     .needs_data = true,

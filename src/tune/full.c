@@ -39,6 +39,7 @@ const az_method az_full_tuning = {
     .paper = "the baseline that every method of this family is measured against",
     .details = "Every weight becomes f32 and is trained, with a gradient and two moments of its own: four times the memory of the model at "
                "least. The result is a model, not an adapter. A learning rate of a tenth of an adapter's is a good start.",
+    .example = "adze tune tales full:only='*.attn.*' -d train.jsonl -o taught.gguf --steps 20 --lr 2e-4",
     .options = options_table,
     .options_size = sizeof(full_options),
     .needs_data = true,

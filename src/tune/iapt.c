@@ -302,6 +302,8 @@ const az_method az_iapt = {
         "MODEL "
         "FOLDER`). The folder has adze's own kind IAPT; `adze evaluate` takes examples with it (--examples), not documents, for those have "
         "no instruction.",
+    .example = "adze tune tales iapt:bottleneck=32 -d train.jsonl -o adapter/ --steps 20 --lr 1e-3\n"
+               "adze run tales --adapter adapter/ -p 'Is Green a color?' -n 4 --temperature 0",
     .options = options_table,
     .options_size = sizeof(iapt_options),
     .needs_data = true,

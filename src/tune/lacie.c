@@ -82,7 +82,7 @@ static bool prepare(az_ctx *az, const void *settings, az_prepare_job *job)
     const lacie_game *game = lacie_play(az, o, job);
     if (!game) return false;
     lacie_measure(az, game, o, job->report);
-    if (o->n < 2) return az_ok(az); /* nothing to compare: the measures are the result */
+    if (o->n < 2 || job->dry_run) return az_ok(az); /* nothing to compare: the measures are the result */
     const int64_t n = lacie_pairs(az, game, o, (uint64_t)job->seed, &pairs);
     if (n < 0) return false;
     if (n == 0) az_note(az, "no two answers to a question differ enough to make a pair");
@@ -100,6 +100,7 @@ const az_method az_lacie = {
                "game.jsonl and the pairs prefs.jsonl; `adze tune MODEL dpo -d DIR/prefs.jsonl` learns from them. It reports accuracy, "
                "precision and recall of acceptance, area under the ROC curve and calibration error: with n=1,threshold=0.66 this is the "
                "evaluation. baseline=correctness makes the pairs of the method's baseline.",
+    .example = "adze prepare questions.jsonl lacie --backend http://localhost:8080/v1#MODEL -o game/ --dry-run",
     .options = options_table,
     .options_size = sizeof(lacie_options),
     .prepare = prepare,

@@ -67,6 +67,9 @@ const az_method az_lora = {
     .details = "The weights stay as they are, in any format; beside each chosen layer y = W x an adapter of two thin matrices is trained: "
                "y = W x + alpha/r B A x. B is zero at first, so training starts from the model itself. rslora scales by alpha/sqrt(r) "
                "(arXiv 2312.03732), which lets large ranks learn; dora (arXiv 2402.09353) trains each row's norm apart from its direction.",
+    .example = "adze tune tales lora:rank=8 -d train.jsonl -o adapter/ --steps 20 --lr 2e-3\n"
+               "adze run tales --adapter adapter/ -p 'Is Green a color?' -n 4 --temperature 0\n"
+               "adze adapter merge tales adapter/ -o taught.gguf",
     .options = options_table,
     .options_size = sizeof(lora_options),
     .needs_data = true,

@@ -39,6 +39,7 @@ const az_method az_lozo = {
     .paper = "Chen et al.: Enhancing zeroth-order fine-tuning for language models with low-rank structures, ICLR 2025, arXiv 2410.07698",
     .details = "As tezo, with directions U V^T: U is fresh in every step, V is renewed every `renew` steps. The estimate is divided by the "
                "rank, so rates are rank times those of programs that do not divide. Momentum is kept as N V^T, and projected on a new V.",
+    .example = "adze tune tales lozo -d train.jsonl -o taught.gguf --steps 20 --lr 1e-6 --schedule constant",
     .options = options_table,
     .options_size = sizeof(lozo_options),
     .tune = tune,

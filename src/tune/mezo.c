@@ -32,6 +32,7 @@ const az_method az_mezo = {
     .paper = "Malladi et al.: Fine-tuning language models with just forward passes, NeurIPS 2023, arXiv 2305.17333",
     .details = "As tezo, but a direction takes as many random numbers as there are weights, and momentum and Adam hold one and two more "
                "numbers a weight.",
+    .example = "adze tune tales mezo -d train.jsonl -o taught.gguf --steps 20 --lr 1e-6 --schedule constant",
     .options = options_table,
     .options_size = sizeof(mezo_options),
     .tune = tune,

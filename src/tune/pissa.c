@@ -268,6 +268,7 @@ const az_method az_pissa = {
                "it came, exactly what was trained; with residual=FILE it is one of rank r for the residual model in FILE. quant=nf4 (or "
                "any other format) quantizes the residual; alternating five times (iters) lets the adapter take up more of what quantizing "
                "loses. svd=fast finds the triples by a randomized decomposition, in a fraction of the time.",
+    .example = "adze tune tales pissa:rank=8,svd=fast -d train.jsonl -o adapter/ --steps 20 --lr 2e-4",
     .options = options_table,
     .options_size = sizeof(pissa_options),
     .needs_data = true,

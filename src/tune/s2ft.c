@@ -292,6 +292,7 @@ const az_method az_s2ft = {
         "LoRA with as many trained numbers. Best use of a budget: d_ratio and o_ratio. Random choice is a strong default; small "
         "activations are the paper's other one. The result is a LoRA adapter with one-hot factors, exactly the change of the block, or "
         "(mode=inplace) a model. Adapters with different channels do not touch each other's numbers: add them up with `adze adapter add`.",
+    .example = "adze tune tales s2ft:d_ratio=0.05,o_ratio=0.25 -d train.jsonl -o adapter/ --steps 20 --lr 2e-3",
     .options = options_table,
     .options_size = sizeof(s2ft_options),
     .needs_data = true,

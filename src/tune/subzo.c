@@ -34,6 +34,7 @@ const az_method az_subzo = {
     .paper = "Yu et al.: Zeroth-order fine-tuning of LLMs in random subspaces, 2024, arXiv 2410.08989",
     .details =
         "As tezo, with directions U z V^T sqrt(m n)/r: U and V orthonormal bases that last `renew` steps, z [r, r] normal and fresh.",
+    .example = "adze tune tales subzo -d train.jsonl -o taught.gguf --steps 20 --lr 1e-6 --schedule constant",
     .options = options_table,
     .options_size = sizeof(subzo_options),
     .tune = tune,

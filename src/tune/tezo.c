@@ -65,6 +65,7 @@ const az_method az_tezo = {
                "schedule=constant and rates of 1e-7 to 1e-4 (sgd, m) or 3e-6 to 1e-4 (adam) are a start. Zeros stay zero. params=fold "
                "leaves the weights as they are, in any format, and makes an adapter; with variant=adam its second moments are those of the "
                "numbers, not of the weights. log=FILE and replay=FILE: a few bytes a step make the result again from the model.",
+    .example = "adze tune tales tezo:variant=adam -d train.jsonl -o taught.gguf --steps 20 --lr 1e-5 --schedule constant",
     .options = options_table,
     .options_size = sizeof(tezo_options),
     .tune = tune,

@@ -78,6 +78,8 @@ Test(prepare, a_dry_run_counts_and_leaves_nothing)
     cr_assert_eq(run.code, 0, "%s", run.err);
     cr_assert_null(strstr(run.out, "calibration"), "%s", run.out);
     cr_assert_eq(test_json_number(test_section(az, run.out, "calls"), "calls"), 2); /* speak 2, extract 2, listen 2 */
+    run = test_shell(az, folder, "adze prepare qa.jsonl lacie --backend local:tales -o game --dry-run && ls | wc -l");
+    cr_assert_eq(run.code, 0, "%s", run.err); /* though replies that mean nothing make no pairs */
     run = test_shell(az, folder, "ls");
     cr_assert_str_eq(run.out, "qa.jsonl\n");
     run = test_shell(az, folder, line);

@@ -27,6 +27,36 @@ Test(usage, every_verb_has_help_and_a_place_in_the_manual)
     az_close(az);
 }
 
+static bool takes_long(const char *name)
+{
+    return strcmp(name, "pv-tuning") == 0 || strcmp(name, "m-fac") == 0 || strcmp(name, "maskpro") == 0;
+}
+
+/* With less text and fewer steps than they have. */
+Test(usage, the_example_of_every_method_works_as_it_stands)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    char *list = test_shell(az, folder, "adze methods --json").out;
+    int tried = 0;
+    for (int i = 0; i < test_lines(list); i++) {
+        const char *name = json_string_value(json_object_get(test_json(az, list, i), "name"));
+        cr_assert_not_null(strstr(test_shell(az, folder, az_format_text(az, "adze help %s", name)).out, "\nexample\n  "), "%s", name);
+        if (takes_long(name)) continue;
+        const char *shorten = "s/--stories 60/--stories 3/; s/--steps 20/--steps 1/";
+        const test_run run =
+            test_shell(az, folder,
+                       az_format_text(az,
+                                      "rm -rf try && mkdir try && cd try && adze help %s | sed -n '/^example$/,/^$/s/^  //p' | "
+                                      "sed '%s' > example.sh && sh -e example.sh",
+                                      name, shorten));
+        cr_assert_eq(run.code, 0, "%s: %s", name, run.err);
+        tried++;
+    }
+    cr_assert_gt(tried, 35);
+    az_close(az);
+}
+
 Test(usage, the_completion_is_bash_and_completes)
 {
     az_ctx *az = az_open(NULL);
