@@ -75,12 +75,12 @@ static void put_method(const az_method *method, FILE *out)
 void cli_print_manual(FILE *out)
 {
     fprintf(out, ".TH ADZE 1 \"\" \"adze %s\"\n.SH NAME\nadze \\- compress, tune, run and evaluate models\n", az_version());
-    fputs(
-        ".SH SYNOPSIS\n.B adze\n.I VERB INPUT... [METHOD[:option=value,...]] [options]\n.SH DESCRIPTION\n"
-        "Methods from the literature, one model format inside, one command outside. A verb is a family of methods; the input is a model\n"
-        "(GGUF, a llama2.c checkpoint, or the name of a bundled one: tales) or data. Results are printed as tables, or as JSON lines with\n"
-        ".BR \\-\\-json .\n.SH VERBS\n",
-        out);
+    fputs(".SH SYNOPSIS\n.B adze\n.I VERB INPUT... [METHOD[:option=value,...]] [options]\n.SH DESCRIPTION\n"
+          "Methods from the literature, one model format inside, one command outside. A verb is a family of methods; the input is a model\n"
+          "(GGUF, a llama2.c checkpoint, or the name of a bundled one: tales, storybook) or data. Results are printed as tables, or as "
+          "JSON lines with\n"
+          ".BR \\-\\-json .\n.SH VERBS\n",
+          out);
     for (const cli_verb *const *verb = cli_verbs; *verb; verb++) put_verb(*verb, out);
     fputs(".SH OPTIONS OF EVERY VERB\n", out);
     for (const az_option *option = cli_common_options; option->name; option++) put_option(option, false, out);
@@ -109,6 +109,20 @@ static void put_option_words(const az_option *table, FILE *out)
     }
 }
 
+/* The methods that a verb takes; verb NULL = all. */
+static void put_method_words(const char *verb, FILE *out)
+{
+    for (const az_method *const *at = az_methods(); *at; at++) {
+        const az_method *method = *at;
+        const bool taken = !verb                           ? true
+                           : strcmp(verb, "compress") == 0 ? method->compress != NULL
+                           : strcmp(verb, "tune") == 0     ? method->tune != NULL
+                           : strcmp(verb, "prepare") == 0  ? method->prepare != NULL
+                                                           : method->estimate != NULL;
+        if (taken) fprintf(out, "%s ", method->name);
+    }
+}
+
 void cli_print_completion(FILE *out)
 {
     fputs("# bash completion for adze\n_adze() {\n    local word=${COMP_WORDS[COMP_CWORD]} options= words=\n"
@@ -122,9 +136,14 @@ void cli_print_completion(FILE *out)
         for (const cli_group *group = (*verb)->groups; group && group->table; group++) put_option_words(group->table, out);
         fputs("' ;;\n", out);
     }
-    fputs("    esac\n    case ${COMP_WORDS[1]} in\n    compress | help | claim) words='", out);
-    for (const az_method *const *method = az_methods(); *method; method++)
-        fprintf(out, "%s%s", method == az_methods() ? "" : " ", (*method)->name);
+    fputs("    esac\n    case ${COMP_WORDS[1]} in\n", out);
+    for (const char *const *verb = (const char *const[]){"compress", "tune", "prepare", "estimate", NULL}; *verb; verb++) {
+        fprintf(out, "    %s) words='", *verb);
+        put_method_words(*verb, out);
+        fputs("' ;;\n", out);
+    }
+    fputs("    help | claim) words='", out);
+    put_method_words(NULL, out);
     fputs("' ;;\n    esac\n    if [[ $word == -* ]]; then\n        COMPREPLY=($(compgen -W \"$options", out);
     put_option_words(cli_common_options, out);
     fputs("\" -- \"$word\"))\n        [[ ${COMPREPLY[0]} == *= ]] && compopt -o nospace\n    else\n"
