@@ -196,8 +196,9 @@ bool az_make_folder(az_ctx *az, const char *path)
         if (*c != '/' && *c != '\0') continue;
         char end = *c;
         *c = '\0';
-        if (mkdir(partial, 0777) != 0 && !az_is_folder(partial)) {
-            az_fail(az, AZ_IO, "cannot make the folder '%s': %s", partial, strerror(errno));
+        const int why = mkdir(partial, 0777) != 0 ? errno : 0;
+        if (why && !az_is_folder(partial)) {
+            az_fail(az, AZ_IO, "cannot make the folder '%s': %s", partial, strerror(why));
             return false;
         }
         if (end == '\0') return true;

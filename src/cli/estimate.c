@@ -35,7 +35,7 @@ static bool check_output(cli_job *job, const char *path)
     if (!*path) return true;
     job->streams_out = cli_is_stdout(path);
     if (!az_results_check(job->az, path)) return false;
-    return path[strlen(path) - 1] == '/' || cli_check_output(job->az, path);
+    return (path[strlen(path) - 1] == '/' ? cli_check_folder : cli_check_output)(job->az, path);
 }
 
 static int estimate(cli_job *job, const void *settings)

@@ -15,13 +15,20 @@ FILE *cli_report_stream(const cli_job *job)
     return job->streams_out ? stderr : stdout;
 }
 
+/* "x/" lies where "x" does. */
+static char *without_slashes(az_ctx *az, const char *path)
+{
+    char *name = az_strdup(az, path);
+    for (char *end = name ? name + strlen(name) - 1 : NULL; end && end > name && *end == '/'; end--) *end = '\0';
+    return name;
+}
+
 /* The folder that path lies in exists and can be written to, and so can what path names already. */
 static bool check_place(az_ctx *az, const char *path)
 {
-    char *folder = az_strdup(az, path);
-    if (!folder) return false;
     if (!*path) return az_fail(az, AZ_BAD_INPUT, "the name of the output is empty");
-    for (char *end = folder + strlen(folder) - 1; end > folder && *end == '/'; end--) *end = '\0'; /* "x/" lies where "x" does */
+    char *folder = without_slashes(az, path);
+    if (!folder) return false;
     char *slash = strrchr(folder, '/');
     if (slash) slash[slash == folder] = '\0'; /* "/x" lies in "/" */
     const char *where = slash ? folder : ".";
@@ -57,7 +64,8 @@ bool cli_check_folder(az_ctx *az, const char *path)
 {
     if (az_is_folder(path)) return access(path, W_OK) == 0 || az_fail(az, AZ_IO, "cannot write into '%s': %s", path, strerror(errno));
     if (cli_is_stdout(path)) return az_fail(az, AZ_BAD_INPUT, "a folder cannot go to the standard output; give it a name");
-    if (access(path, F_OK) == 0) return az_fail(az, AZ_BAD_INPUT, "'%s' is a file; give the name of a folder, new or old", path);
+    const char *name = *path ? without_slashes(az, path) : NULL;
+    if (name && access(name, F_OK) == 0) return az_fail(az, AZ_BAD_INPUT, "'%s' is a file; give the name of a folder, new or old", name);
     return check_folder_name(az, path) && check_place(az, path);
 }
 

@@ -84,6 +84,8 @@ Test(usage, mistakes_end_in_2_with_what_to_do)
         {"adze methods --plot drawing.txt", "ending in .svg or .png"},
         {"adze methods --plot nowhere/a.svg", "there is no folder 'nowhere'"},
         {"adze methods -x", "unknown option '-x'"},
+        {"adze estimate dag-samples -o nowhere/new/", "there is no folder 'nowhere'"},
+        {": > afile; adze estimate dag-samples -o afile/; c=$?; rm afile; exit $c", "'afile' is a file"},
         {"adze methods --threads", "needs a value"},
         {"adze methods --threads=two", "not a whole number"},
         {"adze methods --threads=-1", "out of range"},
