@@ -234,6 +234,7 @@ static az_linf_fit *solve_stream(az_ctx *az, const linf_options *o, const az_est
         p->n += table->rows;
         if (!az_progress(az, "reading", p->n, 0, NULL)) return az_fail(az, AZ_INTERRUPTED, "interrupted after %lld rows", (long long)p->n);
     }
+    if (az_ok(az) && !sketched) return az_fail(az, AZ_BAD_INPUT, "'%s' holds no rows", az_job_input(job, SLOT_A, 0)->path);
     *m = sketch.sketched;
     if (az_ok(az) && *m > p->n)
         az_note(az, "the sketch has more rows than the file, %lld: without block all rows are used as they are", (long long)p->n);

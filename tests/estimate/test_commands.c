@@ -194,9 +194,12 @@ Test(commands, regressions_that_make_no_sense_are_refused)
     write(az, folder, "a.csv", "x,z,y\n1,0,1\n2,0,2\n3,0,4\n4,0,4\n");
     write(az, folder, "b.csv", "y\n1\n2\n");
     write(az, folder, "wide.csv", "x,z,y\n1,3,1\n");
+    cr_assert(az_npy_write(az, az_new2(az, AZ_F64, 0, 4), test_path(az, folder, "none.npy")), "%s", az_error(az));
     const refusal cases[] = {
         {"adze estimate linf-regression:target=y -d a.csv", "column 'z' is zero"},
         {"adze estimate linf-regression:target=yy -d a.csv", "yy"},
+        {"adze estimate linf-regression:target=x4 -d none.npy", "[0, 4] holds no numbers"},
+        {"adze estimate linf-regression:target=x4,sketch=sign,block=9 -d none.npy", "'none.npy' holds no rows"},
         {"adze estimate linf-regression -d a.csv", "b is missing"},
         {"adze estimate linf-regression -d a.csv -d b.csv", "A has 4 rows, b 2"},
         {"adze estimate linf-regression:target=y -d wide.csv", "1 rows do not determine 2"},
