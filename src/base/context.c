@@ -25,7 +25,9 @@ az_ctx *az_open(const az_settings *settings)
 #ifdef _OPENMP
     omp_set_num_threads(az->threads);
 #endif
-    openblas_set_num_threads(1); /* BLAS and LAPACK cut by the number of threads, and the last bits depend on the cuts */
+    /* BLAS and LAPACK cut by the number of threads, and the last bits depend on the cuts. This sets OpenMP's own number to 1 as well, and
+     * BLAS would follow a larger one: each parallel region says num_threads(az_threads(az)). */
+    openblas_set_num_threads(1);
     az_scope_push(az);
     if (az->depth == 0) {
         free(az);

@@ -93,8 +93,7 @@ void az_shuffle(az_rng *rng, int64_t *items, int64_t n)
 
 void az_fill_uniform(az_ctx *az, uint64_t seed, uint64_t stream, uint64_t first, int64_t n, float *out)
 {
-    (void)az;
-#pragma omp parallel for if (n > 4096)
+#pragma omp parallel for num_threads(az ? az_threads(az) : 1) if (n > 4096)
     for (int64_t i = 0; i < n; i++) {
         uint32_t word[4];
         uint64_t element = first + (uint64_t)i;
@@ -126,8 +125,7 @@ static void fill_normal_piece(uint64_t seed, uint64_t stream, uint64_t first, in
 void az_fill_normal(az_ctx *az, uint64_t seed, uint64_t stream, uint64_t first, int64_t n, float *out)
 {
     enum { PIECE = 1024 };
-    (void)az;
-#pragma omp parallel for if (n > 4 * PIECE)
+#pragma omp parallel for num_threads(az ? az_threads(az) : 1) if (n > 4 * PIECE)
     for (int64_t at = 0; at < n; at += PIECE)
         fill_normal_piece(seed, stream, first + (uint64_t)at, n - at < PIECE ? n - at : PIECE, out + at);
 }

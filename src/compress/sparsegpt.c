@@ -52,7 +52,7 @@ static const unsigned char *choose_mask(az_ctx *az, const block *b)
     az_tensor *score = az_new2(az, AZ_F32, b->rows, b->count);
     if (!score) return NULL;
     float *s = az_f32_mut(score);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) num_threads(az_threads(az))
     for (int64_t r = 0; r < b->rows; r++)
         for (int64_t j = 0; j < b->count; j++) {
             const int64_t column = b->first + j;
@@ -103,10 +103,10 @@ static void prune_row(const block *b, int64_t r, unsigned char *group)
 }
 
 /* Prunes a block and passes its errors on: W[:, behind] -= E U[block, behind]. */
-static void prune_block(const block *b, unsigned char *scratch)
+static void prune_block(az_ctx *az, const block *b, unsigned char *scratch)
 {
     const int64_t behind = b->first + b->count, left = b->cols - behind, chunks = (b->rows + ROWS - 1) / ROWS;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) num_threads(az_threads(az))
     for (int64_t chunk = 0; chunk < chunks; chunk++) {
         const int64_t start = chunk * ROWS, end = start + ROWS < b->rows ? start + ROWS : b->rows;
         for (int64_t r = start; r < end; r++) prune_row(b, r, scratch + r * b->how->pattern.m);
@@ -157,7 +157,7 @@ static az_tensor *prune_columns(az_ctx *az, const az_tensor *w, const az_tensor 
         az_scope_push(az);
         b.count = cols - b.first < width ? cols - b.first : width;
         b.keep = m ? NULL : choose_mask(az, &b);
-        if (az_ok(az)) prune_block(&b, scratch);
+        if (az_ok(az)) prune_block(az, &b, scratch);
         az_scope_pop(az);
     }
     return az_keep(az, az_ok(az) ? pruned : NULL);

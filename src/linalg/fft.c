@@ -54,7 +54,7 @@ az_tensor *az_rfft(az_ctx *az, const az_tensor *x)
     fftw_plan plan = make_plan(az, n, true);
     if (in && y && plan) {
         double *from = in->data, *to = y->data;
-#pragma omp parallel for schedule(static) if (rows > 1 && rows * n > 16384)
+#pragma omp parallel for schedule(static) num_threads(az_threads(az)) if (rows > 1 && rows * n > 16384)
         for (int64_t i = 0; i < rows; i++) fftw_execute_dft_r2c(plan, from + i * n, (fftw_complex *)(void *)(to + i * bins * 2));
     } else {
         y = NULL;
@@ -79,7 +79,7 @@ az_tensor *az_irfft(az_ctx *az, const az_tensor *x, int64_t n)
     fftw_plan plan = make_plan(az, n, false);
     if (in && y && plan) {
         double *from = in->data, *to = y->data;
-#pragma omp parallel for schedule(static) if (rows > 1 && rows * n > 16384)
+#pragma omp parallel for schedule(static) num_threads(az_threads(az)) if (rows > 1 && rows * n > 16384)
         for (int64_t i = 0; i < rows; i++) {
             fftw_execute_dft_c2r(plan, (fftw_complex *)(void *)(from + i * bins * 2), to + i * n);
             for (int64_t k = 0; k < n; k++) to[i * n + k] /= (double)n;

@@ -192,7 +192,7 @@ static bool run_blocks(az_ctx *az, const az_fisher *f, const double *x, double *
     const workspace *work = make_workspaces(az, f);
     int64_t failed = 0;
     if (work) {
-#pragma omp parallel for schedule(static) reduction(+ : failed) if (f->blocks > 1)
+#pragma omp parallel for schedule(static) reduction(+ : failed) num_threads(az_threads(az)) if (f->blocks > 1)
         for (int64_t i = 0; i < f->blocks; i++) {
             const fisher_block b = block_at(f, i);
             const workspace *mine = &work[omp_get_thread_num()];

@@ -56,18 +56,18 @@ static double dot(const float *a, const float *b, int64_t n)
 }
 
 /* p [m] = G x */
-static void project(const az_fisher_window *w, const float *x, double *p)
+static void project(az_ctx *az, const az_fisher_window *w, const float *x, double *p)
 {
     const float *g = az_f32(w->gradients);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) num_threads(az_threads(az))
     for (int64_t i = 0; i < w->m; i++) p[i] = dot(g + i * w->d, x, w->d);
 }
 
 /* y = (x - G^T c) / damp */
-static void expand(const az_fisher_window *w, const float *x, const double *c, float *y)
+static void expand(az_ctx *az, const az_fisher_window *w, const float *x, const double *c, float *y)
 {
     const float *g = az_f32(w->gradients);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) num_threads(az_threads(az))
     for (int64_t first = 0; first < w->d; first += BLOCK) {
         const int64_t n = w->d - first < BLOCK ? w->d - first : BLOCK;
         double sum[BLOCK];
@@ -105,7 +105,7 @@ static az_tensor *finish(az_ctx *az, az_fisher_window *w, const az_tensor *x, do
     az_tensor *y = az_new1(az, AZ_F32, w->d);
     if (!y || !refactor(az, w)) return NULL;
     LAPACKE_dpotrs(LAPACK_ROW_MAJOR, 'L', (lapack_int)w->m, 1, w->factor, (lapack_int)w->m, p, 1);
-    expand(w, az_f32(x), p, az_f32_mut(y));
+    expand(az, w, az_f32(x), p, az_f32_mut(y));
     return y;
 }
 
@@ -117,7 +117,7 @@ static bool push(az_ctx *az, az_fisher_window *w, const az_tensor *g, double *p)
     double *pushes = az_f64_mut(w->pushes);
     const int64_t row = (int64_t)*pushes % w->m;
     memcpy(az_f32_mut(w->gradients) + row * w->d, az_f32(g), (size_t)w->d * sizeof(float));
-    project(w, az_f32(g), p);
+    project(az, w, az_f32(g), p);
     double *gram = az_f64_mut(w->gram);
     for (int64_t i = 0; i < w->m; i++) gram[row * w->m + i] = gram[i * w->m + row] = p[i];
     *pushes += 1;
@@ -148,7 +148,7 @@ az_tensor *az_fisher_window_solve(az_ctx *az, az_fisher_window *w, const az_tens
     if (!check_vector(az, w, x)) return NULL;
     az_scope_push(az);
     double *p = az_alloc_array(az, (size_t)w->m, sizeof *p);
-    if (p) project(w, az_f32(x), p);
+    if (p) project(az, w, az_f32(x), p);
     return az_keep(az, p ? finish(az, w, x, p) : NULL);
 }
 

@@ -89,9 +89,9 @@ static void add_sequence(const az_tensor *x, int64_t first, int64_t j, int64_t n
     }
 }
 
-static void add_moments(const az_tensor *x, az_gathered *to)
+static void add_moments(az_ctx *az, const az_tensor *x, az_gathered *to)
 {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) num_threads(az_threads(az))
     for (int64_t j = 0; j < to->in; j += COLUMNS)
         for (int64_t r = 0; r < x->shape[0]; r += to->length) add_sequence(x, r, j, to->in - j < COLUMNS ? to->in - j : COLUMNS, to);
 }
@@ -106,7 +106,7 @@ static void add_gram(az_ctx *az, az_tensor *x, az_gathered *to)
         az_tensor *rows = az_slice(az, x, 0, first, n);
         az_tensor *product = az_cast(az, az_matmul(az, az_transpose(az, rows), rows), AZ_F64);
         const double *p = product ? az_f64(product) : NULL;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) num_threads(az_threads(az))
         for (int64_t i = 0; i < to->in * to->in; i++)
             if (p) gram[i] += p[i];
         az_scope_pop(az);
@@ -122,7 +122,7 @@ static az_tensor *gather_input(az_ctx *az, const char *site, az_tensor *x, void 
     if (to->routed) to->length = rows->shape[0];
     to->tokens += rows->shape[0];
     to->sequences += rows->shape[0] / to->length;
-    add_moments(rows, to);
+    add_moments(az, rows, to);
     if (to->gram) add_gram(az, rows, to);
     return x;
 }

@@ -10,14 +10,14 @@
 
 /* ---- the gradient of a step ---- */
 
-static void add_to(az_tensor *sum, const az_tensor *x)
+static void add_to(az_ctx *az, az_tensor *sum, const az_tensor *x)
 {
     const int64_t n = az_count(sum);
     float *f = az_f32_mut(sum);
     double *d = az_f64_mut(sum);
     const float *xf = az_f32(x);
     const double *xd = az_f64(x);
-#pragma omp parallel for simd schedule(static) if (n > 1 << 15)
+#pragma omp parallel for simd schedule(static) num_threads(az_threads(az)) if (n > 1 << 15)
     for (int64_t i = 0; i < n; i++) {
         if (f)
             f[i] += xf[i];
@@ -67,7 +67,7 @@ static bool lessons_gradient(az_ctx *az, az_lm_fit *fit, az_tensor **gradient, d
         }
         *loss += part;
         if (k > 0) {
-            for (int i = 0; i < plan->n; i++) add_to(gradient[i], fresh[i]);
+            for (int i = 0; i < plan->n; i++) add_to(az, gradient[i], fresh[i]);
             az_scope_pop(az);
             continue;
         }

@@ -33,7 +33,7 @@ static double squared_norm(az_ctx *az, const az_tensor *g)
     az_scope_push(az);
     double *part = az_alloc_array(az, (size_t)blocks, sizeof *part), sum = 0;
     if (part) {
-#pragma omp parallel for schedule(static) if (blocks > 4)
+#pragma omp parallel for schedule(static) num_threads(az_threads(az)) if (blocks > 4)
         for (int64_t b = 0; b < blocks; b++) {
             const int64_t start = b * BLOCK;
             part[b] = square_sum(g, start, count - start < BLOCK ? count - start : BLOCK);
@@ -44,17 +44,17 @@ static double squared_norm(az_ctx *az, const az_tensor *g)
     return sum;
 }
 
-static void scale(az_tensor *g, double factor)
+static void scale(az_ctx *az, az_tensor *g, double factor)
 {
     const int64_t count = az_count(g);
     if (g->dtype == AZ_F32) {
         float *v = g->data;
         const float by = (float)factor;
-#pragma omp parallel for simd schedule(static) if (count > 4 * BLOCK)
+#pragma omp parallel for simd schedule(static) num_threads(az_threads(az)) if (count > 4 * BLOCK)
         for (int64_t i = 0; i < count; i++) v[i] *= by;
     } else {
         double *v = g->data;
-#pragma omp parallel for simd schedule(static) if (count > 4 * BLOCK)
+#pragma omp parallel for simd schedule(static) num_threads(az_threads(az)) if (count > 4 * BLOCK)
         for (int64_t i = 0; i < count; i++) v[i] *= factor;
     }
 }
@@ -82,6 +82,6 @@ double az_clip_gradients(az_ctx *az, az_tensor *const *gradients, int n, double 
     const double norm = sqrt(sum);
     if (max_norm > 0 && norm > max_norm && isfinite(norm))
         for (int i = 0; i < n; i++)
-            if (az_count(gradients[i]) > 0 && !seen_before(gradients, i)) scale(gradients[i], max_norm / norm);
+            if (az_count(gradients[i]) > 0 && !seen_before(gradients, i)) scale(az, gradients[i], max_norm / norm);
     return norm;
 }

@@ -162,7 +162,7 @@ static void sgd_block(const sgd_rates *how, const slot *s, const block *b, const
                       s->first ? (double *)s->first->data + at : NULL);
 }
 
-static void adamw_step(const az_optimizer *optimizer, const void *const *gradient, double lr)
+static void adamw_step(az_ctx *az, const az_optimizer *optimizer, const void *const *gradient, double lr)
 {
     const az_optimizer_options *o = &optimizer->options;
     const double t = (double)optimizer->steps;
@@ -174,7 +174,7 @@ static void adamw_step(const az_optimizer *optimizer, const void *const *gradien
                                .keep = 1};
     adamw_rates decayed = plain;
     decayed.keep = 1 - lr * o->weight_decay;
-#pragma omp parallel for schedule(static) if (optimizer->values > PARALLEL)
+#pragma omp parallel for schedule(static) num_threads(az_threads(az)) if (optimizer->values > PARALLEL)
     for (int64_t i = 0; i < optimizer->n_blocks; i++) {
         const block *b = &optimizer->block[i];
         const slot *s = &optimizer->slot[b->slot];
@@ -182,13 +182,13 @@ static void adamw_step(const az_optimizer *optimizer, const void *const *gradien
     }
 }
 
-static void sgd_step(const az_optimizer *optimizer, const void *const *gradient, double lr)
+static void sgd_step(az_ctx *az, const az_optimizer *optimizer, const void *const *gradient, double lr)
 {
     const az_optimizer_options *o = &optimizer->options;
     const sgd_rates plain = {.lr = lr, .momentum = o->beta1, .nesterov = o->nesterov};
     sgd_rates decayed = plain;
     decayed.decay = o->weight_decay;
-#pragma omp parallel for schedule(static) if (optimizer->values > PARALLEL)
+#pragma omp parallel for schedule(static) num_threads(az_threads(az)) if (optimizer->values > PARALLEL)
     for (int64_t i = 0; i < optimizer->n_blocks; i++) {
         const block *b = &optimizer->block[i];
         const slot *s = &optimizer->slot[b->slot];
@@ -206,9 +206,9 @@ bool az_optimizer_step(az_ctx *az, az_optimizer *optimizer, az_tensor *const *gr
     if (good) {
         optimizer->steps++;
         if (optimizer->options.kind == AZ_ADAMW)
-            adamw_step(optimizer, gradient, lr);
+            adamw_step(az, optimizer, gradient, lr);
         else if (optimizer->options.kind == AZ_SGD)
-            sgd_step(optimizer, gradient, lr);
+            sgd_step(az, optimizer, gradient, lr);
     }
     az_scope_pop(az);
     return good;

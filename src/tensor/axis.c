@@ -38,50 +38,50 @@ void az_axis_cumsum(az_tensor *y, const az_tensor *x, extent e, bool reverse)
         cumsum_f64(y->data, x->data, e, reverse);
 }
 
-void az_axis_max(az_tensor *y, az_tensor *position, const az_tensor *x, extent e)
+void az_axis_max(az_ctx *az, az_tensor *y, az_tensor *position, const az_tensor *x, extent e)
 {
     if (x->dtype == AZ_F32)
-        max_f32(y ? y->data : NULL, position->data, x->data, e);
+        max_f32(az, y ? y->data : NULL, position->data, x->data, e);
     else
-        max_f64(y ? y->data : NULL, position->data, x->data, e);
+        max_f64(az, y ? y->data : NULL, position->data, x->data, e);
 }
 
-void az_axis_logsumexp(az_tensor *y, const az_tensor *x, extent e)
+void az_axis_logsumexp(az_ctx *az, az_tensor *y, const az_tensor *x, extent e)
 {
     if (x->dtype == AZ_F32)
-        logsumexp_f32(y->data, x->data, e);
+        logsumexp_f32(az, y->data, x->data, e);
     else
-        logsumexp_f64(y->data, x->data, e);
+        logsumexp_f64(az, y->data, x->data, e);
 }
 
-void az_axis_softmax(az_tensor *y, const az_tensor *x, extent e)
+void az_axis_softmax(az_ctx *az, az_tensor *y, const az_tensor *x, extent e)
 {
     if (x->dtype == AZ_F32)
-        softmax_f32(y->data, x->data, e);
+        softmax_f32(az, y->data, x->data, e);
     else
-        softmax_f64(y->data, x->data, e);
+        softmax_f64(az, y->data, x->data, e);
 }
 
-void az_axis_log_softmax(az_tensor *y, const az_tensor *x, extent e)
+void az_axis_log_softmax(az_ctx *az, az_tensor *y, const az_tensor *x, extent e)
 {
     if (x->dtype == AZ_F32)
-        log_softmax_f32(y->data, x->data, e);
+        log_softmax_f32(az, y->data, x->data, e);
     else
-        log_softmax_f64(y->data, x->data, e);
+        log_softmax_f64(az, y->data, x->data, e);
 }
 
-void az_axis_softmax_gradient(az_tensor *gx, const az_tensor *gy, const az_tensor *y, extent e)
+void az_axis_softmax_gradient(az_ctx *az, az_tensor *gx, const az_tensor *gy, const az_tensor *y, extent e)
 {
     if (y->dtype == AZ_F32)
-        softmax_gradient_f32(gx->data, gy->data, y->data, e);
+        softmax_gradient_f32(az, gx->data, gy->data, y->data, e);
     else
-        softmax_gradient_f64(gx->data, gy->data, y->data, e);
+        softmax_gradient_f64(az, gx->data, gy->data, y->data, e);
 }
 
-void az_axis_log_softmax_gradient(az_tensor *gx, const az_tensor *gy, const az_tensor *y, extent e)
+void az_axis_log_softmax_gradient(az_ctx *az, az_tensor *gx, const az_tensor *gy, const az_tensor *y, extent e)
 {
     if (y->dtype == AZ_F32)
-        log_softmax_gradient_f32(gx->data, gy->data, y->data, e);
+        log_softmax_gradient_f32(az, gx->data, gy->data, y->data, e);
     else
-        log_softmax_gradient_f64(gx->data, gy->data, y->data, e);
+        log_softmax_gradient_f64(az, gx->data, gy->data, y->data, e);
 }

@@ -13,11 +13,11 @@ typedef struct extent {
 void az_axis_sum(az_ctx *az, az_tensor *y, const az_tensor *x, extent e); /* y [outer, inner] */
 void az_axis_cumsum(az_tensor *y, const az_tensor *x, extent e, bool reverse);
 /* inner = 1 from here on. The first maximum of each row; y may be NULL. */
-void az_axis_max(az_tensor *y, az_tensor *position, const az_tensor *x, extent e);
-void az_axis_logsumexp(az_tensor *y, const az_tensor *x, extent e);
-void az_axis_softmax(az_tensor *y, const az_tensor *x, extent e);
-void az_axis_log_softmax(az_tensor *y, const az_tensor *x, extent e);
-void az_axis_softmax_gradient(az_tensor *gx, const az_tensor *gy, const az_tensor *y, extent e);     /* y (gy - <gy, y>) */
-void az_axis_log_softmax_gradient(az_tensor *gx, const az_tensor *gy, const az_tensor *y, extent e); /* gy - e^y sum(gy) */
+void az_axis_max(az_ctx *az, az_tensor *y, az_tensor *position, const az_tensor *x, extent e);
+void az_axis_logsumexp(az_ctx *az, az_tensor *y, const az_tensor *x, extent e);
+void az_axis_softmax(az_ctx *az, az_tensor *y, const az_tensor *x, extent e);
+void az_axis_log_softmax(az_ctx *az, az_tensor *y, const az_tensor *x, extent e);
+void az_axis_softmax_gradient(az_ctx *az, az_tensor *gx, const az_tensor *gy, const az_tensor *y, extent e);     /* y (gy - <gy, y>) */
+void az_axis_log_softmax_gradient(az_ctx *az, az_tensor *gx, const az_tensor *gy, const az_tensor *y, extent e); /* gy - e^y sum(gy) */
 
 #endif

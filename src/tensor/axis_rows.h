@@ -27,10 +27,10 @@ static void NAME(pairwise_columns)(const REAL *x, int64_t rows, int64_t stride, 
 }
 
 /* One long row: pieces in parallel; `partial` has room for one sum a piece. */
-static REAL NAME(long_sum)(const REAL *x, int64_t n, REAL *partial)
+static REAL NAME(long_sum)(const az_ctx *az, const REAL *x, int64_t n, REAL *partial)
 {
     int64_t pieces = (n + NAME(PIECE) - 1) / NAME(PIECE);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) num_threads(az_threads(az))
     for (int64_t i = 0; i < pieces; i++) {
         int64_t first = i * NAME(PIECE), count = n - first < NAME(PIECE) ? n - first : NAME(PIECE);
         partial[i] = NAME(pairwise_sum)(x + first, count);
@@ -43,7 +43,7 @@ static void NAME(sum)(az_ctx *az, REAL *y, const REAL *x, extent e)
 {
     if (e.inner > 1) {
         int64_t blocks = (e.inner + NAME(COLUMNS) - 1) / NAME(COLUMNS);
-#pragma omp parallel for schedule(static) if (e.outer * e.n * e.inner > PARALLEL_ELEMENTS)
+#pragma omp parallel for schedule(static) num_threads(az_threads(az)) if (e.outer * e.n * e.inner > PARALLEL_ELEMENTS)
         for (int64_t task = 0; task < e.outer * blocks; task++) {
             int64_t o = task / blocks, j = task % blocks * NAME(COLUMNS);
             int64_t columns = e.inner - j < NAME(COLUMNS) ? e.inner - j : NAME(COLUMNS);
@@ -52,8 +52,8 @@ static void NAME(sum)(az_ctx *az, REAL *y, const REAL *x, extent e)
         return;
     }
     REAL *partial = e.n > NAME(PIECE) ? az_alloc_array(az, (size_t)(e.n / NAME(PIECE) + 1), sizeof *partial) : NULL;
-    for (int64_t o = 0; partial && o < e.outer; o++) y[o] = NAME(long_sum)(x + o * e.n, e.n, partial);
-#pragma omp parallel for schedule(static) if (e.outer * e.n > PARALLEL_ELEMENTS)
+    for (int64_t o = 0; partial && o < e.outer; o++) y[o] = NAME(long_sum)(az, x + o * e.n, e.n, partial);
+#pragma omp parallel for schedule(static) num_threads(az_threads(az)) if (e.outer * e.n > PARALLEL_ELEMENTS)
     for (int64_t o = 0; o < (e.n > NAME(PIECE) ? 0 : e.outer); o++) y[o] = NAME(pairwise_sum)(x + o * e.n, e.n);
 }
 
@@ -84,9 +84,9 @@ static void NAME(cumsum)(REAL *y, const REAL *x, extent e, bool reverse)
 }
 
 /* The first maximum of each row, and its position; NaN counts as the largest. y may be NULL. */
-static void NAME(max)(REAL *y, int32_t *position, const REAL *x, extent e)
+static void NAME(max)(const az_ctx *az, REAL *y, int32_t *position, const REAL *x, extent e)
 {
-#pragma omp parallel for schedule(static) if (e.outer * e.n > PARALLEL_ELEMENTS)
+#pragma omp parallel for schedule(static) num_threads(az_threads(az)) if (e.outer * e.n > PARALLEL_ELEMENTS)
     for (int64_t o = 0; o < e.outer; o++) {
         const REAL *row = x + o * e.n;
         int64_t at = 0;
@@ -104,21 +104,21 @@ static REAL NAME(row_logsumexp)(const REAL *x, int64_t n)
     return most + NAME(log)(ROWS.sum_exp(n, x, most));
 }
 
-static void NAME(logsumexp)(REAL *y, const REAL *x, extent e)
+static void NAME(logsumexp)(const az_ctx *az, REAL *y, const REAL *x, extent e)
 {
-#pragma omp parallel for schedule(static) if (e.outer * e.n > PARALLEL_ELEMENTS / 8)
+#pragma omp parallel for schedule(static) num_threads(az_threads(az)) if (e.outer * e.n > PARALLEL_ELEMENTS / 8)
     for (int64_t o = 0; o < e.outer; o++) y[o] = NAME(row_logsumexp)(x + o * e.n, e.n);
 }
 
-static void NAME(softmax)(REAL *y, const REAL *x, extent e)
+static void NAME(softmax)(const az_ctx *az, REAL *y, const REAL *x, extent e)
 {
-#pragma omp parallel for schedule(static) if (e.outer * e.n > PARALLEL_ELEMENTS / 8)
+#pragma omp parallel for schedule(static) num_threads(az_threads(az)) if (e.outer * e.n > PARALLEL_ELEMENTS / 8)
     for (int64_t o = 0; o < e.outer; o++) ROWS.softmax(e.n, x + o * e.n, y + o * e.n);
 }
 
-static void NAME(log_softmax)(REAL *y, const REAL *x, extent e)
+static void NAME(log_softmax)(const az_ctx *az, REAL *y, const REAL *x, extent e)
 {
-#pragma omp parallel for schedule(static) if (e.outer * e.n > PARALLEL_ELEMENTS / 8)
+#pragma omp parallel for schedule(static) num_threads(az_threads(az)) if (e.outer * e.n > PARALLEL_ELEMENTS / 8)
     for (int64_t o = 0; o < e.outer; o++) {
         const REAL shift = NAME(row_logsumexp)(x + o * e.n, e.n);
         for (int64_t i = 0; i < e.n; i++) y[o * e.n + i] = x[o * e.n + i] - shift;
@@ -126,9 +126,9 @@ static void NAME(log_softmax)(REAL *y, const REAL *x, extent e)
 }
 
 /* gx = y (gy - <gy, y>) */
-static void NAME(softmax_gradient)(REAL *gx, const REAL *gy, const REAL *y, extent e)
+static void NAME(softmax_gradient)(const az_ctx *az, REAL *gx, const REAL *gy, const REAL *y, extent e)
 {
-#pragma omp parallel for schedule(static) if (e.outer * e.n > PARALLEL_ELEMENTS)
+#pragma omp parallel for schedule(static) num_threads(az_threads(az)) if (e.outer * e.n > PARALLEL_ELEMENTS)
     for (int64_t o = 0; o < e.outer; o++) {
         int64_t row = o * e.n;
         const REAL dot = ROWS.dot(e.n, gy + row, y + row);
@@ -137,9 +137,9 @@ static void NAME(softmax_gradient)(REAL *gx, const REAL *gy, const REAL *y, exte
 }
 
 /* gx = gy - e^y sum(gy) */
-static void NAME(log_softmax_gradient)(REAL *gx, const REAL *gy, const REAL *y, extent e)
+static void NAME(log_softmax_gradient)(const az_ctx *az, REAL *gx, const REAL *gy, const REAL *y, extent e)
 {
-#pragma omp parallel for schedule(static) if (e.outer * e.n > PARALLEL_ELEMENTS / 8)
+#pragma omp parallel for schedule(static) num_threads(az_threads(az)) if (e.outer * e.n > PARALLEL_ELEMENTS / 8)
     for (int64_t o = 0; o < e.outer; o++) {
         int64_t row = o * e.n;
         const REAL sum = NAME(pairwise_sum)(gy + row, e.n);

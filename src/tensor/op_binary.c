@@ -25,7 +25,7 @@ static az_tensor *apply(az_ctx *az, const char *name, az_binary kind, const az_t
     if (!az_broadcast_shapes(az, name, a, b, &frame)) return NULL;
     az_tensor *y = az_tensor_new(az, a->dtype, frame.rank, frame.shape);
     if (!y) return NULL;
-    az_walk walk = az_walk_over((const az_tensor *[]){y, a, b}, 3);
+    az_walk walk = az_walk_over(az, (const az_tensor *[]){y, a, b}, 3);
     az_walk_run(&walk, az_elementwise_for(a->dtype)->binary, (int)kind, NULL, 1);
     return y;
 }
@@ -153,9 +153,9 @@ az_tensor *az_where(az_ctx *az, const az_tensor *mask, const az_tensor *a, const
     az_tensor *chosen = az_tensor_new(az, AZ_U8, mask->rank, mask->shape);
     az_tensor *y = az_tensor_new(az, a->dtype, frame.rank, frame.shape);
     if (!chosen || !y) return NULL;
-    az_walk nonzero = az_walk_over((const az_tensor *[]){chosen, mask}, 2);
+    az_walk nonzero = az_walk_over(az, (const az_tensor *[]){chosen, mask}, 2);
     az_walk_run(&nonzero, nonzero_row, (int)mask->dtype, NULL, 2);
-    az_walk walk = az_walk_over((const az_tensor *[]){y, chosen, a, b}, 4);
+    az_walk walk = az_walk_over(az, (const az_tensor *[]){y, chosen, a, b}, 4);
     az_walk_run(&walk, az_elementwise_for(a->dtype)->select, 0, NULL, 2);
     const az_tensor *inputs[] = {a, b};
     if (!az_tracked(az, inputs, 2)) return y;
@@ -174,6 +174,6 @@ void az_add_into(az_ctx *az, az_tensor *out, const az_tensor *x, double scale)
         az_fail(az, AZ_BAD_CALL, "az_add_into: shape %s does not broadcast to %s", az_shape_text(az, x), az_shape_text(az, out));
         return;
     }
-    az_walk walk = az_walk_over((const az_tensor *[]){out, x}, 2);
+    az_walk walk = az_walk_over(az, (const az_tensor *[]){out, x}, 2);
     az_walk_run(&walk, az_elementwise_for(out->dtype)->add_scaled, 0, &scale, 1);
 }

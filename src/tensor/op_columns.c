@@ -50,7 +50,7 @@ az_tensor *az_gather_columns(az_ctx *az, const az_tensor *x, const az_tensor *in
     if (!y) return NULL;
     const int32_t *at = index->data;
     const bool wide = x->dtype == AZ_F64;
-#pragma omp parallel for schedule(static) if (rows * n > PARALLEL)
+#pragma omp parallel for schedule(static) num_threads(az_threads(az)) if (rows * n > PARALLEL)
     for (int64_t r = 0; r < rows; r++)
         for (int64_t i = 0; i < n; i++) {
             if (wide)
@@ -82,7 +82,7 @@ az_tensor *az_scatter_columns(az_ctx *az, const az_tensor *y, const az_tensor *i
     const int64_t rows = n > 0 ? az_count(y) / n : 0;
     const int32_t *at = index->data;
     const bool wide = y->dtype == AZ_F64;
-#pragma omp parallel for schedule(static) if (rows * n > PARALLEL)
+#pragma omp parallel for schedule(static) num_threads(az_threads(az)) if (rows * n > PARALLEL)
     for (int64_t r = 0; r < rows; r++)
         for (int64_t i = 0; i < n; i++) {
             if (wide)

@@ -106,7 +106,7 @@ static void copy_crossing(const az_walk *w, int axis)
         tiles[i] = tiled ? (w->shape[i] + TILE - 1) / TILE : w->shape[i];
         total *= tiles[i];
     }
-#pragma omp parallel for schedule(static) if (w->count > 1 << 15)
+#pragma omp parallel for schedule(static) num_threads(w->threads) if (w->count > 1 << 15)
     for (int64_t tile = 0; tile < total; tile++) {
         int64_t start[AZ_MAX_RANK], rest = tile;
         for (int i = w->rank - 1; i >= 0; i--) {
@@ -126,7 +126,7 @@ void az_copy_into(az_ctx *az, az_tensor *out, const az_tensor *x)
         az_fail(az, AZ_BAD_CALL, "az_copy_into: shapes %s and %s differ", az_shape_text(az, out), az_shape_text(az, x));
         return;
     }
-    az_walk walk = az_walk_over((const az_tensor *[]){out, x}, 2);
+    az_walk walk = az_walk_over(az, (const az_tensor *[]){out, x}, 2);
     int axis = out->dtype == x->dtype ? crossing_axis(&walk) : -1;
     if (axis >= 0) {
         copy_crossing(&walk, axis);

@@ -35,12 +35,12 @@ static int64_t row_width(const az_tensor *x, int from_axis)
 }
 
 /* Adds rows of `width` elements in the order of the index; threads share columns, so the order of each sum is fixed. */
-static void add_rows(az_tensor *out, const az_tensor *y, const int32_t *at, int64_t n, int64_t width)
+static void add_rows(az_ctx *az, az_tensor *out, const az_tensor *y, const int32_t *at, int64_t n, int64_t width)
 {
     int64_t size = (int64_t)az_dtype_size(y->dtype), blocks = (width + COLUMN_BLOCK - 1) / COLUMN_BLOCK;
     const az_row_kernel add = az_elementwise_for(y->dtype)->add_scaled;
     const double one = 1;
-#pragma omp parallel for if (n * width * size > PARALLEL_BYTES)
+#pragma omp parallel for num_threads(az_threads(az)) if (n * width * size > PARALLEL_BYTES)
     for (int64_t block = 0; block < blocks; block++) {
         int64_t first = block * COLUMN_BLOCK, count = width - first < COLUMN_BLOCK ? width - first : COLUMN_BLOCK;
         for (int64_t i = 0; i < n; i++) {
@@ -56,7 +56,7 @@ static void gather_gradient(az_ctx *az, const az_node *node, const az_tensor *gy
     az_tensor *sum = az_gradient_so_far(az, node, 0);
     const az_tensor *rows = sum ? az_packed(az, gy) : NULL;
     if (rows)
-        add_rows(sum, rows, s->index->data, az_count(s->index), row_width(node->input[0], 1));
+        add_rows(az, sum, rows, s->index->data, az_count(s->index), row_width(node->input[0], 1));
     else
         gx[0] = az_scatter_add(az, gy, s->index, s->rows);
 }
@@ -78,7 +78,7 @@ az_tensor *az_gather(az_ctx *az, const az_tensor *x, const az_tensor *index)
     const int32_t *at = saved.index->data;
     size_t bytes = (size_t)row_width(x, 1) * az_dtype_size(x->dtype);
     int64_t n = az_count(index);
-#pragma omp parallel for if (y->buffer->bytes > PARALLEL_BYTES)
+#pragma omp parallel for num_threads(az_threads(az)) if (y->buffer->bytes > PARALLEL_BYTES)
     for (int64_t i = 0; i < n; i++) memcpy((char *)y->data + (size_t)i * bytes, (const char *)source->data + (size_t)at[i] * bytes, bytes);
     if (!az_tracked(az, &x, 1)) return y;
     saved.index = az_save(az, saved.index);
@@ -104,7 +104,7 @@ az_tensor *az_scatter_add(az_ctx *az, const az_tensor *y, const az_tensor *index
     memcpy(shape + 1, y->shape + index->rank, sizeof shape[0] * (size_t)(y->rank - index->rank));
     az_tensor *out = az_zeros(az, y->dtype, 1 + y->rank - index->rank, shape);
     if (!out) return NULL;
-    add_rows(out, source, saved.index->data, az_count(index), row_width(y, index->rank));
+    add_rows(az, out, source, saved.index->data, az_count(index), row_width(y, index->rank));
     if (!az_tracked(az, &y, 1)) return out;
     saved.index = az_save(az, saved.index);
     return az_record(az, &op, out, &y, 1, &saved, sizeof saved);

@@ -20,6 +20,7 @@ typedef struct product {
     int64_t m, n, k, ldc;
     layout a, b;
     bool add;
+    int threads;
 } product;
 
 #include "tensor/kernels/real_f32.h"
@@ -166,7 +167,7 @@ static bool run_panels(az_ctx *az, const product *p, int64_t batch, const az_ten
 
 static bool batch_product(az_ctx *az, const az_tensor *a, const az_tensor *b, az_tensor *y, bool add)
 {
-    product p = {.m = extent(a, 2), .k = extent(a, 1), .n = extent(b, 1), .ldc = extent(b, 1), .add = add};
+    product p = {.m = extent(a, 2), .k = extent(a, 1), .n = extent(b, 1), .ldc = extent(b, 1), .add = add, .threads = az_threads(az)};
     const az_tensor *left = readable(az, a, &p.a), *right = readable(az, b, &p.b);
     if (!left || !right) return false;
     int64_t batch = 1;

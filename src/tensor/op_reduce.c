@@ -180,7 +180,7 @@ static az_tensor *max_positions(az_ctx *az, const char *name, const az_tensor *x
     if (n < 1 || n > INT32_MAX) return az_fail(az, AZ_BAD_CALL, "%s: shape %s has no element along the axis", name, az_shape_text(az, x));
     az_tensor *position = az_tensor_new(az, AZ_I32, x->rank - 1, x->shape);
     const az_tensor *packed = az_packed(az, x);
-    if (position && packed) az_axis_max(y, position, packed, extent_of(x, x->rank - 1));
+    if (position && packed) az_axis_max(az, y, position, packed, extent_of(x, x->rank - 1));
     return packed ? position : NULL;
 }
 
@@ -219,7 +219,7 @@ static az_tensor *logsumexp_of_rows(az_ctx *az, const az_tensor *x)
     const az_tensor *packed = az_packed(az, x);
     az_tensor *y = packed ? az_tensor_new(az, x->dtype, x->rank - 1, x->shape) : NULL;
     if (!y) return NULL;
-    az_axis_logsumexp(y, packed, extent_of(x, x->rank - 1));
+    az_axis_logsumexp(az, y, packed, extent_of(x, x->rank - 1));
     return az_record(az, &op, y, &x, 1, NULL, 0);
 }
 
@@ -238,7 +238,7 @@ static void softmax_gradient(az_ctx *az, const az_node *node, const az_tensor *g
     }
     const az_tensor *g = az_packed(az, gy);
     gx[0] = az_tensor_new(az, y->dtype, y->rank, y->shape);
-    if (g && gx[0]) az_axis_softmax_gradient(gx[0], g, y, extent_of(y, y->rank - 1));
+    if (g && gx[0]) az_axis_softmax_gradient(az, gx[0], g, y, extent_of(y, y->rank - 1));
 }
 
 static void log_softmax_gradient(az_ctx *az, const az_node *node, const az_tensor *gy, az_tensor **gx)
@@ -250,18 +250,19 @@ static void log_softmax_gradient(az_ctx *az, const az_node *node, const az_tenso
     }
     const az_tensor *g = az_packed(az, gy);
     gx[0] = az_tensor_new(az, y->dtype, y->rank, y->shape);
-    if (g && gx[0]) az_axis_log_softmax_gradient(gx[0], g, y, extent_of(y, y->rank - 1));
+    if (g && gx[0]) az_axis_log_softmax_gradient(az, gx[0], g, y, extent_of(y, y->rank - 1));
 }
 
 /* softmax or log-softmax: an operation along rows that keeps the shape. */
-static az_tensor *along_rows(az_ctx *az, const az_op *op, const az_tensor *x, void (*f)(az_tensor *y, const az_tensor *x, extent e))
+static az_tensor *along_rows(az_ctx *az, const az_op *op, const az_tensor *x,
+                             void (*f)(az_ctx *az, az_tensor *y, const az_tensor *x, extent e))
 {
     if (!az_real(az, op->name, x)) return NULL;
     if (x->rank < 1) return az_fail(az, AZ_BAD_CALL, "%s: a scalar has no last axis", op->name);
     const az_tensor *packed = az_packed(az, x);
     az_tensor *y = packed ? az_tensor_new(az, x->dtype, x->rank, x->shape) : NULL;
     if (!y) return NULL;
-    f(y, packed, extent_of(x, x->rank - 1));
+    f(az, y, packed, extent_of(x, x->rank - 1));
     return az_record(az, op, y, &x, 1, NULL, 0);
 }
 

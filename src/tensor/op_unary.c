@@ -127,7 +127,7 @@ static az_tensor *apply(az_ctx *az, const az_tensor *x, az_unary kind, int cost,
 {
     az_tensor *y = az_tensor_new(az, x->dtype, x->rank, x->shape);
     if (!y) return NULL;
-    az_walk walk = az_walk_over((const az_tensor *[]){y, x}, 2);
+    az_walk walk = az_walk_over(az, (const az_tensor *[]){y, x}, 2);
     az_walk_run(&walk, az_elementwise_for(x->dtype)->unary, (int)kind, param, cost);
     return y;
 }
@@ -154,7 +154,7 @@ static void unary_gradient(az_ctx *az, const az_node *node, const az_tensor *gy,
     }
     gx[0] = az_tensor_new(az, gy->dtype, gy->rank, gy->shape);
     if (!gx[0]) return;
-    az_walk walk = az_walk_over((const az_tensor *[]){gx[0], gy, v}, 3);
+    az_walk walk = az_walk_over(az, (const az_tensor *[]){gx[0], gy, v}, 3);
     az_walk_run(&walk, az_elementwise_for(gy->dtype)->slope, (int)rule->kind, param, rule->cost);
 }
 

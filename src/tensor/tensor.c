@@ -183,7 +183,7 @@ az_tensor *az_randn(az_ctx *az, az_dtype dtype, int rank, const int64_t *shape, 
     double *f64 = az_f64_mut(x);
     if (f32) az_fill_normal(az, seed, stream, 0, n, f32);
     for (int64_t i = 0; i < n && f32; i++) f32[i] *= (float)scale;
-#pragma omp parallel for if (n > 4096)
+#pragma omp parallel for num_threads(az_threads(az)) if (n > 4096)
     for (int64_t i = 0; i < (f64 ? n : 0); i++) {
         az_rng rng = {.seed = seed, .stream = stream, .index = (uint64_t)i};
         f64[i] = scale * az_normal(&rng);
@@ -200,7 +200,7 @@ az_tensor *az_rand(az_ctx *az, az_dtype dtype, int rank, const int64_t *shape, d
     double *f64 = az_f64_mut(x);
     if (f32) az_fill_uniform(az, seed, stream, 0, n, f32);
     for (int64_t i = 0; i < n && f32; i++) f32[i] = fminf((float)(low + (high - low) * (double)f32[i]), low < high ? below : (float)low);
-#pragma omp parallel for if (n > 4096)
+#pragma omp parallel for num_threads(az_threads(az)) if (n > 4096)
     for (int64_t i = 0; i < (f64 ? n : 0); i++) {
         az_rng rng = {.seed = seed, .stream = stream, .index = (uint64_t)i};
         f64[i] = low + (high - low) * az_uniform(&rng);

@@ -21,10 +21,10 @@ static bool mergeable(const az_walk *w, const int64_t *stride)
     return true;
 }
 
-az_walk az_walk_over(const az_tensor *const *tensors, int lanes)
+az_walk az_walk_over(const az_ctx *az, const az_tensor *const *tensors, int lanes)
 {
     const az_tensor *frame = tensors[0];
-    az_walk w = {.lanes = lanes, .count = az_count(frame)};
+    az_walk w = {.threads = az_threads(az), .lanes = lanes, .count = az_count(frame)};
     for (int lane = 0; lane < lanes; lane++) {
         w.data[lane] = tensors[lane]->data;
         w.size[lane] = (int64_t)az_dtype_size(tensors[lane]->dtype);
@@ -78,7 +78,7 @@ void az_walk_run(const az_walk *walk, az_row_kernel kernel, int op, const double
         return;
     }
     int64_t pieces = (walk->count + PIECE - 1) / PIECE;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) num_threads(walk->threads)
     for (int64_t piece = 0; piece < pieces; piece++) {
         int64_t end = (piece + 1) * PIECE;
         run_piece(walk, kernel, op, param, (int64_t[]){piece * PIECE, end < walk->count ? end : walk->count});

@@ -18,7 +18,7 @@ typedef struct az_lane {
 typedef void (*az_row_kernel)(int op, const double *param, const az_lane *lane, int64_t n);
 
 typedef struct az_walk {
-    int lanes, rank;
+    int threads, lanes, rank;
     int64_t count; /* elements */
     int64_t shape[AZ_MAX_RANK];
     int64_t stride[AZ_MAX_LANES][AZ_MAX_RANK]; /* in bytes */
@@ -27,7 +27,7 @@ typedef struct az_walk {
 } az_walk;
 
 /* tensors[0] has the shape of the walk; the others must broadcast to it. */
-az_walk az_walk_over(const az_tensor *const *tensors, int lanes);
+az_walk az_walk_over(const az_ctx *az, const az_tensor *const *tensors, int lanes);
 /* cost: rough time of one element, in additions; decides from which size threads are worth it. */
 void az_walk_run(const az_walk *walk, az_row_kernel kernel, int op, const double *param, int cost);
 
