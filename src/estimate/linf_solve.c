@@ -96,8 +96,7 @@ az_linf_fit *az_linf_solve(az_ctx *az, const az_rows *sketch, bool minimum_norm)
     if (minimum_norm) return minimum_norm_fit(az, fit, d);
     return az_fail(az, AZ_NUMERIC,
                    "the %lld rows that are solved have rank %lld, not %lld: take more of them (rows=), or a dense sketch; if the columns "
-                   "themselves depend on "
-                   "each other, minimum_norm gives the shortest solution",
+                   "themselves depend on each other, minimum_norm gives the shortest solution",
                    (long long)m, (long long)fit->rank, (long long)d);
 }
 
