@@ -23,6 +23,7 @@ struct az_fisher {
     const az_tensor *gradients; /* [m, d] contiguous */
     int64_t m, d, block, blocks;
     double damp;
+    int threads;
     int64_t order;  /* of the largest factor */
     double *factor; /* [blocks, order^2], or NULL: made when needed */
 };
@@ -54,7 +55,7 @@ static int64_t order_of(const az_fisher *f, const fisher_block *b)
 static void load_columns(const az_fisher *f, int64_t first, int64_t n, double *out)
 {
     const az_tensor *g = f->gradients;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) num_threads(f->threads)
     for (int64_t i = 0; i < f->m; i++) {
         const int64_t at = i * f->d + first;
         double *row = out + i * n;
@@ -73,9 +74,10 @@ static void load_columns(const az_fisher *f, int64_t first, int64_t n, double *o
 }
 
 /* gram [m, m] (lower triangle) += X X^T for X [m, n] */
-static void add_gram(int64_t m, int64_t n, const double *x, double *gram)
+static void add_gram(const az_fisher *f, int64_t n, const double *x, double *gram)
 {
-#pragma omp parallel for schedule(dynamic)
+    const int64_t m = f->m;
+#pragma omp parallel for schedule(dynamic) num_threads(f->threads)
     for (int64_t first = 0; first < m; first += TILE) {
         const int64_t rows = m - first < TILE ? m - first : TILE;
         cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)(first + rows), (int)n, 1, x + first * n, (int)n, x, (int)n, 1,
@@ -96,7 +98,7 @@ static void form(const az_fisher *f, const fisher_block *b, double *chunk, doubl
         for (int64_t at = 0; at < b->n; at += CHUNK) {
             const int64_t n = b->n - at < CHUNK ? b->n - at : CHUNK;
             load_columns(f, b->first + at, n, chunk);
-            add_gram(f->m, n, chunk, a);
+            add_gram(f, n, chunk, a);
         }
     }
     const double shift = b->direct ? f->damp : f->damp * (double)f->m;
@@ -233,7 +235,12 @@ az_fisher *az_fisher_new(az_ctx *az, const az_tensor *gradients, double damp, in
     az_fisher *f = az_alloc(az, sizeof *f);
     if (!f) return NULL;
     const int64_t m = gradients->shape[0], d = gradients->shape[1];
-    *f = (az_fisher){.gradients = az_share(az, gradients), .m = m, .d = d, .damp = damp, .block = block > 0 && block < d ? block : d};
+    *f = (az_fisher){.gradients = az_share(az, gradients),
+                     .m = m,
+                     .d = d,
+                     .damp = damp,
+                     .block = block > 0 && block < d ? block : d,
+                     .threads = az_threads(az)};
     if (d == 0) return f;
     f->blocks = (d + f->block - 1) / f->block;
     f->order = f->block < m ? f->block : m;
