@@ -37,8 +37,9 @@ const cli_verb cli_methods = {
     .name = "methods",
     .summary = "list the methods",
     .usage = "[FAMILY]",
-    .details = "With --json each method is an object with name, family, summary, paper, example, needs_data, files and options (name, type, "
-               "default, range, choices, help).",
+    .details =
+        "With --json each method is an object with name, family, summary, paper, example, needs_data, files and options (name, type, "
+        "default, range, choices, help).",
     .max_words = 1,
     .run = methods,
 };
