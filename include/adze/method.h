@@ -123,7 +123,7 @@ struct az_method {
     const char *summary; /* one line, lower case, no full stop */
     const char *paper;   /* title, venue, identifier */
     const char *details; /* a paragraph or two for `adze help NAME`: formula, when to use, what it needs */
-    const char *example; /* lines of shell that work as they stand, behind those that help prints for the files they name (cli/example.c) */
+    const char *example; /* every method has one: shell that works as it stands, behind what help prints for its files (cli/example.c) */
     const az_option *options;
     size_t options_size; /* of the struct that options describes */
     bool needs_data;     /* compress: fails without calibration text */

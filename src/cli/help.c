@@ -116,10 +116,8 @@ static void print_method(const az_method *method, FILE *out)
         fputc('\n', out);
         print_wrapped(method->details, out);
     }
-    if (method->example) {
-        fputs("\nexample\n", out);
-        cli_print_example(method, "  ", out);
-    }
+    fputs("\nexample\n", out);
+    cli_print_example(method, "  ", out);
     if (method->inputs) print_slots(method->inputs, out);
     if (method->options && method->options->name) {
         fprintf(out, "\noptions, written %s:name=value,...\n", method->name);

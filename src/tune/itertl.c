@@ -245,10 +245,8 @@ static void look_back(az_ctx *az, itertl_run *run)
     if (run->round == 1) run->first_candidates = own;
     const az_lm_examples *first = &run->first_candidates;
     run->loss_of_own = own.count > 0 ? az_lm_examples_loss(az, run->tuning.job->lm, &own, &with, NULL) : NAN;
-    if (run->round == 1)
-        run->loss_of_first = run->loss_of_own;
-    else
-        run->loss_of_first = first->count > 0 ? az_lm_examples_loss(az, run->tuning.job->lm, first, &with, NULL) : NAN;
+    run->loss_of_first = run->loss_of_own;
+    if (run->round > 1) run->loss_of_first = first->count > 0 ? az_lm_examples_loss(az, run->tuning.job->lm, first, &with, NULL) : NAN;
 }
 
 /* Measures the round on the examples kept for that, and keeps its adapter if it is the best so far. */
