@@ -259,6 +259,9 @@ typedef struct az_map {
     const char *path;
 } az_map;
 az_map *az_map_file(az_ctx *az, const char *path);
+/* The same as memory of one's own, until the last reference goes: pages that are written are copied first, the file stays as it is. It
+ * does not count as held memory. */
+az_buffer *az_buffer_file(az_ctx *az, const char *path);
 /* Zeroed memory that lies in a file without a name in `folder` and goes with the last reference: for arrays larger than the machine's
  * memory. It does not count as held memory. */
 az_buffer *az_buffer_scratch(az_ctx *az, const char *folder, size_t bytes);

@@ -345,7 +345,8 @@ typedef struct az_array {
 } az_array;
 
 /* NumPy's .npy (versions 1 to 3; either byte order, C and Fortran order) in its own type: f2 f4 f8, i1 i2 i4 i8, u1, b1 (as u8); u2, u4 and
- * u8 become i32 and i64 (values beyond are an error), c8 and c16 pairs of f4 and f8. Sizes are checked against the file's. */
+ * u8 become i32 and i64 (values beyond are an error), c8 and c16 pairs of f4 and f8. Sizes are checked against the file's. What lies in
+ * the file as it does in memory stays there: it is read when it is used. */
 az_array *az_npy_read(az_ctx *az, const char *path);
 az_array *az_npy_parse(az_ctx *az, const void *data, size_t size);
 /* .npz: a zip archive of .npy files, stored or deflated (checksums are checked). */

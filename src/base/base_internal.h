@@ -43,6 +43,8 @@ struct az_ctx {
     az_arena *arenas; /* every arena, for az_close */
     az_chunk *pool[AZ_POOL_CLASSES];
     size_t pool_bytes;
+    az_chunk *slabs;          /* newest first; smaller chunks are cut from the newest */
+    char *slab_at, *slab_end; /* its free part */
     size_t memory_now, memory_peak;
     struct az_task *task; /* progress of the running task */
     void *tape;           /* the innermost open tape (src/tensor/tape.c) */
@@ -61,6 +63,8 @@ int az_quota(const char *groups, const char *root);
 /* Raw chunks from the pool or the system, counted; NULL (without an error recorded) when the limit or the machine is exhausted. */
 az_chunk *az_chunk_new(az_ctx *az, size_t bytes);
 void az_chunk_free(az_ctx *az, az_chunk *chunk);
+/* When no chunk is in use any more. */
+void az_pool_free(az_ctx *az);
 
 /* Advises the system to hold whole pages in large ones, whose addresses are found faster; it may refuse. */
 void az_want_large_pages(void *address, size_t bytes);

@@ -41,13 +41,7 @@ void az_close(az_ctx *az)
     if (!az) return;
     while (az->depth > 0) az_scope_pop(az);
     while (az->arenas) az_arena_free(az, az->arenas);
-    for (int i = 0; i < AZ_POOL_CLASSES; i++) {
-        while (az->pool[i]) {
-            az_chunk *next = az->pool[i]->next;
-            free(az->pool[i]);
-            az->pool[i] = next;
-        }
-    }
+    az_pool_free(az);
     free(az->task);
     free(az);
 }

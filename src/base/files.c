@@ -45,19 +45,30 @@ static int open_regular(az_ctx *az, const char *path, size_t *size)
     return -1;
 }
 
+/* The file at an address of its own; NULL when it is empty, and with an error. */
+static void *map_whole(az_ctx *az, const char *path, int protection, size_t *size)
+{
+    const int fd = open_regular(az, path, size);
+    if (fd < 0 || *size == 0) {
+        if (fd >= 0) close(fd);
+        return NULL;
+    }
+    void *address = mmap(NULL, *size, protection, MAP_PRIVATE, fd, 0);
+    const int why = errno;
+    close(fd);
+    if (address == MAP_FAILED) return az_fail(az, AZ_IO, "cannot map '%s': %s", path, strerror(why));
+    if (*size >= LARGE_FILE) az_want_large_pages(address, *size);
+    return address;
+}
+
 az_map *az_map_file(az_ctx *az, const char *path)
 {
     if (!path || !az_ok(az)) return NULL;
     size_t size = 0;
-    int fd = open_regular(az, path, &size);
-    if (fd < 0) return NULL;
-    void *address = size > 0 ? mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0) : NULL;
-    int why = errno;
-    close(fd);
-    if (address == MAP_FAILED) return az_fail(az, AZ_IO, "cannot map '%s': %s", path, strerror(why));
+    void *address = map_whole(az, path, PROT_READ, &size);
+    if (!az_ok(az)) return NULL;
     mapping *m = az_alloc(az, sizeof *m);
     const char *name = az_strdup(az, path);
-    if (address && size >= LARGE_FILE) az_want_large_pages(address, size);
     if (!m || !name) {
         if (address) munmap(address, size);
         return NULL;
@@ -66,9 +77,20 @@ az_map *az_map_file(az_ctx *az, const char *path)
     return az_on_leave(az, unmap, m) ? &m->map : NULL;
 }
 
-static void unmap_scratch(az_buffer *buffer)
+static void unmap_buffer(az_buffer *buffer)
 {
-    munmap(buffer->data, buffer->bytes);
+    if (buffer->bytes > 0) munmap(buffer->data, buffer->bytes);
+}
+
+az_buffer *az_buffer_file(az_ctx *az, const char *path)
+{
+    if (!path || !az_ok(az)) return NULL;
+    size_t size = 0;
+    void *address = map_whole(az, path, PROT_READ | PROT_WRITE, &size);
+    if (!az_ok(az)) return NULL;
+    az_buffer *buffer = az_buffer_wrap(az, address, size, unmap_buffer, NULL);
+    if (!buffer && address) munmap(address, size);
+    return buffer;
 }
 
 /* A new file of that folder that has no name, or at once loses it. */
@@ -92,7 +114,7 @@ az_buffer *az_buffer_scratch(az_ctx *az, const char *folder, size_t bytes)
     if (address == MAP_FAILED)
         return az_fail(az, AZ_IO, "cannot make a scratch file of %.1f MiB in '%s': %s", (double)bytes / (1 << 20), folder,
                        strerror(why ? why : errno));
-    az_buffer *buffer = az_buffer_wrap(az, address, bytes, unmap_scratch, NULL);
+    az_buffer *buffer = az_buffer_wrap(az, address, bytes, unmap_buffer, NULL);
     if (!buffer) munmap(address, bytes ? bytes : 1);
     return buffer;
 }

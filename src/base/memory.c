@@ -2,7 +2,8 @@
  *
  * Every block is a chunk. Arenas cut small allocations from chunks of growing size and give large ones a chunk of their own. Freed chunks
  * of at least POOL_MIN bytes wait in the pool, in classes of four sizes per power of two, so that a training loop settles into reusing
- * them. */
+ * them. Chunks below HUGE_FROM are in turn cut from slabs of huge pages and stay in the pool until the context is closed: the first touch
+ * of a page costs more than filling it. */
 #include "base/base_internal.h"
 
 #include <stdlib.h>
@@ -16,11 +17,14 @@ enum {
     LAST_CHUNK = 1 << 20,
     LARGE = 64 << 10, /* from here on an allocation has its own chunk */
     HUGE_PAGE = 2 << 20,
-    HUGE_FROM = 2 * HUGE_PAGE, /* from here on a chunk asks for huge pages */
+    HUGE_FROM = 2 * HUGE_PAGE, /* from here on a chunk asks for huge pages of its own */
+    SLAB = 4 * HUGE_PAGE,
 #ifdef __SANITIZE_ADDRESS__
     POOL_MIN = 16 << 10, /* what is smaller goes back at once, so that a use after its end is seen */
+    CUTS = false,        /* nor does a chunk lie beside another */
 #else
     POOL_MIN = 256,
+    CUTS = true,
 #endif
 };
 
@@ -48,14 +52,35 @@ static size_t pool_size(size_t bytes, int *class)
     return rounded;
 }
 
-/* Memory from the system. Large blocks ask for huge pages: the first touch of a page costs more than filling it, and a product that walks
- * over megabytes misses fewer translations. */
+/* Memory from the system. Large blocks ask for huge pages: that saves first touches, and a product that walks over megabytes misses fewer
+ * translations. */
 static az_chunk *fresh_chunk(size_t bytes)
 {
     const bool huge = bytes >= HUGE_FROM;
     void *chunk = NULL;
     if (posix_memalign(&chunk, huge ? HUGE_PAGE : ALIGNMENT, bytes) != 0) return NULL;
     if (huge) az_want_large_pages(chunk, bytes / HUGE_PAGE * HUGE_PAGE);
+    return chunk;
+}
+
+/* Whether a chunk of so many usable bytes is part of a slab. */
+static bool is_cut(size_t bytes)
+{
+    return CUTS && bytes >= POOL_MIN && bytes + HEADER < HUGE_FROM;
+}
+
+static az_chunk *cut_chunk(az_ctx *az, size_t bytes)
+{
+    if ((size_t)(az->slab_end - az->slab_at) < bytes) {
+        az_chunk *slab = fresh_chunk(SLAB);
+        if (!slab) return NULL;
+        *slab = (az_chunk){.next = az->slabs, .bytes = SLAB - HEADER};
+        az->slabs = slab;
+        az->slab_at = chunk_data(slab);
+        az->slab_end = (char *)slab + SLAB;
+    }
+    void *chunk = az->slab_at;
+    az->slab_at += bytes;
     return chunk;
 }
 
@@ -79,7 +104,7 @@ az_chunk *az_chunk_new(az_ctx *az, size_t bytes)
         az->pool[class] = chunk->next;
         az->pool_bytes -= rounded;
     } else {
-        chunk = fresh_chunk(rounded + HEADER);
+        chunk = is_cut(rounded) ? cut_chunk(az, rounded + HEADER) : fresh_chunk(rounded + HEADER);
         if (!chunk) return NULL;
     }
     *chunk = (az_chunk){.bytes = rounded};
@@ -91,7 +116,7 @@ az_chunk *az_chunk_new(az_ctx *az, size_t bytes)
 void az_chunk_free(az_ctx *az, az_chunk *chunk)
 {
     az->memory_now -= chunk->bytes;
-    if (chunk->bytes < POOL_MIN || az->pool_bytes + chunk->bytes > POOL_LIMIT) {
+    if (chunk->bytes < POOL_MIN || (!is_cut(chunk->bytes) && az->pool_bytes + chunk->bytes > POOL_LIMIT)) {
         free(chunk);
         return;
     }
@@ -100,6 +125,22 @@ void az_chunk_free(az_ctx *az, az_chunk *chunk)
     chunk->next = az->pool[class];
     az->pool[class] = chunk;
     az->pool_bytes += chunk->bytes;
+}
+
+/* Of a list of chunks, those that the system gave. */
+static void free_chunks(az_chunk *chunk)
+{
+    while (chunk) {
+        az_chunk *next = chunk->next;
+        if (!is_cut(chunk->bytes)) free(chunk);
+        chunk = next;
+    }
+}
+
+void az_pool_free(az_ctx *az)
+{
+    for (int i = 0; i < AZ_POOL_CLASSES; i++) free_chunks(az->pool[i]);
+    free_chunks(az->slabs);
 }
 
 /* ---- arenas ---- */

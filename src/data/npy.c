@@ -179,52 +179,89 @@ static az_dtype type_of(const npy_head *head)
     }
 }
 
-/* The axes back in their order, when the first ran fastest. */
-static az_tensor *from_fortran(az_ctx *az, az_tensor *value, int rank, bool complex)
+/* Unsigned numbers of several bytes have no type here. */
+static bool is_wide(const npy_head *head)
 {
-    int axes[AZ_MAX_RANK + 1];
-    for (int i = 0; i < rank; i++) axes[i] = rank - 1 - i;
-    if (complex) axes[rank] = rank;
+    return head->kind == 'u' && head->width > 1;
+}
+
+/* Bytes of a number; a complex one is two. */
+static int unit_of(const npy_head *head)
+{
+    return head->kind == 'c' ? head->width / 2 : head->width;
+}
+
+/* The axes as the numbers lie in memory, the last one runs fastest. */
+static bool axes_of(az_ctx *az, const npy_head *head, int *rank, int64_t shape[AZ_MAX_RANK])
+{
+    *rank = head->rank + (head->kind == 'c');
+    if (*rank > AZ_MAX_RANK) return az_fail(az, AZ_BAD_INPUT, "an array of complex numbers has at most %d axes", AZ_MAX_RANK - 1);
+    for (int i = 0; i < head->rank; i++) shape[i] = head->fortran ? head->shape[head->rank - 1 - i] : head->shape[i];
+    if (head->kind == 'c') shape[head->rank] = 2;
+    return true;
+}
+
+/* The axes back in their order, when the first ran fastest. */
+static az_tensor *in_order(az_ctx *az, const npy_head *head, az_tensor *value)
+{
+    if (!value || !head->fortran || head->rank < 2) return value;
+    int axes[AZ_MAX_RANK];
+    for (int i = 0; i < head->rank; i++) axes[i] = head->rank - 1 - i;
+    if (value->rank > head->rank) axes[head->rank] = head->rank;
     return az_contiguous(az, az_permute(az, value, axes));
 }
 
 az_tensor *npy_elements(az_ctx *az, const npy_head *head, const unsigned char *from)
 {
-    const bool complex = head->kind == 'c', wide = head->kind == 'u' && head->width > 1;
-    const int rank = head->rank + complex, unit = complex ? head->width / 2 : head->width;
-    if (rank > AZ_MAX_RANK) return az_fail(az, AZ_BAD_INPUT, "an array of complex numbers has at most %d axes", AZ_MAX_RANK - 1);
+    int rank;
     int64_t shape[AZ_MAX_RANK];
-    for (int i = 0; i < head->rank; i++) shape[i] = head->fortran ? head->shape[head->rank - 1 - i] : head->shape[i];
-    if (complex) shape[head->rank] = 2;
-    az_tensor *out = az_tensor_new(az, type_of(head), rank, shape);
+    az_tensor *out = axes_of(az, head, &rank, shape) ? az_tensor_new(az, type_of(head), rank, shape) : NULL;
     const size_t bytes = (size_t)head->count * (size_t)head->width;
     if (!out || bytes == 0) return out;
-    unsigned char *native = wide || head->swapped ? az_alloc(az, bytes) : NULL;
-    if ((wide || head->swapped) && !native) return NULL;
+    unsigned char *native = is_wide(head) || head->swapped ? az_alloc(az, bytes) : NULL;
+    if ((is_wide(head) || head->swapped) && !native) return NULL;
     if (head->swapped)
-        copy_swapped(native, from, head->count * (complex ? 2 : 1), unit);
-    else if (wide)
+        copy_swapped(native, from, head->count * (head->kind == 'c' ? 2 : 1), unit_of(head));
+    else if (is_wide(head))
         memcpy(native, from, bytes);
-    if (wide && !widen(az, head, native, out)) return NULL;
-    if (!wide) memcpy(out->data, native ? native : from, bytes);
-    return head->fortran && head->rank > 1 ? from_fortran(az, out, head->rank, complex) : out;
+    if (is_wide(head) && !widen(az, head, native, out)) return NULL;
+    if (!is_wide(head)) memcpy(out->data, native ? native : from, bytes);
+    return in_order(az, head, out);
+}
+
+/* The elements where they lie in the file, if they lie there as they do in memory; else a copy. */
+static az_tensor *elements_in_place(az_ctx *az, const npy_head *head, az_buffer *file)
+{
+    unsigned char *from = (unsigned char *)file->data + head->offset;
+    int rank;
+    int64_t shape[AZ_MAX_RANK];
+    if (head->swapped || is_wide(head) || head->count == 0 || head->offset % (size_t)unit_of(head) != 0)
+        return npy_elements(az, head, from);
+    if (!axes_of(az, head, &rank, shape)) return NULL;
+    return in_order(az, head, az_wrap(az, type_of(head), rank, shape, from, file));
+}
+
+static az_array *array_of(az_ctx *az, const npy_head *head, az_tensor *value)
+{
+    az_array *array = value ? az_alloc(az, sizeof *array) : NULL;
+    if (array) *array = (az_array){.name = "", .value = value, .complex = head->kind == 'c'};
+    return array;
 }
 
 az_array *az_npy_parse(az_ctx *az, const void *data, size_t size)
 {
     npy_head head;
     if (!data || !npy_read_head(az, data, size, &head)) return NULL;
-    az_array *array = az_alloc(az, sizeof *array);
-    az_tensor *value = npy_elements(az, &head, (const unsigned char *)data + head.offset);
-    if (!array || !value) return NULL;
-    *array = (az_array){.name = "", .value = value, .complex = head.kind == 'c'};
-    return array;
+    return array_of(az, &head, npy_elements(az, &head, (const unsigned char *)data + head.offset));
 }
 
 az_array *az_npy_read(az_ctx *az, const char *path)
 {
-    const az_map *map = az_map_file(az, path);
-    az_array *array = map ? az_npy_parse(az, map->data, map->size) : NULL;
+    npy_head head;
+    az_buffer *file = az_buffer_file(az, path);
+    az_array *array = NULL;
+    if (file && npy_read_head(az, file->data, file->bytes, &head)) array = array_of(az, &head, elements_in_place(az, &head, file));
+    az_buffer_drop(file);
     if (!array) az_fail_context(az, "reading '%s'", path);
     return array;
 }

@@ -4,6 +4,7 @@
 #ifndef ADZE_WEIGHT_BIPOLAR_H
 #define ADZE_WEIGHT_BIPOLAR_H
 
+#include "tensor/half.h"
 #include "weight/kernels/planes.h"
 #include "weight/weight_internal.h"
 
@@ -34,7 +35,11 @@ bool az_bipolar_group_fits(int64_t cols, int64_t group);
 
 az_bipolar_how az_bipolar_how_of(const az_weight *w);
 az_bipolar_layout az_bipolar_layout_of_weight(const az_weight *w);
-float az_bipolar_value(const az_tensor *scales_or_offsets, int64_t at); /* f32 or f16 */
+/* Of scales or offsets, f32 or f16. */
+static inline float az_bipolar_value(const az_tensor *x, int64_t at)
+{
+    return x->dtype == AZ_F32 ? ((const float *)x->data)[at] : az_f16_widen(((const uint16_t *)x->data)[at]);
+}
 
 /* Codes [cols] of one row of a strip, and back: set wants zeroed bits. */
 void az_bipolar_get_row(const az_bipolar_layout *l, const uint8_t *strip, int row, int64_t cols, uint8_t *code);

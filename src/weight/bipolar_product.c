@@ -176,8 +176,8 @@ typedef struct piece {
     int64_t rows; /* that are not padding */
 } piece;
 
-/* P of inputs first .. first + count - 1 (whole chunks but for the last), added to sum [n, 32]. */
-static void add_differences(const piece *s, int64_t first, int64_t count, int64_t *sum)
+/* P of inputs first .. first + count - 1 (whole chunks but for the last), added to sum [n, 32]: whole numbers, exact as doubles. */
+static void add_differences(const piece *s, int64_t first, int64_t count, double *sum)
 {
     const product *p = s->p;
     const int64_t chunk = first / 8;
@@ -190,12 +190,12 @@ static void add_differences(const piece *s, int64_t first, int64_t count, int64_
         .data = p->laid + s->j * p->stride + chunk * per_chunk, .stride = p->stride, .n = s->n, .planes = p->how.activation_bits};
     uint32_t different[VECTORS * AZ_STRIP] = {0};
     (p->kernel == AZ_BIPOLAR_LOOKUP ? az_plane_kernels_here()->lookup : az_plane_kernels_here()->popcount)(&w, &x, different);
-    const int64_t all = count * ((1 << p->how.weight_bits) - 1) * ((1 << p->how.activation_bits) - 1);
-    for (int i = 0; i < s->n * AZ_STRIP; i++) sum[i] += all - 2 * (int64_t)different[i];
+    const double all = (double)(count * ((1 << p->how.weight_bits) - 1) * ((1 << p->how.activation_bits) - 1));
+    for (int i = 0; i < s->n * AZ_STRIP; i++) sum[i] += all - 2 * (double)different[i];
 }
 
 /* The same from the products of codes: v_w v_x = (2 u_w - most_w) (2 u_x - most_x). */
-static void add_products(const piece *s, int64_t first, int64_t count, int64_t *sum)
+static void add_products(const piece *s, int64_t first, int64_t count, double *sum)
 {
     const product *p = s->p;
     const int64_t cols = p->x->cols, most_w = (1 << p->how.weight_bits) - 1, most_x = (1 << p->how.activation_bits) - 1;
@@ -210,32 +210,44 @@ static void add_products(const piece *s, int64_t first, int64_t count, int64_t *
         for (int64_t c = 0; c < count; c++) of_vector[v] += x.code[v * cols + c];
     for (int v = 0; v < s->n; v++)
         for (int r = 0; r < AZ_STRIP; r++)
-            sum[v * AZ_STRIP + r] +=
-                4 * (int64_t)products[v * AZ_STRIP + r] - 2 * most_w * of_vector[v] - 2 * most_x * of_row[r] + count * most_w * most_x;
+            sum[v * AZ_STRIP + r] += (double)(4 * (int64_t)products[v * AZ_STRIP + r] - 2 * most_w * of_vector[v] - 2 * most_x * of_row[r] +
+                                              count * most_w * most_x);
+}
+
+/* The scales or offsets of a strip's rows for group g. */
+static void of_rows(const piece *s, const az_tensor *values, int64_t strip, int64_t g, double *to)
+{
+    for (int64_t r = 0; r < s->rows; r++) to[r] = az_bipolar_value(values, (strip * AZ_STRIP + r) * s->p->layout.groups + g);
+}
+
+/* What the activations' offsets add: for them the sum of a row's v_w is needed. */
+static void add_offsets(const piece *s, int64_t g, const double *scale, const double *offset, double *y)
+{
+    const product *p = s->p;
+    const int64_t group = p->layout.group, most_w = (1 << p->how.weight_bits) - 1;
+    for (int64_t r = 0; r < s->rows; r++) {
+        int64_t of_row = 0;
+        for (int64_t c = g * group; c < (g + 1) * group; c++) of_row += 2 * s->code[r * p->x->cols + c] - most_w;
+        for (int v = 0; v < s->n; v++)
+            y[v * AZ_STRIP + r] += p->x->offset[s->j + v] * (scale[r] * (double)of_row + offset[r] * (double)group);
+    }
 }
 
 /* Adds what group g contributes to y [n, 32]. */
 static void add_group(const piece *s, int64_t strip, int64_t g, double *y)
 {
     const product *p = s->p;
-    const int64_t group = p->layout.group, groups = p->layout.groups, longest = 8 * AZ_MOST_CHUNKS;
-    const int most_w = (1 << p->how.weight_bits) - 1, most_x = (1 << p->how.activation_bits) - 1;
-    int64_t sum[VECTORS * AZ_STRIP] = {0};
+    const int64_t group = p->layout.group, longest = 8 * AZ_MOST_CHUNKS, most_x = (1 << p->how.activation_bits) - 1;
+    double sum[VECTORS * AZ_STRIP] = {0}, scale[AZ_STRIP] = {0}, offset[AZ_STRIP] = {0};
     for (int64_t c = 0; c < group; c += longest)
         (p->kernel == AZ_BIPOLAR_INT8 ? add_products : add_differences)(s, g * group + c, group - c < longest ? group - c : longest, sum);
-    for (int64_t r = 0; r < s->rows; r++) {
-        const int64_t at = (strip * AZ_STRIP + r) * groups + g;
-        const double scale = az_bipolar_value(p->w->part[BIPOLAR_SCALES], at), offset = az_bipolar_value(p->w->part[BIPOLAR_OFFSETS], at);
-        int64_t of_row = 0; /* sum of v_w, needed where activations have offsets */
-        for (int64_t c = g * group; p->how.activation_offset && c < (g + 1) * group; c++)
-            of_row += 2 * s->code[r * p->x->cols + c] - most_w;
-        for (int v = 0; v < s->n; v++) {
-            const double of_vector = (double)(2 * p->total[(s->j + v) * groups + g] - group * most_x), sx = p->x->scale[s->j + v],
-                         ox = p->x->offset[s->j + v];
-            y[v * AZ_STRIP + r] +=
-                sx * (scale * (double)sum[v * AZ_STRIP + r] + offset * of_vector) + ox * (scale * (double)of_row + offset * (double)group);
-        }
+    of_rows(s, p->w->part[BIPOLAR_SCALES], strip, g, scale);
+    of_rows(s, p->w->part[BIPOLAR_OFFSETS], strip, g, offset);
+    for (int v = 0; v < s->n; v++) {
+        const double of_vector = (double)(2 * p->total[(s->j + v) * p->layout.groups + g] - group * most_x), sx = p->x->scale[s->j + v];
+        for (int r = 0; r < AZ_STRIP; r++) y[v * AZ_STRIP + r] += sx * (scale[r] * sum[v * AZ_STRIP + r] + offset[r] * of_vector);
     }
+    if (p->how.activation_offset) add_offsets(s, g, scale, offset, y);
 }
 
 static void multiply_strip(const product *p, int64_t strip, uint8_t *room)

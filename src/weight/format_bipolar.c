@@ -40,11 +40,6 @@ az_bipolar_layout az_bipolar_layout_of_weight(const az_weight *w)
     return az_bipolar_layout_of(w->rows, w->cols, az_bipolar_how_of(w).weight_bits, w->part[BIPOLAR_SCALES]->shape[1]);
 }
 
-float az_bipolar_value(const az_tensor *x, int64_t at)
-{
-    return x->dtype == AZ_F32 ? ((const float *)x->data)[at] : az_f16_widen(((const uint16_t *)x->data)[at]);
-}
-
 /* ---- rows and planes ---- */
 
 /* The bits of a byte as bytes 0 or 1, the lowest first in memory. */

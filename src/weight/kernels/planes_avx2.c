@@ -8,10 +8,18 @@
 #include <string.h>
 
 enum { COUNTED = 16 }; /* chunks whose ones are counted in bytes: 8 each, a block is two times as long */
+enum { AHEAD = 8192 }; /* bytes of prefetch */
 
 static inline __m256i load(const uint8_t *from)
 {
     return _mm256_loadu_si256((const __m256i *)from);
+}
+
+/* A chunk of a plane. What comes AHEAD of it is asked for: the processor alone foresees too little. */
+static inline __m256i load_ahead(const uint8_t *chunk)
+{
+    _mm_prefetch((const char *)chunk + AHEAD, _MM_HINT_T0);
+    return load(chunk);
 }
 
 static inline __m256i twice(const uint8_t *from)
@@ -58,7 +66,7 @@ __attribute__((always_inline)) static inline void count_plane(const uint8_t *w, 
         __m256i count[AZ_MOST_PLANES];
         for (int i = 0; i < m; i++) count[i] = _mm256_setzero_si256();
         for (; c < end; c++) {
-            const __m256i row = load(w + c * AZ_STRIP);
+            const __m256i row = load_ahead(w + c * AZ_STRIP);
             for (int i = 0; i < m; i++)
                 count[i] = _mm256_add_epi8(count[i], ones_of_bytes(_mm256_xor_si256(row, _mm256_set1_epi8((char)x[c * m + i]))));
         }
@@ -119,7 +127,7 @@ __attribute__((always_inline)) static inline void look_up_plane(const uint8_t *w
         __m256i cost[AZ_PLANE_VECTORS];
         for (int i = 0; i < n * digits; i++) cost[i] = _mm256_setzero_si256();
         for (; c < end; c++) {
-            const __m256i bits = load(w + c * AZ_STRIP), low = _mm256_and_si256(bits, half),
+            const __m256i bits = load_ahead(w + c * AZ_STRIP), low = _mm256_and_si256(bits, half),
                           high = _mm256_and_si256(_mm256_srli_epi16(bits, 4), half);
             for (int v = 0; v < n; v++) {
                 const uint8_t *at = table + v * x->stride + c * 32 * digits;
