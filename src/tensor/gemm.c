@@ -17,7 +17,7 @@ enum {
     PACK_COLUMNS = 64,   /* that a thread packs at a time */
     TURN_ROWS = 48,      /* that a thread multiplies at a time: whole panels, and whole cache lines where rows lie side by side */
     PART_COLUMNS = 256,  /* least of a turn's columns, where there are few rows to share out */
-    TURNS = 3            /* for each thread, or columns are shared out as well */
+    TURNS = 8            /* for each thread, or columns are shared out as well */
 };
 
 /* Columns j .. j + n - 1 of c and the part p .. p + k - 1 of the sums. */
