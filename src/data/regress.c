@@ -64,6 +64,13 @@ static void map_block(int p, const double *m, const double *block, double *out)
 
 /* ---- preparation ---- */
 
+static bool is_zero(const double *x, int64_t n, int64_t p, int64_t j)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (x[i * p + j] != 0) return false;
+    return true;
+}
+
 static bool scale_columns(solver *s, const az_tensor *x)
 {
     const double *from = az_f64(x);
@@ -71,8 +78,12 @@ static bool scale_columns(solver *s, const az_tensor *x)
     for (int64_t i = 0; i < s->n; i++)
         for (int64_t j = 0; j < p; j++) s->scale[j] += from[i * p + j] * from[i * p + j];
     for (int64_t j = 0; j < p; j++) {
+        if (s->scale[j] == 0 && is_zero(from, s->n, p, j))
+            return az_fail(s->az, AZ_BAD_INPUT, "column %s is zero in all rows", column_name(s, j));
+        if (s->scale[j] < 1e-300 || s->scale[j] > 1e300)
+            return az_fail(s->az, AZ_BAD_INPUT, "column %s: its numbers are too %s for their squares; give it another unit",
+                           column_name(s, j), s->scale[j] < 1 ? "small" : "large");
         s->scale[j] = sqrt(s->scale[j] / (double)s->n);
-        if (s->scale[j] == 0) return az_fail(s->az, AZ_BAD_INPUT, "column %s is zero in all %lld rows", column_name(s, j), (long long)s->n);
     }
     for (int64_t first = 0; first < s->n; first += ROWS) {
         const int64_t rows = s->n - first < ROWS ? s->n - first : ROWS;
