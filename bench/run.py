@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Sets adze beside its peers and beside the limits of this machine, and writes the result as Markdown.
 
-    bench/run.py BUILD OUT [--quick] [--peers FOLDER] [--llmc FOLDER]
+    bench/run.py BUILD OUT [--quick] [--rounds N] [--peers FOLDER] [--llmc FOLDER]
 
 Peers run in turn with adze, on the same files and shapes, so that a drift of the machine's speed meets both.
 """
@@ -33,8 +33,8 @@ DEEP = {"width": 256, "blocks": 16, "heads": 4, "hidden": 688, "vocabulary": 204
 
 
 class Bench:
-    def __init__(self, programs, quick, drawing):
-        self.p, self.quick, self.drawing, self.rounds = programs, quick, drawing, 1 if quick else 3
+    def __init__(self, programs, quick, rounds, drawing):
+        self.p, self.quick, self.drawing, self.rounds = programs, quick, drawing, rounds or (1 if quick else 3)
         self.checks = []
 
     def pairs(self, ours, theirs):
@@ -195,7 +195,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("build", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--quick", action="store_true", help="one round instead of three, and fewer large models: about five minutes")
+    parser.add_argument("--quick", action="store_true", help="one round instead of three, and fewer large models: about ten minutes")
+    parser.add_argument("--rounds", type=int, default=0, help="of runs in turn: ratios are medians over them")
     parser.add_argument("--peers", type=Path, default=None, help="folder with bin/llama-bench (default: BUILD/peers, built when missing)")
     parser.add_argument("--llmc", type=Path, default=None, help="a checkout of llm.c, whose trainer is then a peer on a GPT-2 shape")
     options = parser.parse_args()
@@ -204,7 +205,8 @@ def main():
     subprocess.run(["cmake", "--build", build, "--target", "bench_programs"], check=True, stdout=subprocess.DEVNULL)
     subprocess.run([ROOT / "bench/peers/build.sh", peers], check=True)
     with tempfile.TemporaryDirectory() as folder:
-        text = Bench(Programs(build, peers, options.llmc, Path(folder)), options.quick, options.out.with_suffix(".growth.svg")).report()
+        programs = Programs(build, peers, options.llmc, Path(folder))
+        text = Bench(programs, options.quick, options.rounds, options.out.with_suffix(".growth.svg")).report()
     options.out.write_text(text)
     print(text)
 
