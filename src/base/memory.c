@@ -2,7 +2,7 @@
  *
  * Every block is a chunk. Arenas cut small allocations from chunks of growing size and give large ones a chunk of their own. Freed chunks
  * of at least POOL_MIN bytes wait in the pool, in classes of four sizes per power of two, so that a training loop settles into reusing
- * them. Chunks below HUGE_FROM are in turn cut from slabs of huge pages and stay in the pool until the context is closed: the first touch
+ * them. Chunks below CUT_BELOW are in turn cut from slabs of huge pages and stay in the pool until the context is closed: the first touch
  * of a page costs more than filling it. */
 #include "base/base_internal.h"
 
@@ -19,6 +19,7 @@ enum {
     HUGE_PAGE = 2 << 20,
     HUGE_FROM = 2 * HUGE_PAGE, /* from here on a chunk asks for huge pages of its own */
     SLAB = 4 * HUGE_PAGE,
+    CUT_BELOW = 1 << 20, /* smaller chunks are parts of slabs */
 #ifdef __SANITIZE_ADDRESS__
     POOL_MIN = 16 << 10, /* what is smaller goes back at once, so that a use after its end is seen */
     CUTS = false,        /* nor does a chunk lie beside another */
@@ -66,7 +67,7 @@ static az_chunk *fresh_chunk(size_t bytes)
 /* Whether a chunk of so many usable bytes is part of a slab. */
 static bool is_cut(size_t bytes)
 {
-    return CUTS && bytes >= POOL_MIN && bytes + HEADER < HUGE_FROM;
+    return CUTS && bytes >= POOL_MIN && bytes < CUT_BELOW;
 }
 
 static az_chunk *cut_chunk(az_ctx *az, size_t bytes)

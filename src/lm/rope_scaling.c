@@ -67,7 +67,7 @@ bool az_rope_scale(az_ctx *az, az_lm *lm, const az_rope_scaling *how)
                        how->low, how->high, how->original);
     float *f = az_f32_mut(lm->rope_frequency);
     for (int64_t i = 0; i < az_count(lm->rope_frequency); i++) f[i] = (float)scaled(how, &lm->config, i, (double)f[i]);
-    if (how->kind == AZ_ROPE_YARN) az_rope_scaling_keep(az, lm, how);
+    if (how->kind != AZ_ROPE_LINEAR) az_rope_scaling_keep(az, lm, how);
     return az_ok(az);
 }
 
@@ -120,17 +120,38 @@ static bool explains(const az_rope_scaling *how, const az_lm *lm, const float *d
     return true;
 }
 
+/* The original context of a scaling by wavelength, from a pair that is scaled in part: its wavelength says how far down the slope it is. */
+static double original_of(const az_rope_scaling *how, const az_lm *lm, const float *divisor)
+{
+    for (int64_t i = 0; i < lm->config.rope_dims / 2; i++) {
+        const double share = (1 / (double)divisor[i] - 1 / how->factor) / (1 - 1 / how->factor);
+        const double wavelength = 2 * acos(-1) / unscaled(&lm->config, i);
+        if (share > 0.01 && share < 0.99) return round(wavelength * (how->low + share * (how->high - how->low)));
+    }
+    return 0;
+}
+
+/* Whether the divisors are those of a scaling by wavelength, whose original context is then set. Where no pair is scaled in part, several
+ * contexts give the same divisors: a power of two is taken. */
+static bool is_by_wavelength(az_rope_scaling *how, const az_lm *lm, const float *divisor)
+{
+    how->kind = AZ_ROPE_BY_WAVELENGTH;
+    const double told = original_of(how, lm, divisor);
+    for (how->original = told > 0 ? told : 256; how->original <= 1 << 24; how->original *= 2) {
+        if (explains(how, lm, divisor)) return true;
+        if (told > 0) return false;
+    }
+    return false;
+}
+
 bool az_rope_scaling_of(az_ctx *az, const az_lm *lm, az_rope_scaling *how)
 {
-    *how = (az_rope_scaling){.factor = 1, .low = 1, .high = 4, .original = 8192};
+    *how = (az_rope_scaling){.kind = AZ_ROPE_LINEAR, .factor = 1, .low = 1, .high = 4};
     if (lm->rope_scaling) *how = *lm->rope_scaling;
     const float *divisor = az_f32(az_rope_divisors(az, lm, lm->rope_frequency));
     if (!divisor || lm->rope_scaling) return az_ok(az);
     const float last = divisor[lm->config.rope_dims / 2 - 1];
     how->factor = round((double)last) > 0 && fabs(round((double)last) - (double)last) < 1e-4 ? round((double)last) : (double)last;
-    for (int kind = AZ_ROPE_LINEAR; kind <= AZ_ROPE_BY_WAVELENGTH; kind++) {
-        how->kind = (az_rope_scaling_kind)kind;
-        if (explains(how, lm, divisor)) return true;
-    }
+    if (explains(how, lm, divisor) || is_by_wavelength(how, lm, divisor)) return true;
     return az_fail(az, AZ_BAD_INPUT, "the model's rotary frequencies are scaled in a way that config.json has no name for");
 }

@@ -18,7 +18,7 @@ typedef struct az_rope_scaling {
 /* Whether a frequency can be divided by x: 1e-6 to 1e20. Beyond that it would leave f32 sooner or later, and writing it again would fail.
  */
 bool az_rope_is_divisor(double x);
-/* Applies it to the model's frequencies. YaRN is kept in lm->rope_scaling; its magnitude is for the caller to set. */
+/* Applies it to the model's frequencies. All but linear is kept in lm->rope_scaling; the magnitude of YaRN is for the caller to set. */
 bool az_rope_scale(az_ctx *az, az_lm *lm, const az_rope_scaling *how);
 /* Stores a copy (of NULL: nothing) in the model's arena. */
 void az_rope_scaling_keep(az_ctx *az, az_lm *lm, const az_rope_scaling *how);
@@ -30,8 +30,8 @@ double az_rope_yarn_magnitude(double factor, double weight);
 double az_rope_long_magnitude(double factor, double original);
 /* By how much each of some frequencies [rope_dims / 2] of the model was divided, f32; NULL when frequency is. */
 az_tensor *az_rope_divisors(az_ctx *az, const az_lm *lm, const az_tensor *frequency);
-/* The scaling that gives the model its frequencies: the one that is kept, or linear, or by wavelength with the settings of Llama 3 (low 1,
- * high 4, original 8192). Fails when it is none of them. */
+/* The scaling that gives the model its frequencies: the one that is kept, or linear, or by wavelength as Llama 3 has it (low 1, high 4).
+ * Fails when it is none of them. */
 bool az_rope_scaling_of(az_ctx *az, const az_lm *lm, az_rope_scaling *how);
 
 #endif

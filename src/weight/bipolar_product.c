@@ -17,6 +17,7 @@ static const float ROUNDER = 12582912;
 static float mean_magnitude(const float *x, int64_t cols)
 {
     double sum = 0;
+#pragma omp simd reduction(+ : sum)
     for (int64_t c = 0; c < cols; c++) sum += fabsf(x[c]);
     return (float)(sum / (double)cols);
 }
@@ -51,6 +52,7 @@ static void round_vector(const float *x, int64_t cols, int bits, float scale, fl
         memset(code, 0, (size_t)cols);
         return;
     }
+#pragma omp simd
     for (int64_t c = 0; c < cols; c++) {
         const float u = ((x[c] - offset) / scale + most) * 0.5f, held = u < 0 ? 0 : u > most ? most : u;
         code[c] = (uint8_t)(int32_t)(held + ROUNDER - ROUNDER);

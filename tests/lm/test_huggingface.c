@@ -354,6 +354,39 @@ Test(huggingface, dynamic_rotary_scaling_is_none_inside_the_context)
     az_close(az);
 }
 
+/* The model of `folder` with that scaling, as it is read back from a folder that it was written to by way of `through` (NULL: at once). */
+static const az_lm *with_scaling(az_ctx *az, json_t *scaling, const char *through, const az_lm **plain)
+{
+    const char *folder = test_folder(az), *source = family_folder(az, 1);
+    json_t *config = json_load_file(az_format_text(az, "%s/config.json", source), 0, NULL);
+    cr_assert_eq(system(az_format_text(az, "cp %s/model.safetensors %s", source, folder)), 0);
+    json_object_set(config, "rope_scaling", scaling);
+    cr_assert_eq(json_dump_file(config, test_path(az, folder, "config.json"), 0), 0);
+    json_decref(config);
+    *plain = load(az, folder);
+    const char *second = test_path(az, folder, "second"), *file = through ? test_path(az, folder, through) : NULL;
+    cr_assert(!file || az_lm_save(az, *plain, file, NULL), "%s", az_error(az));
+    cr_assert(az_lm_save_folder(az, file ? load(az, file) : *plain, second, NULL), "%s", az_error(az));
+    return load(az, second);
+}
+
+Test(huggingface, scaling_by_wavelength_is_written_for_any_original_context)
+{
+    static const double originals[] = {300, 512, 1000, 4096, 8192, 131072};
+    for (int i = 0; i < 12; i++) {
+        az_ctx *az = az_open(NULL);
+        const bool gguf = i % 2; /* which holds the divided frequencies alone: these settings must be found again */
+        json_t *scaling = json_pack("{s:s, s:f, s:f, s:f, s:f}", "rope_type", "llama3", "factor", 8.0, "low_freq_factor", gguf ? 1.0 : 2.0,
+                                    "high_freq_factor", gguf ? 4.0 : 7.0, "original_max_position_embeddings", originals[i / 2]);
+        const az_lm *plain, *back = with_scaling(az, scaling, gguf ? "a.gguf" : NULL, &plain);
+        for (int64_t k = 0; k < az_count(plain->rope_frequency); k++)
+            cr_assert_float_eq(az_item(back->rope_frequency, k) / az_item(plain->rope_frequency, k), 1, 1e-3, "original %g, pair %d",
+                               originals[i / 2], (int)k);
+        json_decref(scaling);
+        az_close(az);
+    }
+}
+
 Test(huggingface, shards_are_found_by_the_index)
 {
     az_ctx *az = az_open(NULL);

@@ -122,6 +122,12 @@ static bool put_exact(az_ctx *az, az_gguf_writer *writer, const az_lm *lm)
     return key && az_gguf_put_bool(writer, key, false);
 }
 
+/* Of what a model may keep, GGUF has keys for YaRN; the rest is in its frequencies. */
+static bool is_yarn(const az_lm *lm)
+{
+    return lm->rope_scaling && lm->rope_scaling->kind == AZ_ROPE_YARN;
+}
+
 /* Readers multiply by YaRN's own magnitude; attn_factor is what is left. */
 static bool put_yarn(az_ctx *az, az_gguf_writer *writer, const az_lm *lm)
 {
@@ -137,7 +143,7 @@ static bool put_yarn(az_ctx *az, az_gguf_writer *writer, const az_lm *lm)
 
 bool az_lm_rope_to_gguf(az_ctx *az, az_gguf_writer *writer, const az_lm *lm)
 {
-    if (lm->rope_scaling) return put_yarn(az, writer, lm);
+    if (is_yarn(lm)) return put_yarn(az, writer, lm);
     if (lm->rope_frequency_long)
         return put_type(az, writer, lm, "longrope") && put_original(az, writer, lm, (double)lm->config.rope_original) &&
                (lm->config.rope_magnitude == 0 || put_real(az, writer, lm, "attn_factor", lm->config.rope_magnitude));
@@ -149,7 +155,7 @@ bool az_lm_rope_to_gguf(az_ctx *az, az_gguf_writer *writer, const az_lm *lm)
 void az_lm_rope_tensors(az_ctx *az, const az_lm *lm, az_rope_tensor tensors[AZ_ROPE_TENSORS])
 {
     tensors[0] = tensors[1] = (az_rope_tensor){0};
-    if (lm->rope_scaling) return;
+    if (is_yarn(lm)) return;
     const az_tensor *divisors = az_rope_divisors(az, lm, lm->rope_frequency);
     if (lm->rope_frequency_long) {
         tensors[0] = (az_rope_tensor){.name = far_name, .divisors = az_rope_divisors(az, lm, lm->rope_frequency_long)};
