@@ -277,7 +277,7 @@ void az_bipolar_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n
     p.kernel = choose_kernel(&p.how, n);
     p.x = &vectors;
     if (az_bipolar_round(az, &p.how, x, n, w->cols, &vectors) && lay_out(az, &p)) {
-#pragma omp parallel for schedule(static) num_threads(az_threads(az))
+#pragma omp parallel for schedule(guided) num_threads(az_threads(az))
         for (int64_t strip = 0; strip < p.layout.strips; strip++)
             multiply_strip(&p, strip, p.rooms ? p.rooms + omp_get_thread_num() * AZ_STRIP * w->cols : NULL);
     }
