@@ -13,8 +13,7 @@ static void kv_widen_f16(int64_t n, const uint16_t *from, float *to)
 #ifdef __F16C__
     for (; i + 32 <= n; i += 32) { /* a line of memory */
         _mm_prefetch((const char *)(from + i) + AHEAD, _MM_HINT_T0);
-        for (int k = 0; k < 32; k += 8)
-            _mm256_storeu_ps(to + i + k, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(from + i + k))));
+        for (int k = 0; k < 32; k += 8) _mm256_storeu_ps(to + i + k, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(from + i + k))));
     }
     for (; i + 8 <= n; i += 8) _mm256_storeu_ps(to + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(from + i))));
 #endif
