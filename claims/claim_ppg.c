@@ -255,7 +255,6 @@ const az_claim az_claim_ppg = {
     .statement =
         "sweeps around PaRIS leave at most a third of its bias after four of them and less bias than PaRIS with as many moves after "
         "twelve where that can be told from none, learn parameters to within 0.1 of the largest log-likelihood and no worse than PaRIS or "
-        "particle Gibbs, and a backward "
-        "draw takes a few tries whatever the number of particles",
+        "particle Gibbs, and a backward draw takes a few tries whatever the number of particles",
     .run = run,
 };

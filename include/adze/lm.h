@@ -135,7 +135,7 @@ typedef struct az_lm {
     az_tensor *rope_frequency;                  /* [rope_dims / 2], f32; NULL without rotary embedding */
     az_tensor *rope_frequency_local;            /* of the blocks with a window; NULL = the same */
     az_tensor *rope_frequency_long;             /* where a sequence may grow beyond config.rope_original tokens; NULL = the same */
-    const struct az_rope_scaling *rope_scaling; /* how the frequencies were scaled, where they do not tell it; or NULL */
+    const struct az_rope_scaling *rope_scaling; /* how the frequencies were scaled, as far as it is known; or NULL */
     az_tokenizer *tokenizer;                    /* NULL for a file that brings none */
     const char *name;                           /* file name without folder and ending */
     struct az_lm_metadata *metadata;            /* what else the file said, kept for writing it again */

@@ -120,7 +120,7 @@ static bool explains(const az_rope_scaling *how, const az_lm *lm, const float *d
     return true;
 }
 
-/* The original context of a scaling by wavelength, from a pair that is scaled in part: its wavelength says how far down the slope it is. */
+/* The original context of a scaling by wavelength, from a pair that is scaled in part, whose place on the slope tells it; 0 without one. */
 static double original_of(const az_rope_scaling *how, const az_lm *lm, const float *divisor)
 {
     for (int64_t i = 0; i < lm->config.rope_dims / 2; i++) {
@@ -136,11 +136,10 @@ static double original_of(const az_rope_scaling *how, const az_lm *lm, const flo
 static bool is_by_wavelength(az_rope_scaling *how, const az_lm *lm, const float *divisor)
 {
     how->kind = AZ_ROPE_BY_WAVELENGTH;
-    const double told = original_of(how, lm, divisor);
-    for (how->original = told > 0 ? told : 256; how->original <= 1 << 24; how->original *= 2) {
+    how->original = original_of(how, lm, divisor);
+    if (how->original > 0) return explains(how, lm, divisor);
+    for (how->original = 256; how->original <= 1 << 24; how->original *= 2)
         if (explains(how, lm, divisor)) return true;
-        if (told > 0) return false;
-    }
     return false;
 }
 

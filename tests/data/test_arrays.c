@@ -95,7 +95,7 @@ Test(arrays, npy_and_npz_written_read_back)
     az_close(az);
 }
 
-/* 64 bytes of magic, lengths and dictionary, and the numbers 1 .. 6. */
+/* A header of that size, and the numbers 1 .. 6 in either order. */
 static const char *write_npy(az_ctx *az, const char *folder, const char *order, int header_size)
 {
     const char *path = test_path(az, folder, az_format_text(az, "%s-%d.npy", order, header_size));
