@@ -28,7 +28,9 @@ fi
 missing=
 for part in "${@:-build}"; do
     for package in $(packages_for "$part"); do
-        dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $package"
+        dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' && continue
+        [ "$package" = npm ] && command -v npm >/dev/null && continue # Node.js's own packages bring it, and refuse Debian's
+        missing="$missing $package"
     done
 done
 [ -n "$missing" ] || exit 0

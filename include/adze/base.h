@@ -278,10 +278,11 @@ bool az_make_folder(az_ctx *az, const char *path); /* with its parents; one that
 /* ---- processor --------------------------------------------------------------------------------------------------------------- */
 
 typedef struct az_cpu {
-    bool avx2, f16c, fma, avx512, vnni, neon;
+    bool avx2, f16c, fma, avx512 /* f, bw, dq, vl */, vnni, amx, neon;
     int cores; /* that the process may use: by its affinity and the quotas of its control groups */
 } az_cpu;
-/* What this machine can run, found once. ADZE_ISA=portable in the environment turns every extension off. */
+/* What this machine can run, found once. ADZE_ISA in the environment turns extensions off: portable all, avx2 and avx512 what comes after.
+ */
 const az_cpu *az_cpu_features(void);
 
 #ifdef __cplusplus

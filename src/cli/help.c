@@ -187,9 +187,9 @@ void cli_print_version(FILE *out)
 {
     const az_cpu *cpu = az_cpu_features();
     fprintf(out, "adze %s\n", az_version());
-    fprintf(out, "processor  %d cores%s%s%s%s%s\n", cpu->cores, cpu->avx2 ? ", avx2" : "", cpu->fma ? ", fma" : "",
-            cpu->f16c ? ", f16c" : "", cpu->avx512 ? ", avx512" : "", cpu->neon ? ", neon" : "");
-    fprintf(out, "kernels    %s\n", cpu->avx2 && cpu->fma && cpu->f16c ? "avx2" : "portable");
+    fprintf(out, "processor  %d cores%s%s%s%s%s%s\n", cpu->cores, cpu->avx2 ? ", avx2" : "", cpu->fma ? ", fma" : "",
+            cpu->f16c ? ", f16c" : "", cpu->avx512 ? ", avx512" : "", cpu->amx ? ", amx" : "", cpu->neon ? ", neon" : "");
+    fprintf(out, "kernels    %s\n", cpu->amx ? "amx" : cpu->avx512 ? "avx512" : cpu->avx2 && cpu->fma && cpu->f16c ? "avx2" : "portable");
     fputs("formats    ", out);
     for (const az_format *const *format = az_formats(); *format; format++) fprintf(out, "%s%s", (*format)->name, format[1] ? ", " : "\n");
     int methods = 0;

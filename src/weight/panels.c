@@ -1,8 +1,8 @@
-/* panels.c - products with many vectors of activations by panels: 16 rows of the weight and 6 vectors at a time, both packed column by
- * column (tensor/kernels/panels.h, where the vectors are the rows and the rows of the weight the columns).
+/* panels.c - products with many vectors of activations by packed panels (tensor/kernels/panels.h, where the vectors are the rows and the
+ * rows of the weight the columns).
  *
  * The vectors are packed once; then each thread takes some rows, decodes and packs them where they stay in the second cache, and runs along
- * all vectors. Each value is the sum of what every DEPTH columns give, in order, whatever the company and the threads. */
+ * all vectors. Each value is the sum of what every `depth` columns give, in order, whatever the company and the threads. */
 #include "base/parallel.h"
 #include "tensor/kernels/panels.h"
 #include "weight/weight_internal.h"
@@ -11,63 +11,50 @@
 #include <string.h>
 
 enum {
-    ROWS = AZ_PANEL_COLUMNS,
-    VECTORS = AZ_PANEL_ROWS,
-    DEPTH = 256,          /* columns that are packed together */
-    TURN_ROWS = 4 * ROWS, /* what a thread takes */
-    TOGETHER = 16,        /* groups of vectors that pass by all panels of a turn before the next do */
-    MOST = 192 * VECTORS  /* vectors that are packed at a time */
+    TURN_ROWS = 64, /* what a thread takes: whole panels */
+    TOGETHER = 96,  /* vectors, whole panels, that pass by all panels of a turn before the next do */
+    MOST = 1152     /* vectors that are packed at a time: whole panels */
 };
 
 typedef struct panels_job {
     const az_weight *w;
     const float *x; /* [n, cols] */
+    const az_panel_kernels *kernels;
     int64_t n, y_stride;
     int64_t parts; /* turns that share some rows, each with its part of the groups of vectors */
-    float *packed; /* [columns / DEPTH][groups][DEPTH][VECTORS], the last columns fewer; vectors beyond n are 0 */
-    float *room;   /* of room_values for each thread: packed columns of TURN_ROWS rows, and the rows decoded */
-    int64_t room_values;
+    char *packed;  /* [columns / depth] panels of all groups of vectors, the last of fewer columns */
+    char *room;    /* of room_bytes for each thread: packed columns of TURN_ROWS rows, and the rows decoded */
+    int64_t room_bytes;
     float *y; /* [n, y_stride] */
 } panels_job;
 
+/* Vectors that share a panel are a group. */
 static int64_t groups_of(const panels_job *job)
 {
-    return (job->n + VECTORS - 1) / VECTORS;
+    return (job->n + job->kernels->rows - 1) / job->kernels->rows;
 }
 
 static int64_t columns_at(const panels_job *job, int64_t first)
 {
-    return first + DEPTH <= job->w->cols ? DEPTH : job->w->cols - first;
+    return first + job->kernels->depth <= job->w->cols ? job->kernels->depth : job->w->cols - first;
 }
 
-static float *packed_group(const panels_job *job, int64_t first, int64_t group)
+static char *packed_group(const panels_job *job, int64_t first, int64_t group)
 {
-    return job->packed + (first * groups_of(job) + group * columns_at(job, first)) * VECTORS;
+    const int64_t vectors = job->kernels->rows;
+    return job->packed + az_panel_bytes(job->kernels, groups_of(job) * vectors, first) +
+           az_panel_bytes(job->kernels, group * vectors, columns_at(job, first));
 }
 
 static void pack_group(const void *panels, int64_t group)
 {
     const panels_job *job = panels;
-    const int64_t cols = job->w->cols, count = job->n - group * VECTORS < VECTORS ? job->n - group * VECTORS : VECTORS;
-    const float *from = job->x + group * VECTORS * cols;
-    for (int64_t first = 0; first < cols; first += DEPTH) {
-        const az_matrix_f32 vectors = {.data = from + first, .row = cols, .column = 1};
-        az_panel_kernels_here()->pack_rows(count, columns_at(job, first), vectors, packed_group(job, first, group));
+    const int64_t cols = job->w->cols, vector = group * job->kernels->rows, left = job->n - vector;
+    for (int64_t first = 0; first < cols; first += job->kernels->depth) {
+        const az_matrix_f32 vectors = {.data = job->x + vector * cols + first, .row = cols, .column = 1};
+        job->kernels->pack_rows(left < job->kernels->rows ? left : job->kernels->rows, columns_at(job, first), vectors,
+                                packed_group(job, first, group));
     }
-}
-
-/* Rows and vectors of a tile that exist. */
-typedef struct extent {
-    int64_t rows, vectors;
-} extent;
-
-/* A tile at an edge is made whole beside y. */
-static void edge_product(const panels_job *job, const float *w, const float *x, int64_t depth, bool add, float *y, extent inside)
-{
-    float tile[VECTORS * ROWS] = {0};
-    for (int64_t j = 0; j < inside.vectors && add; j++) memcpy(tile + j * ROWS, y + j * job->y_stride, (size_t)inside.rows * sizeof *y);
-    az_panel_kernels_here()->product(depth, x, w, add, tile, ROWS);
-    for (int64_t j = 0; j < inside.vectors; j++) memcpy(y + j * job->y_stride, tile + j * ROWS, (size_t)inside.rows * sizeof *y);
 }
 
 /* The rows of a turn as f32. */
@@ -80,55 +67,70 @@ static void decode_turn(const panels_job *job, int64_t first, int64_t count, flo
 
 /* Rows of a turn, packed for the columns from `column` on. */
 typedef struct packed_rows {
-    const float *panel;
+    const char *panels;
     int64_t first, count, column;
 } packed_rows;
 
 /* Some groups of vectors with all panels of a turn. */
 static void multiply_groups(const panels_job *job, const packed_rows *rows, int64_t group, int64_t end)
 {
+    const az_panel_kernels *kernels = job->kernels;
     const int64_t depth = columns_at(job, rows->column);
-    const bool add = rows->column > 0;
-    for (int64_t r = 0; r < rows->count; r += ROWS)
+    for (int64_t r = 0; r < rows->count; r += kernels->columns)
         for (int64_t g = group; g < end; g++) {
-            const extent inside = {.rows = rows->count - r < ROWS ? rows->count - r : ROWS,
-                                   .vectors = job->n - g * VECTORS < VECTORS ? job->n - g * VECTORS : VECTORS};
-            const float *w = rows->panel + r * depth, *x = packed_group(job, rows->column, g);
-            float *y = job->y + g * VECTORS * job->y_stride + rows->first + r;
-            if (inside.rows == ROWS && inside.vectors == VECTORS)
-                az_panel_kernels_here()->product(depth, x, w, add, y, job->y_stride);
+            const int64_t left = rows->count - r, vector = g * kernels->rows, vectors = job->n - vector;
+            const char *w = rows->panels + az_panel_bytes(kernels, r, depth), *x = packed_group(job, rows->column, g);
+            const az_panel_part part = {.rows = vectors < kernels->rows ? vectors : kernels->rows,
+                                        .columns = left < kernels->columns ? left : kernels->columns,
+                                        .add = rows->column > 0,
+                                        .c = job->y + vector * job->y_stride + rows->first + r,
+                                        .ldc = job->y_stride};
+            if (part.rows == kernels->rows && part.columns == kernels->columns)
+                kernels->product(depth, x, w, part.add, part.c, part.ldc);
             else
-                edge_product(job, w, x, depth, add, y, inside);
+                az_panel_edge(kernels, depth, x, w, &part);
         }
 }
 
 static void turn(const void *panels, int64_t i)
 {
     const panels_job *job = panels;
-    const int64_t first_row = i / job->parts * TURN_ROWS, part = i % job->parts, cols = job->w->cols;
+    const int64_t first_row = i / job->parts * TURN_ROWS, part = i % job->parts, cols = job->w->cols,
+                  together = TOGETHER / job->kernels->rows;
     const int64_t first = groups_of(job) * part / job->parts, end = groups_of(job) * (part + 1) / job->parts;
     const int64_t count = first_row + TURN_ROWS <= job->w->rows ? TURN_ROWS : job->w->rows - first_row;
-    float *panel = job->room + omp_get_thread_num() * job->room_values, *rows = panel + TURN_ROWS * DEPTH;
+    char *packed = job->room + omp_get_thread_num() * job->room_bytes;
+    float *rows = (float *)(void *)(packed + az_panel_bytes(job->kernels, TURN_ROWS, job->kernels->depth));
     decode_turn(job, first_row, count, rows);
-    for (int64_t c = 0; c < cols; c += DEPTH) {
-        const int64_t depth = columns_at(job, c);
-        az_panel_kernels_here()->pack_columns(depth, count, (az_matrix_f32){.data = rows + c, .row = 1, .column = cols}, panel);
-        const packed_rows packed = {.panel = panel, .first = first_row, .count = count, .column = c};
-        for (int64_t g = first; g < end; g += TOGETHER) multiply_groups(job, &packed, g, g + TOGETHER < end ? g + TOGETHER : end);
+    for (int64_t c = 0; c < cols; c += job->kernels->depth) {
+        const az_matrix_f32 columns = {.data = rows + c, .row = 1, .column = cols};
+        job->kernels->pack_columns(columns_at(job, c), count, columns, packed);
+        const packed_rows panel = {.panels = packed, .first = first_row, .count = count, .column = c};
+        for (int64_t g = first; g < end; g += together) multiply_groups(job, &panel, g, g + together < end ? g + together : end);
     }
+}
+
+/* Formats of blocks have at most 8 bits a value, and their products with fewer vectors round those to 8 bits too. */
+const az_panel_kernels *az_panel_kernels_for(const az_weight *w)
+{
+    if (w->format->block > 1) return az_panel_kernels_here(AZ_EXACT_8_BITS);
+    const bool half = w->format == &az_format_f16 || w->format == &az_format_bf16;
+    return az_panel_kernels_here(half ? AZ_EXACT_16_BITS : AZ_EXACT_F32);
 }
 
 void az_panels_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y)
 {
-    const int64_t most = n < MOST ? (n + VECTORS - 1) / VECTORS * VECTORS : MOST, room = TURN_ROWS * (DEPTH + w->cols);
+    const az_panel_kernels *kernels = az_panel_kernels_for(w);
+    const int64_t together = TOGETHER / kernels->rows, most = n < MOST ? (n + kernels->rows - 1) / kernels->rows * kernels->rows : MOST;
+    panels_job job = {.w = w, .kernels = kernels, .y_stride = w->rows};
+    job.room_bytes = az_panel_bytes(kernels, TURN_ROWS, kernels->depth) + TURN_ROWS * w->cols * (int64_t)sizeof(float);
     az_scope_push(az);
-    float *packed = az_scratch(az, most * w->cols, sizeof *packed), *rooms = az_scratch(az, az_threads(az) * room, sizeof *rooms);
-    for (int64_t first = 0; packed && rooms && first < n; first += MOST) {
-        panels_job job = {.w = w, .x = x + first * w->cols, .n = n - first < MOST ? n - first : MOST, .y = y + first * w->rows};
-        job.y_stride = w->rows, job.packed = packed, job.room = rooms, job.room_values = room;
+    job.packed = az_scratch(az, 1, az_panel_bytes(kernels, most, w->cols)), job.room = az_scratch(az, az_threads(az), job.room_bytes);
+    for (int64_t first = 0; job.packed && job.room && first < n; first += MOST) {
+        job.x = x + first * w->cols, job.n = n - first < MOST ? n - first : MOST, job.y = y + first * w->rows;
         az_each(az_threads(az), groups_of(&job), pack_group, &job);
         const int64_t turns = (w->rows + TURN_ROWS - 1) / TURN_ROWS;
-        job.parts = turns >= 2 * az_threads(az) ? 1 : (groups_of(&job) + TOGETHER - 1) / TOGETHER;
+        job.parts = turns >= 2 * az_threads(az) ? 1 : (groups_of(&job) + together - 1) / together;
         az_each_uneven(az_threads(az), turns * job.parts, turn, &job);
     }
     az_scope_pop(az);

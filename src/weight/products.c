@@ -99,7 +99,7 @@ void az_tiles_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, 
         return;
     }
     /* f32 matrices are multiplied as while a tape listens, so that the two give the same bits */
-    if (n > AZ_FEW && w->format != &az_format_f32 && az_panel_kernels_here()) {
+    if (n > AZ_FEW && w->format != &az_format_f32 && az_panel_kernels_for(w)) {
         az_panels_matmul(az, w, x, n, y);
         return;
     }
@@ -189,7 +189,7 @@ static void product_rows(az_ctx *az, const rows_job *job)
 
 bool az_worth_rounding(int64_t n)
 {
-    return n <= az_weight_kernels_here()->most_rounded;
+    return n <= (az_cpu_features()->amx ? AZ_FEW : az_weight_kernels_here()->most_rounded); /* tiles beat sums of bytes */
 }
 
 static void round_column(const void *columns, int64_t j)

@@ -26,6 +26,8 @@ void *az_scratch(az_ctx *az, int64_t count, int64_t size);
 
 /* Products with many vectors by packed panels, where the kernels have that. */
 void az_panels_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y);
+/* The panels that w's many products run on, as exact as its format is worth; NULL where BLAS does better. */
+const struct az_panel_kernels *az_panel_kernels_for(const az_weight *w);
 /* Products on f32 tiles, through BLAS where there are no panels, for formats without their own. */
 void az_tiles_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y);
 void az_tiles_matmul_t(az_ctx *az, const az_weight *w, const float *g, int64_t n, float *gx);

@@ -73,10 +73,10 @@ Test(sketched, reaches_the_exact_fit_of_an_ill_conditioned_problem_in_few_steps)
     const az_tensor *exact = az_least_squares(az, a, az_from(az, AZ_F64, 2, (int64_t[]){M, 1}, b), 0);
     double *work = az_alloc_array(az, (size_t)az_sketched_workspace(M, K, M), sizeof *work), x[K];
     for (uint64_t seed = 0; seed < 50; seed++) {
-        /* the slope cannot become smaller than rounding times the condition number: it is the steps that end this */
+        /* neither slope nor fit come closer than some times rounding times the condition number: it is the steps that end this */
         const az_sketched_how how = {.rows = 4 * K, .tolerance = 1e-12, .most_steps = 25, .seed = seed};
         cr_assert(az_sketched_least_squares(az_f64(a), b, M, K, x, &how, work).full_rank);
-        cr_assert_lt(largest_difference(az, a, x, exact), 1e-9);
+        cr_assert_lt(largest_difference(az, a, x, exact), 3e-9);
     }
     const az_sketched_how whole = {.rows = M, .tolerance = 1e-12, .most_steps = 50};
     cr_assert_eq(az_sketched_least_squares(az_f64(a), b, M, K, x, &whole, work).steps, 0);

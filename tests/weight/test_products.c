@@ -37,11 +37,13 @@ static void check_many(az_ctx *az, const char *format, int64_t rows, int64_t col
     az_weight *w = weight(az, format, rows, cols);
     const float *x = az_f32(normal(az, n, cols, "x")), *dense = az_f32(az_weight_decode(az, w));
     float *many = az_alloc_array(az, (size_t)(n * rows), sizeof *many), *one = az_alloc_array(az, (size_t)rows, sizeof *one);
+    const bool panels = n > AZ_FEW && az_panel_kernels_for(w);
+    const double rounding = 1e-5 + (panels ? 2 * az_panel_kernels_for(w)->rounding : 0);
     multiply(az, w, x, n, many);
     for (int64_t j = 0; j < n; j++) {
         multiply(az, w, x + j * cols, 1, one);
         for (int64_t r = 0; r < rows; r++)
-            cr_assert_leq(fabs((double)(many[j * rows + r] - one[r])), 1e-5 * magnitude(dense + r * cols, x + j * cols, cols),
+            cr_assert_leq(fabs((double)(many[j * rows + r] - one[r])), rounding * magnitude(dense + r * cols, x + j * cols, cols),
                           "%s [%d, %d], %d vectors: row %d of vector %d is %g, alone %g", format, (int)rows, (int)cols, (int)n, (int)r,
                           (int)j, (double)many[j * rows + r], (double)one[r]);
     }
@@ -54,7 +56,7 @@ Test(products, many_vectors_equal_one_at_a_time)
     az_ctx *az = az_open(NULL);
     static const char *const names[] = {"f32", "f16", "bf16", "q8_0", "q4_0", "q5_1", "iq4_nl"};
     for (int f = 0; f < 7; f++) {
-        if (f >= 3 && az_weight_kernels_here()->most_rounded < 100) continue;
+        if (f >= 3 && !az_worth_rounding(100)) continue;
         for (int64_t n = AZ_FEW - 1; n <= AZ_FEW + 4; n++) check_many(az, names[f], 37, 96, n);
         check_many(az, names[f], 37, 96, 150);
         check_many(az, names[f], 16, 32, 30);
@@ -100,6 +102,7 @@ static void check_panels(az_ctx *az, az_ctx *several, const char *format, const 
 {
     const int64_t rows = shape[0], cols = shape[1], n = shape[2];
     const az_weight *w = weight(az, format, rows, cols);
+    const double rounding = 1e-5 + 2 * az_panel_kernels_for(w)->rounding; /* of both factors */
     const float *x = az_f32(normal(az, n, cols, "x")), *dense = az_f32(az_weight_decode(az, w));
     float *y = az_alloc_array(az, (size_t)(n * rows), sizeof *y), *shared = az_alloc_array(az, (size_t)(n * rows), sizeof *y);
     az_panels_matmul(az, w, x, n, y);
@@ -109,7 +112,7 @@ static void check_panels(az_ctx *az, az_ctx *several, const char *format, const 
         const float *row = dense + i % rows * cols, *vector = x + i / rows * cols;
         double sum = 0;
         for (int64_t c = 0; c < cols; c++) sum += (double)row[c] * (double)vector[c];
-        cr_assert_leq(fabs(sum - (double)y[i]), 1e-5 * magnitude(row, vector, cols), "%s [%d, %d], %d vectors: %d", format, (int)rows,
+        cr_assert_leq(fabs(sum - (double)y[i]), rounding * magnitude(row, vector, cols), "%s [%d, %d], %d vectors: %d", format, (int)rows,
                       (int)cols, (int)n, (int)i);
     }
 }
@@ -118,7 +121,7 @@ Test(products, panels_are_the_decoded_matrix)
 {
     static const int64_t shapes[][3] = {{1, 1, 13},   {16, 8, 6},   {15, 7, 5},     {17, 255, 14},  {64, 256, 18},
                                         {65, 257, 1}, {130, 9, 97}, {48, 513, 100}, {16, 40, 1160}, {200, 33, 31}};
-    if (!az_panel_kernels_here()) cr_skip_test("these kernels leave such products to BLAS");
+    if (!az_panel_kernels_here(AZ_EXACT_F32)) cr_skip_test("these kernels leave such products to BLAS");
     az_ctx *az = az_open(&(az_settings){.threads = 1}), *several = az_open(&(az_settings){.threads = 3});
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         for (int f = 0; f < 2; f++) check_panels(az, several, f ? "f16" : "f32", shapes[i]);

@@ -1,23 +1,55 @@
-/* panels.h - kernels of large products of f32 matrices, which work on packed panels: 6 rows of the left matrix column by column,
- * [depth][6], and 16 columns of the right one row by row, [depth][16]. */
+/* panels.h - kernels of large products of f32 matrices, which work on packed panels: `rows` rows of the left matrix, `columns` columns of
+ * the right one, so much of each that both stay in the first cache. How a panel lies is the affair of its kernels. */
 #ifndef ADZE_TENSOR_PANELS_H
 #define ADZE_TENSOR_PANELS_H
 
 #include "tensor/kernels/kernels.h"
 
-enum { AZ_PANEL_ROWS = 6, AZ_PANEL_COLUMNS = 16 };
+enum { AZ_PANEL_MOST = 32 }; /* rows and columns of any tile */
 
 typedef struct az_panel_kernels {
-    /* Packs a [rows, depth] into panels that follow each other, to[6 p + i] = a[i][p] in the first; rows beyond the last are 0. */
-    void (*pack_rows)(int64_t rows, int64_t depth, az_matrix_f32 a, float *to);
-    /* Packs b [depth, columns] likewise, to[16 p + j] = b[p][j] in the first. */
-    void (*pack_columns)(int64_t depth, int64_t columns, az_matrix_f32 b, float *to);
-    /* c [6, 16], rows ldc apart, (+)= the product of a panel of rows and one of columns. */
-    void (*product)(int64_t depth, const float *rows, const float *columns, bool add, float *c, int64_t ldc);
+    const char *name;
+    int rows, columns; /* of a tile */
+    int depth;         /* most that should be packed together */
+    int turn;          /* rows that a thread should take at a time: some panels, which stay in the second cache */
+    int fill;          /* a panel's depth is filled up with zeros to a multiple of this */
+    int bytes;         /* of a packed value */
+    double rounding;   /* largest relative error of a packed value */
+    /* Packs a [rows, depth] into panels that follow each other, each of az_panel_bytes; rows beyond the last are 0. */
+    void (*pack_rows)(int64_t rows, int64_t depth, az_matrix_f32 a, void *to);
+    /* Packs b [depth, columns] likewise. */
+    void (*pack_columns)(int64_t depth, int64_t columns, az_matrix_f32 b, void *to);
+    /* c [rows, columns], rows ldc apart, (+)= the product of a panel of rows and one of columns. */
+    void (*product)(int64_t depth, const void *rows, const void *columns, bool add, float *c, int64_t ldc);
 } az_panel_kernels;
 
-/* NULL where BLAS does better: it has kernels for AVX-512 and for processors without AVX2, this library has not. */
-const az_panel_kernels *az_panel_kernels_here(void);
-extern const az_panel_kernels az_panel_kernels_avx2; /* only built for x86-64 */
+/* Bytes of a panel of `lines` rows or columns. */
+static inline int64_t az_panel_bytes(const az_panel_kernels *kernels, int64_t lines, int64_t depth)
+{
+    return lines * ((depth + kernels->fill - 1) / kernels->fill * kernels->fill) * kernels->bytes;
+}
+
+/* The part of a tile that lies inside c. */
+typedef struct az_panel_part {
+    int64_t rows, columns;
+    bool add;
+    float *c;
+    int64_t ldc;
+} az_panel_part;
+
+/* A product at an edge, made whole beside c: the same bits as inside. */
+void az_panel_edge(const az_panel_kernels *kernels, int64_t depth, const void *rows, const void *columns, const az_panel_part *part);
+
+/* How exact the factors of a product are to be: as f32; to 16 bits, all that f16 and bf16 have; to 8 bits, for matrices that are themselves
+ * rounded more roughly. Sums are of f32 in any case. */
+typedef enum az_exactness { AZ_EXACT_F32, AZ_EXACT_16_BITS, AZ_EXACT_8_BITS } az_exactness;
+
+/* The fastest set that this processor runs, at least so exact; NULL where BLAS does better. */
+const az_panel_kernels *az_panel_kernels_here(az_exactness exactness);
+
+#if defined(__x86_64__)
+extern const az_panel_kernels az_panel_kernels_avx2, az_panel_kernels_avx512;
+extern const az_panel_kernels az_panel_kernels_amx[2]; /* numbers as one bfloat16, of 8 bits, and as the sum of two */
+#endif
 
 #endif

@@ -1,10 +1,11 @@
-/* panels_avx2.c - products of packed panels for AVX2 with FMA: twelve registers of sums, two of a row of columns, one of a value. */
+/* panels_avx2.c - products of packed panels for AVX2 with FMA: twelve registers of sums, two of a row of columns, one of a value. Rows are
+ * packed column by column, [depth][6], columns row by row, [depth][16]. */
 #include "tensor/kernels/panels.h"
 
 #include <immintrin.h>
 #include <string.h>
 
-enum { ROWS = AZ_PANEL_ROWS, COLUMNS = AZ_PANEL_COLUMNS, AHEAD = 12 /* lines to what is read in some steps */ };
+enum { ROWS = 6, COLUMNS = 16, DEPTH = 320 /* a panel of each fills 28 KiB */, AHEAD = 12 /* lines to what is read in some steps */ };
 
 static inline void fetch(const float *x)
 {
@@ -13,8 +14,9 @@ static inline void fetch(const float *x)
 
 /* ---- the product ---- */
 
-static void product(int64_t depth, const float *rows, const float *columns, bool add, float *c, int64_t ldc)
+static void product(int64_t depth, const void *packed_rows, const void *packed_columns, bool add, float *c, int64_t ldc)
 {
+    const float *rows = packed_rows, *columns = packed_columns;
     __m256 low[ROWS], high[ROWS];
 #pragma GCC unroll 6
     for (int i = 0; i < ROWS; i++) {
@@ -98,8 +100,9 @@ static void pack_side_by_side(int64_t panels, int64_t depth, az_matrix_f32 a, fl
         }
 }
 
-static void pack_rows(int64_t rows, int64_t depth, az_matrix_f32 a, float *to)
+static void pack_rows(int64_t rows, int64_t depth, az_matrix_f32 a, void *panels)
 {
+    float *to = panels;
     int64_t whole = a.column == 1 || a.row == 1 ? rows / ROWS : 0;
     if (a.column == 1)
         pack_long_rows(whole, depth, a, to);
@@ -139,8 +142,9 @@ static void turn_columns(int64_t depth, int64_t panels, az_matrix_f32 b, float *
     }
 }
 
-static void pack_columns(int64_t depth, int64_t columns, az_matrix_f32 b, float *to)
+static void pack_columns(int64_t depth, int64_t columns, az_matrix_f32 b, void *panels)
 {
+    float *to = panels;
     int64_t whole = b.column == 1 || b.row == 1 ? columns / COLUMNS : 0;
     if (b.column == 1)
         copy_columns(depth, whole, b, to);
@@ -150,4 +154,13 @@ static void pack_columns(int64_t depth, int64_t columns, az_matrix_f32 b, float 
         pack_plain(COLUMNS, columns - j, depth, (az_matrix_f32){b.data + j * b.column, b.column, b.row}, to + j * depth);
 }
 
-const az_panel_kernels az_panel_kernels_avx2 = {.pack_rows = pack_rows, .pack_columns = pack_columns, .product = product};
+const az_panel_kernels az_panel_kernels_avx2 = {.name = "avx2",
+                                                .rows = ROWS,
+                                                .columns = COLUMNS,
+                                                .depth = DEPTH,
+                                                .turn = 8 * ROWS,
+                                                .fill = 1,
+                                                .bytes = sizeof(float),
+                                                .pack_rows = pack_rows,
+                                                .pack_columns = pack_columns,
+                                                .product = product};
