@@ -77,8 +77,10 @@ static void multiply_turn(const void *slabs, int64_t turn)
     az_matrix_f32 a = s->whole->a;
     a.data += first * a.row + s->p * a.column;
     s->kernels->pack_rows(rows.m, s->k, a, room);
+    az_panel_begin(s->kernels);
     for (int64_t panel = panels * part / s->parts; panel < panels * (part + 1) / s->parts; panel++)
         for (int64_t i = 0; i < rows.m; i += s->kernels->rows) multiply_tile(s, &rows, i, panel * s->kernels->columns);
+    az_panel_end(s->kernels);
 }
 
 static void run_slab(slab *s)
@@ -94,16 +96,10 @@ bool az_gemm_pays(int64_t m, int64_t n, int64_t k)
     return az_panel_kernels_here(AZ_EXACT_F32) && m > 1 && n > 1 && k > 0 && m * n * k > (int64_t)1 << 18;
 }
 
-/* Slices of k of nearly equal depth, a multiple of 8. */
-static int64_t slice_depth(int64_t k, int64_t most)
-{
-    return pieces(pieces(k, pieces(k, most)), 8) * 8;
-}
-
 bool az_gemm_run(az_ctx *az, const az_gemm *product)
 {
     slab s = {.whole = product, .kernels = az_panel_kernels_here(AZ_EXACT_F32), .threads = az_threads(az)};
-    const int64_t depth = slice_depth(product->k, s.kernels->depth);
+    const int64_t depth = az_panel_slice(s.kernels, product->k);
     const int64_t columns = pieces(up_to(SLAB_COLUMNS, product->n), s.kernels->columns) * s.kernels->columns;
     s.rows_bytes = az_panel_bytes(s.kernels, s.kernels->turn, depth);
     az_scope_push(az);

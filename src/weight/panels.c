@@ -2,7 +2,7 @@
  * rows of the weight the columns).
  *
  * The vectors are packed once; then each thread takes some rows, decodes and packs them where they stay in the second cache, and runs along
- * all vectors. Each value is the sum of what every `depth` columns give, in order, whatever the company and the threads. */
+ * all vectors. Each value is the sum of what every slice of columns gives, in order, whatever the company and the threads. */
 #include "base/parallel.h"
 #include "tensor/kernels/panels.h"
 #include "weight/weight_internal.h"
@@ -21,6 +21,7 @@ typedef struct panels_job {
     const float *x; /* [n, cols] */
     const az_panel_kernels *kernels;
     int64_t n, y_stride;
+    int64_t depth; /* columns that are packed together */
     int64_t parts; /* turns that share some rows, each with its part of the groups of vectors */
     char *packed;  /* [columns / depth] panels of all groups of vectors, the last of fewer columns */
     char *room;    /* of room_bytes for each thread: packed columns of TURN_ROWS rows, and the rows decoded */
@@ -36,7 +37,7 @@ static int64_t groups_of(const panels_job *job)
 
 static int64_t columns_at(const panels_job *job, int64_t first)
 {
-    return first + job->kernels->depth <= job->w->cols ? job->kernels->depth : job->w->cols - first;
+    return first + job->depth <= job->w->cols ? job->depth : job->w->cols - first;
 }
 
 static char *packed_group(const panels_job *job, int64_t first, int64_t group)
@@ -50,7 +51,7 @@ static void pack_group(const void *panels, int64_t group)
 {
     const panels_job *job = panels;
     const int64_t cols = job->w->cols, vector = group * job->kernels->rows, left = job->n - vector;
-    for (int64_t first = 0; first < cols; first += job->kernels->depth) {
+    for (int64_t first = 0; first < cols; first += job->depth) {
         const az_matrix_f32 vectors = {.data = job->x + vector * cols + first, .row = cols, .column = 1};
         job->kernels->pack_rows(left < job->kernels->rows ? left : job->kernels->rows, columns_at(job, first), vectors,
                                 packed_group(job, first, group));
@@ -100,14 +101,16 @@ static void turn(const void *panels, int64_t i)
     const int64_t first = groups_of(job) * part / job->parts, end = groups_of(job) * (part + 1) / job->parts;
     const int64_t count = first_row + TURN_ROWS <= job->w->rows ? TURN_ROWS : job->w->rows - first_row;
     char *packed = job->room + omp_get_thread_num() * job->room_bytes;
-    float *rows = (float *)(void *)(packed + az_panel_bytes(job->kernels, TURN_ROWS, job->kernels->depth));
+    float *rows = (float *)(void *)(packed + az_panel_bytes(job->kernels, TURN_ROWS, job->depth));
     decode_turn(job, first_row, count, rows);
-    for (int64_t c = 0; c < cols; c += job->kernels->depth) {
+    az_panel_begin(job->kernels);
+    for (int64_t c = 0; c < cols; c += job->depth) {
         const az_matrix_f32 columns = {.data = rows + c, .row = 1, .column = cols};
         job->kernels->pack_columns(columns_at(job, c), count, columns, packed);
         const packed_rows panel = {.panels = packed, .first = first_row, .count = count, .column = c};
         for (int64_t g = first; g < end; g += together) multiply_groups(job, &panel, g, g + together < end ? g + together : end);
     }
+    az_panel_end(job->kernels);
 }
 
 /* Formats of blocks have at most 8 bits a value, and their products with fewer vectors round those to 8 bits too. */
@@ -122,8 +125,8 @@ void az_panels_matmul(az_ctx *az, const az_weight *w, const float *x, int64_t n,
 {
     const az_panel_kernels *kernels = az_panel_kernels_for(w);
     const int64_t together = TOGETHER / kernels->rows, most = n < MOST ? (n + kernels->rows - 1) / kernels->rows * kernels->rows : MOST;
-    panels_job job = {.w = w, .kernels = kernels, .y_stride = w->rows};
-    job.room_bytes = az_panel_bytes(kernels, TURN_ROWS, kernels->depth) + TURN_ROWS * w->cols * (int64_t)sizeof(float);
+    panels_job job = {.w = w, .kernels = kernels, .depth = az_panel_slice(kernels, w->cols), .y_stride = w->rows};
+    job.room_bytes = az_panel_bytes(kernels, TURN_ROWS, job.depth) + TURN_ROWS * w->cols * (int64_t)sizeof(float);
     az_scope_push(az);
     job.packed = az_scratch(az, 1, az_panel_bytes(kernels, most, w->cols)), job.room = az_scratch(az, az_threads(az), job.room_bytes);
     for (int64_t first = 0; job.packed && job.room && first < n; first += MOST) {

@@ -64,6 +64,7 @@ static void check_panels(az_ctx *az, const az_panel_kernels *kernels, int64_t m,
     kernels->pack_columns(depth, n, b, columns);
     cr_assert(rows[row_bytes] == 77 && columns[column_bytes] == 77, "%s, %d x %d x %d", kernels->name, (int)m, (int)n, (int)depth);
     const az_gemm p = {.k = depth, .a = a, .b = b};
+    az_panel_begin(kernels);
     for (int64_t i = 0; i < m; i += kernels->rows)
         for (int64_t j = 0; j < n; j += kernels->columns) {
             float c[AZ_PANEL_MOST * AZ_PANEL_MOST];
@@ -77,6 +78,7 @@ static void check_panels(az_ctx *az, const az_panel_kernels *kernels, int64_t m,
                                        "%s, %d x %d x %d, form %d", kernels->name, (int)m, (int)n, (int)depth, form);
                 }
         }
+    az_panel_end(kernels);
 }
 
 Test(gemm, panels_hold_the_matrix_and_zeros)
@@ -111,7 +113,9 @@ Test(gemm, extreme_factors_keep_their_meaning)
             float c[AZ_PANEL_MOST * AZ_PANEL_MOST];
             sets[i]->pack_rows(1, 2, (az_matrix_f32){value, 2, 1}, rows);
             sets[i]->pack_columns(2, 1, (az_matrix_f32){one, 1, 2}, columns);
+            az_panel_begin(sets[i]);
             sets[i]->product(2, rows, columns, false, c, AZ_PANEL_MOST);
+            az_panel_end(sets[i]);
             if (!isfinite(extreme[k]))
                 cr_assert(!isfinite(c[0]), "%s: %g", sets[i]->name, (double)c[0]);
             else

@@ -9,11 +9,15 @@
 enum { LONGEST = 131 };
 
 /* The tables that this processor can run; returns how many. */
-static int tables(const az_kernels *list[2])
+static int tables(const az_kernels *list[3])
 {
-    list[0] = az_kernels_portable();
-    list[1] = az_kernels_best();
-    return list[1] == list[0] ? 1 : 2;
+    int n = 0;
+    list[n++] = az_kernels_portable();
+#if defined(__x86_64__)
+    if (az_cpu_features()->avx512) list[n++] = az_kernels_avx2();
+#endif
+    if (az_kernels_best() != list[0]) list[n++] = az_kernels_best();
+    return n;
 }
 
 static double ulp_error(float got, double exact)
@@ -25,7 +29,7 @@ static double ulp_error(float got, double exact)
 
 Test(kernels, exp_is_within_two_units_over_the_whole_range)
 {
-    const az_kernels *list[2];
+    const az_kernels *list[3];
     for (int t = tables(list); t-- > 0;) {
         double worst = 0;
         for (float x = -103.5f; x < 88.7f; x += 0.00371f) {
@@ -40,7 +44,7 @@ Test(kernels, exp_is_within_two_units_over_the_whole_range)
 
 Test(kernels, exp_keeps_its_limits)
 {
-    const az_kernels *list[2];
+    const az_kernels *list[3];
     const float x[9] = {-INFINITY, -1e4f, -200, 0, 89, 1e4f, INFINITY, NAN, -0.0f};
     for (int t = tables(list); t-- > 0;) {
         float y[9];
@@ -82,7 +86,7 @@ static void check_row(row_kernel kernel, double (*exact)(double), double units, 
 
 Test(kernels, activations_match_double)
 {
-    const az_kernels *list[2];
+    const az_kernels *list[3];
     for (int t = tables(list); t-- > 0;) {
         check_row(list[t]->f32.exp, exp, 2, "exp");
         check_row(list[t]->f32.sigmoid, sigmoid, 4, "sigmoid");
@@ -93,7 +97,7 @@ Test(kernels, activations_match_double)
 
 Test(kernels, swiglu_and_its_gradient_match_double)
 {
-    const az_kernels *list[2];
+    const az_kernels *list[3];
     az_rng rng = az_rng_at(3, 6);
     for (int t = tables(list); t-- > 0;)
         for (int n = 0; n <= LONGEST; n++) {
@@ -115,7 +119,7 @@ Test(kernels, swiglu_and_its_gradient_match_double)
 
 Test(kernels, reductions_match_double)
 {
-    const az_kernels *list[2];
+    const az_kernels *list[3];
     az_rng rng = az_rng_at(3, 7);
     for (int t = tables(list); t-- > 0;)
         for (int n = 1; n <= LONGEST; n++) {
@@ -151,7 +155,7 @@ Test(kernels, reductions_match_double)
 
 Test(kernels, blocks_match_naive_products)
 {
-    const az_kernels *list[2];
+    const az_kernels *list[3];
     for (int t = tables(list); t-- > 0;)
         for (int m = 1; m < 15; m++)
             for (int n = 1; n < 70; n += n < 20 ? 1 : 7) {
@@ -162,7 +166,7 @@ Test(kernels, blocks_match_naive_products)
 
 Test(kernels, packing_fills_panels)
 {
-    const az_kernels *list[2];
+    const az_kernels *list[3];
     float a[40 * 40], panels[40 * 48];
     for (int i = 0; i < 40 * 40; i++) a[i] = (float)i;
     for (int t = tables(list); t-- > 0;)
@@ -180,7 +184,7 @@ Test(kernels, packing_fills_panels)
 
 Test(kernels, rows_of_norms_and_softmax_match_double)
 {
-    const az_kernels *list[2];
+    const az_kernels *list[3];
     az_rng rng = az_rng_at(3, 8);
     for (int t = tables(list); t-- > 0;)
         for (int n = 1; n <= LONGEST; n++) {

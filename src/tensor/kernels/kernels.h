@@ -29,7 +29,8 @@ typedef struct az_kernels {
 
 const az_kernels *az_kernels_best(void); /* the fastest that this processor runs */
 const az_kernels *az_kernels_portable(void);
-const az_kernels *az_kernels_avx2(void); /* only built for x86-64; call it only where the processor has AVX2, FMA and F16C */
-const az_kernels *az_kernels_neon(void); /* only built for aarch64 */
+const az_kernels *az_kernels_avx2(void);   /* only built for x86-64; call it only where the processor has AVX2, FMA and F16C */
+const az_kernels *az_kernels_avx512(void); /* likewise; call it only where az_cpu_features says so */
+const az_kernels *az_kernels_neon(void);   /* only built for aarch64 */
 
 #endif

@@ -1,7 +1,13 @@
-/* panels.c - whether this processor multiplies large matrices by packed panels, and by which; tiles at edges. */
+/* panels.c - whether this processor multiplies large matrices by packed panels, and by which; their depth; tiles at edges. */
 #include "tensor/kernels/panels.h"
 
 #include <string.h>
+
+int64_t az_panel_slice(const az_panel_kernels *kernels, int64_t k)
+{
+    const int64_t step = kernels->fill > 8 ? kernels->fill : 8, slices = (k + kernels->depth - 1) / kernels->depth;
+    return ((k + slices - 1) / slices + step - 1) / step * step;
+}
 
 void az_panel_edge(const az_panel_kernels *kernels, int64_t depth, const void *rows, const void *columns, const az_panel_part *part)
 {

@@ -19,6 +19,7 @@ typedef struct az_panel_kernels {
     void (*pack_rows)(int64_t rows, int64_t depth, az_matrix_f32 a, void *to);
     /* Packs b [depth, columns] likewise. */
     void (*pack_columns)(int64_t depth, int64_t columns, az_matrix_f32 b, void *to);
+    void (*begin)(void), (*end)(void); /* around a thread's products; NULL: nothing to do */
     /* c [rows, columns], rows ldc apart, (+)= the product of a panel of rows and one of columns. */
     void (*product)(int64_t depth, const void *rows, const void *columns, bool add, float *c, int64_t ldc);
 } az_panel_kernels;
@@ -39,6 +40,19 @@ typedef struct az_panel_part {
 
 /* A product at an edge, made whole beside c: the same bits as inside. */
 void az_panel_edge(const az_panel_kernels *kernels, int64_t depth, const void *rows, const void *columns, const az_panel_part *part);
+
+/* The depth of the slices, nearly equal, into which sums of k products are cut: a multiple of `fill` and of 8. */
+int64_t az_panel_slice(const az_panel_kernels *kernels, int64_t k);
+
+static inline void az_panel_begin(const az_panel_kernels *kernels)
+{
+    if (kernels->begin) kernels->begin();
+}
+
+static inline void az_panel_end(const az_panel_kernels *kernels)
+{
+    if (kernels->end) kernels->end();
+}
 
 /* How exact the factors of a product are to be: as f32; to 16 bits, all that f16 and bf16 have; to 8 bits, for matrices that are themselves
  * rounded more roughly. Sums are of f32 in any case. */

@@ -19,6 +19,17 @@ typedef struct tile_shapes {
 } tile_shapes;
 static const tile_shapes shapes = {.palette = 1, .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64}, .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
 
+/* To set tiles up takes as long as half a product. */
+static void begin(void)
+{
+    _tile_loadconfig(&shapes);
+}
+
+static void end(void)
+{
+    _tile_release();
+}
+
 static inline __attribute__((always_inline)) void load_rows(const char *from)
 {
     _tile_loadd(4, from, TILE_ROW);
@@ -57,7 +68,6 @@ static inline __attribute__((always_inline)) void product(int parts, int64_t dep
 {
     const int64_t line = ldc * (int64_t)sizeof *c;
     float *below = c + LINES / 2 * ldc;
-    _tile_loadconfig(&shapes);
     if (add) {
         _tile_loadd(0, c, line);
         _tile_loadd(1, c + LINES / 2, line);
@@ -74,7 +84,6 @@ static inline __attribute__((always_inline)) void product(int parts, int64_t dep
     _tile_stored(1, c + LINES / 2, line);
     _tile_stored(2, below, line);
     _tile_stored(3, below + LINES / 2, line);
-    _tile_release();
 }
 
 /* ---- packing ---- */
@@ -136,9 +145,11 @@ static inline __attribute__((always_inline)) void pack(int parts, bool paired, i
 PARTS(1)
 PARTS(2)
 
-#define KERNELS(n, error)                                                                                                                  \
+/* Panels of rows and of columns fill 48 KiB, and 64 with two parts. */
+#define KERNELS(n, most, error)                                                                                                            \
     {                                                                                                                                      \
-        .name = "amx", .rows = LINES, .columns = LINES, .depth = 256, .turn = 2 * LINES, .fill = STEP, .bytes = 2 * (n),                   \
-        .rounding = error, .pack_rows = pack_rows_##n, .pack_columns = pack_columns_##n, .product = product_##n                            \
+        .name = "amx", .rows = LINES, .columns = LINES, .depth = most, .turn = 2 * LINES, .fill = STEP, .bytes = 2 * (n),                  \
+        .rounding = error, .begin = begin, .end = end, .pack_rows = pack_rows_##n, .pack_columns = pack_columns_##n,                       \
+        .product = product_##n                                                                                                             \
     }
-const az_panel_kernels az_panel_kernels_amx[2] = {KERNELS(1, 0x1p-9), KERNELS(2, 0x1p-18)};
+const az_panel_kernels az_panel_kernels_amx[2] = {KERNELS(1, 384, 0x1p-9), KERNELS(2, 256, 0x1p-18)};
