@@ -16,6 +16,7 @@ const az_weight_kernels *az_weight_kernels_here(void)
 {
 #if defined(__x86_64__)
     const az_cpu *cpu = az_cpu_features();
+    if (cpu->vnni) return &az_weight_kernels_vnni;
     if (cpu->avx2 && cpu->fma && cpu->f16c) return &az_weight_kernels_avx2;
 #elif defined(__aarch64__)
     if (az_cpu_features()->neon) return &az_weight_kernels_neon;

@@ -70,11 +70,13 @@ az_rows_kernel az_rows_q4_k_portable, az_rows_q6_k_portable;
 az_kept_kernel az_kept_portable;
 void az_widen_kept_portable(const az_kept_rows *rows, int64_t cols, float *to);
 #if defined(__x86_64__)
-extern const az_weight_kernels az_weight_kernels_avx2;
+extern const az_weight_kernels az_weight_kernels_avx2, az_weight_kernels_vnni; /* these differ in the rows of blocks alone */
 az_kept_kernel az_kept_avx2, az_two_of_four_avx2;
 void az_widen_kept_avx2(const az_kept_rows *rows, int64_t cols, float *to);
 az_rows_kernel az_rows_q8_0_avx2, az_rows_q4_0_avx2, az_rows_q4_1_avx2, az_rows_q5_0_avx2, az_rows_q5_1_avx2, az_rows_iq4_nl_avx2;
 az_rows_kernel az_rows_q2_k_avx2, az_rows_q3_k_avx2, az_rows_q4_k_avx2, az_rows_q5_k_avx2, az_rows_q6_k_avx2, az_rows_q8_k_avx2;
+az_rows_kernel az_rows_q8_0_vnni, az_rows_q4_0_vnni, az_rows_q4_1_vnni, az_rows_q5_0_vnni, az_rows_q5_1_vnni, az_rows_iq4_nl_vnni;
+az_rows_kernel az_rows_q2_k_vnni, az_rows_q3_k_vnni, az_rows_q4_k_vnni, az_rows_q5_k_vnni, az_rows_q6_k_vnni, az_rows_q8_k_vnni;
 #elif defined(__aarch64__)
 extern const az_weight_kernels az_weight_kernels_neon;
 #endif

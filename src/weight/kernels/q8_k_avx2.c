@@ -1,24 +1,3 @@
-/* q8_k_avx2.c - products with rows of q8_k for AVX2: blocks of 256 signed bytes behind an f32 scale (format_q8_k.c). */
-#include "weight/kernels/octets_avx2.h"
-
-AZ_INLINE void begin_block(int format, az_octet rows, az_unpacking *shared)
-{
-    (void)format, (void)rows, (void)shared; /* tiles share a scale, nothing that is work to unpack */
-}
-
-AZ_INLINE int unpack_block(int format, az_octet rows, int step, az_unpacking *shared, az_tile *tile)
-{
-    (void)format, (void)shared;
-    const int64_t at = 4 + (int64_t)step * AZ_BLOCK;
-    az_load_columns(rows, at, tile->level);
-    az_load_columns(rows, at + 16, tile->level + 4);
-    tile->scale = _mm256_castsi256_ps(az_load_dwords(rows, 0));
-    return step;
-}
-
-void az_rows_q8_k_avx2(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
-{
-    const az_block_kernel kernel = {
-        .begin = begin_block, .unpack = unpack_block, .kind = AZ_SIGNED_BYTES, .apart = true, .columns = 256, .bytes = AZ_Q8_K_BYTES};
-    az_rows_by_octets(kernel, rows, count, x, y, y_stride);
-}
+/* q8_k_avx2.c - rows_of_q8_k.h for AVX2. */
+#define AZ_ROWS(format) az_rows_##format##_avx2
+#include "weight/kernels/rows_of_q8_k.h"

@@ -1,12 +1,12 @@
-/* octets_avx2.h - products of quantized rows with vectors of rounded activations, for AVX2: what all formats of blocks share.
+/* octets.h - products of quantized rows with vectors of rounded activations, for AVX2 and for VNNI: what all formats of blocks share.
  *
  * Rows are taken eight at a time. A format unpacks 32 columns of them into a tile, registers in which lane r belongs to row r, and each
  * lane has four columns; every vector then passes by, four of its bytes broadcast to all lanes. So the bits of a weight are looked at once
  * for any number of vectors, and sums across lanes are never needed. Rows that do not fill an octet are done one by one, as eight copies.
  * One vector meets a tile in registers. For more, the tiles of 256 columns are laid into the first cache, from four vectors on those of two
  * octets; up to four vectors at a time meet both, so that what is broadcast serves twice and a level four times. */
-#ifndef ADZE_OCTETS_AVX2_H
-#define ADZE_OCTETS_AVX2_H
+#ifndef ADZE_OCTETS_H
+#define ADZE_OCTETS_H
 
 #include "weight/kernels/kernels.h"
 #include "weight/weight_internal.h"
@@ -15,6 +15,12 @@
 #include <string.h>
 
 #define AZ_INLINE static inline __attribute__((always_inline))
+
+#ifdef __AVX512VNNI__
+enum { AZ_VNNI = 1 };
+#else
+enum { AZ_VNNI = 0 };
+#endif
 
 enum { AZ_OCTET = 8, AZ_STEPS = 8 /* of four columns, in a block */, AZ_LINE = 64 /* bytes that memory gives at a time */ };
 
@@ -54,6 +60,7 @@ typedef struct az_tile {
     __m256i level[AZ_STEPS]; /* [step]: bytes [row][4 columns] */
     __m256i factor[2];       /* 16 bits, [row][2 equal]: of each half of the columns */
     __m256 scale, offset[2]; /* [row]; an offset for each half of the columns where they are fine, else the first for all */
+    __m256 fine[2];          /* with VNNI: scale times the factors */
 } az_tile;
 
 /* Eight rows from some block on, `apart` bytes from each other. */
@@ -138,38 +145,6 @@ AZ_INLINE __m256i az_broadcast_four(const void *from)
     return _mm256_set1_epi32(four);
 }
 
-/* Sums of two products of levels with x. A sign of the level moves to x, for the unsigned operand. */
-AZ_INLINE __m256i az_step_products(az_level_kind kind, __m256i level, __m256i x)
-{
-    return kind.is_signed ? _mm256_maddubs_epi16(_mm256_abs_epi8(level), _mm256_sign_epi8(x, level)) : _mm256_maddubs_epi16(level, x);
-}
-
-/* y + tile . vector j, whose products with the levels are `products` */
-AZ_INLINE __m256 az_add_products(az_level_kind kind, const az_tile *tile, const az_columns *x, int64_t j, __m256i products, __m256 y)
-{
-    y = _mm256_fmadd_ps(tile->scale, _mm256_mul_ps(_mm256_broadcast_ss(x->scale + j), _mm256_cvtepi32_ps(products)), y);
-    if (kind.minimum && !kind.fine) y = _mm256_fnmadd_ps(tile->offset[0], _mm256_broadcast_ss(x->total + j), y);
-    if (kind.minimum && kind.fine) {
-        y = _mm256_fnmadd_ps(tile->offset[0], _mm256_broadcast_ss(x->halves + 2 * j), y);
-        y = _mm256_fnmadd_ps(tile->offset[1], _mm256_broadcast_ss(x->halves + 2 * j + 1), y);
-    }
-    return y;
-}
-
-/* Keeps a sum as it stands: compilers otherwise regroup long chains, begin by doing all products and run out of registers. */
-AZ_INLINE __m256i az_settled(__m256i sum)
-{
-    __asm__("" : "+x"(sum));
-    return sum;
-}
-
-/* What a run begins with where levels are too large: in each of the two sums of a lane, -excess times the bytes of x that it meets. */
-AZ_INLINE __m256i az_start_of_run(az_level_kind kind, const az_columns *x, int64_t j, int step)
-{
-    if (kind.excess == 8) return az_broadcast_four(x->less8 + 2 * j);
-    return kind.excess == 32 ? az_broadcast_four(x->less32 + 4 * j + step / 4 * 2) : _mm256_setzero_si256();
-}
-
 /* x from what is `at` in its arrays of [blocks, n] on. A copy, since a vector that is stored may alias what x points to. */
 AZ_INLINE az_columns az_columns_at(const az_columns *x, int64_t at)
 {
@@ -181,6 +156,103 @@ AZ_INLINE az_columns az_columns_at(const az_columns *x, int64_t at)
                         .halves = x->halves + 2 * at,
                         .less8 = x->less8 + 2 * at,
                         .less32 = x->less32 + 4 * at};
+}
+
+/* y - the tile's offsets . vector j */
+AZ_INLINE __m256 az_less_minimum(az_level_kind kind, const az_tile *tile, const az_columns *x, int64_t j, __m256 y)
+{
+    if (!kind.minimum) return y;
+    if (!kind.fine) return _mm256_fnmadd_ps(tile->offset[0], _mm256_broadcast_ss(x->total + j), y);
+    y = _mm256_fnmadd_ps(tile->offset[0], _mm256_broadcast_ss(x->halves + 2 * j), y);
+    return _mm256_fnmadd_ps(tile->offset[1], _mm256_broadcast_ss(x->halves + 2 * j + 1), y);
+}
+
+/* Keeps a sum as it stands: compilers otherwise regroup long chains, begin by doing all products and run out of registers. */
+AZ_INLINE __m256i az_settled(__m256i sum)
+{
+    __asm__("" : "+x"(sum));
+    return sum;
+}
+
+#if defined(__AVX512VNNI__)
+
+/* What is left to do with a tile that a format unpacked: levels become unsigned, factors part of the scale. */
+AZ_INLINE void az_finish_tile(az_level_kind kind, az_tile *tile)
+{
+    for (int step = 0; step < AZ_STEPS && kind.is_signed; step++)
+        tile->level[step] = _mm256_xor_si256(tile->level[step], _mm256_set1_epi8(-128));
+    for (int half = 0; half < 2 && kind.fine; half++)
+        tile->fine[half] = _mm256_mul_ps(tile->scale, _mm256_cvtepi32_ps(_mm256_srai_epi32(tile->factor[half], 16)));
+}
+
+/* What the sum over a half of the block begins with where levels are too large: -excess times the bytes of x. Of a whole block it is all in
+ * the first half. */
+AZ_INLINE __m256i az_start_of_half(az_level_kind kind, const az_columns *x, int64_t j, int half)
+{
+    if (kind.excess == 32) return _mm256_madd_epi16(az_broadcast_four(x->less32 + 4 * j + 2 * half), _mm256_set1_epi16(1));
+    if (half == 1 || !(kind.excess || kind.is_signed)) return _mm256_setzero_si256();
+    return _mm256_madd_epi16(az_broadcast_four(x->less8 + 2 * j), _mm256_set1_epi16(kind.is_signed ? 128 / 8 : 1));
+}
+
+/* sum[o][j] += tile[o] . vector j of the block that x begins with, for j from first on; kind, octets and n are constants where it is
+ * inlined. */
+AZ_INLINE void az_add_group(az_level_kind kind, int octets, const az_tile *tile, int n, const az_columns *x, int64_t first, __m256 *sum)
+{
+    __m256i half[2][AZ_PAIR][AZ_GROUP];
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; h++)
+#pragma GCC unroll 4
+        for (int v = 0; v < n; v++) {
+            const __m256i start = az_start_of_half(kind, x, first + v, h);
+#pragma GCC unroll 2
+            for (int o = 0; o < octets; o++) half[h][o][v] = start;
+#pragma GCC unroll 4
+            for (int step = 4 * h; step < 4 * h + 4; step++) {
+                const __m256i four = az_broadcast_four(x->q + (first + v) * AZ_BLOCK + 4 * step);
+#pragma GCC unroll 2
+                for (int o = 0; o < octets; o++) half[h][o][v] = _mm256_dpbusd_epi32(half[h][o][v], tile[o].level[step], four);
+            }
+        }
+#pragma GCC unroll 4
+    for (int v = 0; v < n; v++)
+#pragma GCC unroll 2
+        for (int o = 0; o < octets; o++) {
+            __m256 *y = sum + o * AZ_MOST + first + v, products;
+            if (kind.fine)
+                products = _mm256_fmadd_ps(tile[o].fine[1], _mm256_cvtepi32_ps(half[1][o][v]),
+                                           _mm256_mul_ps(tile[o].fine[0], _mm256_cvtepi32_ps(half[0][o][v])));
+            else
+                products = _mm256_mul_ps(tile[o].scale, _mm256_cvtepi32_ps(_mm256_add_epi32(half[0][o][v], half[1][o][v])));
+            *y = az_less_minimum(kind, &tile[o], x, first + v, _mm256_fmadd_ps(products, _mm256_broadcast_ss(x->scale + first + v), *y));
+        }
+}
+
+#else
+
+/* What is left to do with a tile that a format unpacked. */
+AZ_INLINE void az_finish_tile(az_level_kind kind, az_tile *tile)
+{
+    (void)kind, (void)tile;
+}
+
+/* Sums of two products of levels with x. A sign of the level moves to x, for the unsigned operand. */
+AZ_INLINE __m256i az_step_products(az_level_kind kind, __m256i level, __m256i x)
+{
+    return kind.is_signed ? _mm256_maddubs_epi16(_mm256_abs_epi8(level), _mm256_sign_epi8(x, level)) : _mm256_maddubs_epi16(level, x);
+}
+
+/* y + tile . vector j, whose products with the levels are `products` */
+AZ_INLINE __m256 az_add_products(az_level_kind kind, const az_tile *tile, const az_columns *x, int64_t j, __m256i products, __m256 y)
+{
+    y = _mm256_fmadd_ps(tile->scale, _mm256_mul_ps(_mm256_broadcast_ss(x->scale + j), _mm256_cvtepi32_ps(products)), y);
+    return az_less_minimum(kind, tile, x, j, y);
+}
+
+/* What a run begins with where levels are too large: in each of the two sums of a lane, -excess times the bytes of x that it meets. */
+AZ_INLINE __m256i az_start_of_run(az_level_kind kind, const az_columns *x, int64_t j, int step)
+{
+    if (kind.excess == 8) return az_broadcast_four(x->less8 + 2 * j);
+    return kind.excess == 32 ? az_broadcast_four(x->less32 + 4 * j + step / 4 * 2) : _mm256_setzero_si256();
 }
 
 /* sum[o][j] += tile[o] . vector j of the block that x begins with, for j from first on; kind, octets and n are constants where it is
@@ -213,6 +285,8 @@ AZ_INLINE void az_add_group(az_level_kind kind, int octets, const az_tile *tile,
             *y = az_add_products(kind, &tile[o], x, first + v, total[o][v], *y);
         }
 }
+
+#endif
 
 AZ_INLINE void az_fetch(const char *from, int64_t bytes)
 {
@@ -286,8 +360,11 @@ AZ_INLINE void az_unpack_tiles(az_block_kernel kernel, az_octet rows, int o, int
         az_unpacking shared;
         kernel.begin(kernel.format, rows, &shared);
 #pragma GCC unroll 8
-        for (int step = 0; step < in_block; step++)
-            tiles->block[t + step] = first + t + kernel.unpack(kernel.format, rows, step, &shared, &tiles->tile[t + step][o]);
+        for (int step = 0; step < in_block; step++) {
+            az_tile *tile = &tiles->tile[t + step][o];
+            tiles->block[t + step] = first + t + kernel.unpack(kernel.format, rows, step, &shared, tile);
+            az_finish_tile(az_kind_of(kernel.kind), tile);
+        }
     }
 }
 
@@ -305,6 +382,7 @@ AZ_INLINE __m256 az_block_with_vector(az_block_kernel kernel, az_octet rows, con
         else
             az_fetch_part(next, AZ_OCTET * kernel.bytes, step, steps);
         const az_columns from = az_columns_at(x, kernel.unpack(kernel.format, rows, step, &shared, &tile));
+        az_finish_tile(az_kind_of(kernel.kind), &tile);
         az_add_group(az_kind_of(kernel.kind), 1, &tile, 1, &from, 0, &sum);
     }
     return sum;

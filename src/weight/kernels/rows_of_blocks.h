@@ -1,0 +1,103 @@
+/* rows_of_blocks.h - products with rows of the formats whose blocks have 32 values; the layouts are those of format_q8_0.c,
+ * format_q4_0.c, format_legacy.c and format_iq4_nl.c: an f16 scale d, for some a minimum m, for some fifth bits, then the levels. */
+#include "weight/kernels/octets.h"
+
+typedef enum blocks { Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, IQ4_NL } blocks;
+
+AZ_INLINE int64_t bytes_of(blocks type)
+{
+    return (const int[]){AZ_Q8_0_BYTES, AZ_Q4_0_BYTES, 20, 22, 24, 18}[type];
+}
+
+AZ_INLINE az_kind kind_of(blocks type)
+{
+    static const az_kind kinds[] = {AZ_SIGNED_BYTES, AZ_FOUR_BITS_8, AZ_FOUR_BITS, AZ_FIVE_BITS, AZ_FIVE_BITS, AZ_SIGNED_BYTES};
+    return kinds[type];
+}
+
+/* 16 in each byte whose bit is set: bits 4 step .. 4 step + 3 of each lane. */
+AZ_INLINE __m256i sixteens(__m256i bits, int step)
+{
+    const __m256i each = _mm256_set1_epi32(step % 2 ? (int)0x80402010u : 0x08040201);
+    const __m256i from = _mm256_add_epi8(_mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c, 0, 0x04040404, 0x08080808, 0x0c0c0c0c),
+                                         _mm256_set1_epi8((char)(step / 2)));
+    const __m256i set = _mm256_and_si256(_mm256_shuffle_epi8(bits, from), each);
+    return _mm256_and_si256(_mm256_cmpeq_epi8(set, each), _mm256_set1_epi8(16));
+}
+
+AZ_INLINE void load_levels(blocks type, az_octet rows, __m256i level[AZ_STEPS])
+{
+    if (type == Q8_0) {
+        az_load_columns(rows, 2, level);
+        az_load_columns(rows, 18, level + 4);
+        return;
+    }
+    __m256i both[4];
+    az_load_columns(rows, bytes_of(type) - 16, both);
+    for (int k = 0; k < 4; k++) level[k] = az_lower_nibbles(both[k]), level[k + 4] = az_upper_nibbles(both[k]);
+    if (type == IQ4_NL) {
+        const __m256i table = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)az_iq4_nl_levels));
+        for (int step = 0; step < AZ_STEPS; step++) level[step] = _mm256_shuffle_epi8(table, level[step]);
+    }
+    if (type == Q5_0 || type == Q5_1) {
+        const __m256i fifth = az_load_dwords(rows, bytes_of(type) - 20);
+        for (int step = 0; step < AZ_STEPS; step++) level[step] = _mm256_or_si256(level[step], sixteens(fifth, step));
+    }
+}
+
+AZ_INLINE void begin_block(int format, az_octet rows, az_unpacking *shared)
+{
+    (void)format, (void)rows, (void)shared; /* a block is a tile */
+}
+
+AZ_INLINE int unpack_block(int format, az_octet rows, int step, az_unpacking *shared, az_tile *tile)
+{
+    (void)step, (void)shared;
+    const blocks type = format;
+    load_levels(type, rows, tile->level);
+    tile->scale = az_load_halves(rows, 0);
+    if (type == Q5_0) tile->offset[0] = _mm256_mul_ps(_mm256_set1_ps(16), tile->scale);
+    if (type == Q4_1 || type == Q5_1) tile->offset[0] = _mm256_sub_ps(_mm256_setzero_ps(), az_load_halves(rows, 2));
+    return 0;
+}
+
+AZ_INLINE az_block_kernel kernel_of(blocks type)
+{
+    return (az_block_kernel){.begin = begin_block,
+                             .unpack = unpack_block,
+                             .format = type,
+                             .kind = kind_of(type),
+                             .apart = type == Q8_0,
+                             .columns = AZ_BLOCK,
+                             .bytes = bytes_of(type)};
+}
+
+void AZ_ROWS(q8_0)(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
+{
+    az_rows_by_octets(kernel_of(Q8_0), rows, count, x, y, y_stride);
+}
+
+void AZ_ROWS(q4_0)(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
+{
+    az_rows_by_octets(kernel_of(Q4_0), rows, count, x, y, y_stride);
+}
+
+void AZ_ROWS(q4_1)(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
+{
+    az_rows_by_octets(kernel_of(Q4_1), rows, count, x, y, y_stride);
+}
+
+void AZ_ROWS(q5_0)(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
+{
+    az_rows_by_octets(kernel_of(Q5_0), rows, count, x, y, y_stride);
+}
+
+void AZ_ROWS(q5_1)(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
+{
+    az_rows_by_octets(kernel_of(Q5_1), rows, count, x, y, y_stride);
+}
+
+void AZ_ROWS(iq4_nl)(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
+{
+    az_rows_by_octets(kernel_of(IQ4_NL), rows, count, x, y, y_stride);
+}

@@ -1,0 +1,24 @@
+/* rows_of_q8_k.h - products with rows of q8_k: blocks of 256 signed bytes behind an f32 scale (format_q8_k.c). */
+#include "weight/kernels/octets.h"
+
+AZ_INLINE void begin_block(int format, az_octet rows, az_unpacking *shared)
+{
+    (void)format, (void)rows, (void)shared; /* tiles share a scale, nothing that is work to unpack */
+}
+
+AZ_INLINE int unpack_block(int format, az_octet rows, int step, az_unpacking *shared, az_tile *tile)
+{
+    (void)format, (void)shared;
+    const int64_t at = 4 + (int64_t)step * AZ_BLOCK;
+    az_load_columns(rows, at, tile->level);
+    az_load_columns(rows, at + 16, tile->level + 4);
+    tile->scale = _mm256_castsi256_ps(az_load_dwords(rows, 0));
+    return step;
+}
+
+void AZ_ROWS(q8_k)(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
+{
+    const az_block_kernel kernel = {
+        .begin = begin_block, .unpack = unpack_block, .kind = AZ_SIGNED_BYTES, .apart = true, .columns = 256, .bytes = AZ_Q8_K_BYTES};
+    az_rows_by_octets(kernel, rows, count, x, y, y_stride);
+}
