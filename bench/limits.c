@@ -15,6 +15,7 @@ static const bench_probe *probe_here(void)
 {
 #if defined(__x86_64__)
     const az_cpu *cpu = az_cpu_features();
+    if (cpu->vnni) return &probe_vnni;
     if (cpu->avx2 && cpu->fma) return &probe_avx2;
 #endif
     return &probe_portable;

@@ -19,13 +19,14 @@ typedef struct bench_probe {
     uint64_t (*read)(const char *data, int64_t bytes, read_pattern pattern);
     /* Independent fused multiply-adds of f32; returns how many. */
     double (*multiply_add_f32)(int64_t steps, float *result);
-    /* Multiply-adds of bytes into 16-bit sums; returns how many. */
+    /* Multiply-adds of bytes into sums of 16 or 32 bits; returns how many. */
     double (*multiply_add_int8)(int64_t steps, int32_t *result);
 } bench_probe;
 
 extern const bench_probe probe_portable;
 #if defined(__x86_64__)
-extern const bench_probe probe_avx2;
+extern const bench_probe probe_avx2, probe_vnni;
+uint64_t probe_read_avx2(const char *data, int64_t bytes, read_pattern pattern);
 #endif
 
 #endif

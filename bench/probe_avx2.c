@@ -19,7 +19,7 @@ static inline __attribute__((always_inline)) __m256i read_streams(const char *da
     return _mm256_add_epi64(_mm256_add_epi64(sum[0], sum[1]), _mm256_add_epi64(sum[2], sum[3]));
 }
 
-static uint64_t read_memory(const char *data, int64_t bytes, read_pattern pattern)
+uint64_t probe_read_avx2(const char *data, int64_t bytes, read_pattern pattern)
 {
     __m256i sum;
     switch (pattern.streams) {
@@ -62,7 +62,7 @@ static double multiply_add_int8(int64_t steps, int32_t *result)
 
 const bench_probe probe_avx2 = {
     .name = "avx2",
-    .read = read_memory,
+    .read = probe_read_avx2,
     .multiply_add_f32 = multiply_add_f32,
     .multiply_add_int8 = multiply_add_int8,
 };

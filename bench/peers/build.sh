@@ -9,7 +9,10 @@ cd "$folder"
 npm pack --silent node-llama-cpp@3.22.1 >/dev/null
 tar xzf node-llama-cpp-*.tgz package/llama/gitRelease.bundle
 [ -d source ] || git clone -q package/llama/gitRelease.bundle source
+# GCC 12 takes the instruction that sets up AMX's tiles to read 8 bytes of its 64, and removes the stores of the others
+flags=
+grep -qw amx_int8 /proc/cpuinfo && flags='-fno-tree-dse -fno-dse'
 cmake -S source -B build -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON -DLLAMA_CURL=OFF -DLLAMA_OPENSSL=OFF -DLLAMA_BUILD_TESTS=OFF \
-    -DLLAMA_BUILD_SERVER=OFF -G Ninja >build.log
+    -DLLAMA_BUILD_SERVER=OFF -DCMAKE_CXX_FLAGS="$flags" -G Ninja >build.log
 cmake --build build --target llama-bench llama-perplexity llama-quantize >>build.log
 ln -sfn build/bin bin
