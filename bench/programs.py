@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = "/usr/bin/python3"  # Debian's, which sees Debian's PyTorch
-AS_THE_COMMAND = {"GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "2000")}  # src/cli/waiting.c
+AS_THE_COMMAND = {"GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "2000")}  # src/cli/environment.c
 
 
 def output_of(command, **environment):

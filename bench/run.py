@@ -6,6 +6,8 @@
 Peers run in turn with adze, on the same files and shapes, so that a drift of the machine's speed meets both.
 """
 import argparse
+import os
+import re
 import statistics
 import subprocess
 import tempfile
@@ -191,6 +193,12 @@ class Bench:
         return "\n".join(out + page.missed(missed))
 
 
+def name_processor_for_blas(build):
+    """OpenBLAS may not know this processor: the peers' copies are told what it is like, as the command tells its own."""
+    version = subprocess.run([build / "adze", "--version"], capture_output=True, text=True, check=True).stdout
+    os.environ.setdefault("OPENBLAS_CORETYPE", re.search(r"^blas .* for (\w+)$", version, re.M).group(1))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("build", type=Path)
@@ -204,6 +212,7 @@ def main():
     peers = (options.peers or build / "peers").resolve()
     subprocess.run(["cmake", "--build", build, "--target", "bench_programs"], check=True, stdout=subprocess.DEVNULL)
     subprocess.run([ROOT / "bench/peers/build.sh", peers], check=True)
+    name_processor_for_blas(build)
     with tempfile.TemporaryDirectory() as folder:
         programs = Programs(build, peers, options.llmc, Path(folder))
         text = Bench(programs, options.quick, options.rounds, options.out.with_suffix(".growth.svg")).report()

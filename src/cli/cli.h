@@ -112,10 +112,11 @@ const az_format *cli_format(az_ctx *az, const char *name);
  * does not exist is taken for a file. */
 const char *cli_scratch_copy(az_ctx *az, const char *path);
 
-/* ---- waiting.c ---- */
+/* ---- environment.c ---- */
 
-/* Starts the command once more with an environment in which idle threads sleep soon; returns if it has one, or cannot. */
-void cli_wait_shortly(char **argv);
+/* Starts the command once more with an environment in which idle threads sleep soon and BLAS knows the processor; returns if it has one, or
+ * cannot. */
+void cli_prepare_environment(char **argv);
 
 /* ---- prompt.c ---- */
 

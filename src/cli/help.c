@@ -1,6 +1,7 @@
 /* help.c - adze help [VERB|METHOD], adze VERB --help, adze --version: all made from the tables. */
 #include "cli/cli.h"
 
+#include <cblas.h>
 #include <ctype.h>
 #include <string.h>
 
@@ -190,6 +191,7 @@ void cli_print_version(FILE *out)
     fprintf(out, "processor  %d cores%s%s%s%s%s%s\n", cpu->cores, cpu->avx2 ? ", avx2" : "", cpu->fma ? ", fma" : "",
             cpu->f16c ? ", f16c" : "", cpu->avx512 ? ", avx512" : "", cpu->amx ? ", amx" : "", cpu->neon ? ", neon" : "");
     fprintf(out, "kernels    %s\n", cpu->amx ? "amx" : cpu->avx512 ? "avx512" : cpu->avx2 && cpu->fma && cpu->f16c ? "avx2" : "portable");
+    fprintf(out, "blas       OpenBLAS, as for %s\n", openblas_get_corename());
     fputs("formats    ", out);
     for (const az_format *const *format = az_formats(); *format; format++) fprintf(out, "%s%s", (*format)->name, format[1] ? ", " : "\n");
     int methods = 0;

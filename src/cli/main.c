@@ -132,7 +132,7 @@ static int dispatch(az_ctx *az, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    cli_wait_shortly(argv);
+    cli_prepare_environment(argv);
     signal(SIGPIPE, SIG_DFL); /* `adze ... | head` ends quietly */
     az_ctx *az = az_open(&(az_settings){.threads = 1});
     if (!az) {
