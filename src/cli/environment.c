@@ -1,7 +1,7 @@
 /* environment.c - what libraries read from their environment before main: where it does not suit, the command starts once more with it.
  *
- * GNU's OpenMP has idle threads look out for work for milliseconds: when another program has a processor too, threads that wait for one that
- * was put aside keep the processor from it, and two programs side by side take up to a hundred times as long instead of twice. Some
+ * GNU's OpenMP has idle threads look out for work for milliseconds: when another program has a processor too, threads that wait for one
+ * that was put aside keep the processor from it, and two programs side by side take up to a hundred times as long instead of twice. Some
  * hundredths of a millisecond bridge the gaps within a forward pass just as well.
  *
  * OpenBLAS takes a processor that is newer than itself for a Prescott, with a tenth of its speed. */
