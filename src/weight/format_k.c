@@ -11,6 +11,8 @@
 
 /* ---- layouts ----------------------------------------------------------------------------------------------------------------------- */
 
+#define INLINE static inline __attribute__((always_inline)) /* so that each format gets code of its own */
+
 enum { GROUP = 32, GROUPS = AZ_K_BLOCK / GROUP };
 
 /* `bits` of each q from byte `at` of a block on. Groups that share bytes are `apart` from each other. */
@@ -28,22 +30,23 @@ typedef struct k_layout {
 } k_layout;
 
 /* Where group g lies: the index of its 32 bytes, and how far up in them. */
-static int group_bytes(plane p, int g)
+INLINE int group_bytes(plane p, int g)
 {
     const int span = 8 / p.bits * p.apart;
     return p.at + GROUP * (g / span * p.apart + g % p.apart);
 }
 
-static int group_shift(plane p, int g)
+INLINE int group_shift(plane p, int g)
 {
     const int span = 8 / p.bits * p.apart;
     return p.bits * (g % span / p.apart);
 }
 
 /* Eight bytes at a time. */
-static void read_plane(plane p, const unsigned char *block, int up, int8_t *q)
+INLINE void read_plane(plane p, const unsigned char *block, int up, int8_t *q)
 {
     const uint64_t mask = 0x0101010101010101u * ((1u << p.bits) - 1);
+#pragma GCC unroll 8
     for (int g = 0; g < GROUPS; g++) {
         const unsigned char *from = block + group_bytes(p, g);
         const int shift = group_shift(p, g);
@@ -181,7 +184,7 @@ static const k_layout *layout_of(const az_format *format)
     return &layouts[format->ggml_type - Q2_K];
 }
 
-static void unpack(const k_layout *layout, const unsigned char *from, az_k_block *block)
+INLINE void unpack(const k_layout *layout, const unsigned char *from, az_k_block *block)
 {
     *block = (az_k_block){0};
     memcpy(&block->d, from + layout->d, 2);
@@ -206,19 +209,29 @@ static void pack(const k_layout *layout, const az_k_block *block, int64_t bytes,
 
 /* ---- decoding and encoding --------------------------------------------------------------------------------------------------------- */
 
-static void decode_k(const az_weight *w, int64_t first, int64_t n, float *out)
+INLINE void decode_blocks(const k_layout *layout, const unsigned char *from, int64_t bytes, int64_t count, float *out)
 {
-    const k_layout *layout = layout_of(w->format);
-    const int64_t count = n * (w->cols / AZ_K_BLOCK), sub = layout->shape.sub;
-    const unsigned char *from = (const unsigned char *)w->part[0]->data + first * (w->cols / AZ_K_BLOCK) * w->format->block_bytes;
-    for (int64_t b = 0; b < count; b++, from += w->format->block_bytes, out += AZ_K_BLOCK) {
+    const az_weight_kernels *kernels = az_weight_kernels_here();
+    const int sub = layout->shape.sub;
+    for (int64_t b = 0; b < count; b++, from += bytes) {
         az_k_block block;
         unpack(layout, from, &block);
         const float d = az_f16_widen(block.d), m = az_f16_widen(block.m);
-        for (int64_t i = 0; i < AZ_K_BLOCK; i += sub) {
-            const float step = d * (float)block.s[i / sub], minimum = m * (float)block.t[i / sub];
-            for (int64_t k = i; k < i + sub; k++) out[k] = step * (float)block.q[k] - minimum;
-        }
+        for (int j = 0; j < AZ_K_BLOCK / sub; j++, out += sub)
+            kernels->widen_levels(block.q + j * sub, sub, d * (float)block.s[j], m * (float)block.t[j], out);
+    }
+}
+
+static void decode_k(const az_weight *w, int64_t first, int64_t n, float *out)
+{
+    const int64_t bytes = w->format->block_bytes, in_row = w->cols / AZ_K_BLOCK;
+    const unsigned char *from = (const unsigned char *)w->part[0]->data + first * in_row * bytes;
+    switch (w->format->ggml_type) {
+    case Q2_K: decode_blocks(&layouts[0], from, bytes, n * in_row, out); break;
+    case Q3_K: decode_blocks(&layouts[Q3_K - Q2_K], from, bytes, n * in_row, out); break;
+    case Q4_K: decode_blocks(&layouts[Q4_K - Q2_K], from, bytes, n * in_row, out); break;
+    case Q5_K: decode_blocks(&layouts[Q5_K - Q2_K], from, bytes, n * in_row, out); break;
+    default: decode_blocks(&layouts[Q6_K - Q2_K], from, bytes, n * in_row, out); break;
     }
 }
 

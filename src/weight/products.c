@@ -189,7 +189,8 @@ static void product_rows(az_ctx *az, const rows_job *job)
 
 bool az_worth_rounding(int64_t n)
 {
-    return n <= (az_cpu_features()->amx ? AZ_FEW : az_weight_kernels_here()->most_rounded); /* tiles beat sums of bytes */
+    enum { BEFORE_TILES = 32 }; /* so many vectors pay for rows to be decoded for the tile unit */
+    return n <= (az_cpu_features()->amx ? BEFORE_TILES : az_weight_kernels_here()->most_rounded);
 }
 
 static void round_column(const void *columns, int64_t j)

@@ -38,7 +38,12 @@ static void expect_products(const operands *o, const uint32_t *different, const 
 
 static void check_kernels(az_ctx *az, const operands *o)
 {
-    const az_plane_kernels *const sets[] = {&az_plane_kernels_portable, az_plane_kernels_here()};
+#if defined(__x86_64__)
+    const az_plane_kernels *middle = az_cpu_features()->avx2 ? &az_plane_kernels_avx2 : &az_plane_kernels_portable;
+#else
+    const az_plane_kernels *middle = &az_plane_kernels_portable;
+#endif
+    const az_plane_kernels *const sets[] = {&az_plane_kernels_portable, middle, az_plane_kernels_here()};
     const az_bipolar_layout l = az_bipolar_layout_of(AZ_STRIP, o->cols, o->n, 1);
     const int64_t widths[] = {l.chunks * o->m, l.chunks * 32 * az_plane_digits(o->m)};
     uint8_t *strip = az_alloc(az, (size_t)l.strip_bytes), *laid[2];
@@ -58,7 +63,7 @@ static void check_kernels(az_ctx *az, const operands *o)
             (i ? az_bipolar_lay_tables : az_bipolar_lay_planes)(o->x + v * o->cols, o->cols, o->m, laid[i] + v * widths[i]);
     }
     const az_plane_strip w = {.bits = strip, .planes = o->n, .chunks = l.chunks, .block = l.block};
-    for (int s = 0; s < 2; s++) {
+    for (int s = 0; s < 3; s++) {
         for (int n = 1; n <= VECTORS; n += 1 + (n > 2)) {
             const az_plane_input bits = {.data = laid[0], .stride = widths[0], .n = n, .planes = o->m};
             const az_plane_input tables = {.data = laid[1], .stride = widths[1], .n = n, .planes = o->m};

@@ -60,11 +60,14 @@ typedef struct az_weight_kernels {
     void (*widen_bf16)(const uint16_t *from, int64_t n, float *to);
     void (*widen_q8_0)(const unsigned char *blocks, int64_t n, float *to);
     void (*widen_q4_0)(const unsigned char *blocks, int64_t n, float *to);
+    /* to[i] = step level[i] - minimum, the product rounded first */
+    void (*widen_levels)(const int8_t *level, int64_t n, float step, float minimum, float *to);
     /* The block of 32 finite values: d = max |x| / 127, q = x / d rounded with halves away from zero. False when f16 cannot hold d. */
     bool (*encode_q8_0)(const float *x, unsigned char *block);
 } az_weight_kernels;
 
 extern const az_weight_kernels az_weight_kernels_portable;
+void az_widen_levels_portable(const int8_t *level, int64_t n, float step, float minimum, float *to);
 bool az_encode_q8_0_portable(const float *x, unsigned char *block);
 az_rows_kernel az_rows_q4_k_portable, az_rows_q6_k_portable;
 az_kept_kernel az_kept_portable;

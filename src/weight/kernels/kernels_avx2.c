@@ -260,6 +260,19 @@ static void widen_q4_0(const unsigned char *block, int64_t n, float *to)
     widen_blocks(Q4_0, block, n, to);
 }
 
+/* The product is kept apart from the difference, which compilers would fuse: values of a format do not depend on the processor. */
+static void widen_levels(const int8_t *level, int64_t n, float step, float minimum, float *to)
+{
+    const __m256 steps = _mm256_set1_ps(step), minima = _mm256_set1_ps(minimum);
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m256 product = _mm256_mul_ps(steps, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(level + i)))));
+        __asm__("" : "+x"(product));
+        _mm256_storeu_ps(to + i, _mm256_sub_ps(product, minima));
+    }
+    az_widen_levels_portable(level + i, n - i, step, minimum, to + i);
+}
+
 #define KERNELS(isa)                                                                                                                       \
     {                                                                                                                                      \
         .name = #isa, .f32 = rows_f32, .f16 = rows_f16, .bf16 = rows_bf16, .q8_0 = az_rows_q8_0_##isa, .q4_0 = az_rows_q4_0_##isa,         \
@@ -267,6 +280,6 @@ static void widen_q4_0(const unsigned char *block, int64_t n, float *to)
         .k = {az_rows_q2_k_##isa, az_rows_q3_k_##isa, az_rows_q4_k_##isa, az_rows_q5_k_##isa, az_rows_q6_k_##isa},                         \
         .q8_k = az_rows_q8_k_##isa, .kept = az_kept_avx2, .widen_kept = az_widen_kept_avx2, .two_of_four = az_two_of_four_avx2,            \
         .most_rounded = INT64_MAX, .round_to_bytes = round_to_bytes, .encode_q8_0 = encode_q8_0, .widen_f16 = widen_f16,                   \
-        .widen_bf16 = widen_bf16, .widen_q8_0 = widen_q8_0, .widen_q4_0 = widen_q4_0,                                                      \
+        .widen_bf16 = widen_bf16, .widen_q8_0 = widen_q8_0, .widen_q4_0 = widen_q4_0, .widen_levels = widen_levels,                        \
     }
 const az_weight_kernels az_weight_kernels_avx2 = KERNELS(avx2), az_weight_kernels_vnni = KERNELS(vnni);

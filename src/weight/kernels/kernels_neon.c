@@ -253,4 +253,5 @@ const az_weight_kernels az_weight_kernels_neon = {
     .widen_bf16 = widen_bf16,
     .widen_q8_0 = widen_q8_0,
     .widen_q4_0 = widen_q4_0,
+    .widen_levels = az_widen_levels_portable,
 };

@@ -24,6 +24,11 @@ static float block_scale(const unsigned char *block)
     return az_f16_widen(half);
 }
 
+void az_widen_levels_portable(const int8_t *level, int64_t n, float step, float minimum, float *to)
+{
+    for (int64_t i = 0; i < n; i++) to[i] = step * (float)level[i] - minimum;
+}
+
 static void widen_q8_0(const unsigned char *block, int64_t n, float *to)
 {
     for (int64_t i = 0; i < n; i += AZ_BLOCK, block += AZ_Q8_0_BYTES) {
@@ -228,4 +233,5 @@ const az_weight_kernels az_weight_kernels_portable = {
     .widen_bf16 = widen_bf16,
     .widen_q8_0 = widen_q8_0,
     .widen_q4_0 = widen_q4_0,
+    .widen_levels = az_widen_levels_portable,
 };

@@ -50,7 +50,7 @@ typedef struct az_plane_kernels {
 
 extern const az_plane_kernels az_plane_kernels_portable;
 #if defined(__x86_64__)
-extern const az_plane_kernels az_plane_kernels_avx2;
+extern const az_plane_kernels az_plane_kernels_avx2, az_plane_kernels_bitalg;
 #endif
 const az_plane_kernels *az_plane_kernels_here(void);
 

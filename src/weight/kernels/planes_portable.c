@@ -80,7 +80,9 @@ const az_plane_kernels az_plane_kernels_portable = {
 const az_plane_kernels *az_plane_kernels_here(void)
 {
 #if defined(__x86_64__)
-    if (az_cpu_features()->avx2) return &az_plane_kernels_avx2;
+    const az_cpu *cpu = az_cpu_features();
+    if (cpu->bitalg) return &az_plane_kernels_bitalg;
+    if (cpu->avx2) return &az_plane_kernels_avx2;
 #endif
     return &az_plane_kernels_portable;
 }
