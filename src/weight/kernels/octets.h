@@ -4,7 +4,8 @@
  * lane has four columns; every vector then passes by, four of its bytes broadcast to all lanes. So the bits of a weight are looked at once
  * for any number of vectors, and sums across lanes are never needed. Rows that do not fill an octet are done one by one, as eight copies.
  * One vector meets a tile in registers. For more, the tiles of 256 columns are laid into the first cache, from four vectors on those of two
- * octets; up to four vectors at a time meet both, so that what is broadcast serves twice and a level four times. */
+ * octets; up to four vectors at a time meet both, so that what is broadcast serves twice and a level four times. With VNNI a register of
+ * 512 bits has both octets. */
 #ifndef ADZE_OCTETS_H
 #define ADZE_OCTETS_H
 
@@ -81,16 +82,28 @@ enum {
     AZ_MOST = 128, /* vectors at a time, so that their sums and a block of them stay in the first cache */
 };
 
+/* The tiles of a pair of octets beside each other. */
+typedef struct az_tile_pair {
+    __m256i level[AZ_STEPS][AZ_PAIR];
+    __m256 scale[AZ_PAIR], offset[2][AZ_PAIR], fine[2][AZ_PAIR];
+} __attribute__((aligned(AZ_LINE))) az_tile_pair;
+
 /* Tiles of the octets of rows that vectors meet together, and the sums. */
 typedef struct az_tiles {
     int octets, count;
     int64_t block[AZ_TILES]; /* which 32 columns of the rows */
     az_tile tile[AZ_TILES][AZ_PAIR];
-    const char *next; /* rows behind, of which `apart` bytes are fetched with each tile */
+    az_tile_pair pair[AZ_TILES]; /* instead, with VNNI, where there are two octets */
+    const char *next;            /* rows behind, of which `apart` bytes are fetched with each tile */
     int64_t apart;
     int64_t vectors;
-    __m256 sum[AZ_PAIR * AZ_MOST]; /* [octet][vector] */
+    _Alignas(AZ_LINE) __m256 sum[AZ_PAIR * AZ_MOST]; /* [octet][vector]; with VNNI, where there are two octets, [vector][octet] */
 } az_tiles;
+
+AZ_INLINE __m256 *az_sum_of(az_tiles *tiles, int octet, int64_t vector)
+{
+    return tiles->sum + (AZ_VNNI && tiles->octets == AZ_PAIR ? vector * AZ_PAIR + octet : octet * AZ_MOST + vector);
+}
 
 /* ---- unpacking ------------------------------------------------------------------------------------------------------------------- */
 
@@ -194,37 +207,82 @@ AZ_INLINE __m256i az_start_of_half(az_level_kind kind, const az_columns *x, int6
     return _mm256_madd_epi16(az_broadcast_four(x->less8 + 2 * j), _mm256_set1_epi16(kind.is_signed ? 128 / 8 : 1));
 }
 
-/* sum[o][j] += tile[o] . vector j of the block that x begins with, for j from first on; kind, octets and n are constants where it is
- * inlined. */
-AZ_INLINE void az_add_group(az_level_kind kind, int octets, const az_tile *tile, int n, const az_columns *x, int64_t first, __m256 *sum)
+/* sum + tile . the vector that x begins with */
+AZ_INLINE __m256 az_add_vector(az_level_kind kind, const az_tile *tile, const az_columns *x, __m256 sum)
 {
-    __m256i half[2][AZ_PAIR][AZ_GROUP];
+    __m256i half[2];
 #pragma GCC unroll 2
-    for (int h = 0; h < 2; h++)
+    for (int h = 0; h < 2; h++) {
+        half[h] = az_start_of_half(kind, x, 0, h);
 #pragma GCC unroll 4
-        for (int v = 0; v < n; v++) {
-            const __m256i start = az_start_of_half(kind, x, first + v, h);
+        for (int step = 4 * h; step < 4 * h + 4; step++)
+            half[h] = _mm256_dpbusd_epi32(half[h], tile->level[step], az_broadcast_four(x->q + 4 * step));
+    }
+    __m256 products;
+    if (kind.fine)
+        products = _mm256_fmadd_ps(tile->fine[1], _mm256_cvtepi32_ps(half[1]), _mm256_mul_ps(tile->fine[0], _mm256_cvtepi32_ps(half[0])));
+    else
+        products = _mm256_mul_ps(tile->scale, _mm256_cvtepi32_ps(_mm256_add_epi32(half[0], half[1])));
+    return az_less_minimum(kind, tile, x, 0, _mm256_fmadd_ps(products, _mm256_broadcast_ss(x->scale), sum));
+}
+
+AZ_INLINE __m512i az_broadcast_wide(const void *from)
+{
+    int32_t four;
+    memcpy(&four, from, sizeof four);
+    return _mm512_set1_epi32(four);
+}
+
+AZ_INLINE __m512 az_both(const __m256 of[AZ_PAIR])
+{
+    return _mm512_load_ps((const float *)of);
+}
+
+/* sum[j] += the tiles of both octets . vector j of the block that x begins with, for n of them from `first` on; kind and n are constants
+ * where it is inlined. The same operations as above. */
+AZ_INLINE void az_add_to_pair(az_level_kind kind, const az_tile_pair *tile, int n, const az_columns *x, int64_t first, __m512 *sum)
+{
+    __m512i half[2][AZ_GROUP];
 #pragma GCC unroll 2
-            for (int o = 0; o < octets; o++) half[h][o][v] = start;
+    for (int h = 0; h < 2; h++) {
 #pragma GCC unroll 4
-            for (int step = 4 * h; step < 4 * h + 4; step++) {
-                const __m256i four = az_broadcast_four(x->q + (first + v) * AZ_BLOCK + 4 * step);
-#pragma GCC unroll 2
-                for (int o = 0; o < octets; o++) half[h][o][v] = _mm256_dpbusd_epi32(half[h][o][v], tile[o].level[step], four);
-            }
+        for (int v = 0; v < n; v++) half[h][v] = _mm512_broadcast_i64x4(az_start_of_half(kind, x, first + v, h));
+#pragma GCC unroll 4
+        for (int step = 4 * h; step < 4 * h + 4; step++) {
+            const __m512i level = _mm512_load_si512(tile->level[step]);
+#pragma GCC unroll 4
+            for (int v = 0; v < n; v++)
+                half[h][v] = _mm512_dpbusd_epi32(half[h][v], level, az_broadcast_wide(x->q + (first + v) * AZ_BLOCK + 4 * step));
         }
+    }
 #pragma GCC unroll 4
-    for (int v = 0; v < n; v++)
-#pragma GCC unroll 2
-        for (int o = 0; o < octets; o++) {
-            __m256 *y = sum + o * AZ_MOST + first + v, products;
-            if (kind.fine)
-                products = _mm256_fmadd_ps(tile[o].fine[1], _mm256_cvtepi32_ps(half[1][o][v]),
-                                           _mm256_mul_ps(tile[o].fine[0], _mm256_cvtepi32_ps(half[0][o][v])));
-            else
-                products = _mm256_mul_ps(tile[o].scale, _mm256_cvtepi32_ps(_mm256_add_epi32(half[0][o][v], half[1][o][v])));
-            *y = az_less_minimum(kind, &tile[o], x, first + v, _mm256_fmadd_ps(products, _mm256_broadcast_ss(x->scale + first + v), *y));
-        }
+    for (int v = 0; v < n; v++) {
+        const int64_t j = first + v;
+        __m512 products, y = sum[j];
+        if (kind.fine)
+            products = _mm512_fmadd_ps(az_both(tile->fine[1]), _mm512_cvtepi32_ps(half[1][v]),
+                                       _mm512_mul_ps(az_both(tile->fine[0]), _mm512_cvtepi32_ps(half[0][v])));
+        else
+            products = _mm512_mul_ps(az_both(tile->scale), _mm512_cvtepi32_ps(_mm512_add_epi32(half[0][v], half[1][v])));
+        y = _mm512_fmadd_ps(products, _mm512_set1_ps(x->scale[j]), y);
+        if (kind.minimum && !kind.fine) y = _mm512_fnmadd_ps(az_both(tile->offset[0]), _mm512_set1_ps(x->total[j]), y);
+        for (int h = 0; h < 2 && kind.minimum && kind.fine; h++)
+            y = _mm512_fnmadd_ps(az_both(tile->offset[h]), _mm512_set1_ps(x->halves[2 * j + h]), y);
+        sum[j] = y;
+    }
+}
+
+/* The sums of the t'th tiles and n vectors, the first of them number `first`; n is a constant where it is inlined. */
+AZ_INLINE void az_add_vectors(az_level_kind kind, int octets, az_tiles *tiles, int t, int n, const az_columns *x, int64_t first)
+{
+    if (octets == AZ_PAIR) {
+        az_add_to_pair(kind, &tiles->pair[t], n, x, first, (__m512 *)tiles->sum);
+        return;
+    }
+    for (int64_t j = first; j < first + n; j++) {
+        const az_columns from = az_columns_at(x, j);
+        tiles->sum[j] = az_add_vector(kind, &tiles->tile[t][0], &from, tiles->sum[j]);
+    }
 }
 
 #else
@@ -286,6 +344,19 @@ AZ_INLINE void az_add_group(az_level_kind kind, int octets, const az_tile *tile,
         }
 }
 
+/* sum + tile . the vector that x begins with */
+AZ_INLINE __m256 az_add_vector(az_level_kind kind, const az_tile *tile, const az_columns *x, __m256 sum)
+{
+    az_add_group(kind, 1, tile, 1, x, 0, &sum);
+    return sum;
+}
+
+/* The sums of the t'th tiles and n vectors, the first of them number `first`; n is a constant where it is inlined. */
+AZ_INLINE void az_add_vectors(az_level_kind kind, int octets, az_tiles *tiles, int t, int n, const az_columns *x, int64_t first)
+{
+    az_add_group(kind, octets, tiles->tile[t], n, x, first, tiles->sum);
+}
+
 #endif
 
 AZ_INLINE void az_fetch(const char *from, int64_t bytes)
@@ -306,16 +377,15 @@ AZ_INLINE void az_fetch_part(const char *from, int64_t bytes, int part, int part
 AZ_INLINE void az_add_tiles(az_level_kind kind, int octets, az_tiles *tiles, const az_columns *x)
 {
     /* as many as leave registers for the sums, of which some kinds have two */
-    const int group = octets == 1 ? 1 : kind.run == 1 || kind.run == AZ_STEPS ? AZ_GROUP : AZ_GROUP - 1;
+    const int group = octets == 1 ? 1 : kind.run == 1 || kind.run == AZ_STEPS || AZ_VNNI ? AZ_GROUP : AZ_GROUP - 1;
     const int64_t n = tiles->vectors;
     for (int t = 0; t < tiles->count; t++) {
-        const az_tile *tile = tiles->tile[t];
         az_fetch(tiles->next + t * tiles->apart, tiles->apart);
         const az_columns from = az_columns_at(x, tiles->block[t] * x->n);
         int64_t j = 0;
-        for (; j + group <= n; j += group) az_add_group(kind, octets, tile, group, &from, j, tiles->sum);
-        for (; group > 2 && j + 2 <= n; j += 2) az_add_group(kind, octets, tile, 2, &from, j, tiles->sum);
-        for (; j < n; j++) az_add_group(kind, octets, tile, 1, &from, j, tiles->sum);
+        for (; j + group <= n; j += group) az_add_vectors(kind, octets, tiles, t, group, &from, j);
+        for (; group > 2 && j + 2 <= n; j += 2) az_add_vectors(kind, octets, tiles, t, 2, &from, j);
+        for (; j < n; j++) az_add_vectors(kind, octets, tiles, t, 1, &from, j);
     }
 }
 
@@ -352,6 +422,22 @@ typedef struct az_block_kernel {
     int64_t columns, bytes; /* of a block */
 } az_block_kernel;
 
+/* Puts a tile where vectors will meet it. */
+AZ_INLINE void az_keep_tile(az_level_kind kind, const az_tile *tile, az_tiles *tiles, int t, int o)
+{
+    if (!AZ_VNNI || tiles->octets == 1) {
+        tiles->tile[t][o] = *tile;
+        return;
+    }
+    az_tile_pair *pair = &tiles->pair[t];
+    for (int step = 0; step < AZ_STEPS; step++) pair->level[step][o] = tile->level[step];
+    pair->scale[o] = tile->scale;
+    for (int half = 0; half < 2; half++) {
+        if (kind.minimum && (kind.fine || half == 0)) pair->offset[half][o] = tile->offset[half];
+        if (kind.fine) pair->fine[half][o] = tile->fine[half];
+    }
+}
+
 /* The tiles of an octet of rows, which is number o of those whose tiles lie beside each other; `first` is the first of their blocks. */
 AZ_INLINE void az_unpack_tiles(az_block_kernel kernel, az_octet rows, int o, int64_t first, az_tiles *tiles)
 {
@@ -361,9 +447,10 @@ AZ_INLINE void az_unpack_tiles(az_block_kernel kernel, az_octet rows, int o, int
         kernel.begin(kernel.format, rows, &shared);
 #pragma GCC unroll 8
         for (int step = 0; step < in_block; step++) {
-            az_tile *tile = &tiles->tile[t + step][o];
-            tiles->block[t + step] = first + t + kernel.unpack(kernel.format, rows, step, &shared, tile);
-            az_finish_tile(az_kind_of(kernel.kind), tile);
+            az_tile tile;
+            tiles->block[t + step] = first + t + kernel.unpack(kernel.format, rows, step, &shared, &tile);
+            az_finish_tile(az_kind_of(kernel.kind), &tile);
+            az_keep_tile(az_kind_of(kernel.kind), &tile, tiles, t + step, o);
         }
     }
 }
@@ -383,7 +470,7 @@ AZ_INLINE __m256 az_block_with_vector(az_block_kernel kernel, az_octet rows, con
             az_fetch_part(next, AZ_OCTET * kernel.bytes, step, steps);
         const az_columns from = az_columns_at(x, kernel.unpack(kernel.format, rows, step, &shared, &tile));
         az_finish_tile(az_kind_of(kernel.kind), &tile);
-        az_add_group(az_kind_of(kernel.kind), 1, &tile, 1, &from, 0, &sum);
+        sum = az_add_vector(az_kind_of(kernel.kind), &tile, &from, sum);
     }
     return sum;
 }
@@ -426,7 +513,7 @@ AZ_INLINE void az_octets_with_vectors(az_block_kernel kernel, az_octet rows, con
     tiles->next = (const char *)rows.first + tiles->octets * AZ_OCTET * rows.apart;
     tiles->apart = tiles->octets * AZ_OCTET * kernel.bytes * AZ_BLOCK / kernel.columns;
     for (int o = 0; o < tiles->octets; o++)
-        for (int64_t j = 0; j < tiles->vectors; j++) tiles->sum[o * AZ_MOST + j] = _mm256_setzero_ps();
+        for (int64_t j = 0; j < tiles->vectors; j++) *az_sum_of(tiles, o, j) = _mm256_setzero_ps();
     for (int64_t c = 0; c < x->cols; c += AZ_TILES * AZ_BLOCK) {
         tiles->count = x->cols - c < AZ_TILES * AZ_BLOCK ? (int)(x->cols - c) / AZ_BLOCK : AZ_TILES;
         const int64_t bytes = tiles->count * AZ_BLOCK / kernel.columns * kernel.bytes;
@@ -436,14 +523,14 @@ AZ_INLINE void az_octets_with_vectors(az_block_kernel kernel, az_octet rows, con
     }
 }
 
-/* y[j y_stride ..] = sum[j], an octet of rows or one eight times */
-AZ_INLINE void az_store_octet(const __m256 *sum, bool octet, int64_t vectors, float *y, int64_t y_stride)
+/* y[j y_stride ..] = the sums of vector j, of an octet of rows or one eight times */
+AZ_INLINE void az_store_octet(az_tiles *tiles, int o, bool octet, float *y, int64_t y_stride)
 {
-    for (int64_t j = 0; j < vectors; j++)
+    for (int64_t j = 0; j < tiles->vectors; j++)
         if (octet)
-            _mm256_storeu_ps(y + j * y_stride, sum[j]);
+            _mm256_storeu_ps(y + j * y_stride, *az_sum_of(tiles, o, j));
         else
-            y[j * y_stride] = _mm256_cvtss_f32(sum[j]);
+            y[j * y_stride] = _mm256_cvtss_f32(*az_sum_of(tiles, o, j));
 }
 
 AZ_INLINE void az_rows_by_octets(az_block_kernel kernel, const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
@@ -462,8 +549,7 @@ AZ_INLINE void az_rows_by_octets(az_block_kernel kernel, const void *rows, int64
             const az_octet octet = {(const unsigned char *)rows + r * row_bytes, whole ? row_bytes : 0};
             tiles.octets = x->n >= AZ_GROUP && count - r >= AZ_PAIR * AZ_OCTET ? AZ_PAIR : 1;
             az_octets_with_vectors(kernel, octet, &from, &tiles);
-            for (int o = 0; o < tiles.octets; o++)
-                az_store_octet(tiles.sum + o * AZ_MOST, whole, tiles.vectors, y + first * y_stride + r + o * AZ_OCTET, y_stride);
+            for (int o = 0; o < tiles.octets; o++) az_store_octet(&tiles, o, whole, y + first * y_stride + r + o * AZ_OCTET, y_stride);
             r += whole ? tiles.octets * AZ_OCTET : 1;
         }
     }
