@@ -17,12 +17,6 @@
 
 #define AZ_INLINE static inline __attribute__((always_inline))
 
-#ifdef __AVX512VNNI__
-enum { AZ_VNNI = 1 };
-#else
-enum { AZ_VNNI = 0 };
-#endif
-
 enum { AZ_OCTET = 8, AZ_STEPS = 8 /* of four columns, in a block */, AZ_LINE = 64 /* bytes that memory gives at a time */ };
 
 /* How the levels of a format multiply. */
@@ -99,11 +93,6 @@ typedef struct az_tiles {
     int64_t vectors;
     _Alignas(AZ_LINE) __m256 sum[AZ_PAIR * AZ_MOST]; /* [octet][vector]; with VNNI, where there are two octets, [vector][octet] */
 } az_tiles;
-
-AZ_INLINE __m256 *az_sum_of(az_tiles *tiles, int octet, int64_t vector)
-{
-    return tiles->sum + (AZ_VNNI && tiles->octets == AZ_PAIR ? vector * AZ_PAIR + octet : octet * AZ_MOST + vector);
-}
 
 /* ---- unpacking ------------------------------------------------------------------------------------------------------------------- */
 
@@ -187,176 +176,10 @@ AZ_INLINE __m256i az_settled(__m256i sum)
     return sum;
 }
 
-#if defined(__AVX512VNNI__)
-
-/* What is left to do with a tile that a format unpacked: levels become unsigned, factors part of the scale. */
-AZ_INLINE void az_finish_tile(az_level_kind kind, az_tile *tile)
-{
-    for (int step = 0; step < AZ_STEPS && kind.is_signed; step++)
-        tile->level[step] = _mm256_xor_si256(tile->level[step], _mm256_set1_epi8(-128));
-    for (int half = 0; half < 2 && kind.fine; half++)
-        tile->fine[half] = _mm256_mul_ps(tile->scale, _mm256_cvtepi32_ps(_mm256_srai_epi32(tile->factor[half], 16)));
-}
-
-/* What the sum over a half of the block begins with where levels are too large: -excess times the bytes of x. Of a whole block it is all in
- * the first half. */
-AZ_INLINE __m256i az_start_of_half(az_level_kind kind, const az_columns *x, int64_t j, int half)
-{
-    if (kind.excess == 32) return _mm256_madd_epi16(az_broadcast_four(x->less32 + 4 * j + 2 * half), _mm256_set1_epi16(1));
-    if (half == 1 || !(kind.excess || kind.is_signed)) return _mm256_setzero_si256();
-    return _mm256_madd_epi16(az_broadcast_four(x->less8 + 2 * j), _mm256_set1_epi16(kind.is_signed ? 128 / 8 : 1));
-}
-
-/* sum + tile . the vector that x begins with */
-AZ_INLINE __m256 az_add_vector(az_level_kind kind, const az_tile *tile, const az_columns *x, __m256 sum)
-{
-    __m256i half[2];
-#pragma GCC unroll 2
-    for (int h = 0; h < 2; h++) {
-        half[h] = az_start_of_half(kind, x, 0, h);
-#pragma GCC unroll 4
-        for (int step = 4 * h; step < 4 * h + 4; step++)
-            half[h] = _mm256_dpbusd_epi32(half[h], tile->level[step], az_broadcast_four(x->q + 4 * step));
-    }
-    __m256 products;
-    if (kind.fine)
-        products = _mm256_fmadd_ps(tile->fine[1], _mm256_cvtepi32_ps(half[1]), _mm256_mul_ps(tile->fine[0], _mm256_cvtepi32_ps(half[0])));
-    else
-        products = _mm256_mul_ps(tile->scale, _mm256_cvtepi32_ps(_mm256_add_epi32(half[0], half[1])));
-    return az_less_minimum(kind, tile, x, 0, _mm256_fmadd_ps(products, _mm256_broadcast_ss(x->scale), sum));
-}
-
-AZ_INLINE __m512i az_broadcast_wide(const void *from)
-{
-    int32_t four;
-    memcpy(&four, from, sizeof four);
-    return _mm512_set1_epi32(four);
-}
-
-AZ_INLINE __m512 az_both(const __m256 of[AZ_PAIR])
-{
-    return _mm512_load_ps((const float *)of);
-}
-
-/* sum[j] += the tiles of both octets . vector j of the block that x begins with, for n of them from `first` on; kind and n are constants
- * where it is inlined. The same operations as above. */
-AZ_INLINE void az_add_to_pair(az_level_kind kind, const az_tile_pair *tile, int n, const az_columns *x, int64_t first, __m512 *sum)
-{
-    __m512i half[2][AZ_GROUP];
-#pragma GCC unroll 2
-    for (int h = 0; h < 2; h++) {
-#pragma GCC unroll 4
-        for (int v = 0; v < n; v++) half[h][v] = _mm512_broadcast_i64x4(az_start_of_half(kind, x, first + v, h));
-#pragma GCC unroll 4
-        for (int step = 4 * h; step < 4 * h + 4; step++) {
-            const __m512i level = _mm512_load_si512(tile->level[step]);
-#pragma GCC unroll 4
-            for (int v = 0; v < n; v++)
-                half[h][v] = _mm512_dpbusd_epi32(half[h][v], level, az_broadcast_wide(x->q + (first + v) * AZ_BLOCK + 4 * step));
-        }
-    }
-#pragma GCC unroll 4
-    for (int v = 0; v < n; v++) {
-        const int64_t j = first + v;
-        __m512 products, y = sum[j];
-        if (kind.fine)
-            products = _mm512_fmadd_ps(az_both(tile->fine[1]), _mm512_cvtepi32_ps(half[1][v]),
-                                       _mm512_mul_ps(az_both(tile->fine[0]), _mm512_cvtepi32_ps(half[0][v])));
-        else
-            products = _mm512_mul_ps(az_both(tile->scale), _mm512_cvtepi32_ps(_mm512_add_epi32(half[0][v], half[1][v])));
-        y = _mm512_fmadd_ps(products, _mm512_set1_ps(x->scale[j]), y);
-        if (kind.minimum && !kind.fine) y = _mm512_fnmadd_ps(az_both(tile->offset[0]), _mm512_set1_ps(x->total[j]), y);
-        for (int h = 0; h < 2 && kind.minimum && kind.fine; h++)
-            y = _mm512_fnmadd_ps(az_both(tile->offset[h]), _mm512_set1_ps(x->halves[2 * j + h]), y);
-        sum[j] = y;
-    }
-}
-
-/* The sums of the t'th tiles and n vectors, the first of them number `first`; n is a constant where it is inlined. */
-AZ_INLINE void az_add_vectors(az_level_kind kind, int octets, az_tiles *tiles, int t, int n, const az_columns *x, int64_t first)
-{
-    if (octets == AZ_PAIR) {
-        az_add_to_pair(kind, &tiles->pair[t], n, x, first, (__m512 *)tiles->sum);
-        return;
-    }
-    for (int64_t j = first; j < first + n; j++) {
-        const az_columns from = az_columns_at(x, j);
-        tiles->sum[j] = az_add_vector(kind, &tiles->tile[t][0], &from, tiles->sum[j]);
-    }
-}
-
+#ifdef __AVX512VNNI__
+#include "weight/kernels/octets_vnni.h"
 #else
-
-/* What is left to do with a tile that a format unpacked. */
-AZ_INLINE void az_finish_tile(az_level_kind kind, az_tile *tile)
-{
-    (void)kind, (void)tile;
-}
-
-/* Sums of two products of levels with x. A sign of the level moves to x, for the unsigned operand. */
-AZ_INLINE __m256i az_step_products(az_level_kind kind, __m256i level, __m256i x)
-{
-    return kind.is_signed ? _mm256_maddubs_epi16(_mm256_abs_epi8(level), _mm256_sign_epi8(x, level)) : _mm256_maddubs_epi16(level, x);
-}
-
-/* y + tile . vector j, whose products with the levels are `products` */
-AZ_INLINE __m256 az_add_products(az_level_kind kind, const az_tile *tile, const az_columns *x, int64_t j, __m256i products, __m256 y)
-{
-    y = _mm256_fmadd_ps(tile->scale, _mm256_mul_ps(_mm256_broadcast_ss(x->scale + j), _mm256_cvtepi32_ps(products)), y);
-    return az_less_minimum(kind, tile, x, j, y);
-}
-
-/* What a run begins with where levels are too large: in each of the two sums of a lane, -excess times the bytes of x that it meets. */
-AZ_INLINE __m256i az_start_of_run(az_level_kind kind, const az_columns *x, int64_t j, int step)
-{
-    if (kind.excess == 8) return az_broadcast_four(x->less8 + 2 * j);
-    return kind.excess == 32 ? az_broadcast_four(x->less32 + 4 * j + step / 4 * 2) : _mm256_setzero_si256();
-}
-
-/* sum[o][j] += tile[o] . vector j of the block that x begins with, for j from first on; kind, octets and n are constants where it is
- * inlined.
- */
-AZ_INLINE void az_add_group(az_level_kind kind, int octets, const az_tile *tile, int n, const az_columns *x, int64_t first, __m256 *sum)
-{
-    __m256i total[AZ_PAIR][AZ_GROUP], pairs[AZ_PAIR][AZ_GROUP];
-#pragma GCC unroll 8
-    for (int step = 0; step < AZ_STEPS; step++)
-#pragma GCC unroll 4
-        for (int v = 0; v < n; v++) {
-            const __m256i four = az_broadcast_four(x->q + (first + v) * AZ_BLOCK + 4 * step);
-            const __m256i start = az_start_of_run(kind, x, first + v, step);
-#pragma GCC unroll 2
-            for (int o = 0; o < octets; o++) {
-                const __m256i products = az_step_products(kind, tile[o].level[step], four);
-                const bool begins = step % kind.run == 0;
-                pairs[o][v] = begins && !kind.excess ? products : az_settled(_mm256_add_epi16(begins ? start : pairs[o][v], products));
-                if ((step + 1) % kind.run) continue;
-                const __m256i part = _mm256_madd_epi16(pairs[o][v], kind.fine ? tile[o].factor[step / 4] : _mm256_set1_epi16(1));
-                total[o][v] = step < kind.run ? part : az_settled(_mm256_add_epi32(total[o][v], part));
-            }
-        }
-#pragma GCC unroll 4
-    for (int v = 0; v < n; v++)
-#pragma GCC unroll 2
-        for (int o = 0; o < octets; o++) {
-            __m256 *y = sum + o * AZ_MOST + first + v;
-            *y = az_add_products(kind, &tile[o], x, first + v, total[o][v], *y);
-        }
-}
-
-/* sum + tile . the vector that x begins with */
-AZ_INLINE __m256 az_add_vector(az_level_kind kind, const az_tile *tile, const az_columns *x, __m256 sum)
-{
-    az_add_group(kind, 1, tile, 1, x, 0, &sum);
-    return sum;
-}
-
-/* The sums of the t'th tiles and n vectors, the first of them number `first`; n is a constant where it is inlined. */
-AZ_INLINE void az_add_vectors(az_level_kind kind, int octets, az_tiles *tiles, int t, int n, const az_columns *x, int64_t first)
-{
-    az_add_group(kind, octets, tiles->tile[t], n, x, first, tiles->sum);
-}
-
+#include "weight/kernels/octets_avx2.h"
 #endif
 
 AZ_INLINE void az_fetch(const char *from, int64_t bytes)
@@ -421,22 +244,6 @@ typedef struct az_block_kernel {
     bool apart;             /* one vector is bound by memory: it gives more when the rows of an octet are read from pages of their own */
     int64_t columns, bytes; /* of a block */
 } az_block_kernel;
-
-/* Puts a tile where vectors will meet it. */
-AZ_INLINE void az_keep_tile(az_level_kind kind, const az_tile *tile, az_tiles *tiles, int t, int o)
-{
-    if (!AZ_VNNI || tiles->octets == 1) {
-        tiles->tile[t][o] = *tile;
-        return;
-    }
-    az_tile_pair *pair = &tiles->pair[t];
-    for (int step = 0; step < AZ_STEPS; step++) pair->level[step][o] = tile->level[step];
-    pair->scale[o] = tile->scale;
-    for (int half = 0; half < 2; half++) {
-        if (kind.minimum && (kind.fine || half == 0)) pair->offset[half][o] = tile->offset[half];
-        if (kind.fine) pair->fine[half][o] = tile->fine[half];
-    }
-}
 
 /* The tiles of an octet of rows, which is number o of those whose tiles lie beside each other; `first` is the first of their blocks. */
 AZ_INLINE void az_unpack_tiles(az_block_kernel kernel, az_octet rows, int o, int64_t first, az_tiles *tiles)
