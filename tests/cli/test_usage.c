@@ -275,6 +275,19 @@ Test(usage, a_closed_pipe_ends_quietly)
     az_close(az);
 }
 
+/* OpenBLAS takes a processor that it does not know for a Prescott. */
+Test(usage, blas_knows_a_processor_with_avx2)
+{
+    if (!az_cpu_features()->avx2) cr_skip_test("needs AVX2");
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    test_run run = test_shell(az, folder, "env -u OPENBLAS_CORETYPE adze --version");
+    cr_assert(strstr(run.out, "OpenBLAS, as for ") && !strstr(run.out, "Prescott"), "%s", run.out);
+    run = test_shell(az, folder, "OPENBLAS_CORETYPE=Haswell adze --version");
+    cr_assert_not_null(strstr(run.out, "OpenBLAS, as for Haswell"));
+    az_close(az);
+}
+
 Test(usage, idle_threads_sleep_soon_unless_the_user_says_otherwise)
 {
     az_ctx *az = az_open(NULL);
