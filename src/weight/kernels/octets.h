@@ -84,14 +84,14 @@ typedef struct az_tile_pair {
 
 /* Tiles of the octets of rows that vectors meet together, and the sums. */
 typedef struct az_tiles {
-    int octets, count;
-    int64_t block[AZ_TILES]; /* which 32 columns of the rows */
-    az_tile tile[AZ_TILES][AZ_PAIR];
-    az_tile_pair pair[AZ_TILES]; /* instead, with VNNI, where there are two octets */
-    const char *next;            /* rows behind, of which `apart` bytes are fetched with each tile */
-    int64_t apart;
-    int64_t vectors;
     _Alignas(AZ_LINE) __m256 sum[AZ_PAIR * AZ_MOST]; /* [octet][vector]; with VNNI, where there are two octets, [vector][octet] */
+    az_tile_pair pair[AZ_TILES];                     /* with VNNI, where there are two octets; else: */
+    az_tile tile[AZ_TILES][AZ_PAIR];
+    int64_t block[AZ_TILES]; /* which 32 columns of the rows */
+    int64_t vectors;
+    int octets, count;
+    const char *next; /* rows behind, of which `apart` bytes are fetched with each tile */
+    int64_t apart;
 } az_tiles;
 
 /* ---- unpacking ------------------------------------------------------------------------------------------------------------------- */
