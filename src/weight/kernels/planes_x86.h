@@ -7,8 +7,9 @@
 #include <immintrin.h>
 #include <string.h>
 
-enum { COUNTED = 16 }; /* chunks whose ones are counted in bytes: 8 each, a block is two times as long */
-enum { AHEAD = 8192 }; /* bytes of prefetch */
+enum { COUNTED = 16 };   /* chunks whose ones are counted in bytes: 8 each, a block is two times as long */
+enum { LONGEST = 8191 }; /* chunks of single bits that 16 bits can count */
+enum { AHEAD = 8192 };   /* bytes of prefetch */
 
 static inline __m256i load(const uint8_t *from)
 {
@@ -61,8 +62,8 @@ static inline __m256i ones_of_bytes(__m256i v)
 #endif
 }
 
-/* A plane's `chunks` (at most 32) with the `m` planes of n vectors, both constants where it is inlined, so that what is loaded serves some
- * of them. `data`: of the block's first chunk. */
+/* A plane's `chunks`, as many as 16 bits can count, with the `m` planes of n vectors, both constants where it is inlined, so that what is
+ * loaded serves some of them. `data`: of the block's first chunk. */
 __attribute__((always_inline)) static inline void count_plane(const uint8_t *w, const az_plane_input *x, const uint8_t *data, int chunks,
                                                               int n, int m, int shift, totals *t)
 {
@@ -93,8 +94,9 @@ __attribute__((always_inline)) static inline void count_strip(const az_plane_str
     totals t[AZ_PLANE_VECTORS];
     memset(t, 0, sizeof t);
     const uint8_t *bits = w->bits;
-    for (int64_t c = 0; c < w->chunks; c += w->block) {
-        const int chunks = c + w->block <= w->chunks ? w->block : (int)(w->chunks - c);
+    const int most = w->planes == 1 ? LONGEST / ((1 << m) - 1) : w->block; /* the blocks of a single plane run on */
+    for (int64_t c = 0; c < w->chunks; c += most) {
+        const int chunks = c + most <= w->chunks ? most : (int)(w->chunks - c);
         for (int j = 0; j < w->planes; j++, bits += chunks * AZ_STRIP) count_plane(bits, x, data + c * m, chunks, n, m, j, t);
     }
     for (int v = 0; v < n; v++) store(&t[v], sum + v * AZ_STRIP);
