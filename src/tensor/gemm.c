@@ -7,7 +7,6 @@
 #include "tensor/kernels/panels.h"
 
 #include <omp.h>
-#include <string.h>
 
 enum {
     SLAB_COLUMNS = 2048, /* that are packed together */
@@ -52,20 +51,17 @@ static void pack_columns(const void *slabs, int64_t turn)
     s->kernels->pack_columns(s->k, up_to(PACK_COLUMNS, s->n - j), b, s->columns + az_panel_bytes(s->kernels, j, s->k));
 }
 
-/* One tile of c, from row i of `rows` and column j of the slab on; at an edge it is made whole beside c. */
+/* One tile of c, from row i of `rows` and column j of the slab on. */
 static void multiply_tile(const slab *s, const block *rows, int64_t i, int64_t j)
 {
     const az_panel_kernels *kernels = s->kernels;
-    const bool add = s->whole->add || s->p > 0;
-    const int64_t ldc = s->whole->ldc, m = up_to(kernels->rows, rows->m - i), n = up_to(kernels->columns, s->n - j);
-    const char *packed_rows = rows->packed + az_panel_bytes(kernels, i, s->k),
-               *packed_columns = s->columns + az_panel_bytes(kernels, j, s->k);
-    float *c = s->whole->c + (rows->first + i) * ldc + s->j + j;
-    if (m == kernels->rows && n == kernels->columns)
-        kernels->product(s->k, packed_rows, packed_columns, add, c, ldc);
-    else
-        az_panel_edge(kernels, s->k, packed_rows, packed_columns,
-                      &(az_panel_part){.rows = m, .columns = n, .add = add, .c = c, .ldc = ldc});
+    const int64_t ldc = s->whole->ldc;
+    const az_panel_part part = {.rows = up_to(kernels->rows, rows->m - i),
+                                .columns = up_to(kernels->columns, s->n - j),
+                                .add = s->whole->add || s->p > 0,
+                                .c = s->whole->c + (rows->first + i) * ldc + s->j + j,
+                                .ldc = ldc};
+    az_panel_multiply(kernels, s->k, rows->packed + az_panel_bytes(kernels, i, s->k), s->columns + az_panel_bytes(kernels, j, s->k), &part);
 }
 
 static void multiply_turn(const void *slabs, int64_t turn)

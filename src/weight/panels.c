@@ -8,7 +8,6 @@
 #include "weight/weight_internal.h"
 
 #include <omp.h>
-#include <string.h>
 
 enum {
     TURN_ROWS = 64, /* what a thread takes: whole panels */
@@ -86,10 +85,7 @@ static void multiply_groups(const panels_job *job, const packed_rows *rows, int6
                                         .add = rows->column > 0,
                                         .c = job->y + vector * job->y_stride + rows->first + r,
                                         .ldc = job->y_stride};
-            if (part.rows == kernels->rows && part.columns == kernels->columns)
-                kernels->product(depth, x, w, part.add, part.c, part.ldc);
-            else
-                az_panel_edge(kernels, depth, x, w, &part);
+            az_panel_multiply(kernels, depth, x, w, &part);
         }
 }
 

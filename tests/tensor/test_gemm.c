@@ -52,7 +52,8 @@ static char *panels_of(az_ctx *az, const az_panel_kernels *kernels, int64_t line
     return to;
 }
 
-/* m rows and n columns packed and multiplied panel by panel: the sums, and zeros where there is no line. */
+/* m rows and n columns packed and multiplied panel by panel: the sums, and zeros where there is no line. Factors reach 4.5, so that two
+ * roundings of one product may add up to 40 times that of a packed value. */
 static void check_panels(az_ctx *az, const az_panel_kernels *kernels, int64_t m, int64_t n, int64_t depth, int form)
 {
     az_matrix_f32 a = matrix(az, 2 * m, 2 * depth, form == 1, 3), b = matrix(az, 2 * depth, 2 * n, form == 1, 3);

@@ -9,8 +9,12 @@ int64_t az_panel_slice(const az_panel_kernels *kernels, int64_t k)
     return ((k + slices - 1) / slices + step - 1) / step * step;
 }
 
-void az_panel_edge(const az_panel_kernels *kernels, int64_t depth, const void *rows, const void *columns, const az_panel_part *part)
+void az_panel_multiply(const az_panel_kernels *kernels, int64_t depth, const void *rows, const void *columns, const az_panel_part *part)
 {
+    if (part->rows == kernels->rows && part->columns == kernels->columns) {
+        kernels->product(depth, rows, columns, part->add, part->c, part->ldc);
+        return;
+    }
     float tile[AZ_PANEL_MOST * AZ_PANEL_MOST] = {0};
     const size_t bytes = (size_t)part->columns * sizeof *tile;
     for (int64_t i = 0; i < part->rows && part->add; i++) memcpy(tile + i * AZ_PANEL_MOST, part->c + i * part->ldc, bytes);

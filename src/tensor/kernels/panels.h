@@ -38,8 +38,8 @@ typedef struct az_panel_part {
     int64_t ldc;
 } az_panel_part;
 
-/* A product at an edge, made whole beside c: the same bits as inside. */
-void az_panel_edge(const az_panel_kernels *kernels, int64_t depth, const void *rows, const void *columns, const az_panel_part *part);
+/* The product of two panels; at an edge of c it is made whole beside it, with the same bits as inside. */
+void az_panel_multiply(const az_panel_kernels *kernels, int64_t depth, const void *rows, const void *columns, const az_panel_part *part);
 
 /* The depth of the slices, nearly equal, into which sums of k products are cut: a multiple of `fill` and of 8. */
 int64_t az_panel_slice(const az_panel_kernels *kernels, int64_t k);

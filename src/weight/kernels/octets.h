@@ -362,4 +362,11 @@ AZ_INLINE void az_rows_by_octets(az_block_kernel kernel, const void *rows, int64
     }
 }
 
+/* The kernel of a format; AZ_ROWS gives it the name that it has in the set being compiled. */
+#define AZ_ROWS_KERNEL(format, kernel)                                                                                                     \
+    void AZ_ROWS(format)(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)                                 \
+    {                                                                                                                                      \
+        az_rows_by_octets(kernel, rows, count, x, y, y_stride);                                                                            \
+    }
+
 #endif

@@ -72,32 +72,9 @@ AZ_INLINE az_block_kernel kernel_of(blocks type)
                              .bytes = bytes_of(type)};
 }
 
-void AZ_ROWS(q8_0)(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
-{
-    az_rows_by_octets(kernel_of(Q8_0), rows, count, x, y, y_stride);
-}
-
-void AZ_ROWS(q4_0)(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
-{
-    az_rows_by_octets(kernel_of(Q4_0), rows, count, x, y, y_stride);
-}
-
-void AZ_ROWS(q4_1)(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
-{
-    az_rows_by_octets(kernel_of(Q4_1), rows, count, x, y, y_stride);
-}
-
-void AZ_ROWS(q5_0)(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
-{
-    az_rows_by_octets(kernel_of(Q5_0), rows, count, x, y, y_stride);
-}
-
-void AZ_ROWS(q5_1)(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
-{
-    az_rows_by_octets(kernel_of(Q5_1), rows, count, x, y, y_stride);
-}
-
-void AZ_ROWS(iq4_nl)(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
-{
-    az_rows_by_octets(kernel_of(IQ4_NL), rows, count, x, y, y_stride);
-}
+AZ_ROWS_KERNEL(q8_0, kernel_of(Q8_0))
+AZ_ROWS_KERNEL(q4_0, kernel_of(Q4_0))
+AZ_ROWS_KERNEL(q4_1, kernel_of(Q4_1))
+AZ_ROWS_KERNEL(q5_0, kernel_of(Q5_0))
+AZ_ROWS_KERNEL(q5_1, kernel_of(Q5_1))
+AZ_ROWS_KERNEL(iq4_nl, kernel_of(IQ4_NL))

@@ -189,27 +189,8 @@ AZ_INLINE az_block_kernel kernel_of(kquant type)
                              .bytes = bytes};
 }
 
-void AZ_ROWS(q2_k)(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
-{
-    az_rows_by_octets(kernel_of(Q2_K), rows, count, x, y, y_stride);
-}
-
-void AZ_ROWS(q3_k)(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
-{
-    az_rows_by_octets(kernel_of(Q3_K), rows, count, x, y, y_stride);
-}
-
-void AZ_ROWS(q4_k)(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
-{
-    az_rows_by_octets(kernel_of(Q4_K), rows, count, x, y, y_stride);
-}
-
-void AZ_ROWS(q5_k)(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
-{
-    az_rows_by_octets(kernel_of(Q5_K), rows, count, x, y, y_stride);
-}
-
-void AZ_ROWS(q6_k)(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
-{
-    az_rows_by_octets(kernel_of(Q6_K), rows, count, x, y, y_stride);
-}
+AZ_ROWS_KERNEL(q2_k, kernel_of(Q2_K))
+AZ_ROWS_KERNEL(q3_k, kernel_of(Q3_K))
+AZ_ROWS_KERNEL(q4_k, kernel_of(Q4_K))
+AZ_ROWS_KERNEL(q5_k, kernel_of(Q5_K))
+AZ_ROWS_KERNEL(q6_k, kernel_of(Q6_K))
