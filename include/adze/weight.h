@@ -20,6 +20,7 @@ typedef struct az_weight {
     const az_format *format;
     int64_t rows, cols;               /* outputs, inputs */
     az_tensor *part[AZ_WEIGHT_PARTS]; /* as format->part_name says */
+    const az_tensor *arranged;        /* the rows again as az_weight_arrange lays them out, for products; or NULL */
 } az_weight;
 
 struct az_columns;
@@ -33,11 +34,13 @@ struct az_format {
     int ggml_type;                          /* number of the GGUF tensor type, -1 when there is none (then parts are saved) */
     int64_t block;                          /* values per block along a row: cols must be a multiple; 1 = any */
     int64_t block_bytes;                    /* bytes of such a block; 0 when storage is not a byte matrix of blocks */
+    int halves;                             /* bytes of f16 numbers with which a block begins, where rows can be arranged */
     /* Rows first .. first + n - 1 as f32 into out [n, cols]. */
     void (*decode)(const az_weight *w, int64_t first, int64_t n, float *out);
     /* The kernel that multiplies single rows with n vectors (src/weight/kernels), NULL when n is too large for it. Formats of blocks get
-     * the vectors rounded to bytes. Such weights that read the same x are multiplied in one pass. */
-    az_rows_kernel *(*rows_kernel)(const az_format *format, int64_t n);
+     * the vectors rounded to bytes. Such weights that read the same x are multiplied in one pass. arranged: the one for arranged rows,
+     * NULL where rows as they are serve as well. */
+    az_rows_kernel *(*rows_kernel)(const az_format *format, int64_t n, bool arranged);
     /* Otherwise: y [n, rows] = x [n, cols] W^T ; and its adjoint gx [n, cols] = g [n, rows] W. Contiguous f32; threaded inside. */
     void (*matmul)(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y);
     void (*matmul_t)(az_ctx *az, const az_weight *w, const float *g, int64_t n, float *gx);
@@ -101,6 +104,9 @@ az_tensor *az_weight_apply(az_ctx *az, const az_weight *w, const az_tensor *x);
 bool az_weight_apply_many(az_ctx *az, const az_weight *const *w, int n, const az_tensor *x, az_tensor **y);
 /* g [..., rows] -> g W [..., cols]: the adjoint. */
 az_tensor *az_weight_apply_t(az_ctx *az, const az_weight *w, const az_tensor *g);
+/* Lays the rows out again, blocks of sixteen rows side by side, where products with few vectors are faster so (formats of 4 and 5 bits);
+ * other weights stay as they are. It takes memory as large as the part, in the current scope or arena. False without memory. */
+bool az_weight_arrange(az_ctx *az, az_weight *w);
 /* Rows of the matrix named by index (i32 [n]): [n, cols], f32 (f64 for an f64 matrix). An embedding table. */
 az_tensor *az_weight_gather(az_ctx *az, const az_weight *w, const az_tensor *index);
 

@@ -254,7 +254,7 @@ static int run(cli_job *job, const void *settings)
     if (*job->common->plot) az_fail(job->az, AZ_BAD_INPUT, "run: a text has nothing to plot; leave --plot out");
     read_template(job, &given);
     if (!az_ok(job->az)) return CLI_BAD;
-    const az_lm *lm = cli_load(job, job->word[0]);
+    az_lm *lm = cli_load(job, job->word[0]);
     if (!lm) return CLI_BAD;
     if (!lm->tokenizer)
         az_fail(job->az, AZ_BAD_INPUT, "run: '%s' brings no tokenizer, so it can neither read nor write text", job->word[0]);
@@ -263,6 +263,7 @@ static int run(cli_job *job, const void *settings)
     if (!lines && *options->prompt_file) az_fail(job->az, AZ_BAD_INPUT, "run: give --prompt or --prompt-file, not both");
     const char *prompt = *options->prompt_file ? az_read_file(job->az, options->prompt_file, NULL) : options->prompt;
     if (!az_ok(job->az)) return CLI_BAD;
+    if (!az_lm_arrange(job->az, lm, options->tokens < 0 ? lm->config.context : options->tokens)) return CLI_BAD;
     if (lines && !*options->prompt_file)
         continue_lines(job, lm, adapter, options);
     else

@@ -116,6 +116,20 @@ bool az_lm_complete(az_ctx *az, az_lm *lm)
     return az_ok(az);
 }
 
+bool az_lm_arrange(az_ctx *az, az_lm *lm, int64_t passes)
+{
+    enum { WORTH = 32 }; /* arranging takes as long as some 20 passes gain */
+    if (!lm || passes < WORTH) return lm != NULL;
+    az_arena_enter(az, lm->arena);
+    az_lm_cursor cursor = az_lm_cursor_start(lm);
+    for (; cursor.at->gguf && az_ok(az); az_lm_cursor_advance(lm, &cursor)) {
+        const az_lm_slot slot = az_lm_slot_at(lm, &cursor);
+        if (slot.weight && *slot.weight && *slot.weight != lm->position) az_weight_arrange(az, *slot.weight);
+    }
+    az_arena_leave(az);
+    return az_ok(az);
+}
+
 /* ---- making, copying, freeing ---- */
 
 static bool initialise_slot(az_ctx *az, az_lm *lm, const az_lm_slot *slot, uint64_t seed)

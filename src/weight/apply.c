@@ -82,11 +82,15 @@ static az_tensor *apply_alone(az_ctx *az, const az_weight *w, const az_tensor *x
     return az_ok(az) ? record_product(az, &apply_op, y, x, w) : NULL;
 }
 
-/* The kernel that multiplies the rows of w with x; NULL when the product goes another way. */
-static az_rows_kernel *rows_kernel_of(az_ctx *az, const az_weight *w, const az_tensor *x)
+/* The product of the rows of w with x by a kernel; NULL where it goes another way. */
+static az_row_product rows_product_of(az_ctx *az, const az_weight *w, const az_tensor *x)
 {
+    az_row_product product = {.w = w};
     const int64_t n = az_count(x) / w->cols;
-    return w->format->rows_kernel && n > 0 && !needs_tape(az, w, x) ? w->format->rows_kernel(w->format, n) : NULL;
+    if (!w->format->rows_kernel || n < 1 || needs_tape(az, w, x)) return product;
+    product.kernel = w->format->rows_kernel(w->format, n, false);
+    if (w->arranged) product.arranged = w->format->rows_kernel(w->format, n, true);
+    return product;
 }
 
 bool az_weight_apply_many(az_ctx *az, const az_weight *const *w, int n, const az_tensor *x, az_tensor **y)
@@ -96,16 +100,17 @@ bool az_weight_apply_many(az_ctx *az, const az_weight *const *w, int n, const az
     int together = 0;
     for (int i = 0; i < n && product; i++) {
         if (!w[i] || !x || !operand_fits(az, "product", w[i], x, w[i]->cols)) return false;
-        az_rows_kernel *kernel = rows_kernel_of(az, w[i], x);
-        y[i] = kernel ? like_with_width(az, x, w[i]->rows) : apply_alone(az, w[i], x);
+        az_row_product by_rows = rows_product_of(az, w[i], x);
+        y[i] = by_rows.kernel ? like_with_width(az, x, w[i]->rows) : apply_alone(az, w[i], x);
         if (!y[i]) return false;
-        if (!kernel) continue;
+        if (!by_rows.kernel) continue;
         if (!flat) flat = az_contiguous(az, x);
-        product[together++] = (az_row_product){.w = w[i], .kernel = kernel, .y = az_f32_mut(y[i])};
+        by_rows.y = az_f32_mut(y[i]);
+        product[together++] = by_rows;
     }
     if (together > 0 && flat) az_rows_matmul(az, product, together, az_f32(flat), az_count(x) / w[0]->cols);
     for (int i = 0; i < n && az_ok(az); i++)
-        if (rows_kernel_of(az, w[i], x)) y[i] = record_product(az, &apply_op, y[i], x, w[i]);
+        if (rows_product_of(az, w[i], x).kernel) y[i] = record_product(az, &apply_op, y[i], x, w[i]);
     return az_ok(az);
 }
 

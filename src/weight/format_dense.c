@@ -39,22 +39,22 @@ static void decode_bf16(const az_weight *w, int64_t first, int64_t n, float *out
     az_weight_kernels_here()->widen_bf16(row_16(w, first), n * w->cols, out);
 }
 
-static az_rows_kernel *rows_kernel_f32(const az_format *format, int64_t n)
+static az_rows_kernel *rows_kernel_f32(const az_format *format, int64_t n, bool arranged)
 {
     (void)format;
-    return n <= AZ_FEW ? az_weight_kernels_here()->f32 : NULL;
+    return n <= AZ_FEW && !arranged ? az_weight_kernels_here()->f32 : NULL;
 }
 
-static az_rows_kernel *rows_kernel_f16(const az_format *format, int64_t n)
+static az_rows_kernel *rows_kernel_f16(const az_format *format, int64_t n, bool arranged)
 {
     (void)format;
-    return n <= AZ_FEW ? az_weight_kernels_here()->f16 : NULL;
+    return n <= AZ_FEW && !arranged ? az_weight_kernels_here()->f16 : NULL;
 }
 
-static az_rows_kernel *rows_kernel_bf16(const az_format *format, int64_t n)
+static az_rows_kernel *rows_kernel_bf16(const az_format *format, int64_t n, bool arranged)
 {
     (void)format;
-    return n <= AZ_FEW ? az_weight_kernels_here()->bf16 : NULL;
+    return n <= AZ_FEW && !arranged ? az_weight_kernels_here()->bf16 : NULL;
 }
 
 static bool check_dense(az_ctx *az, const az_weight *w, az_dtype dtype)

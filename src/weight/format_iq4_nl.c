@@ -25,12 +25,6 @@ static void decode_iq4_nl(const az_weight *w, int64_t first, int64_t n, float *o
     }
 }
 
-static az_rows_kernel *rows_kernel(const az_format *format, int64_t n)
-{
-    (void)format;
-    return az_worth_rounding(n) ? az_weight_kernels_here()->iq4_nl : NULL;
-}
-
 static bool encode_block(const az_format *format, const float *x, const float *importance, unsigned char *out)
 {
     (void)format;
@@ -50,11 +44,12 @@ const az_format az_format_iq4_nl = {
     .name = "iq4_nl",
     .summary = "blocks of 32 four-bit indices into a table of levels with one f16 scale, 4.5 bits a weight",
     .part_name = {"blocks"},
-    .ggml_type = 20,
+    .ggml_type = AZ_GGML_IQ4_NL,
     .block = AZ_BLOCK,
     .block_bytes = BYTES,
+    .halves = 2,
     .decode = decode_iq4_nl,
-    .rows_kernel = rows_kernel,
+    .rows_kernel = az_blocks_kernel,
     .encode_block = encode_block,
     .check = az_check_blocks,
 };

@@ -139,49 +139,47 @@ static void write_bytes(const az_k_block *block, unsigned char *to)
 
 /* ---- the table --------------------------------------------------------------------------------------------------------------------- */
 
-enum { Q2_K = 10, Q3_K, Q4_K, Q5_K, Q6_K }; /* GGUF numbers */
-
 static const k_layout layouts[] = {
-    [Q2_K - Q2_K] = {.shape = {.sub = 16, .levels = {0, 3}, .scales = {0, 15}, .minimum = true},
-                     .low = {16, 2, 1},
-                     .d = 80,
-                     .m = 82,
-                     .read_scales = read_nibbles,
-                     .write_scales = write_nibbles},
-    [Q3_K - Q2_K] = {.shape = {.sub = 16, .levels = {-4, 3}, .scales = {-32, 31}},
-                     .low = {32, 2, 1},
-                     .high = {0, 1, 1},
-                     .scales = 96,
-                     .d = 108,
-                     .m = -1,
-                     .read_scales = read_signed_sixes,
-                     .write_scales = write_signed_sixes},
-    [Q4_K - Q2_K] = {.shape = {.sub = 32, .levels = {0, 15}, .scales = {0, 63}, .minimum = true},
-                     .low = {16, 4, 1},
-                     .m = 2,
-                     .scales = 4,
-                     .read_scales = read_sixes,
-                     .write_scales = write_sixes},
-    [Q5_K - Q2_K] = {.shape = {.sub = 32, .levels = {0, 31}, .scales = {0, 63}, .minimum = true},
-                     .low = {48, 4, 1},
-                     .high = {16, 1, 1},
-                     .m = 2,
-                     .scales = 4,
-                     .read_scales = read_sixes,
-                     .write_scales = write_sixes},
-    [Q6_K - Q2_K] = {.shape = {.sub = 16, .levels = {-32, 31}, .scales = {-128, 127}},
-                     .low = {0, 4, 2},
-                     .high = {128, 2, 1},
-                     .scales = 192,
-                     .d = 208,
-                     .m = -1,
-                     .read_scales = read_bytes,
-                     .write_scales = write_bytes},
+    [AZ_GGML_Q2_K - AZ_GGML_Q2_K] = {.shape = {.sub = 16, .levels = {0, 3}, .scales = {0, 15}, .minimum = true},
+                                     .low = {16, 2, 1},
+                                     .d = 80,
+                                     .m = 82,
+                                     .read_scales = read_nibbles,
+                                     .write_scales = write_nibbles},
+    [AZ_GGML_Q3_K - AZ_GGML_Q2_K] = {.shape = {.sub = 16, .levels = {-4, 3}, .scales = {-32, 31}},
+                                     .low = {32, 2, 1},
+                                     .high = {0, 1, 1},
+                                     .scales = 96,
+                                     .d = 108,
+                                     .m = -1,
+                                     .read_scales = read_signed_sixes,
+                                     .write_scales = write_signed_sixes},
+    [AZ_GGML_Q4_K - AZ_GGML_Q2_K] = {.shape = {.sub = 32, .levels = {0, 15}, .scales = {0, 63}, .minimum = true},
+                                     .low = {16, 4, 1},
+                                     .m = 2,
+                                     .scales = 4,
+                                     .read_scales = read_sixes,
+                                     .write_scales = write_sixes},
+    [AZ_GGML_Q5_K - AZ_GGML_Q2_K] = {.shape = {.sub = 32, .levels = {0, 31}, .scales = {0, 63}, .minimum = true},
+                                     .low = {48, 4, 1},
+                                     .high = {16, 1, 1},
+                                     .m = 2,
+                                     .scales = 4,
+                                     .read_scales = read_sixes,
+                                     .write_scales = write_sixes},
+    [AZ_GGML_Q6_K - AZ_GGML_Q2_K] = {.shape = {.sub = 16, .levels = {-32, 31}, .scales = {-128, 127}},
+                                     .low = {0, 4, 2},
+                                     .high = {128, 2, 1},
+                                     .scales = 192,
+                                     .d = 208,
+                                     .m = -1,
+                                     .read_scales = read_bytes,
+                                     .write_scales = write_bytes},
 };
 
 static const k_layout *layout_of(const az_format *format)
 {
-    return &layouts[format->ggml_type - Q2_K];
+    return &layouts[format->ggml_type - AZ_GGML_Q2_K];
 }
 
 INLINE void unpack(const k_layout *layout, const unsigned char *from, az_k_block *block)
@@ -227,17 +225,12 @@ static void decode_k(const az_weight *w, int64_t first, int64_t n, float *out)
     const int64_t bytes = w->format->block_bytes, in_row = w->cols / AZ_K_BLOCK;
     const unsigned char *from = (const unsigned char *)w->part[0]->data + first * in_row * bytes;
     switch (w->format->ggml_type) {
-    case Q2_K: decode_blocks(&layouts[0], from, bytes, n * in_row, out); break;
-    case Q3_K: decode_blocks(&layouts[Q3_K - Q2_K], from, bytes, n * in_row, out); break;
-    case Q4_K: decode_blocks(&layouts[Q4_K - Q2_K], from, bytes, n * in_row, out); break;
-    case Q5_K: decode_blocks(&layouts[Q5_K - Q2_K], from, bytes, n * in_row, out); break;
-    default: decode_blocks(&layouts[Q6_K - Q2_K], from, bytes, n * in_row, out); break;
+    case AZ_GGML_Q2_K: decode_blocks(&layouts[0], from, bytes, n * in_row, out); break;
+    case AZ_GGML_Q3_K: decode_blocks(&layouts[AZ_GGML_Q3_K - AZ_GGML_Q2_K], from, bytes, n * in_row, out); break;
+    case AZ_GGML_Q4_K: decode_blocks(&layouts[AZ_GGML_Q4_K - AZ_GGML_Q2_K], from, bytes, n * in_row, out); break;
+    case AZ_GGML_Q5_K: decode_blocks(&layouts[AZ_GGML_Q5_K - AZ_GGML_Q2_K], from, bytes, n * in_row, out); break;
+    default: decode_blocks(&layouts[AZ_GGML_Q6_K - AZ_GGML_Q2_K], from, bytes, n * in_row, out); break;
     }
-}
-
-static az_rows_kernel *rows_kernel(const az_format *format, int64_t n)
-{
-    return az_worth_rounding(n) ? az_weight_kernels_here()->k[format->ggml_type - Q2_K] : NULL;
 }
 
 static bool encode_block(const az_format *format, const float *x, const float *importance, unsigned char *out)
@@ -253,11 +246,11 @@ const az_format az_format_q2_k = {
     .name = "q2_k",
     .summary = "blocks of 256 two-bit values with 4-bit scales and minima for every 16, 2.625 bits a weight",
     .part_name = {"blocks"},
-    .ggml_type = Q2_K,
+    .ggml_type = AZ_GGML_Q2_K,
     .block = AZ_K_BLOCK,
     .block_bytes = 84,
     .decode = decode_k,
-    .rows_kernel = rows_kernel,
+    .rows_kernel = az_blocks_kernel,
     .encode_block = encode_block,
     .check = az_check_blocks,
 };
@@ -266,11 +259,11 @@ const az_format az_format_q3_k = {
     .name = "q3_k",
     .summary = "blocks of 256 three-bit values with 6-bit scales for every 16, 3.4375 bits a weight",
     .part_name = {"blocks"},
-    .ggml_type = Q3_K,
+    .ggml_type = AZ_GGML_Q3_K,
     .block = AZ_K_BLOCK,
     .block_bytes = 110,
     .decode = decode_k,
-    .rows_kernel = rows_kernel,
+    .rows_kernel = az_blocks_kernel,
     .encode_block = encode_block,
     .check = az_check_blocks,
     .keeps_zeros = true,
@@ -280,11 +273,11 @@ const az_format az_format_q4_k = {
     .name = "q4_k",
     .summary = "blocks of 256 four-bit values with 6-bit scales and minima for every 32, 4.5 bits a weight",
     .part_name = {"blocks"},
-    .ggml_type = Q4_K,
+    .ggml_type = AZ_GGML_Q4_K,
     .block = AZ_K_BLOCK,
     .block_bytes = AZ_Q4_K_BYTES,
     .decode = decode_k,
-    .rows_kernel = rows_kernel,
+    .rows_kernel = az_blocks_kernel,
     .encode_block = encode_block,
     .check = az_check_blocks,
 };
@@ -293,11 +286,11 @@ const az_format az_format_q5_k = {
     .name = "q5_k",
     .summary = "blocks of 256 five-bit values with 6-bit scales and minima for every 32, 5.5 bits a weight",
     .part_name = {"blocks"},
-    .ggml_type = Q5_K,
+    .ggml_type = AZ_GGML_Q5_K,
     .block = AZ_K_BLOCK,
     .block_bytes = 176,
     .decode = decode_k,
-    .rows_kernel = rows_kernel,
+    .rows_kernel = az_blocks_kernel,
     .encode_block = encode_block,
     .check = az_check_blocks,
 };
@@ -306,11 +299,11 @@ const az_format az_format_q6_k = {
     .name = "q6_k",
     .summary = "blocks of 256 six-bit values with 8-bit scales for every 16, 6.5625 bits a weight",
     .part_name = {"blocks"},
-    .ggml_type = Q6_K,
+    .ggml_type = AZ_GGML_Q6_K,
     .block = AZ_K_BLOCK,
     .block_bytes = AZ_Q6_K_BYTES,
     .decode = decode_k,
-    .rows_kernel = rows_kernel,
+    .rows_kernel = az_blocks_kernel,
     .encode_block = encode_block,
     .check = az_check_blocks,
     .keeps_zeros = true,

@@ -10,8 +10,6 @@
 #include <math.h>
 #include <string.h>
 
-enum { Q4_1 = 3, Q5_0 = 6, Q5_1 }; /* GGUF numbers */
-
 typedef struct legacy_layout {
     int low, high; /* levels */
     bool minimum, fifth;
@@ -20,9 +18,9 @@ typedef struct legacy_layout {
 static legacy_layout layout_of(const az_format *format)
 {
     static const legacy_layout layouts[] = {
-        [Q4_1] = {.high = 15, .minimum = true},
-        [Q5_0] = {.low = -16, .high = 15, .fifth = true},
-        [Q5_1] = {.high = 31, .minimum = true, .fifth = true},
+        [AZ_GGML_Q4_1] = {.high = 15, .minimum = true},
+        [AZ_GGML_Q5_0] = {.low = -16, .high = 15, .fifth = true},
+        [AZ_GGML_Q5_1] = {.high = 31, .minimum = true, .fifth = true},
     };
     return layouts[format->ggml_type];
 }
@@ -52,14 +50,6 @@ static void decode_legacy(const az_weight *w, int64_t first, int64_t n, float *o
     for (int64_t b = 0; b < n * per_row; b++) decode_block(layout, block + b * bytes, out + b * AZ_BLOCK);
 }
 
-static az_rows_kernel *rows_kernel(const az_format *format, int64_t n)
-{
-    const az_weight_kernels *kernels = az_weight_kernels_here();
-    const int type = format->ggml_type;
-    if (!az_worth_rounding(n)) return NULL;
-    return type == Q4_1 ? kernels->q4_1 : type == Q5_0 ? kernels->q5_0 : kernels->q5_1;
-}
-
 static bool encode_block(const az_format *format, const float *x, const float *importance, unsigned char *out)
 {
     const legacy_layout layout = layout_of(format);
@@ -86,11 +76,12 @@ const az_format az_format_q4_1 = {
     .name = "q4_1",
     .summary = "blocks of 32 four-bit values with an f16 scale and minimum, 5 bits a weight",
     .part_name = {"blocks"},
-    .ggml_type = Q4_1,
+    .ggml_type = AZ_GGML_Q4_1,
     .block = AZ_BLOCK,
     .block_bytes = 20,
+    .halves = 4,
     .decode = decode_legacy,
-    .rows_kernel = rows_kernel,
+    .rows_kernel = az_blocks_kernel,
     .encode_block = encode_block,
     .check = az_check_blocks,
 };
@@ -99,11 +90,12 @@ const az_format az_format_q5_0 = {
     .name = "q5_0",
     .summary = "blocks of 32 five-bit values with one f16 scale, 5.5 bits a weight",
     .part_name = {"blocks"},
-    .ggml_type = Q5_0,
+    .ggml_type = AZ_GGML_Q5_0,
     .block = AZ_BLOCK,
     .block_bytes = 22,
+    .halves = 2,
     .decode = decode_legacy,
-    .rows_kernel = rows_kernel,
+    .rows_kernel = az_blocks_kernel,
     .encode_block = encode_block,
     .check = az_check_blocks,
     .keeps_zeros = true,
@@ -113,11 +105,12 @@ const az_format az_format_q5_1 = {
     .name = "q5_1",
     .summary = "blocks of 32 five-bit values with an f16 scale and minimum, 6 bits a weight",
     .part_name = {"blocks"},
-    .ggml_type = Q5_1,
+    .ggml_type = AZ_GGML_Q5_1,
     .block = AZ_BLOCK,
     .block_bytes = 24,
+    .halves = 4,
     .decode = decode_legacy,
-    .rows_kernel = rows_kernel,
+    .rows_kernel = az_blocks_kernel,
     .encode_block = encode_block,
     .check = az_check_blocks,
 };

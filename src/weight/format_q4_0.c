@@ -13,12 +13,6 @@ static void decode_q4_0(const az_weight *w, int64_t first, int64_t n, float *out
     az_weight_kernels_here()->widen_q4_0(blocks, n * w->cols, out);
 }
 
-static az_rows_kernel *rows_kernel(const az_format *format, int64_t n)
-{
-    (void)format;
-    return az_worth_rounding(n) ? az_weight_kernels_here()->q4_0 : NULL;
-}
-
 static int level(float x, float inverse)
 {
     const float at = x * inverse + 8.5f;
@@ -55,11 +49,12 @@ const az_format az_format_q4_0 = {
     .name = "q4_0",
     .summary = "blocks of 32 four-bit values with one f16 scale, 4.5 bits a weight",
     .part_name = {"blocks"},
-    .ggml_type = 2,
+    .ggml_type = AZ_GGML_Q4_0,
     .block = AZ_BLOCK,
     .block_bytes = AZ_Q4_0_BYTES,
+    .halves = 2,
     .decode = decode_q4_0,
-    .rows_kernel = rows_kernel,
+    .rows_kernel = az_blocks_kernel,
     .encode_block = encode_block,
     .check = az_check_blocks,
     .keeps_zeros = true,

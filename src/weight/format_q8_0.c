@@ -7,12 +7,6 @@ static void decode_q8_0(const az_weight *w, int64_t first, int64_t n, float *out
     az_weight_kernels_here()->widen_q8_0(blocks, n * w->cols, out);
 }
 
-static az_rows_kernel *rows_kernel(const az_format *format, int64_t n)
-{
-    (void)format;
-    return az_worth_rounding(n) ? az_weight_kernels_here()->q8_0 : NULL;
-}
-
 /* The scale that just covers the block is all but the best one under any importance: steps are 1/254 of the range. */
 static bool encode_block(const az_format *format, const float *x, const float *importance, unsigned char *out)
 {
@@ -24,11 +18,11 @@ const az_format az_format_q8_0 = {
     .name = "q8_0",
     .summary = "blocks of 32 signed bytes with one f16 scale, 8.5 bits a weight",
     .part_name = {"blocks"},
-    .ggml_type = 8,
+    .ggml_type = AZ_GGML_Q8_0,
     .block = AZ_BLOCK,
     .block_bytes = AZ_Q8_0_BYTES,
     .decode = decode_q8_0,
-    .rows_kernel = rows_kernel,
+    .rows_kernel = az_blocks_kernel,
     .encode_block = encode_block,
     .check = az_check_blocks,
     .keeps_zeros = true,

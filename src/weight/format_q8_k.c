@@ -18,12 +18,6 @@ static void decode_q8_k(const az_weight *w, int64_t first, int64_t n, float *out
     }
 }
 
-static az_rows_kernel *rows_kernel(const az_format *format, int64_t n)
-{
-    (void)format;
-    return az_worth_rounding(n) ? az_weight_kernels_here()->q8_k : NULL;
-}
-
 /* The entry of largest magnitude becomes -127: d = that / -127, q = round(x / d), ties to even. */
 static bool encode_block(const az_format *format, const float *x, const float *importance, unsigned char *out)
 {
@@ -47,11 +41,11 @@ const az_format az_format_q8_k = {
     .name = "q8_k",
     .summary = "blocks of 256 signed bytes with one f32 scale, 9.125 bits a weight: an intermediate form",
     .part_name = {"blocks"},
-    .ggml_type = 15,
+    .ggml_type = AZ_GGML_Q8_K,
     .block = AZ_K_BLOCK,
     .block_bytes = BYTES,
     .decode = decode_q8_k,
-    .rows_kernel = rows_kernel,
+    .rows_kernel = az_blocks_kernel,
     .encode_block = encode_block,
     .check = az_check_blocks,
     .keeps_zeros = true,

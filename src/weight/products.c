@@ -167,7 +167,12 @@ static void product_chunk(const void *chunks, int64_t chunk)
     for (; chunk >= chunks_of(product->w); product++) chunk -= chunks_of(product->w);
     const az_weight *w = product->w;
     const int64_t first = chunk * CHUNK, count = first + CHUNK <= w->rows ? CHUNK : w->rows - first;
-    product->kernel((const unsigned char *)w->part[0]->data + first * row_bytes(w), count, job->x, product->y + first, w->rows);
+    const int64_t arranged = product->arranged ? count - count % AZ_ARRANGED : 0;
+    if (arranged > 0)
+        product->arranged((const unsigned char *)w->arranged->data + first * row_bytes(w), arranged, job->x, product->y + first, w->rows);
+    if (arranged < count)
+        product->kernel((const unsigned char *)w->part[0]->data + (first + arranged) * row_bytes(w), count - arranged, job->x,
+                        product->y + first + arranged, w->rows);
 }
 
 static void product_rows(az_ctx *az, const rows_job *job)
@@ -191,6 +196,13 @@ bool az_worth_rounding(int64_t n)
 {
     enum { BEFORE_TILES = 32 }; /* so many vectors pay for rows to be decoded for the tile unit */
     return n <= (az_cpu_features()->amx ? BEFORE_TILES : az_weight_kernels_here()->most_rounded);
+}
+
+az_rows_kernel *az_blocks_kernel(const az_format *format, int64_t n, bool arranged)
+{
+    const az_blocks_kernels *kernels = &az_weight_kernels_here()->blocks[format->ggml_type];
+    if (!az_worth_rounding(n)) return NULL;
+    return arranged ? kernels->arranged : kernels->rows;
 }
 
 static void round_column(const void *columns, int64_t j)

@@ -179,6 +179,7 @@ az_weight *az_weight_share(az_ctx *az, const az_weight *w)
     az_weight *copy = w ? az_alloc(az, sizeof *copy) : NULL;
     if (!copy) return NULL;
     *copy = (az_weight){.format = w->format, .rows = w->rows, .cols = w->cols};
+    if (w->arranged && !(copy->arranged = az_share(az, w->arranged))) return NULL;
     for (int i = 0; i < AZ_WEIGHT_PARTS; i++)
         if (w->part[i] && !(copy->part[i] = az_share(az, w->part[i]))) return NULL;
     return copy;

@@ -38,11 +38,13 @@ enum { AZ_FEW = 12 };
 bool az_round_columns(az_ctx *az, az_columns *x);
 /* Whether kernels on vectors that are rounded to bytes are worth it for n of them. */
 bool az_worth_rounding(int64_t n);
+/* The kernel of a format of blocks: az_format's rows_kernel. */
+az_rows_kernel *az_blocks_kernel(const az_format *format, int64_t n, bool arranged);
 /* y[i] [n, rows of w[i]] = x W_i^T for `count` weights that read x, each by its kernel; the rows of part 0 follow each other without gaps.
  */
 typedef struct az_row_product {
     const az_weight *w;
-    az_rows_kernel *kernel;
+    az_rows_kernel *kernel, *arranged; /* the latter for the rows of w->arranged; or NULL */
     float *y;
 } az_row_product;
 void az_rows_matmul(az_ctx *az, const az_row_product *product, int count, const float *x, int64_t n);

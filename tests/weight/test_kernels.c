@@ -36,13 +36,7 @@ static az_rows_kernel *kernel_of(const az_weight_kernels *set, const char *forma
     if (strcmp(format, "f32") == 0) return set->f32;
     if (strcmp(format, "f16") == 0) return set->f16;
     if (strcmp(format, "bf16") == 0) return set->bf16;
-    if (strcmp(format, "q8_k") == 0) return set->q8_k;
-    if (format[3] == 'k') return set->k[format[1] - '2'];
-    if (strcmp(format, "q4_1") == 0) return set->q4_1;
-    if (strcmp(format, "q5_0") == 0) return set->q5_0;
-    if (strcmp(format, "q5_1") == 0) return set->q5_1;
-    if (strcmp(format, "iq4_nl") == 0) return set->iq4_nl;
-    return strcmp(format, "q8_0") == 0 ? set->q8_0 : set->q4_0;
+    return set->blocks[az_format_by_name(format)->ggml_type].rows;
 }
 
 static az_columns columns(az_ctx *az, const az_weight_kernels *set, const az_tensor *x, bool bytes)
@@ -147,6 +141,51 @@ Test(kernels, a_product_does_not_depend_on_its_company)
     az_close(az);
 }
 
+/* A weight as az_weight_arrange lays it out has the products of its rows, bit for bit, by every set. */
+Test(kernels, arranged_rows_have_the_same_products)
+{
+    az_ctx *az = az_open(NULL);
+    enum { R = 48 };
+    for (const az_weight_kernels *const *set = kernel_sets(); *set; set++)
+        for (int f = 0; f < NAMES; f++)
+            for (int64_t blocks = 1; blocks <= 17; blocks += 8) {
+                const az_format *format = az_format_by_name(names[f]);
+                const az_blocks_kernels *kernels = format->block == 1 ? NULL : &(*set)->blocks[format->ggml_type];
+                if (!kernels || !kernels->arranged || !az_weight_kernels_here()->blocks[format->ggml_type].arranged) continue;
+                az_scope_push(az);
+                az_weight *w = weight(az, names[f], R, blocks * format->block);
+                cr_assert(az_weight_arrange(az, w) && w->arranged, "%s", names[f]);
+                for (int64_t n = 1; n <= MOST; n += n < 5 ? 1 : 3) {
+                    const az_columns x = columns(az, *set, normal(az, n, w->cols, "x"), true);
+                    float rows[MOST * R], arranged[MOST * R];
+                    kernels->rows(w->part[0]->data, R, &x, rows, R);
+                    kernels->arranged(w->arranged->data, R, &x, arranged, R);
+                    for (int64_t i = 0; i < n * R; i++)
+                        cr_assert_eq(rows[i], arranged[i], "%s %s, %d vectors: %d", (*set)->name, names[f], (int)n, (int)i);
+                }
+                az_scope_pop(az);
+            }
+    cr_assert(az_ok(az), "%s", az_error(az));
+    az_close(az);
+}
+
+/* Whatever is left of rows beyond sixteens is multiplied as before; a shared weight shares its arrangement. */
+Test(kernels, arranged_weights_are_applied_alike)
+{
+    az_ctx *az = az_open(NULL);
+    for (int64_t rows = 5; rows <= 150; rows += 29)
+        for (int64_t n = 1; n <= MOST; n += 4) {
+            const az_weight *plain = weight(az, "q5_1", rows, 96);
+            az_weight *arranged = az_weight_share(az, plain);
+            cr_assert(az_weight_arrange(az, arranged));
+            const az_weight *shared = az_weight_share(az, arranged);
+            const az_tensor *x = normal(az, n, 96, "x"), *y = az_weight_apply(az, plain, x), *z = az_weight_apply(az, shared, x);
+            for (int64_t i = 0; i < n * rows; i++) cr_assert_eq(az_f32(y)[i], az_f32(z)[i], "%d rows: %d", (int)rows, (int)i);
+        }
+    cr_assert(az_ok(az), "%s", az_error(az));
+    az_close(az);
+}
+
 /* Extreme bytes of q8_0: -128 (which no encoder writes, but a file may hold) times 127, where 16-bit intermediates are tightest. */
 Test(kernels, no_sum_of_pairs_overflows)
 {
@@ -162,8 +201,8 @@ Test(kernels, no_sum_of_pairs_overflows)
             for (int b = 0; b < 2; b++) memcpy(q8 + 34 * b, &one, 2), memcpy(q4 + 18 * b, &one, 2);
             const az_columns c = columns(az, *set, x, true);
             float y8, y4;
-            (*set)->q8_0(q8, 1, &c, &y8, 1);
-            (*set)->q4_0(q4, 1, &c, &y4, 1);
+            (*set)->blocks[AZ_GGML_Q8_0].rows(q8, 1, &c, &y8, 1);
+            (*set)->blocks[AZ_GGML_Q4_0].rows(q4, 1, &c, &y4, 1);
             double want8 = 0, want4 = 0;
             for (int i = 0; i < 64; i++) {
                 want8 += (double)(int8_t)value * (double)ones[i];

@@ -368,7 +368,9 @@ static bool load_model(az_backend *backend, const char *path, const char *spec)
 {
     az_ctx *az = backend->az;
     const char *folder = az_spec_value(az, spec, "adapter");
-    const az_lm *lm = backend->lm = az_lm_load(az, path);
+    az_lm *lm = az_lm_load(az, path);
+    if (lm) az_lm_arrange(az, lm, lm->config.context); /* there will be many questions */
+    backend->lm = lm;
     backend->identity = lm ? az_model_hash(az, path) : NULL;
     if (!lm || !folder) return backend->identity != NULL;
     const az_adapter *adapter = backend->settings.adapter = az_adapter_read(az, lm, folder);

@@ -44,11 +44,34 @@ static inline int64_t az_fours(int64_t cols)
     return (cols + AZ_FOURS - 1) / AZ_FOURS * AZ_FOURS;
 }
 
+/* Numbers of formats of blocks in GGUF. */
+enum {
+    AZ_GGML_Q4_0 = 2,
+    AZ_GGML_Q4_1,
+    AZ_GGML_Q5_0 = 6,
+    AZ_GGML_Q5_1,
+    AZ_GGML_Q8_0,
+    AZ_GGML_Q2_K = 10,
+    AZ_GGML_Q3_K,
+    AZ_GGML_Q4_K,
+    AZ_GGML_Q5_K,
+    AZ_GGML_Q6_K,
+    AZ_GGML_Q8_K,
+    AZ_GGML_IQ4_NL = 20,
+    AZ_GGML_TYPES
+};
+
+/* Arranged: of AZ_ARRANGED rows each, a number of `size` bytes that stands at byte `at` of row r's block stands at byte AZ_ARRANGED at +
+ * r size of all their blocks. The count of such rows is a multiple of AZ_ARRANGED. */
+enum { AZ_ARRANGED = 16 };
+typedef struct az_blocks_kernels {
+    az_rows_kernel *rows, *arranged; /* NULL: there is none */
+} az_blocks_kernels;
+
 typedef struct az_weight_kernels {
     const char *name;
-    az_rows_kernel *f32, *f16, *bf16, *q8_0, *q4_0;
-    az_rows_kernel *q4_1, *q5_0, *q5_1, *iq4_nl; /* NULL: rows are decoded instead */
-    az_rows_kernel *k[5], *q8_k;                 /* q2_k .. q6_k, or NULL */
+    az_rows_kernel *f32, *f16, *bf16;
+    az_blocks_kernels blocks[AZ_GGML_TYPES]; /* by the format's ggml_type; NULL: rows are decoded instead */
     az_kept_kernel *kept;
     void (*widen_kept)(const az_kept_rows *rows, int64_t cols, float *to); /* to [count, cols] */
     az_kept_kernel *two_of_four; /* the same for 2:4 with vectors as az_arrange_fours lays them out; or NULL */
@@ -76,10 +99,15 @@ void az_widen_kept_portable(const az_kept_rows *rows, int64_t cols, float *to);
 extern const az_weight_kernels az_weight_kernels_avx2, az_weight_kernels_vnni; /* these differ in the rows of blocks alone */
 az_kept_kernel az_kept_avx2, az_two_of_four_avx2;
 void az_widen_kept_avx2(const az_kept_rows *rows, int64_t cols, float *to);
-az_rows_kernel az_rows_q8_0_avx2, az_rows_q4_0_avx2, az_rows_q4_1_avx2, az_rows_q5_0_avx2, az_rows_q5_1_avx2, az_rows_iq4_nl_avx2;
-az_rows_kernel az_rows_q2_k_avx2, az_rows_q3_k_avx2, az_rows_q4_k_avx2, az_rows_q5_k_avx2, az_rows_q6_k_avx2, az_rows_q8_k_avx2;
-az_rows_kernel az_rows_q8_0_vnni, az_rows_q4_0_vnni, az_rows_q4_1_vnni, az_rows_q5_0_vnni, az_rows_q5_1_vnni, az_rows_iq4_nl_vnni;
-az_rows_kernel az_rows_q2_k_vnni, az_rows_q3_k_vnni, az_rows_q4_k_vnni, az_rows_q5_k_vnni, az_rows_q6_k_vnni, az_rows_q8_k_vnni;
+/* Every format of blocks; those of `both` have kernels for arranged rows too. */
+#define AZ_EVERY_FORMAT(isa, both, plain)                                                                                                  \
+    both(Q4_0, q4_0, isa) both(Q4_1, q4_1, isa) both(Q5_0, q5_0, isa) both(Q5_1, q5_1, isa) both(IQ4_NL, iq4_nl, isa)                      \
+        plain(Q8_0, q8_0, isa) plain(Q2_K, q2_k, isa) plain(Q3_K, q3_k, isa) plain(Q4_K, q4_k, isa) plain(Q5_K, q5_k, isa)                 \
+            plain(Q6_K, q6_k, isa) plain(Q8_K, q8_k, isa)
+#define AZ_DECLARE_PLAIN(number, format, isa) az_rows_kernel az_rows_##format##_##isa;
+#define AZ_DECLARE_BOTH(number, format, isa)  az_rows_kernel az_rows_##format##_##isa, az_arranged_##format##_##isa;
+AZ_EVERY_FORMAT(avx2, AZ_DECLARE_BOTH, AZ_DECLARE_PLAIN)
+AZ_EVERY_FORMAT(vnni, AZ_DECLARE_BOTH, AZ_DECLARE_PLAIN)
 #elif defined(__aarch64__)
 extern const az_weight_kernels az_weight_kernels_neon;
 #endif

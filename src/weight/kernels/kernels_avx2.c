@@ -273,13 +273,13 @@ static void widen_levels(const int8_t *level, int64_t n, float step, float minim
     az_widen_levels_portable(level + i, n - i, step, minimum, to + i);
 }
 
+#define PLAIN(number, format, isa) [AZ_GGML_##number] = {az_rows_##format##_##isa},
+#define BOTH(number, format, isa)  [AZ_GGML_##number] = {az_rows_##format##_##isa, az_arranged_##format##_##isa},
 #define KERNELS(isa)                                                                                                                       \
     {                                                                                                                                      \
-        .name = #isa, .f32 = rows_f32, .f16 = rows_f16, .bf16 = rows_bf16, .q8_0 = az_rows_q8_0_##isa, .q4_0 = az_rows_q4_0_##isa,         \
-        .q4_1 = az_rows_q4_1_##isa, .q5_0 = az_rows_q5_0_##isa, .q5_1 = az_rows_q5_1_##isa, .iq4_nl = az_rows_iq4_nl_##isa,                \
-        .k = {az_rows_q2_k_##isa, az_rows_q3_k_##isa, az_rows_q4_k_##isa, az_rows_q5_k_##isa, az_rows_q6_k_##isa},                         \
-        .q8_k = az_rows_q8_k_##isa, .kept = az_kept_avx2, .widen_kept = az_widen_kept_avx2, .two_of_four = az_two_of_four_avx2,            \
-        .most_rounded = INT64_MAX, .round_to_bytes = round_to_bytes, .encode_q8_0 = encode_q8_0, .widen_f16 = widen_f16,                   \
-        .widen_bf16 = widen_bf16, .widen_q8_0 = widen_q8_0, .widen_q4_0 = widen_q4_0, .widen_levels = widen_levels,                        \
+        .name = #isa, .f32 = rows_f32, .f16 = rows_f16, .bf16 = rows_bf16, .blocks = {AZ_EVERY_FORMAT(isa, BOTH, PLAIN)},                  \
+        .kept = az_kept_avx2, .widen_kept = az_widen_kept_avx2, .two_of_four = az_two_of_four_avx2, .most_rounded = INT64_MAX,             \
+        .round_to_bytes = round_to_bytes, .encode_q8_0 = encode_q8_0, .widen_f16 = widen_f16, .widen_bf16 = widen_bf16,                    \
+        .widen_q8_0 = widen_q8_0, .widen_q4_0 = widen_q4_0, .widen_levels = widen_levels,                                                  \
     }
 const az_weight_kernels az_weight_kernels_avx2 = KERNELS(avx2), az_weight_kernels_vnni = KERNELS(vnni);

@@ -58,20 +58,40 @@ typedef struct az_tile {
     __m256 fine[2];          /* with VNNI: scale times the factors */
 } az_tile;
 
-/* Eight rows from some block on, `apart` bytes from each other. */
+/* Eight rows from some block on: `apart` bytes from each other, or octet `number` of AZ_ARRANGED rows whose blocks are arranged. */
 typedef struct az_octet {
     const unsigned char *first;
     int64_t apart;
+    bool arranged;
+    int number;
 } az_octet;
 
 AZ_INLINE az_octet az_octet_at(az_octet rows, int octet)
 {
-    return (az_octet){rows.first + octet * AZ_OCTET * rows.apart, rows.apart};
+    if (rows.arranged)
+        rows.number += octet;
+    else
+        rows.first += octet * AZ_OCTET * rows.apart;
+    return rows;
+}
+
+/* The same rows, so many bytes of each further on. */
+AZ_INLINE az_octet az_octet_behind(az_octet rows, int64_t bytes)
+{
+    rows.first += rows.arranged ? AZ_ARRANGED * bytes : bytes;
+    return rows;
+}
+
+/* Where the octet's numbers of `size` bytes that stand at byte `at` of arranged rows follow each other. */
+AZ_INLINE const void *az_arranged_numbers(az_octet rows, int64_t at, int size)
+{
+    return rows.first + AZ_ARRANGED * at + rows.number * AZ_OCTET * size;
 }
 
 enum {
     AZ_PAIR = 2,   /* octets that vectors meet together */
     AZ_GROUP = 4,  /* vectors that do */
+    AZ_GROUPS = 4, /* of arranged rows that one vector meets by turns */
     AZ_TILES = 8,  /* that are unpacked before vectors meet them */
     AZ_MOST = 128, /* vectors at a time, so that their sums and a block of them stay in the first cache */
 };
@@ -99,6 +119,10 @@ typedef struct az_tiles {
 /* Bytes at .. at + 15 of each row: dword k of row r goes to lane r of out[k]. */
 AZ_INLINE void az_load_columns(az_octet rows, int64_t at, __m256i out[4])
 {
+    if (rows.arranged) {
+        for (int k = 0; k < 4; k++) out[k] = _mm256_loadu_si256(az_arranged_numbers(rows, at + 4 * k, 4));
+        return;
+    }
     __m256i v[4];
     for (int r = 0; r < 4; r++) {
         const unsigned char *low = rows.first + r * rows.apart + at, *high = rows.first + (r + 4) * rows.apart + at;
@@ -114,6 +138,7 @@ AZ_INLINE void az_load_columns(az_octet rows, int64_t at, __m256i out[4])
 /* The f16 number at byte `at` of each row. */
 AZ_INLINE __m256 az_load_halves(az_octet rows, int64_t at)
 {
+    if (rows.arranged) return _mm256_cvtph_ps(_mm_loadu_si128(az_arranged_numbers(rows, at, 2)));
     uint16_t half[AZ_OCTET];
     for (int r = 0; r < AZ_OCTET; r++) memcpy(&half[r], rows.first + r * rows.apart + at, 2);
     return _mm256_cvtph_ps(_mm_setr_epi16((short)half[0], (short)half[1], (short)half[2], (short)half[3], (short)half[4], (short)half[5],
@@ -123,6 +148,7 @@ AZ_INLINE __m256 az_load_halves(az_octet rows, int64_t at)
 /* The 32 bits at byte `at` of each row. */
 AZ_INLINE __m256i az_load_dwords(az_octet rows, int64_t at)
 {
+    if (rows.arranged) return _mm256_loadu_si256(az_arranged_numbers(rows, at, 4));
     int32_t all[AZ_OCTET];
     for (int r = 0; r < AZ_OCTET; r++) memcpy(&all[r], rows.first + r * rows.apart + at, 4);
     return _mm256_setr_epi32(all[0], all[1], all[2], all[3], all[4], all[5], all[6], all[7]);
@@ -249,7 +275,7 @@ typedef struct az_block_kernel {
 AZ_INLINE void az_unpack_tiles(az_block_kernel kernel, az_octet rows, int o, int64_t first, az_tiles *tiles)
 {
     const int in_block = (int)kernel.columns / AZ_BLOCK;
-    for (int t = 0; t < tiles->count; t += in_block, rows.first += kernel.bytes) {
+    for (int t = 0; t < tiles->count; t += in_block, rows = az_octet_behind(rows, kernel.bytes)) {
         az_unpacking shared;
         kernel.begin(kernel.format, rows, &shared);
 #pragma GCC unroll 8
@@ -304,20 +330,44 @@ AZ_INLINE void az_rows_with_vector(az_block_kernel kernel, const unsigned char *
         const int64_t first = kernel.apart ? r : AZ_OCTET * r;
         const int64_t behind = kernel.apart ? (r + 1 < octets ? r + 1 : count) * row_bytes : (first + AZ_OCTET) * row_bytes + AHEAD;
         float sum[AZ_OCTET];
-        _mm256_storeu_ps(
-            sum, az_octet_with_vector(kernel, (az_octet){rows + first * row_bytes, apart * row_bytes}, (const char *)rows + behind, x));
+        _mm256_storeu_ps(sum, az_octet_with_vector(kernel, (az_octet){.first = rows + first * row_bytes, .apart = apart * row_bytes},
+                                                   (const char *)rows + behind, x));
         for (int i = 0; i < AZ_OCTET; i++) y[first + i * apart] = sum[i];
     }
     for (int64_t r = AZ_OCTET * octets; r < count; r++) {
-        const az_octet copies = {rows + r * row_bytes, 0};
+        const az_octet copies = {.first = rows + r * row_bytes};
         y[r] = _mm256_cvtss_f32(az_octet_with_vector(kernel, copies, (const char *)copies.first + row_bytes, x));
     }
+}
+
+/* Groups of AZ_ARRANGED rows . a vector. Memory behind what is read is fetched, of several groups by turns: it gives more from pages apart.
+ */
+AZ_INLINE void az_arranged_with_vector(az_block_kernel kernel, const unsigned char *rows, int groups, const az_columns *x, float *y)
+{
+    enum { AHEAD = 2048 };
+    const int64_t bytes = AZ_ARRANGED * kernel.bytes, apart = x->cols / kernel.columns * bytes;
+    __m256 sum[AZ_GROUPS][AZ_PAIR];
+    for (int g = 0; g < groups; g++) sum[g][0] = sum[g][1] = _mm256_setzero_ps();
+    for (int64_t c = 0; c < x->cols; c += kernel.columns, rows += bytes) {
+        const az_columns from = az_columns_at(x, c / AZ_BLOCK);
+        for (int g = 0; g < groups; g++)
+#pragma GCC unroll 2
+            for (int o = 0; o < AZ_PAIR; o++) {
+                const az_octet octet = {.first = rows + g * apart, .arranged = true, .number = o};
+                const char *next = (const char *)octet.first + AHEAD + o * bytes / AZ_PAIR;
+                sum[g][o] = kernel.multiply ? kernel.multiply(octet, next, &from, sum[g][o])
+                                            : az_block_with_vector(kernel, octet, next, &from, sum[g][o]);
+            }
+    }
+    for (int g = 0; g < groups; g++)
+        for (int o = 0; o < AZ_PAIR; o++) _mm256_storeu_ps(y + g * AZ_ARRANGED + o * AZ_OCTET, sum[g][o]);
 }
 
 /* The sums of octets with the vectors that x begins with. */
 AZ_INLINE void az_octets_with_vectors(az_block_kernel kernel, az_octet rows, const az_columns *x, az_tiles *tiles)
 {
-    tiles->next = (const char *)rows.first + tiles->octets * AZ_OCTET * rows.apart;
+    const int64_t row_bytes = x->cols / kernel.columns * kernel.bytes;
+    tiles->next = (const char *)rows.first + tiles->octets * AZ_OCTET * row_bytes;
     tiles->apart = tiles->octets * AZ_OCTET * kernel.bytes * AZ_BLOCK / kernel.columns;
     for (int o = 0; o < tiles->octets; o++)
         for (int64_t j = 0; j < tiles->vectors; j++) *az_sum_of(tiles, o, j) = _mm256_setzero_ps();
@@ -326,7 +376,7 @@ AZ_INLINE void az_octets_with_vectors(az_block_kernel kernel, az_octet rows, con
         const int64_t bytes = tiles->count * AZ_BLOCK / kernel.columns * kernel.bytes;
         for (int o = 0; o < tiles->octets; o++) az_unpack_tiles(kernel, az_octet_at(rows, o), o, c / AZ_BLOCK, tiles);
         az_add_to_vectors(kernel.kind, tiles, x);
-        rows.first += bytes, tiles->next += tiles->octets * AZ_OCTET * bytes;
+        rows = az_octet_behind(rows, bytes), tiles->next += tiles->octets * AZ_OCTET * bytes;
     }
 }
 
@@ -353,7 +403,7 @@ AZ_INLINE void az_rows_by_octets(az_block_kernel kernel, const void *rows, int64
         tiles.vectors = x->n - first < AZ_MOST ? x->n - first : AZ_MOST;
         for (int64_t r = 0; r < count;) {
             const bool whole = count - r >= AZ_OCTET;
-            const az_octet octet = {(const unsigned char *)rows + r * row_bytes, whole ? row_bytes : 0};
+            const az_octet octet = {.first = (const unsigned char *)rows + r * row_bytes, .apart = whole ? row_bytes : 0};
             tiles.octets = x->n >= AZ_GROUP && count - r >= AZ_PAIR * AZ_OCTET ? AZ_PAIR : 1;
             az_octets_with_vectors(kernel, octet, &from, &tiles);
             for (int o = 0; o < tiles.octets; o++) az_store_octet(&tiles, o, whole, y + first * y_stride + r + o * AZ_OCTET, y_stride);
@@ -362,11 +412,43 @@ AZ_INLINE void az_rows_by_octets(az_block_kernel kernel, const void *rows, int64
     }
 }
 
-/* The kernel of a format; AZ_ROWS gives it the name that it has in the set being compiled. */
+/* The same of arranged rows; count is a multiple of AZ_ARRANGED. */
+AZ_INLINE void az_rows_arranged(az_block_kernel kernel, const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
+{
+    const int64_t row_bytes = x->cols / kernel.columns * kernel.bytes;
+    az_tiles tiles;
+    kernel.apart = false;
+    if (x->n == 1) {
+        for (int64_t r = 0; r < count; r += AZ_GROUPS * AZ_ARRANGED) {
+            const int64_t left = (count - r) / AZ_ARRANGED;
+            az_arranged_with_vector(kernel, (const unsigned char *)rows + r * row_bytes, left < AZ_GROUPS ? (int)left : AZ_GROUPS, x,
+                                    y + r);
+        }
+        return;
+    }
+    for (int64_t r = 0; r < count; r += AZ_ARRANGED) {
+        const az_octet octet = {.first = (const unsigned char *)rows + r * row_bytes, .arranged = true};
+        for (int64_t first = 0; first < x->n; first += AZ_MOST) {
+            const az_columns from = az_columns_at(x, first);
+            tiles.vectors = x->n - first < AZ_MOST ? x->n - first : AZ_MOST;
+            tiles.octets = AZ_PAIR;
+            az_octets_with_vectors(kernel, octet, &from, &tiles);
+            for (int o = 0; o < tiles.octets; o++) az_store_octet(&tiles, o, true, y + first * y_stride + r + o * AZ_OCTET, y_stride);
+        }
+    }
+}
+
+/* The kernel of a format; AZ_KERNEL gives it the name that it has in the set being compiled. */
 #define AZ_ROWS_KERNEL(format, kernel)                                                                                                     \
-    void AZ_ROWS(format)(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)                                 \
+    void AZ_KERNEL(az_rows_##format)(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)                     \
     {                                                                                                                                      \
         az_rows_by_octets(kernel, rows, count, x, y, y_stride);                                                                            \
+    }
+/* The one for arranged rows. */
+#define AZ_ARRANGED_KERNEL(format, kernel)                                                                                                 \
+    void AZ_KERNEL(az_arranged_##format)(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)                 \
+    {                                                                                                                                      \
+        az_rows_arranged(kernel, rows, count, x, y, y_stride);                                                                             \
     }
 
 #endif

@@ -16,9 +16,10 @@ AZ_INLINE int unpack_block(int format, az_octet rows, int step, az_unpacking *sh
     return step;
 }
 
-void AZ_ROWS(q8_k)(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
+AZ_INLINE az_block_kernel kernel_of_q8_k(void)
 {
-    const az_block_kernel kernel = {
+    return (az_block_kernel){
         .begin = begin_block, .unpack = unpack_block, .kind = AZ_SIGNED_BYTES, .apart = true, .columns = 256, .bytes = AZ_Q8_K_BYTES};
-    az_rows_by_octets(kernel, rows, count, x, y, y_stride);
 }
+
+AZ_ROWS_KERNEL(q8_k, kernel_of_q8_k())
