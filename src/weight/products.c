@@ -217,9 +217,11 @@ bool az_round_columns(az_ctx *az, az_columns *x)
     x->scale = az_scratch(az, x->n * blocks, sizeof(float));
     x->total = az_scratch(az, x->n * blocks, sizeof(float));
     x->halves = az_scratch(az, x->n * blocks, 2 * sizeof(float));
-    x->less8 = az_scratch(az, x->n * blocks, 2 * sizeof(int16_t));
-    x->less32 = az_scratch(az, x->n * blocks, 4 * sizeof(int16_t));
-    if (!x->q || !x->scale || !x->total || !x->halves || !x->less8 || !x->less32) return false;
+    x->less8 = az_scratch(az, x->n * blocks, sizeof(int32_t));
+    x->less32 = az_scratch(az, x->n * blocks, 2 * sizeof(int32_t));
+    x->pairs8 = az_scratch(az, x->n * blocks, 2 * sizeof(int16_t));
+    x->pairs32 = az_scratch(az, x->n * blocks, 4 * sizeof(int16_t));
+    if (!az_ok(az)) return false;
     az_each(x->n >= WORTH_SHARING ? az_threads(az) : 1, x->n, round_column, x);
     return true;
 }

@@ -47,7 +47,8 @@ static az_columns columns(az_ctx *az, const az_weight_kernels *set, const az_ten
     c.q = az_alloc(az, blocks * 32);
     c.scale = az_alloc_array(az, blocks, sizeof *c.scale), c.total = az_alloc_array(az, blocks, sizeof *c.total);
     c.halves = az_alloc_array(az, blocks, 2 * sizeof *c.halves);
-    c.less8 = az_alloc_array(az, blocks, 2 * sizeof *c.less8), c.less32 = az_alloc_array(az, blocks, 4 * sizeof *c.less32);
+    c.less8 = az_alloc_array(az, blocks, sizeof *c.less8), c.less32 = az_alloc_array(az, blocks, 2 * sizeof *c.less32);
+    c.pairs8 = az_alloc_array(az, blocks, 2 * sizeof *c.pairs8), c.pairs32 = az_alloc_array(az, blocks, 4 * sizeof *c.pairs32);
     for (int64_t j = 0; j < c.n; j++) set->round_to_bytes(&c, j);
     return c;
 }
@@ -250,8 +251,10 @@ Test(kernels, sets_round_activations_alike)
     cr_assert_arr_eq(a.scale, b.scale, 4 * 8 * sizeof(float));
     cr_assert_arr_eq(a.total, b.total, 4 * 8 * sizeof(float));
     cr_assert_arr_eq(a.halves, b.halves, 4 * 16 * sizeof(float));
-    cr_assert_arr_eq(a.less8, b.less8, 4 * 16 * sizeof(int16_t));
-    cr_assert_arr_eq(a.less32, b.less32, 4 * 32 * sizeof(int16_t));
+    cr_assert_arr_eq(a.less8, b.less8, 4 * 8 * sizeof(int32_t));
+    cr_assert_arr_eq(a.less32, b.less32, 4 * 16 * sizeof(int32_t));
+    cr_assert_arr_eq(a.pairs8, b.pairs8, 4 * 16 * sizeof(int16_t));
+    cr_assert_arr_eq(a.pairs32, b.pairs32, 4 * 32 * sizeof(int16_t));
     for (int j = 0; j < 4; j++)
         for (int i = 0; i < 256; i++) {
             const int at = i / 32 * 4 + j;

@@ -6,10 +6,13 @@ void az_block_totals(const az_columns *x, int64_t at, const int16_t sum[2][2])
     const float scale = x->scale[at];
     for (int i = 0; i < 2; i++) {
         x->halves[2 * at + i] = scale * (float)(sum[i][0] + sum[i][1]);
-        x->less8[2 * at + i] = (int16_t)(-8 * (sum[0][i] + sum[1][i]));
-        for (int k = 0; k < 2; k++) x->less32[4 * at + 2 * i + k] = (int16_t)(-32 * sum[i][k]);
+        x->less32[2 * at + i] = -32 * (sum[i][0] + sum[i][1]);
+        x->pairs8[2 * at + i] = (int16_t)(-8 * (sum[0][i] + sum[1][i]));
+        for (int k = 0; k < 2; k++) x->pairs32[4 * at + 2 * i + k] = (int16_t)(-32 * sum[i][k]);
     }
-    x->total[at] = scale * (float)(sum[0][0] + sum[0][1] + sum[1][0] + sum[1][1]);
+    const int total = sum[0][0] + sum[0][1] + sum[1][0] + sum[1][1];
+    x->less8[at] = -8 * total;
+    x->total[at] = scale * (float)total;
 }
 
 const az_weight_kernels *az_weight_kernels_here(void)

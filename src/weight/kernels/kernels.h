@@ -15,10 +15,12 @@ typedef struct az_columns {
     float *scale;       /* [cols / 32, n]: largest magnitude of the block / 127; NaN when the block is not finite */
     float *total;       /* [cols / 32, n]: scale times the sum of the block's q, what a minimum of 1 contributes */
     float *halves;      /* [cols / 32, n, 2]: the same for each half of the block */
-    /* What levels that are by 8 or by 32 too large add, negated: -8 times the sum of the block's q, -32 times that of each half; apart for
-     * the places 0, 1, 4, 5 .. and 2, 3, 6, 7 .. */
-    int16_t *less8;  /* [cols / 32, n, 2] */
-    int16_t *less32; /* [cols / 32, n, 2, 2] */
+    /* What levels that are by 8 or by 32 too large add, negated: -8 times the sum of the block's q, -32 times that of each half; and the
+     * same apart for the places 0, 1, 4, 5 .. and 2, 3, 6, 7 .. */
+    int32_t *less8;   /* [cols / 32, n] */
+    int32_t *less32;  /* [cols / 32, n, 2] */
+    int16_t *pairs8;  /* [cols / 32, n, 2] */
+    int16_t *pairs32; /* [cols / 32, n, 2, 2] */
 } az_columns;
 
 /* y[j y_stride + r] = row r of the weight . vector j, for r < count and j < x->n. `rows` points to the first of these rows. A product's

@@ -17,6 +17,12 @@
 
 #define AZ_INLINE static inline __attribute__((always_inline))
 
+#ifdef __AVX512VNNI__
+enum { AZ_VNNI = 1 };
+#else
+enum { AZ_VNNI = 0 };
+#endif
+
 enum { AZ_OCTET = 8, AZ_STEPS = 8 /* of four columns, in a block */, AZ_LINE = 64 /* bytes that memory gives at a time */ };
 
 /* How the levels of a format multiply. */
@@ -24,7 +30,7 @@ typedef struct az_level_kind {
     int run;        /* so many products of two levels and two bytes of x can be added up in 16 bits */
     bool is_signed; /* levels are -128 .. 127; run is 1 */
     bool fine;      /* a whole-number factor for each 16 columns; run is at most 4 */
-    int excess;     /* levels are by so much too large, 8 (run is 8) or 32 (run is 4): a run's sums begin with what makes it good */
+    int excess;     /* levels are by so much too large, 8 (run is 8) or 32 (run is 4): sums begin with what makes it good */
     bool minimum;   /* an offset for each 32 columns, or 16 */
 } az_level_kind;
 
@@ -89,11 +95,12 @@ AZ_INLINE const void *az_arranged_numbers(az_octet rows, int64_t at, int size)
 }
 
 enum {
-    AZ_PAIR = 2,   /* octets that vectors meet together */
-    AZ_GROUP = 4,  /* vectors that do */
-    AZ_GROUPS = 4, /* of arranged rows that one vector meets by turns */
-    AZ_TILES = 8,  /* that are unpacked before vectors meet them */
-    AZ_MOST = 128, /* vectors at a time, so that their sums and a block of them stay in the first cache */
+    AZ_PAIR = 2,                /* octets that vectors meet together */
+    AZ_GROUP = AZ_VNNI ? 8 : 4, /* vectors that do */
+    AZ_FEW_VECTORS = 4,         /* from so many on it is worth it */
+    AZ_GROUPS = 4,              /* of arranged rows that one vector meets by turns */
+    AZ_TILES = 8,               /* that are unpacked before vectors meet them */
+    AZ_MOST = 128,              /* vectors at a time, so that their sums and a block of them stay in the first cache */
 };
 
 /* The tiles of a pair of octets beside each other. */
@@ -182,8 +189,10 @@ AZ_INLINE az_columns az_columns_at(const az_columns *x, int64_t at)
                         .scale = x->scale + at,
                         .total = x->total + at,
                         .halves = x->halves + 2 * at,
-                        .less8 = x->less8 + 2 * at,
-                        .less32 = x->less32 + 4 * at};
+                        .less8 = x->less8 + at,
+                        .less32 = x->less32 + 2 * at,
+                        .pairs8 = x->pairs8 + 2 * at,
+                        .pairs32 = x->pairs32 + 4 * at};
 }
 
 /* y - the tile's offsets . vector j */
@@ -226,13 +235,15 @@ AZ_INLINE void az_fetch_part(const char *from, int64_t bytes, int part, int part
 AZ_INLINE void az_add_tiles(az_level_kind kind, int octets, az_tiles *tiles, const az_columns *x)
 {
     /* as many as leave registers for the sums, of which some kinds have two */
-    const int group = octets == 1 ? 1 : kind.run == 1 || kind.run == AZ_STEPS || AZ_VNNI ? AZ_GROUP : AZ_GROUP - 1;
+    const int most = AZ_VNNI ? (kind.fine ? 4 : AZ_GROUP) : kind.run == 1 || kind.run == AZ_STEPS ? AZ_GROUP : AZ_GROUP - 1;
+    const int group = octets == 1 ? 1 : most;
     const int64_t n = tiles->vectors;
     for (int t = 0; t < tiles->count; t++) {
         az_fetch(tiles->next + t * tiles->apart, tiles->apart);
         const az_columns from = az_columns_at(x, tiles->block[t] * x->n);
         int64_t j = 0;
         for (; j + group <= n; j += group) az_add_vectors(kind, octets, tiles, t, group, &from, j);
+        for (; group > 4 && j + 4 <= n; j += 4) az_add_vectors(kind, octets, tiles, t, 4, &from, j);
         for (; group > 2 && j + 2 <= n; j += 2) az_add_vectors(kind, octets, tiles, t, 2, &from, j);
         for (; j < n; j++) az_add_vectors(kind, octets, tiles, t, 1, &from, j);
     }
@@ -404,7 +415,7 @@ AZ_INLINE void az_rows_by_octets(az_block_kernel kernel, const void *rows, int64
         for (int64_t r = 0; r < count;) {
             const bool whole = count - r >= AZ_OCTET;
             const az_octet octet = {.first = (const unsigned char *)rows + r * row_bytes, .apart = whole ? row_bytes : 0};
-            tiles.octets = x->n >= AZ_GROUP && count - r >= AZ_PAIR * AZ_OCTET ? AZ_PAIR : 1;
+            tiles.octets = x->n >= AZ_FEW_VECTORS && count - r >= AZ_PAIR * AZ_OCTET ? AZ_PAIR : 1;
             az_octets_with_vectors(kernel, octet, &from, &tiles);
             for (int o = 0; o < tiles.octets; o++) az_store_octet(&tiles, o, whole, y + first * y_stride + r + o * AZ_OCTET, y_stride);
             r += whole ? tiles.octets * AZ_OCTET : 1;

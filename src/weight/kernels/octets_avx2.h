@@ -1,7 +1,5 @@
 /* octets_avx2.h - tiles and vectors multiplied by AVX2, which adds two products of bytes in 16 bits. Included by octets.h. */
 
-enum { AZ_VNNI = 0 };
-
 AZ_INLINE __m256 *az_sum_of(az_tiles *tiles, int octet, int64_t vector)
 {
     return tiles->sum + octet * AZ_MOST + vector;
@@ -29,8 +27,8 @@ AZ_INLINE __m256 az_add_products(az_level_kind kind, const az_tile *tile, const 
 /* What a run begins with where levels are too large: in each of the two sums of a lane, -excess times the bytes of x that it meets. */
 AZ_INLINE __m256i az_start_of_run(az_level_kind kind, const az_columns *x, int64_t j, int step)
 {
-    if (kind.excess == 8) return az_broadcast_four(x->less8 + 2 * j);
-    return kind.excess == 32 ? az_broadcast_four(x->less32 + 4 * j + step / 4 * 2) : _mm256_setzero_si256();
+    if (kind.excess == 8) return az_broadcast_four(x->pairs8 + 2 * j);
+    return kind.excess == 32 ? az_broadcast_four(x->pairs32 + 4 * j + step / 4 * 2) : _mm256_setzero_si256();
 }
 
 /* sum[o][j] += tile[o] . vector j of the block that x begins with, for j from first on; kind, octets and n are constants where it is

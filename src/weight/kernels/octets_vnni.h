@@ -1,14 +1,12 @@
 /* octets_vnni.h - tiles and vectors multiplied by VNNI, which adds four products of bytes to a lane; two octets share a register of 512
  * bits. Included by octets.h. */
 
-enum { AZ_VNNI = 1 };
-
 AZ_INLINE __m256 *az_sum_of(az_tiles *tiles, int octet, int64_t vector)
 {
     return tiles->sum + (tiles->octets == AZ_PAIR ? vector * AZ_PAIR + octet : vector);
 }
 
-/* What is left to do with a tile that a format unpacked: levels become unsigned, factors part of the scale. */
+/* What is left to do with a tile that a format unpacked: signed levels become unsigned, factors part of the scale. */
 AZ_INLINE void az_finish_tile(az_level_kind kind, az_tile *tile)
 {
     for (int step = 0; step < AZ_STEPS && kind.is_signed; step++)
@@ -17,31 +15,30 @@ AZ_INLINE void az_finish_tile(az_level_kind kind, az_tile *tile)
         tile->fine[half] = _mm256_mul_ps(tile->scale, _mm256_cvtepi32_ps(_mm256_srai_epi32(tile->factor[half], 16)));
 }
 
-/* What the sum over a half of the block begins with where levels are too large: -excess times the bytes of x. Of a whole block it is all in
- * the first half. */
-AZ_INLINE __m256i az_start_of_half(az_level_kind kind, const az_columns *x, int64_t j, int half)
+/* What the sum over the columns, or a half of them where factors are fine, begins with: what levels that are too large add, negated. */
+AZ_INLINE int32_t az_start(az_level_kind kind, const az_columns *x, int64_t j, int half)
 {
-    if (kind.excess == 32) return _mm256_madd_epi16(az_broadcast_four(x->less32 + 4 * j + 2 * half), _mm256_set1_epi16(1));
-    if (half == 1 || !(kind.excess || kind.is_signed)) return _mm256_setzero_si256();
-    return _mm256_madd_epi16(az_broadcast_four(x->less8 + 2 * j), _mm256_set1_epi16(kind.is_signed ? 128 / 8 : 1));
+    if (kind.excess == 32) return x->less32[2 * j + half];
+    return kind.is_signed ? 128 / 8 * x->less8[j] : kind.excess == 8 ? x->less8[j] : 0;
 }
+
+enum { AZ_HALF = AZ_STEPS / 2 };
 
 /* sum + tile . the vector that x begins with */
 AZ_INLINE __m256 az_add_vector(az_level_kind kind, const az_tile *tile, const az_columns *x, __m256 sum)
 {
-    __m256i half[2];
-#pragma GCC unroll 2
-    for (int h = 0; h < 2; h++) {
-        half[h] = az_start_of_half(kind, x, 0, h);
-#pragma GCC unroll 4
-        for (int step = 4 * h; step < 4 * h + 4; step++)
-            half[h] = _mm256_dpbusd_epi32(half[h], tile->level[step], az_broadcast_four(x->q + 4 * step));
+    __m256i part[2]; /* halves where factors are fine */
+#pragma GCC unroll 8
+    for (int step = 0; step < AZ_STEPS; step++) {
+        const int p = kind.fine ? step / AZ_HALF : 0;
+        if (step == 0 || (kind.fine && step == AZ_HALF)) part[p] = _mm256_set1_epi32(az_start(kind, x, 0, p));
+        part[p] = _mm256_dpbusd_epi32(part[p], tile->level[step], az_broadcast_four(x->q + 4 * step));
     }
     __m256 products;
     if (kind.fine)
-        products = _mm256_fmadd_ps(tile->fine[1], _mm256_cvtepi32_ps(half[1]), _mm256_mul_ps(tile->fine[0], _mm256_cvtepi32_ps(half[0])));
+        products = _mm256_fmadd_ps(tile->fine[1], _mm256_cvtepi32_ps(part[1]), _mm256_mul_ps(tile->fine[0], _mm256_cvtepi32_ps(part[0])));
     else
-        products = _mm256_mul_ps(tile->scale, _mm256_cvtepi32_ps(_mm256_add_epi32(half[0], half[1])));
+        products = _mm256_mul_ps(tile->scale, _mm256_cvtepi32_ps(part[0]));
     return az_less_minimum(kind, tile, x, 0, _mm256_fmadd_ps(products, _mm256_broadcast_ss(x->scale), sum));
 }
 
@@ -61,28 +58,26 @@ AZ_INLINE __m512 az_both(const __m256 of[AZ_PAIR])
  * where it is inlined. The same operations as above. */
 AZ_INLINE void az_add_to_pair(az_level_kind kind, const az_tile_pair *tile, int n, const az_columns *x, int64_t first, __m512 *sum)
 {
-    __m512i half[2][AZ_GROUP];
-#pragma GCC unroll 2
-    for (int h = 0; h < 2; h++) {
-#pragma GCC unroll 4
-        for (int v = 0; v < n; v++) half[h][v] = _mm512_broadcast_i64x4(az_start_of_half(kind, x, first + v, h));
-#pragma GCC unroll 4
-        for (int step = 4 * h; step < 4 * h + 4; step++) {
-            const __m512i level = _mm512_load_si512(tile->level[step]);
-#pragma GCC unroll 4
-            for (int v = 0; v < n; v++)
-                half[h][v] = _mm512_dpbusd_epi32(half[h][v], level, az_broadcast_wide(x->q + (first + v) * AZ_BLOCK + 4 * step));
+    __m512i part[2][AZ_GROUP];
+#pragma GCC unroll 8
+    for (int step = 0; step < AZ_STEPS; step++) {
+        const int p = kind.fine ? step / AZ_HALF : 0;
+        const __m512i level = _mm512_load_si512(tile->level[step]);
+#pragma GCC unroll 8
+        for (int v = 0; v < n; v++) {
+            if (step == 0 || (kind.fine && step == AZ_HALF)) part[p][v] = _mm512_set1_epi32(az_start(kind, x, first + v, p));
+            part[p][v] = _mm512_dpbusd_epi32(part[p][v], level, az_broadcast_wide(x->q + (first + v) * AZ_BLOCK + 4 * step));
         }
     }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int v = 0; v < n; v++) {
         const int64_t j = first + v;
         __m512 products, y = sum[j];
         if (kind.fine)
-            products = _mm512_fmadd_ps(az_both(tile->fine[1]), _mm512_cvtepi32_ps(half[1][v]),
-                                       _mm512_mul_ps(az_both(tile->fine[0]), _mm512_cvtepi32_ps(half[0][v])));
+            products = _mm512_fmadd_ps(az_both(tile->fine[1]), _mm512_cvtepi32_ps(part[1][v]),
+                                       _mm512_mul_ps(az_both(tile->fine[0]), _mm512_cvtepi32_ps(part[0][v])));
         else
-            products = _mm512_mul_ps(az_both(tile->scale), _mm512_cvtepi32_ps(_mm512_add_epi32(half[0][v], half[1][v])));
+            products = _mm512_mul_ps(az_both(tile->scale), _mm512_cvtepi32_ps(part[0][v]));
         y = _mm512_fmadd_ps(products, _mm512_set1_ps(x->scale[j]), y);
         if (kind.minimum && !kind.fine) y = _mm512_fnmadd_ps(az_both(tile->offset[0]), _mm512_set1_ps(x->total[j]), y);
         for (int h = 0; h < 2 && kind.minimum && kind.fine; h++)

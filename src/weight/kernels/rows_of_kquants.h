@@ -126,7 +126,7 @@ AZ_INLINE void multiply_half(az_octet rows, const char *next, int half, const az
                 const int tile = 4 * half + k;
                 const __m256i level = _mm256_or_si256(bits_of(high[i], 2 * k, 3, 4), bits_of(low[k % 2][i], k / 2 * 4, 15, 0));
                 const __m256i products = _mm256_maddubs_epi16(level, az_broadcast_four(x->q + tile * AZ_BLOCK + 16 * side + 4 * i));
-                pairs[k] = az_settled(_mm256_add_epi16(i == 0 ? az_broadcast_four(x->less32 + 4 * tile + 2 * side) : pairs[k], products));
+                pairs[k] = az_settled(_mm256_add_epi16(i == 0 ? az_broadcast_four(x->pairs32 + 4 * tile + 2 * side) : pairs[k], products));
             }
         }
 #pragma GCC unroll 4
