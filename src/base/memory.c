@@ -18,8 +18,8 @@ enum {
     LARGE = 64 << 10, /* from here on an allocation has its own chunk */
     HUGE_PAGE = 2 << 20,
     HUGE_FROM = 2 * HUGE_PAGE, /* from here on a chunk asks for huge pages of its own */
-    SLAB = 4 * HUGE_PAGE,
-    CUT_BELOW = 1 << 20, /* smaller chunks are parts of slabs */
+    SLAB = 8 * HUGE_PAGE,
+    CUT_BELOW = HUGE_FROM, /* smaller chunks are parts of slabs */
 #ifdef __SANITIZE_ADDRESS__
     POOL_MIN = 16 << 10, /* what is smaller goes back at once, so that a use after its end is seen */
     CUTS = false,        /* nor does a chunk lie beside another */

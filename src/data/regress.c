@@ -4,6 +4,7 @@
  * of ROWS rows, within each one column after the other: what a pass makes of a block stays in the cache. */
 #include "adze/data.h"
 #include "adze/linalg.h"
+#include "tensor/kernels/kernels.h"
 
 #include <cblas.h>
 #include <math.h>
@@ -15,6 +16,7 @@ static const double DEPENDENT = 1e-13; /* squared length of what a column adds t
 typedef struct solver {
     az_ctx *az;
     const az_regression_how *how;
+    const int64_t *cluster; /* NULL: every row is one */
     int64_t n, p;
     double *z;          /* blocks: columns of root mean square 1 */
     double *scale;      /* [p] x = z scale */
@@ -39,27 +41,39 @@ static const char *column_name(const solver *s, int64_t j)
     return s->how->name ? s->how->name[j] : az_format_text(s->az, "%lld", (long long)j + 1);
 }
 
-/* ---- blocks: [ceil(n / ROWS)][p][ROWS], zero behind the last row ---- */
+/* ---- blocks: [ceil(n / ROWS)][width][ROWS], zero behind the last row ---- */
 
-static double *new_blocks(const solver *s, int64_t rows)
+/* Room for blocks of which only the last is cleared. */
+static double *new_blocks(const solver *s, int64_t rows, int64_t width)
 {
-    return az_alloc_array(s->az, (size_t)((rows + ROWS - 1) / ROWS * ROWS), (size_t)s->p * sizeof(double));
+    const int64_t whole = rows / ROWS * ROWS, all = (rows + ROWS - 1) / ROWS * ROWS;
+    double *blocks = az_f64_mut(az_new1(s->az, AZ_F64, all * width));
+    if (blocks) memset(blocks + whole * width, 0, (size_t)((all - whole) * width) * sizeof *blocks);
+    return blocks;
 }
 
-/* to [p, p] += a b^T for two blocks; line by line where there are too few for a product of matrices to pay. */
+/* to [p, p] += a b^T for two blocks whose product is symmetric; line by line where there are too few for a product of matrices to pay. */
 static void add_products(int p, const double *a, const double *b, double *to)
 {
+    const az_kernels_f64 *kernels = &az_kernels_best()->f64;
     if (p > FEW) cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, p, p, ROWS, 1, a, ROWS, b, ROWS, 1, to, p);
-    for (int j = 0; p <= FEW && j < p; j++)
-        cblas_dgemv(CblasRowMajor, CblasNoTrans, p, ROWS, 1, b, ROWS, a + j * ROWS, 1, 1, to + j * p, 1);
+    for (int j = 0; p <= FEW && j < p; j++) {
+        double line[FEW];
+        kernels->mat_vec(j + 1, ROWS, b, ROWS, a + j * ROWS, line);
+        for (int k = 0; k <= j; k++) to[j * p + k] += line[k];
+        for (int k = 0; k < j; k++) to[k * p + j] = to[j * p + k];
+    }
 }
 
-/* out = m [p, p] times a block */
-static void map_block(int p, const double *m, const double *block, double *out)
+/* out = m [rows, p] times a block */
+static void map_block(int rows, int p, const double *m, const double *block, double *out)
 {
-    if (p > FEW) cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, p, ROWS, p, 1, m, p, block, ROWS, 0, out, ROWS);
-    for (int j = 0; p <= FEW && j < p; j++)
-        cblas_dgemv(CblasRowMajor, CblasTrans, p, ROWS, 1, block, ROWS, m + j * p, 1, 0, out + j * ROWS, 1);
+    const az_kernels_f64 *kernels = &az_kernels_best()->f64;
+    if (p > FEW) cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, rows, ROWS, p, 1, m, p, block, ROWS, 0, out, ROWS);
+    for (int j = 0; p <= FEW && j < rows; j++) {
+        kernels->scale(ROWS, m[j * p], block, out + j * ROWS);
+        kernels->vec_mat(p - 1, ROWS, m + j * p + 1, block + ROWS, ROWS, out + j * ROWS);
+    }
 }
 
 /* ---- preparation ---- */
@@ -73,10 +87,17 @@ static bool is_zero(const double *x, int64_t n, int64_t p, int64_t j)
 
 static bool scale_columns(solver *s, const az_tensor *x)
 {
+    const az_kernels_f64 *kernels = &az_kernels_best()->f64;
     const double *from = az_f64(x);
     const int64_t p = s->p;
-    for (int64_t i = 0; i < s->n; i++)
-        for (int64_t j = 0; j < p; j++) s->scale[j] += from[i * p + j] * from[i * p + j];
+    for (int64_t first = 0; first < s->n; first += ROWS) {
+        const int64_t rows = s->n - first < ROWS ? s->n - first : ROWS;
+        for (int64_t j = 0; j < p; j++) {
+            double *z = s->z + first * p + j * ROWS;
+            for (int64_t i = 0; i < rows; i++) z[i] = from[(first + i) * p + j];
+            s->scale[j] += kernels->dot(rows, z, z);
+        }
+    }
     for (int64_t j = 0; j < p; j++) {
         if (s->scale[j] == 0 && is_zero(from, s->n, p, j))
             return az_fail(s->az, AZ_BAD_INPUT, "column %s is zero in all rows", column_name(s, j));
@@ -85,11 +106,11 @@ static bool scale_columns(solver *s, const az_tensor *x)
                            column_name(s, j), s->scale[j] < 1 ? "small" : "large");
         s->scale[j] = sqrt(s->scale[j] / (double)s->n);
     }
-    for (int64_t first = 0; first < s->n; first += ROWS) {
-        const int64_t rows = s->n - first < ROWS ? s->n - first : ROWS;
-        for (int64_t j = 0; j < p; j++)
-            for (int64_t i = 0; i < rows; i++) s->z[first * p + j * ROWS + i] = from[(first + i) * p + j] / s->scale[j];
-    }
+    for (int64_t first = 0; first < s->n; first += ROWS)
+        for (int64_t j = 0; j < p; j++) {
+            double *z = s->z + first * p + j * ROWS;
+            kernels->scale(ROWS, 1 / s->scale[j], z, z);
+        }
     return true;
 }
 
@@ -152,16 +173,13 @@ static double slope_at(const solver *s, double mean)
 static double weigh_rows(const solver *s, int64_t first, double *residual, double *factor)
 {
     const int64_t rows = s->n - first < ROWS ? s->n - first : ROWS;
-    const bool logit = s->how->link == AZ_LINK_LOGIT;
-    double *mean = s->mean + first, sum = 0;
-    for (int64_t i = 0; i < rows; i++) {
-        const double w = weight(s, first + i);
-        if (logit) mean[i] = 1 / (1 + exp(-mean[i]));
-        const double slope = slope_at(s, mean[i]);
-        residual[i] = w * (s->y[first + i] - mean[i]);
-        factor[i] = w * slope;
-        sum += slope;
-    }
+    const double *w = s->how->weight ? s->how->weight + first : NULL;
+    const az_kernels_f64 *kernels = &az_kernels_best()->f64;
+    double *mean = s->mean + first;
+    if (s->how->link == AZ_LINK_LOGIT) kernels->sigmoid(rows, mean, mean);
+    for (int64_t i = 0; i < rows; i++) residual[i] = s->y[first + i] - mean[i], factor[i] = slope_at(s, mean[i]);
+    const double sum = kernels->sum(rows, factor);
+    for (int64_t i = 0; w && i < rows; i++) residual[i] *= w[i], factor[i] *= w[i];
     return sum;
 }
 
@@ -170,6 +188,7 @@ static double evaluate(solver *s, const double *b)
 {
     const int p = (int)s->p;
     const bool slopes = s->how->link == AZ_LINK_LOGIT || !s->slopes;
+    const az_kernels_f64 *kernels = &az_kernels_best()->f64;
     double residual[ROWS] = {0}, factor[ROWS] = {0}, steepness = 0, largest = 0;
     if (!s->slopes) s->slopes = az_new2(s->az, AZ_F64, p, p);
     double *to = az_f64_mut(s->slopes);
@@ -179,10 +198,10 @@ static double evaluate(solver *s, const double *b)
     for (int j = 0; slopes && j < p; j++) to[j * s->p + j] = s->penalty[j];
     for (int64_t first = 0; first < s->n; first += ROWS) {
         const double *z = s->z + first * s->p;
-        cblas_dgemv(CblasRowMajor, CblasTrans, p, ROWS, 1, z, ROWS, b, 1, 0, s->mean + first, 1);
+        map_block(1, p, b, z, s->mean + first);
         if (first + ROWS > s->n) memset(residual, 0, sizeof residual), memset(factor, 0, sizeof factor);
         steepness += weigh_rows(s, first, residual, factor);
-        cblas_dgemv(CblasRowMajor, CblasNoTrans, p, ROWS, 1, z, ROWS, residual, 1, 1, s->score, 1);
+        for (int j = 0; j < p; j++) s->score[j] += kernels->dot(ROWS, z + j * ROWS, residual);
         if (!slopes) continue;
         for (int j = 0; j < p; j++)
             for (int i = 0; i < ROWS; i++) s->block[j * ROWS + i] = z[j * ROWS + i] * factor[i];
@@ -242,11 +261,11 @@ static bool solve(solver *s, int *iterations)
 /* Residuals, divided by 1 - leverage for HC3. */
 static double *scaled_residuals(solver *s, const az_tensor *inverse)
 {
-    double *r = az_alloc_array(s->az, (size_t)s->n, sizeof *r);
+    double *r = new_blocks(s, s->n, 1);
     for (int64_t i = 0; r && i < s->n; i++) r[i] = s->y[i] - s->mean[i];
     for (int64_t first = 0; r && s->how->variance == AZ_HC3 && first < s->n; first += ROWS) {
         const double *z = s->z + first * s->p;
-        map_block((int)s->p, az_f64(inverse), z, s->block);
+        map_block((int)s->p, (int)s->p, az_f64(inverse), z, s->block);
         for (int64_t i = 0; i < ROWS && first + i < s->n; i++) {
             double leverage = 0;
             for (int64_t j = 0; j < s->p; j++) leverage += z[j * ROWS + i] * s->block[j * ROWS + i];
@@ -259,18 +278,22 @@ static double *scaled_residuals(solver *s, const az_tensor *inverse)
 /* The scores of rows, or summed within clusters: blocks of *groups. */
 static double *score_blocks(solver *s, const double *residual, int64_t *groups)
 {
-    const int64_t *cluster = s->how->cluster, p = s->p;
+    const int64_t *cluster = s->cluster, p = s->p;
     *groups = cluster ? 0 : s->n;
     for (int64_t i = 0; cluster && i < s->n; i++)
         if (cluster[i] >= *groups) *groups = cluster[i] + 1;
-    double *out = new_blocks(s, *groups);
+    double *out = new_blocks(s, *groups, p);
+    if (out && cluster) memset(out, 0, (size_t)(*groups / ROWS * ROWS * p) * sizeof *out);
     for (int64_t first = 0; out && first < s->n; first += ROWS) {
         const int64_t rows = s->n - first < ROWS ? s->n - first : ROWS;
         for (int64_t j = 0; j < p; j++) {
+            const double *z = s->z + first * p + j * ROWS;
             for (int64_t i = 0; i < rows; i++) {
-                const int64_t g = cluster ? cluster[first + i] : first + i;
-                out[g / ROWS * ROWS * p + j * ROWS + g % ROWS] +=
-                    s->z[first * p + j * ROWS + i] * weight(s, first + i) * residual[first + i];
+                const double score = z[i] * weight(s, first + i) * residual[first + i];
+                if (cluster)
+                    out[cluster[first + i] / ROWS * ROWS * p + j * ROWS + cluster[first + i] % ROWS] += score;
+                else
+                    out[first * p + j * ROWS + i] = score;
             }
         }
     }
@@ -280,11 +303,11 @@ static double *score_blocks(solver *s, const double *residual, int64_t *groups)
 /* How many clusters have a row. */
 static int64_t nonempty(const solver *s, int64_t groups)
 {
-    bool *seen = s->how->cluster ? az_alloc_array(s->az, (size_t)groups, sizeof *seen) : NULL;
+    bool *seen = s->cluster ? az_alloc_array(s->az, (size_t)groups, sizeof *seen) : NULL;
     int64_t count = 0;
     for (int64_t i = 0; seen && i < s->n; i++) {
-        count += !seen[s->how->cluster[i]];
-        seen[s->how->cluster[i]] = true;
+        count += !seen[s->cluster[i]];
+        seen[s->cluster[i]] = true;
     }
     return count;
 }
@@ -298,12 +321,12 @@ static az_tensor *robust(solver *s, const az_tensor *inverse)
     const double *residual = inverse ? scaled_residuals(s, inverse) : NULL, *scores = residual ? score_blocks(s, residual, &groups) : NULL;
     az_tensor *v = scores ? az_zeros(az, AZ_F64, 2, (int64_t[]){s->p, s->p}) : NULL;
     for (int64_t first = 0; v && first < groups; first += ROWS) { /* influences J^-1 s of a block, and their squares */
-        map_block((int)s->p, az_f64(inverse), scores + first * s->p, s->block);
+        map_block((int)s->p, (int)s->p, az_f64(inverse), scores + first * s->p, s->block);
         add_products((int)s->p, s->block, s->block, az_f64_mut(v));
     }
     if (!v || s->how->variance != AZ_HC1) return v;
-    const double c = s->how->cluster ? (double)nonempty(s, groups) : 0;
-    return az_affine(az, v, s->how->cluster ? c / (c - 1) * (n - 1) / (n - p) : n / (n - p), 0);
+    const double c = s->cluster ? (double)nonempty(s, groups) : 0;
+    return az_affine(az, v, s->cluster ? c / (c - 1) * (n - 1) / (n - p) : n / (n - p), 0);
 }
 
 static az_tensor *classical(solver *s, const az_tensor *inverse)
@@ -346,9 +369,9 @@ static bool collect(solver *s, az_tensor *out[4])
 static bool regress(solver *s, const az_tensor *x, int *iterations, az_tensor *out[4])
 {
     const size_t p = (size_t)s->p;
-    s->z = new_blocks(s, s->n);
-    s->block = new_blocks(s, ROWS);
-    s->mean = az_alloc_array(s->az, (size_t)((s->n + ROWS - 1) / ROWS * ROWS), sizeof *s->mean);
+    s->z = new_blocks(s, s->n, s->p);
+    s->block = new_blocks(s, ROWS, s->p);
+    s->mean = new_blocks(s, s->n, 1);
     s->score = az_alloc_array(s->az, p, sizeof *s->score);
     s->scale = az_alloc_array(s->az, p, sizeof *s->scale);
     s->penalty = az_alloc_array(s->az, p, sizeof *s->penalty);
@@ -361,10 +384,19 @@ static bool regress(solver *s, const az_tensor *x, int *iterations, az_tensor *o
     return solve(s, iterations) && collect(s, out);
 }
 
+/* Whether some rows share a cluster; those of their own come to the same as none. */
+static bool has_clusters(const int64_t *cluster, int64_t n)
+{
+    int64_t i = 0;
+    while (cluster && i < n && cluster[i] == i) i++;
+    return cluster && i < n;
+}
+
 az_regression *az_regress(az_ctx *az, const az_tensor *x, const az_tensor *y, const az_regression_how *how)
 {
     if (!check_shapes(az, x, y)) return NULL;
     solver s = {.az = az, .how = how ? how : &(az_regression_how){0}, .n = x->shape[0], .p = x->shape[1], .y = az_f64(y)};
+    if (has_clusters(s.how->cluster, s.n)) s.cluster = s.how->cluster;
     az_tensor *out[4] = {NULL};
     int iterations = 0;
     az_scope_push(az);

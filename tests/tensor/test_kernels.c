@@ -57,6 +57,40 @@ Test(kernels, exp_keeps_its_limits)
     }
 }
 
+Test(kernels, exp_of_doubles_is_within_a_unit)
+{
+    const az_kernels *list[3];
+    enum { N = 64 };
+    for (int t = tables(list); t-- > 0;) {
+        double worst = 0, x[N], y[N], x0 = -745.2;
+        for (; x0 < 709.8; x0 += N * 0.001237) {
+            for (int i = 0; i < N; i++) x[i] = fmin(x0 + i * 0.001237, 709.78);
+            list[t]->f64.exp(N, x, y);
+            for (int i = 0; i < N; i++) {
+                const long double exact = expl((long double)x[i]);
+                const double unit = nextafter((double)exact, INFINITY) - (double)exact;
+                worst = fmax(worst, (double)(fabsl((long double)y[i] - exact) / (long double)unit));
+            }
+        }
+        cr_assert_leq(worst, 1.0, "table %d: %g units", t, worst);
+    }
+}
+
+Test(kernels, exp_and_sigmoid_of_doubles_keep_their_limits)
+{
+    const az_kernels *list[3];
+    const double x[9] = {-INFINITY, -1e9, -800, 0, 710, 1e9, INFINITY, NAN, -0.0};
+    for (int t = tables(list); t-- > 0;) {
+        double y[9], s[9];
+        list[t]->f64.exp(9, x, y);
+        list[t]->f64.sigmoid(9, x, s);
+        for (int i = 0; i < 3; i++) cr_assert(y[i] == 0 && s[i] == 0, "%d", i);
+        cr_assert(y[3] == 1 && s[3] == 0.5 && y[8] == 1 && s[8] == 0.5);
+        for (int i = 4; i < 7; i++) cr_assert(isinf(y[i]) && y[i] > 0 && s[i] == 1, "%d", i);
+        cr_assert(isnan(y[7]) && isnan(s[7]));
+    }
+}
+
 typedef void (*row_kernel)(int64_t n, const float *x, float *y);
 
 static double sigmoid(double x)

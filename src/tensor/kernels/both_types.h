@@ -2,22 +2,13 @@
  * that the instruction set of that file has. */
 #include "tensor/kernels/kernels.h"
 #include "tensor/kernels/scalar_f32.h"
+#include "tensor/kernels/scalar_f64.h"
 
 #include <math.h>
-
-static inline double exp_f64(double x)
-{
-    return exp(x);
-}
 
 static inline double tanh_f64(double x)
 {
     return tanh(x);
-}
-
-static inline double sigmoid_f64(double x)
-{
-    return 1 / (1 + exp(-x));
 }
 
 #include "tensor/kernels/real_f32.h"

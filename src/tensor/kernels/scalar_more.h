@@ -1,10 +1,11 @@
 /* scalar_more.h - more functions of one number beside those of scalar_f32.h, again without branches or calls in f32, so that loops over
  * them become vector code. The f32 functions are polynomials fitted for least maximum error and stay within a few units in the last place,
- * infinities and NaN included; their f64 partners are the C library's. */
+ * infinities and NaN included; their f64 partners are the C library's but for exp and sigmoid. */
 #ifndef ADZE_TENSOR_SCALAR_MORE_H
 #define ADZE_TENSOR_SCALAR_MORE_H
 
 #include "tensor/kernels/scalar_f32.h"
+#include "tensor/kernels/scalar_f64.h"
 
 #include <math.h>
 
@@ -128,11 +129,6 @@ static inline double pow_f64(double x, double exponent)
     return pow(x, exponent);
 }
 
-static inline double exp_f64(double x)
-{
-    return exp(x);
-}
-
 static inline double log_f64(double x)
 {
     return log(x);
@@ -143,11 +139,6 @@ static inline double tanh_f64(double x)
     return tanh(x);
 }
 
-static inline double sigmoid_f64(double x)
-{
-    double e = exp(-fabs(x)), r = 1 / (1 + e);
-    return x < 0 ? e * r : r;
-}
 
 static inline double softplus_f64(double x)
 {
@@ -167,7 +158,7 @@ static inline double gelu_f64(double x)
 static inline double gelu_slope_f64(double x)
 {
     x = x < -1e4 ? -1e4 : x > 1e4 ? 1e4 : x;
-    return 0.5 * erfc(-x * 0.70710678118654752440) + x * exp(-0.5 * x * x) * 0.39894228040143267794;
+    return 0.5 * erfc(-x * 0.70710678118654752440) + x * exp_f64(-0.5 * x * x) * 0.39894228040143267794;
 }
 
 #endif
