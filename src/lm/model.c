@@ -124,7 +124,9 @@ bool az_lm_arrange(az_ctx *az, az_lm *lm, int64_t passes)
     az_lm_cursor cursor = az_lm_cursor_start(lm);
     for (; cursor.at->gguf && az_ok(az); az_lm_cursor_advance(lm, &cursor)) {
         const az_lm_slot slot = az_lm_slot_at(lm, &cursor);
-        if (slot.weight && *slot.weight && *slot.weight != lm->position) az_weight_arrange(az, *slot.weight);
+        az_weight *w = slot.weight ? *slot.weight : NULL;
+        const bool table = w == lm->position || (w == lm->embedding && !lm->config.tied); /* rows are looked up */
+        if (w && !table) az_weight_arrange(az, w);
     }
     az_arena_leave(az);
     return az_ok(az);

@@ -1,5 +1,6 @@
 /* Generation: what comes out, when it stops, and the stored continuation of a real model. */
 #include "support/data.h"
+#include "support/folder.h"
 #include "support/tiny_lm.h"
 
 #include <criterion/criterion.h>
@@ -47,6 +48,25 @@ Test(generate, a_prompt_of_several_chunks_equals_one_pass)
     const az_tokens all = *az_lm_generate(az, lm, &prompt, &(az_lm_generate_options){.max_tokens = 1});
     cr_assert_eq(all.n, 1101, "%s", az_error(az));
     cr_assert_eq(all.id[1100], best);
+    az_close(az);
+}
+
+/* A copy shares what is arranged; where few tokens are to come nothing is. */
+Test(generate, arranged_matrices_give_the_same_text)
+{
+    az_ctx *az = az_open(NULL);
+    const char *path = test_path(az, test_folder(az), "model.gguf");
+    az_lm_config config = {.vocabulary = 40, .width = 64, .blocks = 2, .heads = 4, .hidden = 96, .context = 64, .tied = true};
+    const az_lm *made = tiny_lm(az, az_lm_arch_by_name("llama"), &config, 3);
+    cr_assert(az_lm_save(az, made, path, az_format_by_name("q4_0")), "%s", az_error(az));
+    az_lm *lm = az_lm_load(az, path);
+    cr_assert(az_lm_arrange(az, lm, 8) && !lm->block[0].q.weight->arranged);
+    const az_tokens prompt = {(int32_t[]){5, 17, 2}, 3};
+    const az_lm_generate_options options = {.max_tokens = 37};
+    const az_tokens before = *az_lm_generate(az, lm, &prompt, &options);
+    cr_assert(az_lm_arrange(az, lm, 37) && lm->block[0].q.weight->arranged, "%s", az_error(az));
+    const az_tokens after = *az_lm_generate(az, az_lm_copy(az, lm), &prompt, &options);
+    cr_assert_arr_eq(before.id, after.id, 40 * sizeof *before.id);
     az_close(az);
 }
 
