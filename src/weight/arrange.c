@@ -23,13 +23,10 @@ static void arrange_rows(const void *all, int64_t group)
     const az_format *format = a->w->format;
     const int64_t row_bytes = a->w->cols / format->block * format->block_bytes, first = group * AZ_ARRANGED * row_bytes;
     const unsigned char *rows = (const unsigned char *)a->w->part[0]->data + first;
-    for (int64_t at = 0; at < row_bytes;) {
-        const int size = at % format->block_bytes < format->halves ? 2 : 4;
-        if (size == 2)
-            arrange_numbers(rows, row_bytes, at, 2, a->to + first);
-        else
-            arrange_numbers(rows, row_bytes, at, 4, a->to + first);
-        at += size;
+    for (int64_t block = 0; block < row_bytes; block += format->block_bytes) {
+        int64_t at = block;
+        for (; at < block + format->halves; at += 2) arrange_numbers(rows, row_bytes, at, 2, a->to + first);
+        for (; at < block + format->block_bytes; at += 4) arrange_numbers(rows, row_bytes, at, 4, a->to + first);
     }
 }
 

@@ -355,7 +355,7 @@ AZ_INLINE void az_rows_with_vector(az_block_kernel kernel, const unsigned char *
 
 /* Groups of AZ_ARRANGED rows . a vector. Memory behind what is read is fetched, of several groups by turns: it gives more from pages apart.
  */
-AZ_INLINE void az_arranged_with_vector(az_block_kernel kernel, const unsigned char *rows, int groups, const az_columns *x, float *y)
+AZ_INLINE void az_groups_with_vector(az_block_kernel kernel, const unsigned char *rows, int groups, const az_columns *x, float *y)
 {
     enum { AHEAD = 2048 };
     const int64_t bytes = AZ_ARRANGED * kernel.bytes, apart = x->cols / kernel.columns * bytes;
@@ -368,12 +368,22 @@ AZ_INLINE void az_arranged_with_vector(az_block_kernel kernel, const unsigned ch
             for (int o = 0; o < AZ_PAIR; o++) {
                 const az_octet octet = {.first = rows + g * apart, .arranged = true, .number = o};
                 const char *next = (const char *)octet.first + AHEAD + o * bytes / AZ_PAIR;
-                sum[g][o] = kernel.multiply ? kernel.multiply(octet, next, &from, sum[g][o])
-                                            : az_block_with_vector(kernel, octet, next, &from, sum[g][o]);
+                sum[g][o] = az_block_with_vector(kernel, octet, next, &from, sum[g][o]);
             }
     }
     for (int g = 0; g < groups; g++)
         for (int o = 0; o < AZ_PAIR; o++) _mm256_storeu_ps(y + g * AZ_ARRANGED + o * AZ_OCTET, sum[g][o]);
+}
+
+/* All arranged rows . a vector */
+AZ_INLINE void az_arranged_with_vector(az_block_kernel kernel, const unsigned char *rows, int64_t count, const az_columns *x, float *y)
+{
+    const int64_t row_bytes = x->cols / kernel.columns * kernel.bytes;
+    kernel.apart = false;
+    for (int64_t r = 0; r < count; r += AZ_GROUPS * AZ_ARRANGED) {
+        const int64_t left = (count - r) / AZ_ARRANGED;
+        az_groups_with_vector(kernel, rows + r * row_bytes, left < AZ_GROUPS ? (int)left : AZ_GROUPS, x, y + r);
+    }
 }
 
 /* The sums of octets with the vectors that x begins with. */
@@ -403,10 +413,16 @@ AZ_INLINE void az_store_octet(az_tiles *tiles, int o, bool octet, float *y, int6
             y[j * y_stride] = _mm256_cvtss_f32(*az_sum_of(tiles, o, j));
 }
 
-AZ_INLINE void az_rows_by_octets(az_block_kernel kernel, const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
+/* arranged: count is a multiple of AZ_ARRANGED */
+AZ_INLINE void az_rows_by_octets(az_block_kernel kernel, bool arranged, const void *rows, int64_t count, const az_columns *x, float *y,
+                                 int64_t y_stride)
 {
     const int64_t row_bytes = x->cols / kernel.columns * kernel.bytes;
     az_tiles tiles;
+    if (x->n == 1 && arranged) {
+        az_arranged_with_vector(kernel, rows, count, x, y);
+        return;
+    }
     if (x->n == 1) {
         az_rows_with_vector(kernel, rows, count, x, y);
         return;
@@ -415,38 +431,13 @@ AZ_INLINE void az_rows_by_octets(az_block_kernel kernel, const void *rows, int64
         const az_columns from = az_columns_at(x, first);
         tiles.vectors = x->n - first < AZ_MOST ? x->n - first : AZ_MOST;
         for (int64_t r = 0; r < count;) {
-            const bool whole = count - r >= AZ_OCTET;
-            const az_octet octet = {.first = (const unsigned char *)rows + r * row_bytes, .apart = whole ? row_bytes : 0};
-            tiles.octets = x->n >= AZ_FEW_VECTORS && count - r >= AZ_PAIR * AZ_OCTET ? AZ_PAIR : 1;
+            const bool whole = count - r >= AZ_OCTET, pair = x->n >= AZ_FEW_VECTORS && count - r >= AZ_PAIR * AZ_OCTET;
+            const az_octet octet = {
+                .first = (const unsigned char *)rows + r * row_bytes, .apart = whole ? row_bytes : 0, .arranged = arranged};
+            tiles.octets = arranged || pair ? AZ_PAIR : 1;
             az_octets_with_vectors(kernel, octet, &from, &tiles);
             for (int o = 0; o < tiles.octets; o++) az_store_octet(&tiles, o, whole, y + first * y_stride + r + o * AZ_OCTET, y_stride);
             r += whole ? tiles.octets * AZ_OCTET : 1;
-        }
-    }
-}
-
-/* The same of arranged rows; count is a multiple of AZ_ARRANGED. */
-AZ_INLINE void az_rows_arranged(az_block_kernel kernel, const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)
-{
-    const int64_t row_bytes = x->cols / kernel.columns * kernel.bytes;
-    az_tiles tiles;
-    kernel.apart = false;
-    if (x->n == 1) {
-        for (int64_t r = 0; r < count; r += AZ_GROUPS * AZ_ARRANGED) {
-            const int64_t left = (count - r) / AZ_ARRANGED;
-            az_arranged_with_vector(kernel, (const unsigned char *)rows + r * row_bytes, left < AZ_GROUPS ? (int)left : AZ_GROUPS, x,
-                                    y + r);
-        }
-        return;
-    }
-    for (int64_t r = 0; r < count; r += AZ_ARRANGED) {
-        const az_octet octet = {.first = (const unsigned char *)rows + r * row_bytes, .arranged = true};
-        for (int64_t first = 0; first < x->n; first += AZ_MOST) {
-            const az_columns from = az_columns_at(x, first);
-            tiles.vectors = x->n - first < AZ_MOST ? x->n - first : AZ_MOST;
-            tiles.octets = AZ_PAIR;
-            az_octets_with_vectors(kernel, octet, &from, &tiles);
-            for (int o = 0; o < tiles.octets; o++) az_store_octet(&tiles, o, true, y + first * y_stride + r + o * AZ_OCTET, y_stride);
         }
     }
 }
@@ -455,13 +446,13 @@ AZ_INLINE void az_rows_arranged(az_block_kernel kernel, const void *rows, int64_
 #define AZ_ROWS_KERNEL(format, kernel)                                                                                                     \
     void AZ_KERNEL(az_rows_##format)(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)                     \
     {                                                                                                                                      \
-        az_rows_by_octets(kernel, rows, count, x, y, y_stride);                                                                            \
+        az_rows_by_octets(kernel, false, rows, count, x, y, y_stride);                                                                     \
     }
 /* The one for arranged rows. */
 #define AZ_ARRANGED_KERNEL(format, kernel)                                                                                                 \
     void AZ_KERNEL(az_arranged_##format)(const void *rows, int64_t count, const az_columns *x, float *y, int64_t y_stride)                 \
     {                                                                                                                                      \
-        az_rows_arranged(kernel, rows, count, x, y, y_stride);                                                                             \
+        az_rows_by_octets(kernel, true, rows, count, x, y, y_stride);                                                                      \
     }
 
 #endif
