@@ -209,6 +209,25 @@ bool az_is_folder(const char *path)
     return path && stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
+typedef struct made_folder {
+    az_ctx *az;
+    const char *path;
+} made_folder;
+
+/* What was made for a result that did not come to be goes again; a folder that holds something stays. */
+static void remove_after_failure(void *object)
+{
+    const made_folder *made = object;
+    if (!az_ok(made->az)) rmdir(made->path);
+}
+
+static bool remember_folder(az_ctx *az, const char *path)
+{
+    made_folder *made = az_alloc(az, sizeof *made);
+    if (made) *made = (made_folder){az, az_strdup(az, path)};
+    return made && made->path && az_on_leave(az, remove_after_failure, made);
+}
+
 bool az_make_folder(az_ctx *az, const char *path)
 {
     if (!path || !az_ok(az)) return false;
@@ -223,6 +242,7 @@ bool az_make_folder(az_ctx *az, const char *path)
             az_fail(az, AZ_IO, "cannot make the folder '%s': %s", partial, strerror(why));
             return false;
         }
+        if (!why && !remember_folder(az, partial)) return false;
         if (end == '\0') return true;
         *c = end;
     }

@@ -214,6 +214,23 @@ Test(files, a_memory_limit_bounds_what_is_read)
     az_close(az);
 }
 
+Test(files, a_folder_for_what_failed_goes_again)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az), *made = test_path(az, folder, "made"), *kept = test_path(az, folder, "kept");
+    az_scope_push(az);
+    cr_assert(az_make_folder(az, test_path(az, made, "inside")) && az_make_folder(az, kept));
+    az_scope_pop(az);
+    cr_assert(az_is_folder(made) && az_is_folder(kept), "without an error they stay");
+    cr_assert(rmdir(test_path(az, made, "inside")) == 0 && rmdir(made) == 0);
+    az_scope_push(az);
+    cr_assert(az_make_folder(az, test_path(az, made, "inside")) && az_make_folder(az, kept));
+    az_fail(az, AZ_BAD_INPUT, "as it were");
+    az_scope_pop(az);
+    cr_assert(!az_is_folder(made) && az_is_folder(kept), "those that were there before stay");
+    az_close(az);
+}
+
 Test(files, folders_are_made_with_their_parents)
 {
     az_ctx *az = az_open(NULL);
