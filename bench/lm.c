@@ -126,7 +126,8 @@ static int run(char **argv, int batch)
     double start = az_seconds();
     az_lm *lm = az_lm_load(az, argv[0]);
     double load = az_seconds() - start;
-    if (!az_lm_arrange(az, lm, decode)) return fail(az);
+    /* as for the 256 tokens that the command makes unless told otherwise: the fewer here are a sample of them */
+    if (decode > 0 && !az_lm_arrange(az, lm, 256)) return fail(az);
     az_lm_cache *cache = az_lm_cache_new(az, lm, 1, prefill > decode ? prefill : decode, AZ_KV_F16);
     double decode_rate = decode > 0 ? best_rate(az, lm, cache, decode, true) : 0;
     struct rusage decoding;

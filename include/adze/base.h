@@ -259,6 +259,9 @@ typedef struct az_map {
     const char *path;
 } az_map;
 az_map *az_map_file(az_ctx *az, const char *path);
+/* Gives back the memory of whole pages between data and data + bytes where they are of such a view: they are read again if need be. Memory
+ * of another kind stays as it is. */
+void az_map_forget(az_ctx *az, const void *data, size_t bytes);
 /* The same as memory of one's own, until the last reference goes: pages that are written are copied first, the file stays as it is. It
  * does not count as held memory. */
 az_buffer *az_buffer_file(az_ctx *az, const char *path);

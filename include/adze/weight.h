@@ -105,7 +105,8 @@ bool az_weight_apply_many(az_ctx *az, const az_weight *const *w, int n, const az
 /* g [..., rows] -> g W [..., cols]: the adjoint. */
 az_tensor *az_weight_apply_t(az_ctx *az, const az_weight *w, const az_tensor *g);
 /* Lays the rows out again, blocks of sixteen rows side by side, where products with few vectors are faster so (formats of 4 and 5 bits);
- * other weights stay as they are. It takes memory as large as the part, in the current scope or arena. False without memory. */
+ * other weights stay as they are. It takes memory as large as the part, in the current scope or arena; a file's
+ * own pages are given back. False without memory. */
 bool az_weight_arrange(az_ctx *az, az_weight *w);
 /* Rows of the matrix named by index (i32 [n]): [n, cols], f32 (f64 for an f64 matrix). An embedding table. */
 az_tensor *az_weight_gather(az_ctx *az, const az_weight *w, const az_tensor *index);

@@ -46,6 +46,7 @@ struct az_ctx {
     az_chunk *slabs;          /* newest first; smaller chunks are cut from the newest */
     char *slab_at, *slab_end; /* its free part */
     size_t memory_now, memory_peak;
+    struct az_mapping *mappings; /* every view of a file */
     struct az_task *task; /* progress of the running task */
     void *tape;           /* the innermost open tape (src/tensor/tape.c) */
     uint64_t tapes;       /* how many tapes were ever opened */

@@ -15,14 +15,18 @@ static const size_t LARGE_FILE = (size_t)8 << 20; /* bytes from which on large p
 
 /* ---- reading ---- */
 
-typedef struct mapping {
+typedef struct az_mapping {
     az_map map;
     void *address;
-} mapping;
+    az_ctx *az;
+    struct az_mapping *next; /* of the context's */
+} az_mapping;
 
 static void unmap(void *object)
 {
-    mapping *m = object;
+    az_mapping *m = object, **slot = &m->az->mappings;
+    while (*slot != m) slot = &(*slot)->next;
+    *slot = m->next;
     if (m->address) munmap(m->address, m->map.size);
 }
 
@@ -67,14 +71,27 @@ az_map *az_map_file(az_ctx *az, const char *path)
     size_t size = 0;
     void *address = map_whole(az, path, PROT_READ, &size);
     if (!az_ok(az)) return NULL;
-    mapping *m = az_alloc(az, sizeof *m);
+    az_mapping *m = az_alloc(az, sizeof *m);
     const char *name = az_strdup(az, path);
     if (!m || !name) {
         if (address) munmap(address, size);
         return NULL;
     }
-    *m = (mapping){.map = {.data = address ? address : (const void *)"", .size = size, .path = name}, .address = address};
+    *m = (az_mapping){.map = {.data = address ? address : (const void *)"", .size = size, .path = name},
+                      .address = address,
+                      .az = az,
+                      .next = az->mappings};
+    az->mappings = m;
     return az_on_leave(az, unmap, m) ? &m->map : NULL;
+}
+
+void az_map_forget(az_ctx *az, const void *data, size_t bytes)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)data;
+    const uintptr_t first = (at + page - 1) / page * page, end = (at + bytes) / page * page;
+    for (const az_mapping *m = az->mappings; m && first < end; m = m->next)
+        if (m->address && at >= (uintptr_t)m->address && at + bytes <= (uintptr_t)m->address + m->map.size)
+            madvise((void *)first, end - first, MADV_DONTNEED);
 }
 
 static void unmap_buffer(az_buffer *buffer)

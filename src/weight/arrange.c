@@ -40,5 +40,6 @@ bool az_weight_arrange(az_ctx *az, az_weight *w)
     const arrangement all = {.w = w, .to = to->data};
     az_each(az_threads(az), groups, arrange_rows, &all);
     w->arranged = to;
+    az_map_forget(az, w->part[0]->data, az_weight_bytes(w));
     return true;
 }

@@ -214,6 +214,24 @@ Test(files, a_memory_limit_bounds_what_is_read)
     az_close(az);
 }
 
+Test(files, forgotten_pages_are_read_again_and_other_memory_stays)
+{
+    enum { N = 100000 };
+    az_ctx *az = az_open(NULL);
+    const char *path = test_path(az, test_folder(az), "pages");
+    char *text = az_alloc(az, N + 1);
+    for (int i = 0; i < N; i++) text[i] = (char)('a' + i % 23);
+    write_text(az, path, text);
+    const az_map *map = az_map_file(az, path), *again = az_map_file(az, path);
+    cr_assert(map && again && map->size == N, "%s", az_error(az));
+    for (size_t from = 0; from < N; from += 30011) az_map_forget(az, map->data + from, N - from);
+    az_map_forget(az, text, N);
+    az_map_forget(az, map->data + N - 10, 5000); /* beyond the end: not of the file alone */
+    cr_assert_arr_eq(map->data, text, N);
+    cr_assert(text[0] == 'a' && text[N - 1] == 'a' + (N - 1) % 23);
+    az_close(az);
+}
+
 Test(files, a_folder_for_what_failed_goes_again)
 {
     az_ctx *az = az_open(NULL);
