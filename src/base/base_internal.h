@@ -47,9 +47,9 @@ struct az_ctx {
     char *slab_at, *slab_end; /* its free part */
     size_t memory_now, memory_peak;
     struct az_mapping *mappings; /* every view of a file */
-    struct az_task *task; /* progress of the running task */
-    void *tape;           /* the innermost open tape (src/tensor/tape.c) */
-    uint64_t tapes;       /* how many tapes were ever opened */
+    struct az_task *task;        /* progress of the running task */
+    void *tape;                  /* the innermost open tape (src/tensor/tape.c) */
+    uint64_t tapes;              /* how many tapes were ever opened */
 };
 
 /* Enters a claim in the innermost scope; `hold` and the slot live in that scope. */
