@@ -126,6 +126,7 @@ void az_buffer_drop(az_buffer *buffer);
 
 /* Bytes held now, and the most ever held at once (mapped files excluded). Pooled blocks do not count as held. */
 size_t az_memory_now(const az_ctx *az);
+size_t az_memory_limit(const az_ctx *az); /* as the settings say; 0 = none */
 size_t az_memory_peak(const az_ctx *az);
 void az_memory_reset_peak(az_ctx *az);
 

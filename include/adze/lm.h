@@ -154,7 +154,8 @@ az_lm *az_lm_new(az_ctx *az, const char *architecture, const az_lm_config *confi
 /* A model of its own that shares the weights' data: compression works on a copy and leaves the original whole. Tokenizer and metadata
  * remain the original's, which must live as long as the copy. */
 az_lm *az_lm_copy(az_ctx *az, const az_lm *lm);
-/* az_weight_arrange for every matrix, where so many passes of a token to come are worth its time: from 32 on. */
+/* az_weight_arrange for every matrix, where so many passes of a token to come are worth its time: from 32 on. Not in a context whose memory
+ * is limited: mapped weights do not count there, arranged ones would. */
 bool az_lm_arrange(az_ctx *az, az_lm *lm, int64_t passes);
 void az_lm_free(az_ctx *az, az_lm *lm);
 /* Writes GGUF v3. format: NULL keeps each matrix as it is; otherwise the matrices inside the blocks and the embedding are encoded (f32,

@@ -259,7 +259,10 @@ bool az_make_folder(az_ctx *az, const char *path)
             az_fail(az, AZ_IO, "cannot make the folder '%s': %s", partial, strerror(why));
             return false;
         }
-        if (!why && !remember_folder(az, partial)) return false;
+        if (!why && !remember_folder(az, partial)) {
+            rmdir(partial);
+            return false;
+        }
         if (end == '\0') return true;
         *c = end;
     }

@@ -319,6 +319,11 @@ void az_buffer_drop(az_buffer *buffer)
     az_chunk_free(buffer->az, chunk_of(buffer));
 }
 
+size_t az_memory_limit(const az_ctx *az)
+{
+    return az->settings.memory_limit;
+}
+
 size_t az_memory_now(const az_ctx *az)
 {
     return az->memory_now;

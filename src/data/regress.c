@@ -43,7 +43,7 @@ static const char *column_name(const solver *s, int64_t j)
 
 /* ---- blocks: [ceil(n / ROWS)][width][ROWS], zero behind the last row ---- */
 
-/* Room for blocks of which only the last is cleared. */
+/* Not cleared but for what lies behind the last row, and the rows of its block. */
 static double *new_blocks(const solver *s, int64_t rows, int64_t width)
 {
     const int64_t whole = rows / ROWS * ROWS, all = (rows + ROWS - 1) / ROWS * ROWS;

@@ -119,7 +119,7 @@ bool az_lm_complete(az_ctx *az, az_lm *lm)
 bool az_lm_arrange(az_ctx *az, az_lm *lm, int64_t passes)
 {
     enum { WORTH = 32 }; /* arranging takes as long as some 20 passes gain */
-    if (!lm || passes < WORTH) return lm != NULL;
+    if (!lm || passes < WORTH || az_memory_limit(az) > 0) return lm != NULL;
     az_arena_enter(az, lm->arena);
     az_lm_cursor cursor = az_lm_cursor_start(lm);
     for (; cursor.at->gguf && az_ok(az); az_lm_cursor_advance(lm, &cursor)) {

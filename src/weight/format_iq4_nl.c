@@ -49,7 +49,7 @@ const az_format az_format_iq4_nl = {
     .block_bytes = BYTES,
     .halves = 2,
     .decode = decode_iq4_nl,
-    .rows_kernel = az_blocks_kernel,
+    .rows_kernel = az_block_rows_kernel,
     .encode_block = encode_block,
     .check = az_check_blocks,
 };

@@ -81,7 +81,7 @@ const az_format az_format_q4_1 = {
     .block_bytes = 20,
     .halves = 4,
     .decode = decode_legacy,
-    .rows_kernel = az_blocks_kernel,
+    .rows_kernel = az_block_rows_kernel,
     .encode_block = encode_block,
     .check = az_check_blocks,
 };
@@ -95,7 +95,7 @@ const az_format az_format_q5_0 = {
     .block_bytes = 22,
     .halves = 2,
     .decode = decode_legacy,
-    .rows_kernel = az_blocks_kernel,
+    .rows_kernel = az_block_rows_kernel,
     .encode_block = encode_block,
     .check = az_check_blocks,
     .keeps_zeros = true,
@@ -110,7 +110,7 @@ const az_format az_format_q5_1 = {
     .block_bytes = 24,
     .halves = 4,
     .decode = decode_legacy,
-    .rows_kernel = az_blocks_kernel,
+    .rows_kernel = az_block_rows_kernel,
     .encode_block = encode_block,
     .check = az_check_blocks,
 };

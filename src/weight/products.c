@@ -198,7 +198,7 @@ bool az_worth_rounding(int64_t n)
     return n <= (az_cpu_features()->amx ? BEFORE_TILES : az_weight_kernels_here()->most_rounded);
 }
 
-az_rows_kernel *az_blocks_kernel(const az_format *format, int64_t n, bool arranged)
+az_rows_kernel *az_block_rows_kernel(const az_format *format, int64_t n, bool arranged)
 {
     const az_blocks_kernels *kernels = &az_weight_kernels_here()->blocks[format->ggml_type];
     if (!az_worth_rounding(n)) return NULL;

@@ -39,7 +39,7 @@ bool az_round_columns(az_ctx *az, az_columns *x);
 /* Whether kernels on vectors that are rounded to bytes are worth it for n of them. */
 bool az_worth_rounding(int64_t n);
 /* The kernel of a format of blocks: az_format's rows_kernel. */
-az_rows_kernel *az_blocks_kernel(const az_format *format, int64_t n, bool arranged);
+az_rows_kernel *az_block_rows_kernel(const az_format *format, int64_t n, bool arranged);
 /* y[i] [n, rows of w[i]] = x W_i^T for `count` weights that read x, each by its kernel; the rows of part 0 follow each other without gaps.
  */
 typedef struct az_row_product {

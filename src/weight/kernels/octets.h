@@ -99,7 +99,7 @@ AZ_INLINE const void *az_arranged_numbers(az_octet rows, int64_t at, int size)
 enum {
     AZ_PAIR = 2,                /* octets that vectors meet together */
     AZ_GROUP = AZ_VNNI ? 8 : 4, /* vectors that do */
-    AZ_FEW_VECTORS = 4,         /* from so many on it is worth it */
+    AZ_FEW_VECTORS = 4,         /* from so many on pairs are worth it */
     AZ_GROUPS = 4,              /* of arranged rows that one vector meets by turns */
     AZ_TILES = 8,               /* that are unpacked before vectors meet them */
     AZ_MOST = 128,              /* vectors at a time, so that their sums and a block of them stay in the first cache */
