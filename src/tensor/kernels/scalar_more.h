@@ -139,7 +139,6 @@ static inline double tanh_f64(double x)
     return tanh(x);
 }
 
-
 static inline double softplus_f64(double x)
 {
     return (x > 0 ? x : 0) + log1p(exp(-fabs(x)));
