@@ -352,12 +352,12 @@ static int64_t run_nonfinite(const az_tensor *x, int64_t n)
 
 int64_t az_first_nonfinite(const az_tensor *x)
 {
-    int64_t n = az_count(x), found = n;
-    if (az_f32(x) || az_f64(x)) {
+    const int64_t n = az_count(x);
+    int64_t found = 0;
+    if (az_f32(x) || az_f64(x))
         found = run_nonfinite(x, n);
-    } else {
-        for (found = 0; found < n && isfinite(az_item(x, found)); found++) continue;
-    }
+    else
+        while (found < n && isfinite(az_item(x, found))) found++;
     return found < n ? found : -1;
 }
 

@@ -101,7 +101,7 @@ static bool run_program(const char *program, const uint64_t binding[10], uint64_
     while (*(program += strspn(program, " \n\r\t"))) {
         const size_t length = strcspn(program, " \n\r\t");
         if (length == 3 && memcmp(program, "END", 3) == 0) {
-            *value = stack[0];
+            if (n == 1) *value = stack[0];
             return n == 1 && !program[3 + strspn(program + 3, " \n\r\t")];
         }
         if (!execute(program, length, binding, stack, &n)) return false;
