@@ -52,11 +52,22 @@ static int write_model(cli_job *job, const adapter_settings *o, const az_lm *lm)
     return CLI_OK;
 }
 
+/* The norms that DoRA divides by are those of the model before the merge, which no file holds. */
+static bool can_be_unmerged(az_ctx *az, const az_adapter *adapter)
+{
+    for (int i = 0; i < adapter->layers; i++)
+        if (adapter->layer[i].magnitude)
+            return az_fail(az, AZ_BAD_INPUT,
+                           "%s: the norms that DoRA divided by are not known any more; keep the model from before the merge",
+                           adapter->layer[i].name);
+    return true;
+}
+
 static int merge(cli_job *job, const adapter_settings *o, az_lm *lm, az_adapter **adapter, int n)
 {
     const bool out = strcmp(job->word[0], "unmerge") == 0;
     for (int i = 0; adapter && i < n && az_ok(job->az); i++) {
-        if (!rescale(job->az, adapter[i], o->scale)) break;
+        if (!rescale(job->az, adapter[i], o->scale) || (out && !can_be_unmerged(job->az, adapter[i]))) break;
         (out ? az_adapter_unmerge : az_adapter_merge)(job->az, lm, adapter[i], job->report);
     }
     return az_ok(job->az) ? write_model(job, o, lm) : CLI_BAD;

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 bool cli_is_stdout(const char *path)
@@ -78,9 +79,20 @@ static bool is_folder_name(const char *path)
     return az_is_folder(path) || (!cli_is_stdout(path) && access(path, F_OK) != 0);
 }
 
+/* What is read is not written over: methods to come may need the weights as they were. */
+static bool check_not_read(const cli_job *job, const char *path)
+{
+    struct stat output, input;
+    for (int i = 0; i < job->words && stat(path, &output) == 0; i++)
+        if (stat(job->word[i], &input) == 0 && output.st_dev == input.st_dev && output.st_ino == input.st_ino)
+            return az_fail(job->az, AZ_BAD_INPUT, "'%s' is read here and would be written over; give the result another name", path);
+    return true;
+}
+
 bool cli_check_model(cli_job *job, const char *path)
 {
     job->streams_out = cli_is_stdout(path);
+    if (!job->streams_out && !check_not_read(job, path)) return false;
     return (is_folder_name(path) ? cli_check_folder : cli_check_output)(job->az, path);
 }
 

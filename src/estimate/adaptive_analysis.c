@@ -190,10 +190,11 @@ static bool choose_seed(az_ctx *az, const guard_options *o, guard_settings *s)
 
 /* ---- what is reported ---- */
 
-static void put_tolerance(az_report *report, const guard_settings *s, guard_mechanism mechanism)
+/* `unit`: what 1 stands for in the values as the user gives them. */
+static void put_tolerance(az_report *report, const guard_settings *s, guard_mechanism mechanism, double unit)
 {
     const double tolerance = guard_tolerance(s, mechanism, NULL);
-    az_report_number(report, "tolerance", isfinite(tolerance) ? tolerance : NAN, "");
+    az_report_number(report, "tolerance", isfinite(tolerance) ? unit * tolerance : NAN, "");
     az_report_text(report, "guarantee",
                    !isfinite(tolerance)       ? "none is known"
                    : tolerance >= 0.5         ? "vacuous"
@@ -201,7 +202,7 @@ static void put_tolerance(az_report *report, const guard_settings *s, guard_mech
                                               : "holds");
 }
 
-static void put_guard(az_report *report, const guard *g)
+static void put_guard(az_report *report, const guard *g, double unit)
 {
     az_report_row(report, "guard");
     az_report_text(report, "mechanism", guard_mechanism_names[g->s.mechanism]);
@@ -214,7 +215,7 @@ static void put_guard(az_report *report, const guard *g)
     if (charges) az_report_count(report, "paid", g->paid);
     if (charges) az_report_count(report, "budget_left", budget - g->paid);
     if (g->s.mechanism == GUARD_LAPLACE) az_report_number(report, "scale", g->s.scale, "");
-    put_tolerance(report, &g->s, (guard_mechanism)g->s.mechanism);
+    put_tolerance(report, &g->s, (guard_mechanism)g->s.mechanism, unit);
     az_report_bool(report, "exhausted", guard_exhausted(g));
 }
 
@@ -232,7 +233,7 @@ static void put_plan(az_report *report, const guard_settings *s)
         const double eps = guard_privacy(&own, (guard_mechanism)m);
         az_report_row(report, "mechanisms");
         az_report_text(report, "mechanism", guard_mechanism_names[m]);
-        put_tolerance(report, s, (guard_mechanism)m);
+        put_tolerance(report, s, (guard_mechanism)m, 1);
         az_report_number(report, "eps", isfinite(eps) ? eps : NAN, "");
         az_report_number(report, "scale", m == GUARD_LAPLACE ? scale : NAN, "");
         az_report_bool(report, "best", m == best);
@@ -264,7 +265,7 @@ static bool init(az_ctx *az, const guard_options *o, const az_estimate_job *job)
     if (s.mechanism == GUARD_PMW && !holdout) return az_fail(az, AZ_BAD_INPUT, "pmw needs the holdout itself: -d holdout=FILE");
     const int64_t *row = s.mechanism == GUARD_PMW ? domain_rows(az, holdout->path, job->how, s.n) : NULL;
     if (!az_ok(az) || !choose_seed(az, o, &s) || !guard_start(az, &s, row, &g) || !guard_file_new(az, o->state, &g)) return false;
-    put_guard(job->report, &g);
+    put_guard(job->report, &g, 1);
     return true;
 }
 
@@ -314,18 +315,18 @@ static bool ask(az_ctx *az, const guard_options *o, const az_estimate_job *job)
     query.holdout = read_values(az, o, job, SLOT_HOLDOUT, g.s.n);
     query.train = read_values(az, o, job, SLOT_TRAIN, g.s.n_train);
     query.domain = read_values(az, o, job, SLOT_DOMAIN, g.s.domain);
-    char *end = NULL;
-    if (*o->guess) query.guess = strtod(o->guess, &end);
-    if (end && (*end || !(query.guess >= 0 && query.guess <= 1)))
-        return az_fail(az, AZ_BAD_INPUT, "guess=%s: a number from 0 to 1 is expected", o->guess);
-    if (!az_ok(az) || !guard_ask(az, file, &g, &query, &reply)) return false;
     double low, high;
-    read_clip(az, o->clip, &low, &high);
+    if (!az_ok(az) || !read_clip(az, o->clip, &low, &high)) return false;
+    char *end = NULL;
+    if (*o->guess) query.guess = (strtod(o->guess, &end) - low) / (high - low);
+    if (end && (*end || !(query.guess >= 0 && query.guess <= 1)))
+        return az_fail(az, AZ_BAD_INPUT, "guess=%s: a number from %g to %g is expected", o->guess, low, high);
+    if (!az_ok(az) || !guard_ask(az, file, &g, &query, &reply)) return false;
     az_report_row(job->report, "answer");
     az_report_count(job->report, "question", g.asked);
     az_report_number(job->report, "answer", low + reply.answer * (high - low), "");
     az_report_bool(job->report, "paid", reply.paid);
-    put_guard(job->report, &g);
+    put_guard(job->report, &g, high - low);
     return true;
 }
 
@@ -334,7 +335,7 @@ static bool ledger(az_ctx *az, const guard_options *o, const az_estimate_job *jo
     guard g;
     if (!guard_file_open(az, o->state, &g)) return false;
     put_plan(job->report, &g.s);
-    put_guard(job->report, &g);
+    put_guard(job->report, &g, 1);
     return true;
 }
 

@@ -161,20 +161,34 @@ az_ila_fit *az_ila_sdp(az_ctx *az, const az_points *points, const int *start, co
     return az_ok(az) ? fit : NULL;
 }
 
+/* The program does not see where the origin lies, its numbers do: points - mean; the mean is left in `mean`. */
+static void centre(const az_points *points, double *centred, double *mean)
+{
+    const int64_t n = points->n;
+    const int p = points->p;
+    for (int j = 0; j < p; j++) {
+        mean[j] = 0;
+        for (int64_t i = 0; i < n; i++) mean[j] += points->x[i * p + j] / (double)n;
+        for (int64_t i = 0; i < n; i++) centred[i * p + j] = points->x[i * p + j] - mean[j];
+    }
+}
+
 az_ila_fit *az_kmeans_sdp(az_ctx *az, const az_points *points, const double *covariance, const int *start, const az_ila_how *how)
 {
     const int64_t n = points->n;
     const int p = points->p, k = how->k;
     az_ila_fit *fit = new_fit(az, points, how);
     double *white = az_alloc_array(az, (size_t)(n * p), sizeof *white), *factor = az_alloc_array(az, (size_t)(p * p), sizeof *factor),
-           log_det;
+           *mean = az_alloc_array(az, (size_t)p, sizeof *mean), log_det;
     double *gram = az_alloc_array(az, (size_t)(n * n), sizeof *gram);
-    if (!fit || !white || !factor || !gram) return NULL;
-    memcpy(white, points->x, (size_t)(n * p) * sizeof *white);
+    if (!fit || !white || !factor || !mean || !gram) return NULL;
+    centre(points, white, mean);
     if (covariance) {
         if (!az_cov_factor(p, covariance, factor, &log_det)) return az_fail(az, AZ_NUMERIC, "the covariance is not positive definite");
         cblas_dtrsm(CblasRowMajor, CblasRight, CblasLower, CblasTrans, CblasNonUnit, (int)n, p, 1, factor, p, white, p);
+        cblas_dtrsv(CblasRowMajor, CblasLower, CblasNoTrans, CblasNonUnit, p, factor, p, mean, 1);
     }
+    const double shift = (double)n * cblas_ddot(p, mean, 1, mean, 1); /* <1 m^T m 1^T, Z> = n |m|^2, as Z 1 = 1 */
     cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)n, (int)n, p, 1, white, p, white, p, 0, gram, (int)n);
     const az_la_sdp problem = {.n = n, .blocks = 1, .k = k, .a = (const double *const[]){gram}};
     const az_la_sdp_fit *z =
@@ -183,8 +197,8 @@ az_ila_fit *az_kmeans_sdp(az_ctx *az, const az_points *points, const double *cov
     if (!label) return NULL;
     int floored;
     fit->label = label, fit->exact = z->converged, fit->program_steps = (int)z->iterations,
-    fit->objective[fit->iterations++] = z->objective;
-    fit->bound = z->converged && !how->low_rank ? z->objective : NAN;
+    fit->objective[fit->iterations++] = z->objective + shift;
+    fit->bound = z->converged && !how->low_rank ? z->objective + shift : NAN;
     for (int64_t i = 0; i < n; i++) fit->membership[i * k + label[i]] = 1;
     fit->covariance = az_partition_covariances(az, points, k, label, how->covariance, &floored);
     fit->likelihood = fit->covariance ? az_partition_likelihood(az, points, k, label, fit->covariance) : NAN;

@@ -305,17 +305,19 @@ static az_linf_fit *solve_tensor(az_ctx *az, const linf_options *o, const az_est
 
 static void report_fit(az_ctx *az, az_report *report, const linf_options *o, const problem *p, const az_linf_fit *fit, int64_t m)
 {
-    const double z = az_normal_quantile(0.5 + 0.5 * o->confidence), root = sqrt((double)p->d);
+    const double degrees = (double)(m - p->d), root = sqrt((double)p->d);
+    const double t = m > p->d ? az_student_quantile(0.5 + 0.5 * o->confidence, degrees) : NAN;
+    const bool unique = fit->rank == p->d;
     double largest = 0;
     for (int64_t j = 0; fit->se && j < p->d; j++) largest = fmax(largest, fit->se[j]);
-    const double likely = largest * az_normal_quantile(1 - o->delta / (2 * (double)p->d));
+    const double likely = m > p->d ? largest * az_student_quantile(1 - o->delta / (2 * (double)p->d), degrees) : NAN;
     az_report_row(report, "fit");
     az_report_text(report, "sketch", m < p->n ? sketch_names[o->sketch] : "none, all rows");
     az_report_count(report, "rows", p->n);
     az_report_count(report, "coefficients", p->d);
     az_report_count(report, "sketch_rows", m);
     az_report_number(report, "residual", fit->residual, "");
-    az_report_number(report, "bound", o->eps / root * fit->residual / fit->least, "");
+    az_report_number(report, "bound", unique ? o->eps / root * fit->residual / fit->least : NAN, "");
     az_report_number(report, "likely_error", m < p->n ? likely : 0, "");
     az_report_number(report, "eps_reached", m < p->n ? likely * root * fit->least / fit->residual : 0, "");
     az_report_number(report, "condition", fit->largest / fit->least, "");
@@ -325,8 +327,8 @@ static void report_fit(az_ctx *az, az_report *report, const linf_options *o, con
         az_report_text(report, "name", p->name[j]);
         az_report_number(report, "value", fit->x[j], "");
         az_report_number(report, "se", se, "");
-        az_report_number(report, "low", fit->x[j] - z * se, "");
-        az_report_number(report, "high", fit->x[j] + z * se, "");
+        az_report_number(report, "low", fit->x[j] - (se == 0 ? 0 : t * se), "");
+        az_report_number(report, "high", fit->x[j] + (se == 0 ? 0 : t * se), "");
     }
     (void)az;
 }
