@@ -10,6 +10,23 @@ static const char make_table[] =
     "awk 'BEGIN { srand(1); print \"y,q,x,g\"; for (i = 0; i < 240; i++) { x = rand(); y = rand() < x; q = rand() < .8 ? y : 1 - y; "
     "print (i % 3 ? \"NA\" : y) \",\" q \",\" x \",\" (i % 4 < 2 ? \"a\" : \"b\") } }' > t.csv";
 
+/* Two sketched rows and one coefficient leave one degree of freedom: 12.706 standard errors; as many rows as coefficients leave none. */
+Test(estimate, intervals_of_few_sketched_rows_are_students)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    test_shell(az, folder, "awk 'BEGIN { print \"x,y\"; for (i = 1; i <= 40; i++) print sin(i) \",\" cos(3 * i) }' > s.csv");
+    test_run run = test_shell(az, folder, "adze estimate linf-regression:target=y,rows=2,sketch=gauss -d s.csv --json -q");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    json_t *row = test_section(az, run.out, "coefficients");
+    const double half = test_json_number(row, "high") - test_json_number(row, "value");
+    cr_assert_float_eq(half / test_json_number(row, "se"), 12.7062, 1e-4);
+    run = test_shell(az, folder, "adze estimate linf-regression:target=y,rows=1,sketch=gauss -d s.csv --json -q");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    cr_assert(json_is_null(json_object_get(test_section(az, run.out, "fit"), "likely_error")), "%s", run.out);
+    az_close(az);
+}
+
 Test(estimate, a_report_and_a_result)
 {
     az_ctx *az = az_open(NULL);

@@ -33,6 +33,25 @@ Test(guard, from_init_to_exhaustion)
     az_close(az);
 }
 
+/* A guess and the tolerance are in the units of the values. */
+Test(guard, bounds_are_units)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    const char *ask = "adze estimate 'adaptive-analysis:action=ask,state=%s,guess=%s%s' -d %s --json";
+    test_shell(az, folder,
+               "(echo a,b; seq 1 400 | sed 's/$/,0/') > h.csv; for s in g u; do "
+               "adze estimate adaptive-analysis:action=init,state=$s,queries=5,budget=2,mechanism=check,test_seed=1 -d h.csv; done;"
+               "seq 1 400 | sed 's/.*/60/' | (echo v; cat) > wide.csv; seq 1 400 | sed 's/.*/.6/' | (echo v; cat) > unit.csv");
+    const test_run wide = test_shell(az, folder, az_format_text(az, ask, "g", "60", ",clip=\"0,100\"", "wide.csv"));
+    const test_run unit = test_shell(az, folder, az_format_text(az, ask, "u", ".6", "", "unit.csv"));
+    cr_assert_eq(wide.code + unit.code, 0, "%s%s", wide.err, unit.err);
+    cr_assert_float_eq(test_json_number(test_section(az, wide.out, "answer"), "answer"), 60, 1e-9);
+    cr_assert_float_eq(test_json_number(test_section(az, wide.out, "guard"), "tolerance"),
+                       100 * test_json_number(test_section(az, unit.out, "guard"), "tolerance"), 1e-9);
+    az_close(az);
+}
+
 Test(guard, askers_at_once_get_answers_of_their_own)
 {
     az_ctx *az = az_open(NULL);

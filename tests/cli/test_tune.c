@@ -83,6 +83,29 @@ Test(tune, examples_become_an_adapter)
     az_close(az);
 }
 
+/* The norms that DoRA divides by are gone after the merge; and what a command reads it does not write over. */
+Test(adapter, what_cannot_be_undone_is_refused)
+{
+    static const struct {
+        const char *line, *says;
+    } cases[] = {
+        {"adze adapter unmerge merged.gguf out -o back.gguf", "the norms that DoRA divided by are not known any more"},
+        {"adze adapter merge tiny.gguf out -o ./tiny.gguf", "would be written over"},
+        {"adze compress tiny.gguf magnitude -d train.jsonl -o tiny.gguf", "would be written over"},
+        {"adze convert tiny.gguf --format f16 -o tiny.gguf", "would be written over"},
+    };
+    az_ctx *az = az_open(NULL);
+    const char *folder = with_examples(az);
+    expect(az, folder, "adze tune tiny.gguf lora:rank=2,dora -d train.jsonl -o out --steps 2 -q && cp tiny.gguf before.gguf", 0);
+    expect(az, folder, "adze adapter merge tiny.gguf out -o merged.gguf -q", 0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const test_run run = expect(az, folder, cases[i].line, 2);
+        cr_assert_not_null(strstr(run.err, cases[i].says), "'%s' said: %s", cases[i].line, run.err);
+    }
+    expect(az, folder, "cmp tiny.gguf before.gguf && ! test -e back.gguf", 0);
+    az_close(az);
+}
+
 Test(adapter, goes_into_the_weights_and_out_again)
 {
     az_ctx *az = az_open(NULL);

@@ -61,6 +61,27 @@ Test(ila, the_program_finds_the_best_of_all_partitions)
     az_close(az);
 }
 
+/* With |x|^2 summed in, the optimum moves by 2 s . sum x + n |s|^2 for points moved by s. */
+Test(ila, the_kmeans_program_does_not_see_where_the_points_lie)
+{
+    enum { SIZE = 16 };
+    az_ctx *az = az_open(&(az_settings){.threads = 1});
+    double *x = splitmix_normal(az, 5, SIZE * 2), moved[SIZE * 2];
+    int label[SIZE] = {0};
+    const az_ila_how how = {.k = 2, .iterations = 1, .program = precise};
+    const az_points here = {.n = SIZE, .p = 2, .x = x}, there = {.n = SIZE, .p = 2, .x = moved};
+    const az_ila_fit *fit = az_kmeans_sdp(az, &here, NULL, label, &how);
+    for (double shift = 1e3; shift <= 1e5; shift *= 100) {
+        double sum = 0;
+        for (int i = 0; i < SIZE * 2; i++) moved[i] = x[i] + shift, sum += x[i];
+        const az_ila_fit *again = az_kmeans_sdp(az, &there, NULL, label, &how);
+        const double expected = fit->bound + 2 * shift * sum + 2 * SIZE * shift * shift;
+        cr_assert_float_eq(again->bound, expected, 1e-12 * expected);
+        cr_assert_arr_eq(again->label, fit->label, sizeof label);
+    }
+    az_close(az);
+}
+
 Test(ila, the_lift_is_the_likelihood_of_every_partition)
 {
     az_ctx *az = az_open(NULL);
