@@ -55,19 +55,35 @@ double ldp_lambda(const ldp_settings *s, ldp_protocol protocol, int64_t n, int64
                                     : s->c * sqrt(2 * log((double)d) / (double)n);
 }
 
+/* Whether M is positive definite by more than rounding, whatever the units of its columns: by the least eigenvalue of D^-1/2 M D^-1/2,
+ * D = diag(M), which has ones on its diagonal. */
+static bool is_definite(az_ctx *az, const az_tensor *m)
+{
+    const int64_t d = m->shape[0];
+    az_tensor *scaled = az_copy(az, m), *values;
+    double *x = az_f64_mut(scaled);
+    const double *of = az_f64(m);
+    for (int64_t i = 0; x && i < d; i++) {
+        if (!(of[i * d + i] > 0)) return false;
+        for (int64_t j = 0; j < d; j++) x[i * d + j] /= sqrt(of[i * d + i]) * sqrt(of[j * d + j]);
+    }
+    return x && az_eigh(az, scaled, &values, NULL) && az_item(values, 0) > 1e-9;
+}
+
 az_tensor *ldp_solve(az_ctx *az, const az_tensor *matrix, const az_tensor *vector, double lambda, double ridge, double *smallest)
 {
     az_tensor *values;
     if (!matrix || !az_eigh(az, matrix, &values, NULL)) return NULL;
     const int64_t d = matrix->shape[0];
-    const double low = az_item(values, 0) + ridge, high = fmax(az_item(values, d - 1) + ridge, 0);
+    const double low = az_item(values, 0) + ridge;
+    az_tensor *ridged = az_add(az, matrix, az_affine(az, az_identity(az, AZ_F64, d), ridge, 0));
     if (smallest) *smallest = low;
-    if (!(low > 1e-9 * high))
+    if (!ridged || !is_definite(az, ridged))
         return az_fail(az, AZ_NUMERIC,
-                       "the private matrix of moments is not positive definite: its smallest eigenvalue is %.4g; more users are needed, or "
+                       "the matrix of moments is not positive definite: its smallest eigenvalue is %.4g; more users are needed, or "
                        "regularise=%.2g",
                        low, 2 * fabs(low));
-    az_tensor *theta = az_solve(az, az_add(az, matrix, az_affine(az, az_identity(az, AZ_F64, d), ridge, 0)), vector);
+    az_tensor *theta = az_solve(az, ridged, vector);
     for (int64_t j = 0; theta && j < d; j++) az_f64_mut(theta)[j] = ldp_soft(az_f64(theta)[j], lambda);
     return theta;
 }

@@ -66,10 +66,9 @@ typedef struct problem {
 /* Where each column of a table goes among the d + 1 of (A, b). */
 static bool find_columns(az_ctx *az, const linf_options *o, const az_table *table, problem *p, int *target)
 {
-    *target = -1;
-    for (int j = 0; *o->target && j < table->columns; j++)
-        if (strcmp(table->column[j].name, o->target) == 0) *target = j;
-    if (*o->target && *target < 0) return az_table_find(az, table, o->target) && false; /* the error proposes a name */
+    const az_column *named = *o->target ? az_table_find(az, table, o->target) : NULL;
+    if (*o->target && !named) return false;
+    *target = named ? (int)(named - table->column) : -1;
     p->d = table->columns - (*target >= 0) + o->intercept;
     if (p->d < 1) return az_fail(az, AZ_BAD_INPUT, "no column is left for A");
     if (p->name) return true;
@@ -391,6 +390,8 @@ static bool linf_estimate(az_ctx *az, const void *options, az_estimate_job *job)
     const bool tensor = o->sketch == TENSOR_SRHT, whole = !tensor && o->block == 0;
     if (tensor && (o->block > 0 || o->refine > 0 || o->exact || *o->beside || *o->target))
         return az_fail(az, AZ_BAD_INPUT, "tensor-srht does not form A: block, refine, exact, beside and target are not for it");
+    if (*o->target && az_job_input(job, SLOT_B, 0))
+        return az_fail(az, AZ_BAD_INPUT, "b is given twice: as column '%s' of A's file and as a file of its own", o->target);
     if (whole && !read_problem(az, o, job, &p)) return false;
     const double began = az_seconds();
     az_linf_fit *fit = tensor  ? solve_tensor(az, o, job, &p, &m)

@@ -23,6 +23,20 @@ Test(ldp, users_send_and_a_server_adds_up)
     az_close(az);
 }
 
+/* Columns in units 1e6 apart: nothing is wrong with their moments. */
+Test(ldp, least_squares_do_not_depend_on_units)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    test_shell(az, folder,
+               "awk 'BEGIN { srand(2); print \"a,b,c,y\"; for (i = 0; i < 500; i++) { a = rand() - .5; b = rand() - .5; c = rand() - .5; "
+               "print a \",\" 1e5 * b \",\" c / 10 \",\" 2 * a + b } }' > units.csv");
+    const test_run run = test_shell(
+        az, folder, "adze estimate ldp-sparse-regression:response=y,protocol=ols,sparsity=2 -d units.csv -o theta.csv --json -q");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    az_close(az);
+}
+
 Test(ldp, a_simulation_compares)
 {
     az_ctx *az = az_open(NULL);
