@@ -346,7 +346,8 @@ const az_method az_ila_sdp_method = {
     .paper = "Zhuang, Chen, Yang: Likelihood adjusted semidefinite programs for clustering heterogeneous data, ICML 2023, arXiv 2209.15097",
     .details = "Finds k groups with a covariance of their own each. A semidefinite program replaces the search over partitions; it depends "
                "little on where it starts, where expectation-maximisation may end in a bad optimum. 'bound' is a likelihood that no "
-               "partition exceeds with these covariances. Costs k eigenvalue decompositions of n x n an iteration: some hundred points. "
+               "partition exceeds with these covariances, as exactly as sdp_tol has the program solved. Costs k eigenvalue decompositions "
+               "of n x n an iteration: some hundred points. "
                "project=r clusters data of many columns in r directions. truth=COLUMN tells the error; beside=all adds the K-means "
                "program, K-means and a mixture. -o labels.csv writes the labels.",
     .example = "adze estimate ila-sdp:k=2 -d points.csv -o labels.csv",

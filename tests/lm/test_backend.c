@@ -2,6 +2,7 @@
 #include "adze/backend.h"
 #include "lm/lm_internal.h"
 #include "support/command.h"
+#include "support/data.h"
 #include "support/folder.h"
 #include "support/models.h"
 
@@ -136,6 +137,24 @@ Test(backend, local_scores_are_the_models_log_likelihoods)
     const double first = prompt.n > 1 ? az_lm_score_sequences(az, lm, &prompt, 1, true, NULL)->nll[0] : 0;
     cr_assert_eq(a->n, more.n);
     cr_assert_float_eq(a->total, first - whole, 1e-4);
+    az_close(az);
+}
+
+/* A tokenizer that begins every text with a blank does not double that of a continuation: the score is that of the two texts as one. */
+Test(backend, local_scores_continue_the_text)
+{
+    az_ctx *az = az_open(NULL);
+    const az_lm *lm = az_lm_load(az, test_data(az, "models/stories260K/stories260K.gguf"));
+    cr_assert_not_null(lm, "%s", az_error(az));
+    az_backend *backend = az_backend_of_model(az, lm, "raw", NULL, NULL);
+    const az_request r = {.operation = AZ_SCORE, .prompt = "Once upon a time", .continuation = " there was"};
+    const az_answer *a = &az_backend_ask(backend, &r)->sample[0];
+    const az_tokens prompt = az_tokenize(az, lm->tokenizer, "Once upon a time", 16, AZ_ADD_BOS);
+    const az_tokens whole = az_tokenize(az, lm->tokenizer, "Once upon a time there was", 26, AZ_ADD_BOS);
+    const double both = az_lm_score_sequences(az, lm, &whole, 1, true, NULL)->nll[0];
+    cr_assert_eq(a->n, whole.n - prompt.n);
+    cr_assert_float_eq(a->total, az_lm_score_sequences(az, lm, &prompt, 1, true, NULL)->nll[0] - both, 1e-4);
+    cr_assert_float_eq(a->total, -3.70036, 1e-4, "as computed by another program");
     az_close(az);
 }
 

@@ -207,14 +207,28 @@ static bool score_tokens(az_backend *backend, const az_tokens *prompt, const az_
     return az_ok(az);
 }
 
+/* A tokenizer that puts a blank in front of every text gives the one that the continuation begins with. */
+static az_tokens continuation_tokens(const az_backend *backend, const char *text, int32_t previous)
+{
+    const az_tokenizer *tokenizer = backend->lm->tokenizer;
+    if (text[0] == ' ' && text[1] != ' ' && text[1]) {
+        const az_tokens bare = az_tokenize(backend->az, tokenizer, text + 1, strlen(text + 1), 0);
+        size_t length = 0;
+        const char *first = bare.n > 0 ? az_token_bytes(tokenizer, bare.id[0], previous, &length) : NULL;
+        if (length > 0 && first[0] == ' ') return bare;
+    }
+    return az_tokenize(backend->az, tokenizer, text, strlen(text), 0);
+}
+
 static bool score(az_backend *backend, az_call *call)
 {
     const char *continuation = call->request->continuation;
     const local_state *state = backend->state;
     const az_tokens prompt = question_tokens(backend, call->request);
-    const az_tokens more = az_tokenize(backend->az, backend->lm->tokenizer, continuation, strlen(continuation), 0);
     if (!az_ok(backend->az)) return false;
     if (!fits(backend, call, prompt.n)) return true;
+    const az_tokens more = continuation_tokens(backend, continuation, prompt.id[prompt.n - 1]);
+    if (!az_ok(backend->az)) return false;
     if (prompt.n + more.n <= state->context) return score_tokens(backend, &prompt, &more, call->answer);
     az_call_fail(backend, call, "prompt and continuation have %lld tokens, the context holds %lld", (long long)(prompt.n + more.n),
                  (long long)state->context);
