@@ -134,7 +134,8 @@ static bool is_matrix(const az_table *table, az_index_base base)
     return base == AZ_INDEX_MATRIX || (base == AZ_INDEX_AUTO && values);
 }
 
-static az_triples *from_table(az_ctx *az, const az_table *table, az_index_base base)
+/* `as_given`: places in the order of the table, repetitions and missing values too. */
+static az_triples *from_table(az_ctx *az, const az_table *table, az_index_base base, bool as_given)
 {
     enum { USUAL_COLUMNS = 4 }; /* row, column, value and perhaps when */
     if (!table) return NULL;
@@ -155,11 +156,11 @@ static az_triples *from_table(az_ctx *az, const az_table *table, az_index_base b
     for (int64_t i = 0; i < table->rows; i++) {
         if (t->row[i] < 0 || t->col[i] < 0)
             return az_fail(az, AZ_BAD_INPUT, "row %lld names no place: a label is missing", (long long)i + 1);
-        if (value && isnan(value[i])) continue;
+        if (value && isnan(value[i]) && !as_given) continue;
         triples_put(t, n++, t->row[i], t->col[i], value ? value[i] : 1);
     }
     t->count = n;
-    return triples_sort(az, t) ? t : NULL;
+    return as_given || triples_sort(az, t) ? t : NULL;
 }
 
 static az_triples *read_market(az_ctx *az, const char *path)
@@ -172,7 +173,7 @@ static az_triples *read_market(az_ctx *az, const char *path)
     return sparse ? sparse : from_matrix(az, &(az_array){.value = dense});
 }
 
-az_triples *az_triples_read(az_ctx *az, const char *path, const az_table_how *how, az_index_base base)
+static az_triples *read_triples(az_ctx *az, const char *path, const az_table_how *how, az_index_base base, bool as_given)
 {
     if (!path || !az_ok(az)) return NULL;
     az_triples *t = NULL;
@@ -181,9 +182,19 @@ az_triples *az_triples_read(az_ctx *az, const char *path, const az_table_how *ho
     else if (path_is_array(path))
         t = from_matrix(az, az_array_read(az, path, how, true));
     else
-        t = from_table(az, az_table_read(az, path, how), base);
+        t = from_table(az, az_table_read(az, path, how), base, as_given);
     if (!t) az_fail_context(az, "entries of '%s'", path);
     return t;
+}
+
+az_triples *az_triples_read(az_ctx *az, const char *path, const az_table_how *how, az_index_base base)
+{
+    return read_triples(az, path, how, base, false);
+}
+
+az_triples *az_places_read(az_ctx *az, const char *path, const az_table_how *how, az_index_base base)
+{
+    return read_triples(az, path, how, base, true);
 }
 
 az_tensor *az_triples_dense(az_ctx *az, const az_triples *t, double absent)

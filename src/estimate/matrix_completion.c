@@ -81,7 +81,8 @@ typedef struct given {
     az_triples *triples;
     int64_t m, n;
     az_entries *kept, *held; /* held NULL = none */
-    az_triples *pairs;
+    az_triples *pairs; /* as they were asked for; their rows and columns lie at pair_row[] and pair_column[] of the matrix, -1 = nowhere */
+    const int64_t *pair_row, *pair_column;
 } given;
 
 /* Position of each name of `other` among those of `own`; -1 where it is not. NULL names are their own positions. */
@@ -101,19 +102,34 @@ static int64_t *match(az_ctx *az, const char **own, int64_t size, const char **o
     return at;
 }
 
-/* Renumbers the places of a second file by the names of the first; -1 = not there. */
-static az_triples *read_like(az_ctx *az, const az_estimate_job *job, const completion_options *o, const given *in, int slot)
+/* Where the rows and columns of a second file lie in the first: by name if they have names, else by number. */
+static bool match_places(az_ctx *az, const given *in, const az_triples *t, const char *path, const int64_t **row, const int64_t **column)
 {
-    const az_input *input = az_job_input(job, slot, 0);
-    az_triples *t = az_triples_read(az, input->path, job->how, (az_index_base)o->index);
-    if (!t) return NULL;
+    if (!t) return false;
     if (!in->triples->row_name != !t->row_name || !in->triples->col_name != !t->col_name)
         return az_fail(az, AZ_BAD_INPUT, "%s numbers its rows and columns, %s names them: give both in the same way",
-                       t->row_name ? "the entries" : input->path, t->row_name ? input->path : "the entries");
-    const int64_t *row = match(az, in->triples->row_name, in->m, t->row_name, t->rows);
-    const int64_t *column = match(az, in->triples->col_name, in->n, t->col_name, t->cols);
-    for (int64_t e = 0; row && column && e < t->count; e++) t->row[e] = row[t->row[e]], t->col[e] = column[t->col[e]];
-    return row && column ? t : NULL;
+                       t->row_name ? "the entries" : path, t->row_name ? path : "the entries");
+    *row = match(az, in->triples->row_name, in->m, t->row_name, t->rows);
+    *column = match(az, in->triples->col_name, in->n, t->col_name, t->cols);
+    return *row && *column;
+}
+
+static bool read_pairs(az_ctx *az, const az_estimate_job *job, const completion_options *o, given *in)
+{
+    const char *path = az_job_input(job, SLOT_PAIRS, 0)->path;
+    in->pairs = az_places_read(az, path, job->how, (az_index_base)o->index);
+    return match_places(az, in, in->pairs, path, &in->pair_row, &in->pair_column);
+}
+
+/* The test's entries with their places in the matrix; -1 = not there. */
+static az_triples *read_test(az_ctx *az, const az_estimate_job *job, const completion_options *o, const given *in)
+{
+    const char *path = az_job_input(job, SLOT_TEST, 0)->path;
+    az_triples *t = az_triples_read(az, path, job->how, (az_index_base)o->index);
+    const int64_t *row, *column;
+    if (!match_places(az, in, t, path, &row, &column)) return NULL;
+    for (int64_t e = 0; e < t->count; e++) t->row[e] = row[t->row[e]], t->col[e] = column[t->col[e]];
+    return t;
 }
 
 static bool check_sizes(az_ctx *az, const az_triples *t)
@@ -139,9 +155,9 @@ static bool read_given(az_ctx *az, const completion_options *o, const az_estimat
     az_entries *all = az_entries_new(az, in->m, in->n, t->count, t->row, t->col, t->value);
     in->kept = all;
     if (o->holdout > 0 && !az_entries_hold_out(az, all, o->holdout, az_seed(az), &in->kept, &in->held)) return false;
-    if (az_job_input(job, SLOT_PAIRS, 0) && !(in->pairs = read_like(az, job, o, in, SLOT_PAIRS))) return false;
+    if (az_job_input(job, SLOT_PAIRS, 0) && !read_pairs(az, job, o, in)) return false;
     if (!az_job_input(job, SLOT_TEST, 0)) return az_ok(az);
-    const az_triples *test = read_like(az, job, o, in, SLOT_TEST);
+    const az_triples *test = read_test(az, job, o, in);
     if (!test) return false;
     int64_t known = 0;
     for (int64_t e = 0; e < test->count; e++) {
@@ -203,20 +219,25 @@ static double prediction(const az_effects *effects, const az_completion *c, int6
     return effects->row[i] + effects->column[j] + az_completion_value(c, i, j);
 }
 
-/* The pairs that were asked for, with what is predicted for them. */
-static az_table *predicted_pairs(az_ctx *az, const given *in, const az_effects *effects, const az_completion *c)
+static const char *name_of(az_ctx *az, const char **names, int64_t i, int64_t first)
 {
-    const az_triples *t = in->triples, *p = in->pairs;
+    return names ? names[i] : az_format_text(az, "%lld", (long long)(i + first));
+}
+
+/* A line for each pair that was asked for, in that order and in its words; rows and columns are counted from `first`. */
+static az_table *predicted_pairs(az_ctx *az, const given *in, const az_effects *effects, const az_completion *c, int64_t first)
+{
+    const az_triples *p = in->pairs;
     az_table *table = az_table_new(az, p->count);
     const char **row = az_alloc_array(az, (size_t)p->count, sizeof *row), **column = az_alloc_array(az, (size_t)p->count, sizeof *column);
     double *value = az_alloc_array(az, (size_t)p->count, sizeof *value), *known = az_alloc_array(az, (size_t)p->count, sizeof *known);
     for (int64_t e = 0; known && e < p->count; e++) {
-        const int64_t i = p->row[e], j = p->col[e];
+        const int64_t i = in->pair_row[p->row[e]], j = in->pair_column[p->col[e]];
         known[e] = i >= 0 && j >= 0 && in->kept->rows.start[i] < in->kept->rows.start[i + 1] &&
                    in->kept->columns.start[j] < in->kept->columns.start[j + 1];
         value[e] = i < 0 || j < 0 ? NAN : prediction(effects, c, i, j);
-        row[e] = i < 0 ? NULL : t->row_name ? t->row_name[i] : az_format_text(az, "%lld", (long long)i);
-        column[e] = j < 0 ? NULL : t->col_name ? t->col_name[j] : az_format_text(az, "%lld", (long long)j);
+        row[e] = name_of(az, p->row_name, p->row[e], first);
+        column[e] = name_of(az, p->col_name, p->col[e], first);
     }
     const bool good = az_table_add_text(az, table, "row", row) && az_table_add_text(az, table, "column", column) &&
                       az_table_add(az, table, "value", value) && az_table_add(az, table, "has_data", known);
@@ -234,12 +255,13 @@ static const az_tensor *filled_matrix(az_ctx *az, const given *in, const az_effe
     return out;
 }
 
-static bool hand_over(az_ctx *az, const az_estimate_job *job, const given *in, const az_effects *effects, const az_completion *c, bool fill)
+static bool hand_over(az_ctx *az, const az_estimate_job *job, const given *in, const az_effects *effects, const az_completion *c,
+                      const completion_options *o)
 {
     const az_triples *t = in->triples;
     az_results *to = job->results;
-    if (in->pairs) az_results_table(to, "predictions", predicted_pairs(az, in, effects, c));
-    if (fill) az_results_array(to, "filled", filled_matrix(az, in, effects, c), t->row_name, t->col_name);
+    if (in->pairs) az_results_table(to, "predictions", predicted_pairs(az, in, effects, c, o->index == AZ_INDEX_ONE));
+    if (o->fill) az_results_array(to, "filled", filled_matrix(az, in, effects, c), t->row_name, t->col_name);
     az_results_array(to, "u", c->u, t->row_name, NULL);
     az_results_array(to, "v", c->v, t->col_name, NULL);
     az_results_array(to, "row_effect", az_from(az, AZ_F64, 1, (int64_t[]){in->m}, effects->row), t->row_name, NULL);
@@ -269,7 +291,7 @@ static bool run_methods(az_ctx *az, const completion_options *o, az_estimate_job
             az_report_count(job->report, "rows_without_data", c->empty_rows);
             az_report_count(job->report, "columns_without_data", c->empty_columns);
             report_curve(az, job->report, c);
-            if (!hand_over(az, job, in, effects, c, o->fill)) return false;
+            if (!hand_over(az, job, in, effects, c, o)) return false;
         }
         if (!alone) report_method(az, job->report, "methods", method_names[method], in, effects, c, az_seconds() - began);
     }

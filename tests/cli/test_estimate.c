@@ -27,6 +27,21 @@ Test(estimate, intervals_of_few_sketched_rows_are_students)
     az_close(az);
 }
 
+/* Pairs to predict come back one by one, as they were asked for. */
+Test(estimate, pairs_are_answered_in_their_order)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    test_shell(az, folder,
+               "(echo r,c,v; for r in ann bob cid; do for c in x y z; do echo $r,$c,1; done; done) > e.csv;"
+               "printf 'r,c\\nzed,x\\nbob,z\\nann,z\\nbob,z\\n' > p.csv");
+    const char *line = "adze estimate matrix-completion:rank=1 -d e.csv -d pairs=p.csv -o out/ -q && cut -d, -f1,2 out/predictions.csv";
+    const test_run run = test_shell(az, folder, line);
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    cr_assert_not_null(strstr(run.out, "row,column\nzed,x\nbob,z\nann,z\nbob,z\n"), "%s", run.out);
+    az_close(az);
+}
+
 Test(estimate, a_report_and_a_result)
 {
     az_ctx *az = az_open(NULL);
