@@ -342,7 +342,8 @@ bool az_adapter_write(az_ctx *az, const az_lm *lm, const az_adapter *adapter, co
  * changed and encoded again, if it can be; otherwise it becomes f32. Virtual tokens cannot be merged. Section "merge" of report has a row a
  * layer. Touches nothing when a value would not be finite. */
 bool az_adapter_merge(az_ctx *az, az_lm *lm, const az_adapter *adapter, az_report *report);
-/* The inverse for dense weights: exact up to the rounding of f32. Needs the weights that merging with a magnitude has made. */
+/* The inverse for dense weights: exact up to the rounding of f32. A magnitude needs the norms of the weights before
+ * the merge: an adapter that was read beside the merged model does not have them. */
 bool az_adapter_unmerge(az_ctx *az, az_lm *lm, const az_adapter *adapter, az_report *report);
 
 /* Takes the change of `out` from the model's own dense f32 weights (az_lm_make_trainable) and puts that of `in` there, without other

@@ -179,7 +179,7 @@ static bool check_options(cli_job *job, const adapter_settings *o, action which)
                            which == ADD && strcmp(options[i].name, "rank") == 0 ? " without --how=svd" : "");
     if (which == INFO) return true;
     if (!*o->output) return az_fail(job->az, AZ_BAD_INPUT, "adapter: where does the result go? -o %s", model ? "NAME.gguf" : "FOLDER");
-    return model ? cli_check_model(job, o->output) : cli_check_folder(job->az, o->output);
+    return model ? cli_check_model(job, o->output) : cli_check_unread(job, o->output) && cli_check_folder(job->az, o->output);
 }
 
 static int run(cli_job *job, const void *settings)
@@ -213,7 +213,8 @@ const cli_verb cli_adapter = {
         "prefix tuning), or of iapt, whose activations info shows (--plot: as curves). merge puts the changes into the weights: dense ones "
         "are rounded once to their type; sparse ones keep their zeros; "
         "of low rank grow by the adapter's rank; other formats are decoded, changed and encoded again. unmerge takes them out of dense "
-        "weights, up to rounding. add makes one adapter of several; convert writes one anew, scaled or in another type.",
+        "weights, up to rounding, but no magnitudes of DoRA. add makes one adapter of several; convert writes one anew, scaled or in "
+        "another type.",
     .groups = adapter_groups,
     .settings_size = sizeof(adapter_settings),
     .min_words = 3,

@@ -96,8 +96,11 @@ const az_adapter *cli_load_adapter(cli_job *job, const az_lm *lm, const char *fo
 /* Fails early when a result could not be written there. */
 bool cli_check_output(az_ctx *az, const char *path);
 bool cli_check_folder(az_ctx *az, const char *path); /* the same for a folder, new or old */
-/* The same for a model: names that end in .gguf, the standard output and files that exist become GGUF, other names folders. */
+/* The same for a model, which is not written over where it is read: names that end in .gguf, the standard output and files that exist
+ * become GGUF, other names folders. */
 bool cli_check_model(cli_job *job, const char *path);
+/* Fails when a word of the line names the same file or folder: methods to come may need the weights as they were. */
+bool cli_check_unread(const cli_job *job, const char *path);
 bool cli_save_model(az_ctx *az, const az_lm *lm, const char *path, const az_format *format);
 /* Whether the path is the standard output, "-". */
 bool cli_is_stdout(const char *path);

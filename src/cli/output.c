@@ -79,8 +79,7 @@ static bool is_folder_name(const char *path)
     return az_is_folder(path) || (!cli_is_stdout(path) && access(path, F_OK) != 0);
 }
 
-/* What is read is not written over: methods to come may need the weights as they were. */
-static bool check_not_read(const cli_job *job, const char *path)
+bool cli_check_unread(const cli_job *job, const char *path)
 {
     struct stat output, input;
     for (int i = 0; i < job->words && stat(path, &output) == 0; i++)
@@ -92,7 +91,7 @@ static bool check_not_read(const cli_job *job, const char *path)
 bool cli_check_model(cli_job *job, const char *path)
 {
     job->streams_out = cli_is_stdout(path);
-    if (!job->streams_out && !check_not_read(job, path)) return false;
+    if (!job->streams_out && !cli_check_unread(job, path)) return false;
     return (is_folder_name(path) ? cli_check_folder : cli_check_output)(job->az, path);
 }
 

@@ -67,7 +67,7 @@ static const az_method *tune_method(cli_job *job, const tune_settings *o, void *
 static bool check_output(cli_job *job, const az_method *method, const void *settings, const char *path)
 {
     const bool model = method->makes_model && method->makes_model(settings);
-    return model ? cli_check_model(job, path) : cli_check_folder(job->az, path);
+    return model ? cli_check_model(job, path) : cli_check_unread(job, path) && cli_check_folder(job->az, path);
 }
 
 static bool write_result(cli_job *job, const tune_settings *o, const az_tune_job *work)

@@ -53,7 +53,7 @@ static const az_option guard_table[] = {
     {"train_rows", AZ_INT, offsetof(guard_options, train_rows), "0", 0, 1e12, NULL, "rows of the training set, when its file is not given"},
     {"guess", AZ_TEXT, offsetof(guard_options, guess), "", 0, 0, NULL, "ask: the analyst's guess, instead of the training mean"},
     {"clip", AZ_TEXT, offsetof(guard_options, clip), "", 0, 0, NULL,
-     "ask: values between these bounds (\"low,high\") become 0 to 1, others are cut"},
+     "ask: values between these bounds (\"low,high\") become 0 to 1, others are cut; guess, answer and tolerance are in their units"},
     {"test_seed", AZ_INT, offsetof(guard_options, test_seed), "-1", -1, 1e15, NULL,
      "noise that can be foretold, for tests; -1 = a secret seed"},
     {0},
@@ -190,7 +190,7 @@ static bool choose_seed(az_ctx *az, const guard_options *o, guard_settings *s)
 
 /* ---- what is reported ---- */
 
-/* `unit`: what 1 stands for in the values as the user gives them. */
+/* unit: what 1 of the guard is in the values as the user gives them. */
 static void put_tolerance(az_report *report, const guard_settings *s, guard_mechanism mechanism, double unit)
 {
     const double tolerance = guard_tolerance(s, mechanism, NULL);
@@ -214,7 +214,7 @@ static void put_guard(az_report *report, const guard *g, double unit)
     const int64_t budget = g->s.mechanism == GUARD_PMW ? guard_pmw_updates(&g->s) : g->s.budget;
     if (charges) az_report_count(report, "paid", g->paid);
     if (charges) az_report_count(report, "budget_left", budget - g->paid);
-    if (g->s.mechanism == GUARD_LAPLACE) az_report_number(report, "scale", g->s.scale, "");
+    if (g->s.mechanism == GUARD_LAPLACE) az_report_number(report, "scale", unit * g->s.scale, "");
     put_tolerance(report, &g->s, (guard_mechanism)g->s.mechanism, unit);
     az_report_bool(report, "exhausted", guard_exhausted(g));
 }

@@ -153,11 +153,10 @@ static bool fit_score(az_ctx *az, const colide_options *o, const samples *in, az
     if (!out->fit || !(out->w = copy(az, out->fit->w, cells))) return false;
     out->removed = az_dag_prune(az, in->d, out->w, o->threshold);
     if (out->removed > 0)
-        az_note(
-            az,
-            "the path of %s did not end in a graph without cycles (h = %.3g): the weakest edges of its cycles were removed, and others may "
-            "be missing; columns of another unit, nearer to 1, may help",
-            az_sem_score_names[score], out->fit->h);
+        az_note(az,
+                "%s did not end in a graph without cycles (h = %.3g): the weakest edges of its cycles were removed, and others may be "
+                "missing; columns of another unit, nearer to 1, may help",
+                az_sem_score_names[score], out->fit->h);
     out->edges = az_dag_edges(in->d, out->w);
     out->refit = az_dag_refit(az, in->d, out->w, in->cov);
     return az_ok(az);

@@ -302,7 +302,7 @@ static az_linf_fit *solve_tensor(az_ctx *az, const linf_options *o, const az_est
 
 /* ---- what is told ---- */
 
-static void report_fit(az_ctx *az, az_report *report, const linf_options *o, const problem *p, const az_linf_fit *fit, int64_t m)
+static void report_fit(az_report *report, const linf_options *o, const problem *p, const az_linf_fit *fit, int64_t m)
 {
     const double degrees = (double)(m - p->d), root = sqrt((double)p->d);
     const double t = m > p->d ? az_student_quantile(0.5 + 0.5 * o->confidence, degrees) : NAN;
@@ -321,15 +321,14 @@ static void report_fit(az_ctx *az, az_report *report, const linf_options *o, con
     az_report_number(report, "eps_reached", m < p->n ? likely * root * fit->least / fit->residual : 0, "");
     az_report_number(report, "condition", fit->largest / fit->least, "");
     for (int64_t j = 0; j < p->d; j++) {
-        const double se = !fit->se ? NAN : m < p->n ? fit->se[j] : 0;
+        const double se = !fit->se ? NAN : m < p->n ? fit->se[j] : 0, half = se == 0 ? 0 : t * se;
         az_report_row(report, "coefficients");
         az_report_text(report, "name", p->name[j]);
         az_report_number(report, "value", fit->x[j], "");
         az_report_number(report, "se", se, "");
-        az_report_number(report, "low", fit->x[j] - (se == 0 ? 0 : t * se), "");
-        az_report_number(report, "high", fit->x[j] + (se == 0 ? 0 : t * se), "");
+        az_report_number(report, "low", fit->x[j] - half, "");
+        az_report_number(report, "high", fit->x[j] + half, "");
     }
-    (void)az;
 }
 
 static void report_errors(az_report *report, const char *name, const problem *p, const az_linf_fit *fit, int64_t m, const double *exact,
@@ -402,7 +401,7 @@ static bool linf_estimate(az_ctx *az, const void *options, az_estimate_job *job)
     const double seconds = az_seconds() - began;
     if (fit->rank < p.d)
         az_note(az, "the columns depend on each other (rank %lld): this is the shortest solution, without a bound", (long long)fit->rank);
-    report_fit(az, job->report, o, &p, fit, m);
+    report_fit(job->report, o, &p, fit, m);
     if (steps > 0) az_note(az, "%lld steps of refinement: the errors told are those before", (long long)steps);
     if (whole && (o->exact || *o->beside) && !compare(az, o, job->report, &p, fit, m, seconds)) return false;
     return hand_over(az, job, &p, fit);

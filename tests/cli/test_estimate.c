@@ -39,6 +39,28 @@ Test(estimate, pairs_are_answered_in_their_order)
     const test_run run = test_shell(az, folder, line);
     cr_assert_eq(run.code, 0, "%s", run.err);
     cr_assert_not_null(strstr(run.out, "row,column\nzed,x\nbob,z\nann,z\nbob,z\n"), "%s", run.out);
+    const test_run from_one = test_shell(
+        az, folder,
+        "(echo r,c,v; for r in 1 2 3; do for c in 1 2 3; do echo $r,$c,1; done; done) > n.csv; printf 'r,c\n3,1\n1,2\n' > q.csv;"
+        "adze estimate matrix-completion:rank=1,index=one -d n.csv -d pairs=q.csv -o from1/ -q && cut -d, -f1,2 from1/predictions.csv");
+    cr_assert_not_null(strstr(from_one.out, "row,column\n3,1\n1,2\n"), "%s%s", from_one.out, from_one.err);
+    az_close(az);
+}
+
+/* In units of 1e4 the path stops before its cycles are gone; as drawn it does not. */
+Test(estimate, a_path_that_ends_with_cycles_is_told)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    test_shell(
+        az, folder,
+        "adze estimate dag-samples:nodes=6,edges=8,samples=500 -o sem/ --seed 1 -q; awk -F, 'NR == 1 { print; next } { for (i = 1; i <= "
+        "NF; i++) printf \"%s%s\", $i * 1e4, i < NF ? \",\" : \"\\n\" }' sem/samples.csv > large.csv");
+    const test_run drawn = test_shell(az, folder, "adze estimate colide -d sem/samples.csv");
+    const test_run large = test_shell(az, folder, "adze estimate colide -d large.csv");
+    cr_assert_eq(drawn.code + large.code, 0, "%s%s", drawn.err, large.err);
+    cr_assert_null(strstr(drawn.err, "without cycles"), "%s", drawn.err);
+    cr_assert_not_null(strstr(large.err, "did not end in a graph without cycles"), "%s", large.err);
     az_close(az);
 }
 

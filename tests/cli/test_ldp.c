@@ -3,6 +3,7 @@
 #include "support/folder.h"
 
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <string.h>
 
 #define CLIENT "adze estimate ldp-sparse-regression:action=client,protocol=nldp,tau1=1,tau2=2,radius=2,"
@@ -34,6 +35,10 @@ Test(ldp, least_squares_do_not_depend_on_units)
     const test_run run = test_shell(
         az, folder, "adze estimate ldp-sparse-regression:response=y,protocol=ols,sparsity=2 -d units.csv -o theta.csv --json -q");
     cr_assert_eq(run.code, 0, "%s", run.err);
+    double a, b;
+    cr_assert_eq(sscanf(test_shell(az, folder, "cat theta.csv").out, "name,ols\na,%lf\nb,%lf", &a, &b), 2);
+    cr_assert_float_eq(a, 2, 1e-4);
+    cr_assert_float_eq(b, 1e-5, 1e-9);
     az_close(az);
 }
 

@@ -93,11 +93,13 @@ Test(adapter, what_cannot_be_undone_is_refused)
         {"adze adapter merge tiny.gguf out -o ./tiny.gguf", "would be written over"},
         {"adze compress tiny.gguf magnitude -d train.jsonl -o tiny.gguf", "would be written over"},
         {"adze convert tiny.gguf --format f16 -o tiny.gguf", "would be written over"},
+        {"adze tune folder lora -d train.jsonl -o folder/", "would be written over"},
+        {"adze adapter add tiny.gguf out out -o ./out", "would be written over"},
     };
     az_ctx *az = az_open(NULL);
     const char *folder = with_examples(az);
     expect(az, folder, "adze tune tiny.gguf lora:rank=2,dora -d train.jsonl -o out --steps 2 -q && cp tiny.gguf before.gguf", 0);
-    expect(az, folder, "adze adapter merge tiny.gguf out -o merged.gguf -q", 0);
+    expect(az, folder, "adze adapter merge tiny.gguf out -o merged.gguf -q && adze convert tiny.gguf -o folder -q", 0);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const test_run run = expect(az, folder, cases[i].line, 2);
         cr_assert_not_null(strstr(run.err, cases[i].says), "'%s' said: %s", cases[i].line, run.err);
