@@ -138,8 +138,9 @@ void az_tiles_matmul_t(az_ctx *az, const az_weight *w, const float *g, int64_t n
 enum {
     CHUNK = 64,
     LARGE = 1 << 20,
-    LITTLE = 1 << 16,  /* multiply-adds that take less time than waking a team */
-    WORTH_SHARING = 16 /* vectors, when they are rounded */
+    LITTLE = 1 << 16,     /* multiply-adds that take less time than waking a team */
+    PIECE = 8,            /* blocks that are rounded at a time */
+    MANY_VALUES = 1 << 12 /* to be rounded; fewer take less time than waking a team too */
 };
 
 /* Vectors as values and rounded: each kernel reads what its format needs. */
@@ -205,9 +206,12 @@ az_rows_kernel *az_block_rows_kernel(const az_format *format, int64_t n, bool ar
     return arranged ? kernels->arranged : kernels->rows;
 }
 
-static void round_column(const void *columns, int64_t j)
+/* What is rounded at a time: blocks of all vectors, so that threads do not write to the same lines of memory. */
+static void round_piece(const void *columns, int64_t piece)
 {
-    az_weight_kernels_here()->round_to_bytes(columns, j);
+    const az_columns *x = columns;
+    const int64_t first = piece * PIECE, left = x->cols / AZ_BLOCK - first;
+    az_weight_kernels_here()->round_to_bytes(x, first, left < PIECE ? left : PIECE);
 }
 
 bool az_round_columns(az_ctx *az, az_columns *x)
@@ -222,7 +226,7 @@ bool az_round_columns(az_ctx *az, az_columns *x)
     x->pairs8 = az_scratch(az, x->n * blocks, 2 * sizeof(int16_t));
     x->pairs32 = az_scratch(az, x->n * blocks, 4 * sizeof(int16_t));
     if (!az_ok(az)) return false;
-    az_each(x->n >= WORTH_SHARING ? az_threads(az) : 1, x->n, round_column, x);
+    az_each(x->n * x->cols >= MANY_VALUES ? az_threads(az) : 1, (blocks + PIECE - 1) / PIECE, round_piece, x);
     return true;
 }
 

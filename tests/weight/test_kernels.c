@@ -49,7 +49,7 @@ static az_columns columns(az_ctx *az, const az_weight_kernels *set, const az_ten
     c.halves = az_alloc_array(az, blocks, 2 * sizeof *c.halves);
     c.less8 = az_alloc_array(az, blocks, sizeof *c.less8), c.less32 = az_alloc_array(az, blocks, 2 * sizeof *c.less32);
     c.pairs8 = az_alloc_array(az, blocks, 2 * sizeof *c.pairs8), c.pairs32 = az_alloc_array(az, blocks, 4 * sizeof *c.pairs32);
-    for (int64_t j = 0; j < c.n; j++) set->round_to_bytes(&c, j);
+    set->round_to_bytes(&c, 0, c.cols / AZ_BLOCK);
     return c;
 }
 

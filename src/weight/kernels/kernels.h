@@ -78,8 +78,8 @@ typedef struct az_weight_kernels {
     void (*widen_kept)(const az_kept_rows *rows, int64_t cols, float *to); /* to [count, cols] */
     az_kept_kernel *two_of_four; /* the same for 2:4 with vectors as az_arrange_fours lays them out; or NULL */
     int64_t most_rounded;        /* with more vectors, products with formats of blocks are left to panels or BLAS; az_worth_rounding */
-    /* Fills q and what follows for vector j of x from its values. */
-    void (*round_to_bytes)(const az_columns *x, int64_t j);
+    /* Fills q and what follows from the values, for some blocks of all vectors. */
+    void (*round_to_bytes)(const az_columns *x, int64_t first, int64_t count);
     /* n values to f32 */
     void (*widen_f16)(const uint16_t *from, int64_t n, float *to);
     void (*widen_bf16)(const uint16_t *from, int64_t n, float *to);

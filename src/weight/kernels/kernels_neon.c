@@ -190,9 +190,10 @@ static void round_block(const float *value, const az_columns *x, int64_t at)
     az_block_totals(x, at, sum);
 }
 
-static void round_to_bytes(const az_columns *x, int64_t j)
+static void round_to_bytes(const az_columns *x, int64_t first, int64_t count)
 {
-    for (int64_t b = 0; b < x->cols / AZ_BLOCK; b++) round_block(x->value + j * x->cols + b * AZ_BLOCK, x, b * x->n + j);
+    for (int64_t b = first; b < first + count; b++)
+        for (int64_t j = 0; j < x->n; j++) round_block(x->value + j * x->cols + b * AZ_BLOCK, x, b * x->n + j);
 }
 
 /* ---- widening ---------------------------------------------------------------------------------------------------------------------- */

@@ -5,7 +5,7 @@
  * for any number of vectors, and sums across lanes are never needed. Rows that do not fill an octet are done one by one, as eight copies.
  * One vector meets a tile in registers. For more, the tiles of 256 columns are laid into the first cache, from four vectors on those of two
  * octets; up to four vectors at a time meet both, so that what is broadcast serves twice and a level four times. With VNNI a register of
- * 512 bits has both octets, and eight vectors meet them.
+ * 512 bits has both octets, and eight vectors meet them; where there are no more, the tiles stay in registers too.
  * Rows that are arranged (kernels.h) have the four columns of an octet side by side already: a tile is loaded as it stands. That halves the
  * work of formats of 4 and 5 bits with one vector; those of more bits wait for memory either way. */
 #ifndef ADZE_OCTETS_H
@@ -213,12 +213,6 @@ AZ_INLINE __m256i az_settled(__m256i sum)
     return sum;
 }
 
-#ifdef __AVX512VNNI__
-#include "weight/kernels/octets_vnni.h"
-#else
-#include "weight/kernels/octets_avx2.h"
-#endif
-
 AZ_INLINE void az_fetch(const char *from, int64_t bytes)
 {
     for (int64_t i = 0; i < bytes; i += AZ_LINE) _mm_prefetch(from + i, _MM_HINT_T0);
@@ -232,6 +226,36 @@ AZ_INLINE void az_fetch_part(const char *from, int64_t bytes, int part, int part
     for (int64_t i = lines * part / parts; i < lines * (part + 1) / parts; i++) _mm_prefetch(from + i * AZ_LINE, _MM_HINT_T0);
     __asm__ volatile("");
 }
+
+typedef struct az_wide_tile az_wide_tile; /* a tile for a pair of octets, in registers of 512 bits */
+
+/* What the tiles of a block share, as far as a format has it: planes of bytes, units of scales and minima, and those in bytes. */
+typedef struct az_unpacking {
+    __m256i low[AZ_STEPS], high[AZ_STEPS], bits[AZ_STEPS];
+    __m256 d, m;
+    __m256i s[4], t[4];
+} az_unpacking;
+
+/* What a format provides, for an octet that stands at a block. */
+typedef struct az_block_kernel {
+    void (*begin)(int format, az_octet rows, az_unpacking *shared);
+    /* The step'th tile; returns its place among the 32 columns of the block. */
+    int (*unpack)(int format, az_octet rows, int step, az_unpacking *shared, az_tile *tile);
+    /* sum + the block . the vector that x begins with, meanwhile fetching `next`; NULL: tile by tile, with the same result */
+    __m256 (*multiply)(az_octet rows, const char *next, const az_columns *x, __m256 sum);
+    /* With VNNI: all of a block of 32 columns, for the rows of a pair of octets; NULL: there is none. */
+    void (*unpack_pair)(int format, az_octet rows, az_wide_tile *tile);
+    int format; /* handed to these but `multiply` */
+    az_kind kind;
+    bool apart;             /* one vector is bound by memory: it gives more when the rows of an octet are read from pages of their own */
+    int64_t columns, bytes; /* of a block */
+} az_block_kernel;
+
+#ifdef __AVX512VNNI__
+#include "weight/kernels/octets_vnni.h"
+#else
+#include "weight/kernels/octets_avx2.h"
+#endif
 
 /* The sums += the tiles . the vectors that x begins with */
 AZ_INLINE void az_add_tiles(az_level_kind kind, int octets, az_tiles *tiles, const az_columns *x)
@@ -263,26 +287,6 @@ static __attribute__((noinline)) void az_add_to_vectors(az_kind kind, az_tiles *
 }
 
 /* ---- rows ------------------------------------------------------------------------------------------------------------------------ */
-
-/* What the tiles of a block share, as far as a format has it: planes of bytes, units of scales and minima, and those in bytes. */
-typedef struct az_unpacking {
-    __m256i low[AZ_STEPS], high[AZ_STEPS], bits[AZ_STEPS];
-    __m256 d, m;
-    __m256i s[4], t[4];
-} az_unpacking;
-
-/* What a format provides, for an octet that stands at a block. */
-typedef struct az_block_kernel {
-    void (*begin)(int format, az_octet rows, az_unpacking *shared);
-    /* The step'th tile; returns its place among the 32 columns of the block. */
-    int (*unpack)(int format, az_octet rows, int step, az_unpacking *shared, az_tile *tile);
-    /* sum + the block . the vector that x begins with, meanwhile fetching `next`; NULL: tile by tile, with the same result */
-    __m256 (*multiply)(az_octet rows, const char *next, const az_columns *x, __m256 sum);
-    int format; /* handed to the first two */
-    az_kind kind;
-    bool apart;             /* one vector is bound by memory: it gives more when the rows of an octet are read from pages of their own */
-    int64_t columns, bytes; /* of a block */
-} az_block_kernel;
 
 /* The tiles of an octet of rows, which is number o of those whose tiles lie beside each other; `first` is the first of their blocks. */
 AZ_INLINE void az_unpack_tiles(az_block_kernel kernel, az_octet rows, int o, int64_t first, az_tiles *tiles)
@@ -419,6 +423,8 @@ AZ_INLINE void az_rows_by_octets(az_block_kernel kernel, bool arranged, const vo
 {
     const int64_t row_bytes = x->cols / kernel.columns * kernel.bytes;
     az_tiles tiles;
+    const int64_t done = az_pairs_with_few(kernel, arranged, rows, count, x, y, y_stride);
+    rows = (const unsigned char *)rows + done * row_bytes, count -= done, y += done;
     if (x->n == 1 && arranged) {
         az_arranged_with_vector(kernel, rows, count, x, y);
         return;

@@ -81,3 +81,11 @@ AZ_INLINE void az_keep_tile(az_level_kind kind, const az_tile *tile, az_tiles *t
     (void)kind;
     tiles->tile[t][o] = *tile;
 }
+
+/* Registers are too few for the tiles of a pair: no rows are done. */
+AZ_INLINE int64_t az_pairs_with_few(az_block_kernel kernel, bool arranged, const void *rows, int64_t count, const az_columns *x, float *y,
+                                    int64_t y_stride)
+{
+    (void)kernel, (void)arranged, (void)rows, (void)count, (void)x, (void)y, (void)y_stride;
+    return 0;
+}

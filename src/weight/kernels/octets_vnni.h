@@ -114,3 +114,113 @@ AZ_INLINE void az_keep_tile(az_level_kind kind, const az_tile *tile, az_tiles *t
         if (kind.fine) pair->fine[half][o] = tile->fine[half];
     }
 }
+
+/* ---- pairs of octets with few vectors: tiles and sums stay in registers ----------------------------------------------------------------
+ */
+
+struct az_wide_tile {
+    __m512i level[AZ_STEPS];
+    __m512 scale, offset[1]; /* the tile of a kind that is not fine */
+};
+
+/* Bytes at .. at + 15 of each row of a pair: dword k of row r goes to lane r of out[k]. */
+AZ_INLINE void az_wide_load_columns(az_octet rows, int64_t at, __m512i out[4])
+{
+    if (rows.arranged) {
+        for (int k = 0; k < 4; k++) out[k] = _mm512_loadu_si512(az_arranged_numbers(rows, at + 4 * k, 4));
+        return;
+    }
+    __m512i v[4];
+    for (int r = 0; r < 4; r++) {
+        const unsigned char *row = rows.first + r * rows.apart + at;
+        v[r] = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)row));
+        v[r] = _mm512_inserti32x4(v[r], _mm_loadu_si128((const __m128i *)(row + 4 * rows.apart)), 1);
+        v[r] = _mm512_inserti32x4(v[r], _mm_loadu_si128((const __m128i *)(row + 8 * rows.apart)), 2);
+        v[r] = _mm512_inserti32x4(v[r], _mm_loadu_si128((const __m128i *)(row + 12 * rows.apart)), 3);
+    }
+    const __m512i a = _mm512_unpacklo_epi32(v[0], v[1]), b = _mm512_unpackhi_epi32(v[0], v[1]);
+    const __m512i c = _mm512_unpacklo_epi32(v[2], v[3]), d = _mm512_unpackhi_epi32(v[2], v[3]);
+    out[0] = _mm512_unpacklo_epi64(a, c), out[1] = _mm512_unpackhi_epi64(a, c);
+    out[2] = _mm512_unpacklo_epi64(b, d), out[3] = _mm512_unpackhi_epi64(b, d);
+}
+
+/* The f16 number at byte `at` of each row. */
+AZ_INLINE __m512 az_wide_load_halves(az_octet rows, int64_t at)
+{
+    if (rows.arranged) return _mm512_cvtph_ps(_mm256_loadu_si256(az_arranged_numbers(rows, at, 2)));
+    uint16_t half[AZ_PAIR * AZ_OCTET];
+    for (int r = 0; r < AZ_PAIR * AZ_OCTET; r++) memcpy(&half[r], rows.first + r * rows.apart + at, 2);
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)half));
+}
+
+/* The 32 bits at byte `at` of each row. */
+AZ_INLINE __m512i az_wide_load_dwords(az_octet rows, int64_t at)
+{
+    if (rows.arranged) return _mm512_loadu_si512(az_arranged_numbers(rows, at, 4));
+    int32_t all[AZ_PAIR * AZ_OCTET];
+    for (int r = 0; r < AZ_PAIR * AZ_OCTET; r++) memcpy(&all[r], rows.first + r * rows.apart + at, 4);
+    return _mm512_loadu_si512(all);
+}
+
+AZ_INLINE __m512i az_wide_lower_nibbles(__m512i v)
+{
+    return _mm512_and_si512(v, _mm512_set1_epi8(15));
+}
+AZ_INLINE __m512i az_wide_upper_nibbles(__m512i v)
+{
+    return az_wide_lower_nibbles(_mm512_srli_epi16(v, 4));
+}
+
+/* y[j y_stride ..] = the pair's rows . vector j, n of them, a constant where it is inlined, from `first` on. The operations are those of
+ * az_add_to_pair. Meanwhile memory behind the rows is fetched, once. */
+AZ_INLINE void az_pair_with_few(az_block_kernel kernel, az_octet rows, int n, const az_columns *x, int64_t first, float *y,
+                                int64_t y_stride)
+{
+    const az_level_kind kind = az_kind_of(kernel.kind);
+    const int64_t bytes = AZ_PAIR * AZ_OCTET * kernel.bytes;
+    const char *next = (const char *)rows.first + x->cols / AZ_BLOCK * bytes;
+    az_columns from = az_columns_at(x, first);
+    __m512 sum[AZ_GROUP];
+    for (int v = 0; v < n; v++) sum[v] = _mm512_setzero_ps();
+    for (int64_t c = 0; c < x->cols; c += AZ_BLOCK, next += bytes) {
+        az_wide_tile tile;
+        __m512i part[AZ_GROUP];
+        az_fetch(next, first == 0 ? bytes : 0);
+        kernel.unpack_pair(kernel.format, rows, &tile);
+#pragma GCC unroll 8
+        for (int step = 0; step < AZ_STEPS; step++) {
+            if (kind.is_signed) tile.level[step] = _mm512_xor_si512(tile.level[step], _mm512_set1_epi8(-128));
+#pragma GCC unroll 8
+            for (int v = 0; v < n; v++) {
+                if (step == 0) part[v] = _mm512_set1_epi32(az_start(kind, &from, v, 0));
+                part[v] = _mm512_dpbusd_epi32(part[v], tile.level[step], az_broadcast_wide(from.q + v * AZ_BLOCK + 4 * step));
+            }
+        }
+#pragma GCC unroll 8
+        for (int v = 0; v < n; v++) {
+            sum[v] = _mm512_fmadd_ps(_mm512_mul_ps(tile.scale, _mm512_cvtepi32_ps(part[v])), _mm512_set1_ps(from.scale[v]), sum[v]);
+            if (kind.minimum) sum[v] = _mm512_fnmadd_ps(tile.offset[0], _mm512_set1_ps(from.total[v]), sum[v]);
+        }
+        rows = az_octet_behind(rows, kernel.bytes), from = az_columns_at(&from, x->n);
+    }
+    for (int v = 0; v < n; v++) _mm512_storeu_ps(y + v * y_stride, sum[v]);
+}
+
+/* Rows of whole pairs with all vectors, where it pays to unpack tiles anew for each group of them; returns how many are done. */
+AZ_INLINE int64_t az_pairs_with_few(az_block_kernel kernel, bool arranged, const void *rows, int64_t count, const az_columns *x, float *y,
+                                    int64_t y_stride)
+{
+    enum { ROWS = AZ_PAIR * AZ_OCTET };
+    const int64_t n = x->n, row_bytes = x->cols / kernel.columns * kernel.bytes;
+    const bool pays = arranged ? n > 1 && n <= 2 * AZ_GROUP : n == 4 || n == 8;
+    if (!kernel.unpack_pair || !pays) return 0;
+    for (int64_t r = 0; r < count - count % ROWS; r += ROWS) {
+        const az_octet pair = {.first = (const unsigned char *)rows + r * row_bytes, .apart = row_bytes, .arranged = arranged};
+        int64_t j = 0;
+        for (; j + 8 <= n; j += 8) az_pair_with_few(kernel, pair, 8, x, j, y + j * y_stride + r, y_stride);
+        for (; j + 4 <= n; j += 4) az_pair_with_few(kernel, pair, 4, x, j, y + j * y_stride + r, y_stride);
+        for (; j + 2 <= n; j += 2) az_pair_with_few(kernel, pair, 2, x, j, y + j * y_stride + r, y_stride);
+        for (; j < n; j++) az_pair_with_few(kernel, pair, 1, x, j, y + j * y_stride + r, y_stride);
+    }
+    return count - count % ROWS;
+}

@@ -16,7 +16,7 @@ AZ_INLINE az_kind kind_of(blocks type)
 }
 
 /* 16 in each byte whose bit is set: bits 4 step .. 4 step + 3 of each lane. */
-AZ_INLINE __m256i sixteens(__m256i bits, int step)
+AZ_INLINE __m256i az_sixteens(__m256i bits, int step)
 {
     const __m256i each = _mm256_set1_epi32(step % 2 ? (int)0x80402010u : 0x08040201);
     const __m256i from = _mm256_add_epi8(_mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c, 0, 0x04040404, 0x08080808, 0x0c0c0c0c),
@@ -25,25 +25,40 @@ AZ_INLINE __m256i sixteens(__m256i bits, int step)
     return _mm256_and_si256(_mm256_cmpeq_epi8(set, each), _mm256_set1_epi8(16));
 }
 
-AZ_INLINE void load_levels(blocks type, az_octet rows, __m256i level[AZ_STEPS])
+/* The levels of iq4_nl that nibbles stand for. */
+AZ_INLINE __m256i az_look_up(__m256i nibbles)
 {
-    if (type == Q8_0) {
-        az_load_columns(rows, 2, level);
-        az_load_columns(rows, 18, level + 4);
-        return;
-    }
-    __m256i both[4];
-    az_load_columns(rows, bytes_of(type) - 16, both);
-    for (int k = 0; k < 4; k++) level[k] = az_lower_nibbles(both[k]), level[k + 4] = az_upper_nibbles(both[k]);
-    if (type == IQ4_NL) {
-        const __m256i table = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)az_iq4_nl_levels));
-        for (int step = 0; step < AZ_STEPS; step++) level[step] = _mm256_shuffle_epi8(table, level[step]);
-    }
-    if (type == Q5_0 || type == Q5_1) {
-        const __m256i fifth = az_load_dwords(rows, bytes_of(type) - 20);
-        for (int step = 0; step < AZ_STEPS; step++) level[step] = _mm256_or_si256(level[step], sixteens(fifth, step));
-    }
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)az_iq4_nl_levels)), nibbles);
 }
+
+#define WIDTH(name) az_##name
+#define LEVELS      __m256i
+#include "weight/kernels/unpack_blocks.h"
+#undef WIDTH
+#undef LEVELS
+
+#ifdef __AVX512VNNI__
+AZ_INLINE __m512i az_wide_sixteens(__m512i bits, int step)
+{
+    const __m512i each = _mm512_set1_epi32(step % 2 ? (int)0x80402010u : 0x08040201);
+    const __m512i from =
+        _mm512_add_epi8(_mm512_broadcast_i32x4(_mm_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c)), _mm512_set1_epi8((char)(step / 2)));
+    return _mm512_maskz_mov_epi8(_mm512_test_epi8_mask(_mm512_shuffle_epi8(bits, from), each), _mm512_set1_epi8(16));
+}
+
+AZ_INLINE __m512i az_wide_look_up(__m512i nibbles)
+{
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)az_iq4_nl_levels)), nibbles);
+}
+
+#define WIDTH(name) az_wide_##name
+#define LEVELS      __m512i
+#include "weight/kernels/unpack_blocks.h"
+#undef WIDTH
+#undef LEVELS
+#else
+#define az_wide_unpack_block NULL
+#endif
 
 AZ_INLINE void begin_block(int format, az_octet rows, az_unpacking *shared)
 {
@@ -53,11 +68,7 @@ AZ_INLINE void begin_block(int format, az_octet rows, az_unpacking *shared)
 AZ_INLINE int unpack_block(int format, az_octet rows, int step, az_unpacking *shared, az_tile *tile)
 {
     (void)step, (void)shared;
-    const blocks type = format;
-    load_levels(type, rows, tile->level);
-    tile->scale = az_load_halves(rows, 0);
-    if (type == Q5_0) tile->offset[0] = _mm256_mul_ps(_mm256_set1_ps(16), tile->scale);
-    if (type == Q4_1 || type == Q5_1) tile->offset[0] = _mm256_sub_ps(_mm256_setzero_ps(), az_load_halves(rows, 2));
+    az_unpack_block(format, rows, tile);
     return 0;
 }
 
@@ -65,6 +76,7 @@ AZ_INLINE az_block_kernel kernel_of(blocks type)
 {
     return (az_block_kernel){.begin = begin_block,
                              .unpack = unpack_block,
+                             .unpack_pair = az_wide_unpack_block,
                              .format = type,
                              .kind = kind_of(type),
                              .apart = type == Q8_0,
