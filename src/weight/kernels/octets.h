@@ -144,6 +144,13 @@ AZ_INLINE void az_load_columns(az_octet rows, int64_t at, __m256i out[4])
     out[2] = _mm256_unpacklo_epi64(b, d), out[3] = _mm256_unpackhi_epi64(b, d);
 }
 
+/* The same for 32 bytes. */
+AZ_INLINE void az_load_block(az_octet rows, int64_t at, __m256i out[AZ_STEPS])
+{
+    az_load_columns(rows, at, out);
+    az_load_columns(rows, at + 16, out + 4);
+}
+
 /* The f16 number at byte `at` of each row. */
 AZ_INLINE __m256 az_load_halves(az_octet rows, int64_t at)
 {

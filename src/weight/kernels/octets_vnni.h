@@ -123,6 +123,15 @@ struct az_wide_tile {
     __m512 scale, offset[1]; /* the tile of a kind that is not fine */
 };
 
+/* Four by four dwords in each lane of v[0] .. v[3] turned about: dword k of v[r] becomes dword r of out[k]. */
+AZ_INLINE void az_turn_lanes(const __m512i v[4], __m512i out[4])
+{
+    const __m512i a = _mm512_unpacklo_epi32(v[0], v[1]), b = _mm512_unpackhi_epi32(v[0], v[1]);
+    const __m512i c = _mm512_unpacklo_epi32(v[2], v[3]), d = _mm512_unpackhi_epi32(v[2], v[3]);
+    out[0] = _mm512_unpacklo_epi64(a, c), out[1] = _mm512_unpackhi_epi64(a, c);
+    out[2] = _mm512_unpacklo_epi64(b, d), out[3] = _mm512_unpackhi_epi64(b, d);
+}
+
 /* Bytes at .. at + 15 of each row of a pair: dword k of row r goes to lane r of out[k]. */
 AZ_INLINE void az_wide_load_columns(az_octet rows, int64_t at, __m512i out[4])
 {
@@ -138,19 +147,35 @@ AZ_INLINE void az_wide_load_columns(az_octet rows, int64_t at, __m512i out[4])
         v[r] = _mm512_inserti32x4(v[r], _mm_loadu_si128((const __m128i *)(row + 8 * rows.apart)), 2);
         v[r] = _mm512_inserti32x4(v[r], _mm_loadu_si128((const __m128i *)(row + 12 * rows.apart)), 3);
     }
-    const __m512i a = _mm512_unpacklo_epi32(v[0], v[1]), b = _mm512_unpackhi_epi32(v[0], v[1]);
-    const __m512i c = _mm512_unpacklo_epi32(v[2], v[3]), d = _mm512_unpackhi_epi32(v[2], v[3]);
-    out[0] = _mm512_unpacklo_epi64(a, c), out[1] = _mm512_unpackhi_epi64(a, c);
-    out[2] = _mm512_unpacklo_epi64(b, d), out[3] = _mm512_unpackhi_epi64(b, d);
+    az_turn_lanes(v, out);
 }
 
-/* The f16 number at byte `at` of each row. */
+/* The same for 32 bytes of rows that are not arranged, with half the loads. */
+AZ_INLINE void az_wide_load_block(az_octet rows, int64_t at, __m512i out[AZ_STEPS])
+{
+    __m512i half[2][4]; /* lanes: columns 0 .. 15 and 16 .. 31 of four rows, then of the next four */
+    for (int h = 0; h < 2; h++) {
+        __m512i v[4];
+        for (int r = 0; r < 4; r++) {
+            const unsigned char *row = rows.first + (8 * h + r) * rows.apart + at;
+            v[r] = _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)row));
+            v[r] = _mm512_inserti64x4(v[r], _mm256_loadu_si256((const __m256i *)(row + 4 * rows.apart)), 1);
+        }
+        az_turn_lanes(v, half[h]);
+    }
+    for (int k = 0; k < 4; k++) {
+        out[k] = _mm512_shuffle_i32x4(half[0][k], half[1][k], 0x88);
+        out[k + 4] = _mm512_shuffle_i32x4(half[0][k], half[1][k], 0xdd);
+    }
+}
+
+/* The f16 number at byte `at` of each row; two bytes behind it are read as well. */
 AZ_INLINE __m512 az_wide_load_halves(az_octet rows, int64_t at)
 {
     if (rows.arranged) return _mm512_cvtph_ps(_mm256_loadu_si256(az_arranged_numbers(rows, at, 2)));
-    uint16_t half[AZ_PAIR * AZ_OCTET];
-    for (int r = 0; r < AZ_PAIR * AZ_OCTET; r++) memcpy(&half[r], rows.first + r * rows.apart + at, 2);
-    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)half));
+    const __m512i number = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512i from = _mm512_mullo_epi32(number, _mm512_set1_epi32((int)rows.apart));
+    return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_i32gather_epi32(from, rows.first + at, 1)));
 }
 
 /* The 32 bits at byte `at` of each row. */
@@ -212,7 +237,7 @@ AZ_INLINE int64_t az_pairs_with_few(az_block_kernel kernel, bool arranged, const
 {
     enum { ROWS = AZ_PAIR * AZ_OCTET };
     const int64_t n = x->n, row_bytes = x->cols / kernel.columns * kernel.bytes;
-    const bool pays = arranged ? n > 1 && n <= 2 * AZ_GROUP : n == 4 || n == 8;
+    const bool pays = arranged ? n > 1 && n <= 2 * AZ_GROUP : (n == 4 || n == 8) && row_bytes <= INT32_MAX / ROWS;
     if (!kernel.unpack_pair || !pays) return 0;
     for (int64_t r = 0; r < count - count % ROWS; r += ROWS) {
         const az_octet pair = {.first = (const unsigned char *)rows + r * row_bytes, .apart = row_bytes, .arranged = arranged};

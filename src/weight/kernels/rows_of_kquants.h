@@ -6,13 +6,6 @@
 
 typedef enum kquant { Q2_K, Q3_K, Q4_K, Q5_K, Q6_K } kquant;
 
-/* 32 bytes of a plane, of eight rows */
-AZ_INLINE void load_plane(az_octet rows, int64_t at, __m256i to[AZ_STEPS])
-{
-    az_load_columns(rows, at, to);
-    az_load_columns(rows, at + 16, to + 4);
-}
-
 /* Bits `from` .. of each byte, as many as `mask` has, moved to bits `to` .. */
 AZ_INLINE __m256i bits_of(__m256i bytes, int from, int mask, int to)
 {
@@ -44,13 +37,13 @@ AZ_INLINE void begin_wide(kquant type, az_octet rows, az_unpacking *shared)
     shared->s[0] = bits_of(head[1], 0, 63, 0), shared->t[0] = bits_of(head[2], 0, 63, 0);
     shared->s[1] = _mm256_or_si256(bits_of(head[3], 0, 15, 0), bits_of(head[1], 6, 3, 4));
     shared->t[1] = _mm256_or_si256(bits_of(head[3], 4, 15, 0), bits_of(head[2], 6, 3, 4));
-    if (type == Q5_K) load_plane(rows, 16, shared->bits);
+    if (type == Q5_K) az_load_block(rows, 16, shared->bits);
 }
 
 /* Tiles 2 k and 2 k + 1 share 32 bytes; their fifth bits are bits 2 k and 2 k + 1 of 32 more. */
 AZ_INLINE int unpack_wide(kquant type, az_octet rows, int j, az_unpacking *shared, az_tile *tile)
 {
-    if (j % 2 == 0) load_plane(rows, (type == Q4_K ? 16 : 48) + 16 * j, shared->low);
+    if (j % 2 == 0) az_load_block(rows, (type == Q4_K ? 16 : 48) + 16 * j, shared->low);
     for (int i = 0; i < AZ_STEPS; i++) {
         tile->level[i] = bits_of(shared->low[i], j % 2 * 4, 15, 0);
         if (type == Q5_K) tile->level[i] = _mm256_or_si256(tile->level[i], bits_of(shared->bits[i], j, 1, 4));
@@ -74,7 +67,7 @@ AZ_INLINE __m256i scales_of_q3_k(az_octet rows, int i)
 AZ_INLINE void begin_fine(kquant type, az_octet rows, az_unpacking *shared)
 {
     __m256i bytes[4];
-    if (type == Q3_K) load_plane(rows, 0, shared->bits);
+    if (type == Q3_K) az_load_block(rows, 0, shared->bits);
     if (type != Q3_K) az_load_columns(rows, type == Q6_K ? 192 : 0, bytes);
     for (int i = 0; i < 4; i++) {
         shared->s[i] = type == Q2_K ? az_lower_nibbles(bytes[i]) : type == Q6_K ? bytes[i] : scales_of_q3_k(rows, i);
@@ -90,8 +83,8 @@ AZ_INLINE void begin_fine(kquant type, az_octet rows, az_unpacking *shared)
 AZ_INLINE int unpack_fine(kquant type, az_octet rows, int j, az_unpacking *shared, az_tile *tile)
 {
     const int half = j / 4, k = type == Q6_K ? j % 2 * 2 + j / 2 % 2 : j % 4; /* q6_k: tiles k and k + 2 share nibbles */
-    if (j % 4 == 0) load_plane(rows, (type == Q6_K ? 128 : type == Q3_K ? 32 : 16) + 32 * half, shared->high);
-    if (type == Q6_K && j % 2 == 0) load_plane(rows, 64 * half + 32 * k, shared->low);
+    if (j % 4 == 0) az_load_block(rows, (type == Q6_K ? 128 : type == Q3_K ? 32 : 16) + 32 * half, shared->high);
+    if (type == Q6_K && j % 2 == 0) az_load_block(rows, 64 * half + 32 * k, shared->low);
     for (int i = 0; i < AZ_STEPS; i++) {
         __m256i level = bits_of(shared->high[i], 2 * k, 3, type == Q6_K ? 4 : type == Q3_K ? 3 : 0);
         if (type == Q6_K) level = _mm256_or_si256(level, bits_of(shared->low[i], k / 2 * 4, 15, 0));

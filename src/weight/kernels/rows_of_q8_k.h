@@ -10,8 +10,7 @@ AZ_INLINE int unpack_block(int format, az_octet rows, int step, az_unpacking *sh
 {
     (void)format, (void)shared;
     const int64_t at = 4 + (int64_t)step * AZ_BLOCK;
-    az_load_columns(rows, at, tile->level);
-    az_load_columns(rows, at + 16, tile->level + 4);
+    az_load_block(rows, at, tile->level);
     tile->scale = _mm256_castsi256_ps(az_load_dwords(rows, 0));
     return step;
 }

@@ -3,8 +3,7 @@
 AZ_INLINE void WIDTH(unpack_levels)(blocks type, az_octet rows, LEVELS level[AZ_STEPS])
 {
     if (type == Q8_0) {
-        WIDTH(load_columns)(rows, 2, level);
-        WIDTH(load_columns)(rows, 18, level + 4);
+        WIDTH(load_block)(rows, 2, level);
         return;
     }
     LEVELS both[4];
