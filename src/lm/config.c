@@ -56,23 +56,32 @@ bool az_lm_turns_are_regular(const az_lm *lm)
     return true;
 }
 
-typedef struct az_limit {
-    const char *name;
-    int64_t value, high;
-} az_limit;
+bool az_lm_check_sizes(az_ctx *az, const az_lm_config *config, const char *const name[AZ_LM_SIZES])
+{
+    const struct {
+        const char *name;
+        int64_t value, high;
+    } limits[AZ_LM_SIZES] = {
+        [AZ_LM_VOCABULARY] = {"vocabulary", config->vocabulary, 1 << 24},
+        [AZ_LM_WIDTH] = {"width", config->width, 1 << 18},
+        [AZ_LM_BLOCKS] = {"blocks", config->blocks, 4096},
+        [AZ_LM_HEADS] = {"heads", config->heads, 1 << 14},
+        [AZ_LM_KV_HEADS] = {"kv_heads", config->kv_heads, 1 << 14},
+        [AZ_LM_HEAD_DIM] = {"head_dim", config->head_dim, 1 << 14},
+        [AZ_LM_HIDDEN] = {"hidden", config->hidden, 1 << 20},
+        [AZ_LM_CONTEXT] = {"context", config->context, 1 << 26},
+        [AZ_LM_EMBED_WIDTH] = {"embed_width", config->embed_width, 1 << 18},
+    };
+    for (int i = 0; i < AZ_LM_SIZES; i++)
+        if (limits[i].value < 1 || limits[i].value > limits[i].high)
+            return az_fail(az, AZ_BAD_INPUT, "%s = %lld%s: must be from 1 to %lld", name[i] ? name[i] : limits[i].name,
+                           (long long)limits[i].value, limits[i].value == 0 ? " or missing" : "", (long long)limits[i].high);
+    return true;
+}
 
 bool az_lm_validate(az_ctx *az, const az_lm_arch *arch, const az_lm_config *config)
 {
-    const az_limit limits[] = {
-        {"vocabulary", config->vocabulary, 1 << 24}, {"width", config->width, 1 << 18},       {"blocks", config->blocks, 4096},
-        {"heads", config->heads, 1 << 14},           {"kv_heads", config->kv_heads, 1 << 14}, {"head_dim", config->head_dim, 1 << 14},
-        {"hidden", config->hidden, 1 << 20},         {"context", config->context, 1 << 26},   {"embed_width", config->embed_width, 1 << 18},
-    };
-    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
-        const az_limit *l = &limits[i];
-        if (l->value < 1 || l->value > l->high)
-            return az_fail(az, AZ_BAD_INPUT, "%s = %lld: must be from 1 to %lld", l->name, (long long)l->value, (long long)l->high);
-    }
+    if (!az_lm_check_sizes(az, config, (const char *const[AZ_LM_SIZES]){NULL})) return false;
     if (config->heads % config->kv_heads != 0)
         return az_fail(az, AZ_BAD_INPUT, "heads = %lld is not a multiple of kv_heads = %lld", (long long)config->heads,
                        (long long)config->kv_heads);

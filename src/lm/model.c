@@ -157,6 +157,9 @@ az_lm *az_lm_new(az_ctx *az, const char *architecture, const az_lm_config *confi
 az_lm *az_lm_initialised(az_ctx *az, const az_lm_arch *arch, const az_lm_config *config, az_tokenizer *tokenizer, uint64_t seed)
 {
     az_lm_config complete = *config;
+    const bool sound = complete.width > 0 && complete.width <= 1 << 18;
+    if (complete.hidden == 0 && sound)
+        complete.hidden = az_lm_is_gated(arch) ? (complete.width * 8 / 3 + 31) / 32 * 32 : 4 * complete.width;
     az_lm_config_defaults(arch, &complete);
     if (!az_lm_validate(az, arch, &complete)) return NULL;
     az_lm *lm = az_lm_empty(az, arch, &complete, tokenizer);

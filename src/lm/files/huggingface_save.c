@@ -407,7 +407,8 @@ static void put_ends(json_t *json, const az_tokenizer *tokenizer)
     json_decref(list);
 }
 
-static bool write_config(az_ctx *az, const saving *s, const char *folder)
+/* config.json, to be freed. Made before anything is written, for it is what may fail. */
+static json_t *config_of(az_ctx *az, const saving *s)
 {
     az_dtype dtype = AZ_F32;
     for (int i = 0; i < s->count; i++)
@@ -418,7 +419,7 @@ static bool write_config(az_ctx *az, const saving *s, const char *folder)
     if (quantization) json_object_set_new(json, "quantization_config", quantization);
     if (json && json_array_size(s->own) > 0)
         json_object_set_new(json, "adze", json_pack("{s:O, s:s*}", "weights", s->own, "rope_order", s->keep_order ? "pairs" : NULL));
-    return write_json(az, json, folder, "config.json");
+    return json;
 }
 
 static bool write_tokenizer(az_ctx *az, const az_lm *lm, const char *folder)
@@ -438,8 +439,22 @@ static bool save(az_ctx *az, saving *s, const char *folder, int64_t limit)
         return az_fail(az, AZ_BAD_INPUT,
                        "safetensors have no type for %s; choose f32, f16, bf16, q8_0, q5_0 or q4_0, or write a .gguf file",
                        s->format->name);
-    if (!s->family || !list_outputs(az, s) || !az_make_folder(az, folder)) return false;
-    return write_tensors(az, s, folder, limit) && write_config(az, s, folder) && write_tokenizer(az, s->lm, folder);
+    json_t *config = s->family && list_outputs(az, s) ? config_of(az, s) : NULL;
+    if (config && az_make_folder(az, folder) && write_tensors(az, s, folder, limit))
+        return write_json(az, config, folder, "config.json") && write_tokenizer(az, s->lm, folder);
+    json_decref(config);
+    return false;
+}
+
+bool az_lm_check_folder(az_ctx *az, const az_lm *lm)
+{
+    if (!lm || !az_ok(az)) return false;
+    az_scope_push(az);
+    const az_lm_family *family = az_lm_family_of(az, lm);
+    json_t *json = family ? az_lm_config_to_json(az, family, lm, AZ_F32) : NULL;
+    json_decref(json);
+    az_scope_pop(az);
+    return json != NULL;
 }
 
 bool az_lm_save_shards(az_ctx *az, const az_lm *lm, const char *folder, const az_format *format, int64_t limit)
