@@ -217,6 +217,32 @@ Test(models, a_shape_that_the_output_cannot_hold_is_refused_before_training)
     az_close(az);
 }
 
+Test(models, what_llama_cpp_makes_of_a_file_is_told_when_it_is_written)
+{
+    static const char *const cases[][2] = {
+        {"model_type\": \"llama\"", NULL},
+        {"model_type\": \"mistral\", \"sliding_window\": 8", "lets all blocks see the whole context, without the window"},
+        {"model_type\": \"mistral\", \"sliding_window\": null", NULL},
+    };
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_models(az);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        test_run run = test_shell(az, folder,
+                                  az_format_text(az,
+                                                 "rm -rf f && adze convert tiny.gguf -o f && sed -i 's/model_type\": \"llama\"/%s/' "
+                                                 "f/config.json && adze convert f -o f.gguf",
+                                                 cases[i][0]));
+        cr_assert_eq(run.code, 0, "%s", run.err);
+        cr_assert_eq(strstr(run.err, "llama.cpp") != NULL, cases[i][1] != NULL, "%s", run.err);
+        cr_assert(!cases[i][1] || strstr(run.err, cases[i][1]), "%s", run.err);
+    }
+    test_run run = test_shell(az, folder,
+                              "adze train gptneox:width=16,blocks=1,heads=2,context=32,vocabulary=260 -d text.txt --steps 1 --batch 1 "
+                              "--length 16 -o x.gguf");
+    cr_assert(run.code == 0 && strstr(run.err, "llama.cpp refuses it without a head of its own"), "%s", run.err);
+    az_close(az);
+}
+
 Test(models, a_pipe_in_a_folder_is_no_file_of_it)
 {
     az_ctx *az = az_open(NULL);
