@@ -104,10 +104,12 @@ bool az_lm_complete(az_ctx *az, az_lm *lm)
     az_scope_push(az);
     az_lm_slot *slots;
     const int n = az_lm_slots(az, lm, &slots);
-    const char *missing = NULL;
+    const char *missing = NULL, *last = "";
     int count = 0;
     for (int i = 0; i < n; i++) {
         if (!slots[i].required || az_lm_slot_is_filled(&slots[i])) continue;
+        if (strcmp(last, slots[i].gguf) == 0) continue; /* several places of one tensor */
+        last = slots[i].gguf;
         if (count++ < 8) missing = missing ? az_format_text(az, "%s, %s", missing, slots[i].gguf) : slots[i].gguf;
     }
     if (count > 8) az_fail(az, AZ_BAD_INPUT, "%d tensors are missing: %s and %d more", count, missing, count - 8);

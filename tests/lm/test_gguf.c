@@ -445,7 +445,7 @@ static az_lm *load_with_key(az_ctx *az, const az_gguf_key *key)
 Test(gguf, keys_of_the_wrong_kind_are_named_and_lists_of_one_number_are_read)
 {
     static const uint32_t same[] = {4, 4}, kv[] = {2, 2}, other[] = {4, 2}, hidden[] = {64, 64};
-    static const float real[] = {4, 4}, four = 4;
+    static const float real[] = {4, 4}, four = 4, zero = 0;
     static const unsigned char no = 0;
     const struct {
         const char *name, *says; /* NULL = it is read */
@@ -464,6 +464,15 @@ Test(gguf, keys_of_the_wrong_kind_are_named_and_lists_of_one_number_are_read)
         {"llama.rope.freq_base", "key 'llama.rope.freq_base' is not a number", AZ_GGUF_ARRAY, AZ_GGUF_F32, 2, real, sizeof real},
         {"llama.rope.scaling.factor", "key 'llama.rope.scaling.factor' is not a number", AZ_GGUF_ARRAY, AZ_GGUF_F32, 2, real, sizeof real},
         {"llama.rope.scaling.type", "key 'llama.rope.scaling.type' is not a text", AZ_GGUF_F32, AZ_GGUF_F32, 1, &four, 4},
+        {"llama.attention.value_length", "keys have 8 dimensions a head and values 4", AZ_GGUF_U32, AZ_GGUF_U32, 1, same, 4},
+        {"llama.rope.freq_base", "key 'llama.rope.freq_base' is 0: must be positive", AZ_GGUF_F32, AZ_GGUF_F32, 1, &zero, 4},
+        {"llama.attention.layer_norm_rms_epsilon", "is 0: must be positive", AZ_GGUF_F32, AZ_GGUF_F32, 1, &zero, 4},
+        {"llama.block_count", "llama.block_count = 0 or missing: must be", AZ_GGUF_U32, AZ_GGUF_U32, 1, &zero, 4},
+        {"general.architecture", "key 'general.architecture' is not a text", AZ_GGUF_U32, AZ_GGUF_U32, 1, &zero, 4},
+        {"tokenizer.ggml.model", "key 'tokenizer.ggml.model' is not a text", AZ_GGUF_U32, AZ_GGUF_U32, 1, &zero, 4},
+        {"tokenizer.chat_template", "key 'tokenizer.chat_template' is not a text", AZ_GGUF_U32, AZ_GGUF_U32, 1, &zero, 4},
+        {"tokenizer.ggml.eos_token_id", "key 'tokenizer.ggml.eos_token_id' is not an integer", AZ_GGUF_F32, AZ_GGUF_F32, 1, &zero, 4},
+        {"tokenizer.ggml.add_bos_token", "key 'tokenizer.ggml.add_bos_token' is not true or false", AZ_GGUF_U32, AZ_GGUF_U32, 1, same, 4},
         {"llama.use_parallel_residual", "is not true or false", AZ_GGUF_F32, AZ_GGUF_F32, 1, &four, 4},
         {"llama.attention.causal", "'llama.attention.causal' is false", AZ_GGUF_BOOL, AZ_GGUF_BOOL, 1, &no, 1},
         {"llama.attention.layer_norm_rms_epsilon", "key 'llama.attention.layer_norm_rms_epsilon' is missing", AZ_GGUF_TYPES, 0, 0, NULL, 0},

@@ -4,6 +4,7 @@
 #include "lm/tokenizer/json.h"
 #include "support/data.h"
 #include "support/folder.h"
+#include "support/models.h"
 #include "support/second_reader.h"
 
 #include <criterion/criterion.h>
@@ -281,6 +282,9 @@ Test(huggingface, folders_that_do_not_fit_are_refused_with_the_reason)
         {"{\"model_type\":\"gemma\",\"hidden_activation\":\"gelu\",\"hidden_act\":\"gelu_pytorch_tanh\"}", "'gelu'"},
         {"{\"model_type\":\"llama\",\"hidden_size\":\"a\"}", "\"hidden_size\" is not an integer"},
         {"{\"model_type\":\"llama\",\"rms_norm_eps\":\"1e-5\"}", "\"rms_norm_eps\" is not a number"},
+        {"{\"model_type\":\"llama\",\"rms_norm_eps\":0}", "\"rms_norm_eps\" is 0: must be positive"},
+        {"{\"model_type\":\"llama\",\"rope_theta\":0.0}", "\"rope_theta\" is 0: must be positive"},
+        {"{\"model_type\":\"granite\",\"attention_multiplier\":0}", "\"attention_multiplier\" is 0: must be positive"},
         {"{\"model_type\":\"llama\",\"hidden_act\":\"relu\"}", "'relu'"},
         {"{\"model_type\":\"gemma2\",\"hidden_activation\":\"gelu\"}", "'gelu'"},
         {"{\"model_type\":\"gemma2\",\"attn_logit_softcapping\":null}", "soft cap (\"attn_logit_softcapping\")"},
@@ -635,6 +639,11 @@ Test(huggingface, the_index_says_which_file_a_tensor_is_taken_from)
 
 /* ---- what a folder cannot say ---- */
 
+static bool is_there(az_ctx *az, const char *folder, const char *name)
+{
+    return az_is_file(test_path(az, folder, name));
+}
+
 Test(huggingface, what_config_json_has_no_word_for_is_refused_before_anything_is_written)
 {
     static const struct {
@@ -674,6 +683,18 @@ Test(huggingface, what_config_json_has_no_word_for_is_refused_before_anything_is
     }
 }
 
+Test(huggingface, a_tokenizer_that_cannot_be_written_leaves_no_model)
+{
+    az_ctx *az = az_open(NULL);
+    az_lm *lm = test_llama(az, true);
+    const char *folder = test_path(az, test_folder(az), "written");
+    lm->tokenizer->chat_template = "\xff";
+    cr_assert_not(az_lm_save_folder(az, lm, folder, NULL));
+    cr_assert(strstr(az_error(az), "the chat template is not UTF-8"), "%s", az_error(az));
+    cr_assert_not(is_there(az, folder, "model.safetensors") || is_there(az, folder, "config.json"));
+    az_close(az);
+}
+
 Test(huggingface, every_architecture_has_a_shape_that_both_kinds_of_file_hold)
 {
     const char *names[64];
@@ -690,13 +711,6 @@ Test(huggingface, every_architecture_has_a_shape_that_both_kinds_of_file_hold)
 }
 
 /* ---- what else is written ---- */
-
-static bool is_there(az_ctx *az, const char *folder, const char *name)
-{
-    FILE *file = fopen(test_path(az, folder, name), "rb");
-    if (file) fclose(file);
-    return file != NULL;
-}
 
 Test(huggingface, large_models_are_written_in_shards)
 {

@@ -57,6 +57,13 @@ static void read_real(az_ctx *az, const json_t *json, const char *key, double *v
     if (field && !json_is_number(field) && !json_is_null(field)) az_fail(az, AZ_BAD_INPUT, "\"%s\" is not a number", key);
 }
 
+/* A number that stands for "missing" when it is 0, which it therefore must not be. */
+static void read_positive(az_ctx *az, const json_t *json, const char *key, double *value)
+{
+    read_real(az, json, key, value);
+    if (key && json_is_number(json_object_get(json, key)) && *value == 0) az_fail(az, AZ_BAD_INPUT, "\"%s\" is 0: must be positive", key);
+}
+
 /* A switch; silent or null is the assumed value. */
 static bool read_switch(az_ctx *az, const json_t *json, const char *key, bool assumed)
 {
@@ -139,10 +146,10 @@ static bool read_scores(az_ctx *az, const az_lm_family *family, const json_t *js
 /* Factors of Granite. */
 static void read_scales(az_ctx *az, const az_lm_config_keys *keys, const json_t *json, az_lm_config *config)
 {
-    read_real(az, json, keys->attention_scale, &config->attention_scale);
-    read_real(az, json, keys->embedding_scale, &config->embedding_scale);
-    read_real(az, json, keys->residual_scale, &config->residual_scale);
-    read_real(az, json, keys->logit_scale, &config->logit_scale);
+    read_positive(az, json, keys->attention_scale, &config->attention_scale);
+    read_positive(az, json, keys->embedding_scale, &config->embedding_scale);
+    read_positive(az, json, keys->residual_scale, &config->residual_scale);
+    read_positive(az, json, keys->logit_scale, &config->logit_scale);
 }
 
 /* How much of each head turns. */
@@ -160,8 +167,8 @@ static double read_rope_share(az_ctx *az, const az_lm_family *family, const json
 static bool read_theta(az_ctx *az, const json_t *json, const char *key, const json_t *settings, double *theta)
 {
     double inner = 0, outer = 0;
-    read_real(az, json, key, &outer);
-    read_real(az, settings, "rope_theta", &inner);
+    read_positive(az, json, key, &outer);
+    read_positive(az, settings, "rope_theta", &inner);
     if (inner != 0 && outer != 0 && inner != outer)
         return az_fail(az, AZ_BAD_INPUT, "\"%s\" is %g, but the settings of the rotary embedding say %g; take out the wrong one", key,
                        outer, inner);
@@ -199,7 +206,7 @@ bool az_lm_config_from_json(az_ctx *az, const az_lm_family *family, const json_t
     config->tied = read_switch(az, json, "tie_word_embeddings", family->tied);
     config->sequential = arch->parallel && !read_switch(az, json, "use_parallel_residual", true);
     if (config->hidden == 0 && family->hidden_by_width && config->width <= 1 << 18) config->hidden = 4 * config->width;
-    read_real(az, json, keys->norm_eps, &config->norm_eps);
+    read_positive(az, json, keys->norm_eps, &config->norm_eps);
     if (keys->rope_theta && !read_theta(az, json, keys->rope_theta, az_lm_rope_parameters(json), &config->rope_theta)) return false;
     if (family->window && !read_theta(az, json, keys->rope_theta_local ? keys->rope_theta_local : "", az_lm_rope_parameters_local(json),
                                       &config->rope_theta_local))

@@ -195,7 +195,7 @@ static bool is_derived(const char *name)
 /* ", name", for a list in an error. */
 static const char *append(az_ctx *az, const char *list, const char *name)
 {
-    return list ? az_format_text(az, "%s, %s", list, name) : name;
+    return az_format_text(az, "%s%s%.100s", list ? list : "", list ? ", " : "", name);
 }
 
 /* Biases that the configuration knows nothing of: other programs would leave them out. */

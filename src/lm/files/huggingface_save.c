@@ -425,10 +425,10 @@ static json_t *config_of(az_ctx *az, const saving *s)
 static bool write_tokenizer(az_ctx *az, const az_lm *lm, const char *folder)
 {
     if (!lm->tokenizer) return true;
+    if (!az_tokenizer_write_folder(az, lm->tokenizer, folder, lm->config.context)) return false;
     json_t *generation = json_pack("{s:b}", "_from_model_config", 1);
     put_ends(generation, lm->tokenizer);
-    return write_json(az, generation, folder, "generation_config.json") &&
-           az_tokenizer_write_folder(az, lm->tokenizer, folder, lm->config.context);
+    return write_json(az, generation, folder, "generation_config.json");
 }
 
 static bool save(az_ctx *az, saving *s, const char *folder, int64_t limit)
@@ -440,8 +440,9 @@ static bool save(az_ctx *az, saving *s, const char *folder, int64_t limit)
                        "safetensors have no type for %s; choose f32, f16, bf16, q8_0, q5_0 or q4_0, or write a .gguf file",
                        s->format->name);
     json_t *config = s->family && list_outputs(az, s) ? config_of(az, s) : NULL;
-    if (config && az_make_folder(az, folder) && write_tensors(az, s, folder, limit))
-        return write_json(az, config, folder, "config.json") && write_tokenizer(az, s->lm, folder);
+    /* First what may not be possible; config.json, which makes the folder a model, last. */
+    if (config && az_make_folder(az, folder) && write_tokenizer(az, s->lm, folder) && write_tensors(az, s, folder, limit))
+        return write_json(az, config, folder, "config.json");
     json_decref(config);
     return false;
 }

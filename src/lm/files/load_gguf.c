@@ -64,9 +64,10 @@ static bool read_integers(az_ctx *az, const az_gguf *gguf, const az_lm_arch *arc
         if (!key && keys[i].required) return az_fail(az, AZ_BAD_INPUT, "key '%s.%s' is missing", arch->name, keys[i].name);
         if (!read_integer(az, key, &keys[i], config->blocks)) return false;
     }
-    if (value_length != 0 && config->head_dim != 0 && value_length != config->head_dim)
+    const int64_t key_length = config->head_dim == 0 && config->heads > 0 ? config->width / config->heads : config->head_dim;
+    if (value_length != 0 && value_length != key_length)
         return az_fail(az, AZ_BAD_INPUT, "keys have %lld dimensions a head and values %lld; different ones are not read",
-                       (long long)config->head_dim, (long long)value_length);
+                       (long long)key_length, (long long)value_length);
     return true;
 }
 
@@ -107,9 +108,25 @@ static bool read_reals(az_ctx *az, const az_gguf *gguf, const az_lm_arch *arch, 
         {"logit_scale", &config->logit_scale},
     };
     if (!arch_key(az, gguf, arch, norm_eps)) return az_fail(az, AZ_BAD_INPUT, "key '%s.%s' is missing", arch->name, norm_eps);
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        if (!az_gguf_read_real(az, arch_key(az, gguf, arch, keys[i].name), keys[i].value)) return false;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const az_gguf_key *key = arch_key(az, gguf, arch, keys[i].name);
+        if (!az_gguf_read_real(az, key, keys[i].value)) return false;
+        if (key && *keys[i].value == 0 && i < 2) /* 0 is what a configuration says of a value that is missing */
+            return az_fail(az, AZ_BAD_INPUT, "key '%s.%s' is 0: must be positive", arch->name, keys[i].name);
+    }
     return true;
+}
+
+/* The sizes by the names of their keys. */
+static bool check_sizes(az_ctx *az, const az_lm_arch *arch, const az_lm_config *config)
+{
+    const char *name[AZ_LM_SIZES] = {[AZ_LM_WIDTH] = "embedding_length",        [AZ_LM_BLOCKS] = "block_count",
+                                     [AZ_LM_HEADS] = "attention.head_count",    [AZ_LM_KV_HEADS] = "attention.head_count_kv",
+                                     [AZ_LM_HEAD_DIM] = "attention.key_length", [AZ_LM_HIDDEN] = "feed_forward_length",
+                                     [AZ_LM_CONTEXT] = "context_length"};
+    for (int i = 0; i < AZ_LM_SIZES; i++)
+        if (name[i]) name[i] = az_format_text(az, "%s.%s", arch->name, name[i]);
+    return az_lm_check_sizes(az, config, name);
 }
 
 static bool read_switches(az_ctx *az, const az_gguf *gguf, const az_lm_arch *arch, az_lm_config *config)
@@ -144,7 +161,7 @@ static bool read_config(az_ctx *az, const az_gguf *gguf, const az_lm_arch *arch,
     if (!read_reals(az, gguf, arch, config) || !read_window_pattern(az, gguf, arch, config, windowed)) return false;
     if (!read_switches(az, gguf, arch, config) || !read_vocabulary(az, gguf, arch, config)) return false;
     az_lm_config_defaults(arch, config);
-    if (!az_lm_validate(az, arch, config)) return false;
+    if (!check_sizes(az, arch, config) || !az_lm_validate(az, arch, config)) return false;
     if (config->blocks > gguf->tensors)
         return az_fail(az, AZ_BAD_INPUT, "%s.block_count is %lld, but the file has only %lld tensors", arch->name,
                        (long long)config->blocks, (long long)gguf->tensors);
@@ -306,8 +323,9 @@ static bool add_rest(az_ctx *az, az_lm *lm, const az_gguf *gguf)
 static const az_lm_arch *find_arch(az_ctx *az, const az_gguf *gguf)
 {
     az_text name = {0};
-    if (!az_gguf_string(az_gguf_find(gguf, "general.architecture"), &name))
-        return az_fail(az, AZ_BAD_INPUT, "key 'general.architecture' is missing; this is not a language model");
+    const az_gguf_key *key = az_gguf_find(gguf, "general.architecture");
+    if (!key) return az_fail(az, AZ_BAD_INPUT, "key 'general.architecture' is missing; this is not a language model");
+    if (!az_gguf_read_string(az, key, &name)) return NULL;
     const char *shown = az_text_show(az, name);
     const az_lm_arch *arch = strlen(shown) == name.length ? az_lm_arch_by_name(shown) : NULL;
     az_text order = {0};
