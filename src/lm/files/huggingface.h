@@ -73,8 +73,8 @@ const json_t *az_lm_rope_parameters_local(const json_t *json);
 bool az_lm_rope_from_json(az_ctx *az, const json_t *json, az_lm *lm);
 bool az_lm_rope_to_json(az_ctx *az, const az_lm *lm, json_t *json);
 /* config.json of a model, to be freed with json_decref. NULL with an error when what is read from it would compute something else. dtype:
- * of the matrices. */
-json_t *az_lm_config_to_json(az_ctx *az, const az_lm_family *family, const az_lm *lm, az_dtype dtype);
+ * of the matrices. own: some are in formats of adze's own, so that other programs refuse the folder, and biases need no switch in it. */
+json_t *az_lm_config_to_json(az_ctx *az, const az_lm_family *family, const az_lm *lm, az_dtype dtype, bool own);
 
 /* az_lm_save_folder with files of tensors of at most `limit` bytes, as long as no tensor alone has more. */
 bool az_lm_save_shards(az_ctx *az, const az_lm *lm, const char *folder, const az_format *format, int64_t limit);

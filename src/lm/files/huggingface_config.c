@@ -290,7 +290,7 @@ static void put_scores(json_t *json, const az_lm_config_keys *keys, const az_lm_
 }
 
 /* The switches of the biases, where the model has some. */
-static bool put_biases(az_ctx *az, const az_lm_family *family, const az_lm *lm, json_t *json)
+static bool put_biases(az_ctx *az, const az_lm_family *family, const az_lm *lm, bool own, json_t *json)
 {
     az_lm_slot *slots;
     az_scope_push(az);
@@ -299,7 +299,7 @@ static bool put_biases(az_ctx *az, const az_lm_family *family, const az_lm *lm, 
         const char *key = az_lm_bias_switch(family, &slots[i]);
         if (!key || !*slots[i].vector) continue;
         if (*key) json_object_set_new(json, key, json_true());
-        if (!*key)
+        if (!*key && !own)
             az_fail(az, AZ_BAD_INPUT, "folders of %s have no bias '%s'; write a .gguf file instead", family->model_type, slots[i].name);
     }
     az_scope_pop(az);
@@ -311,7 +311,7 @@ static const char *torch_name(az_dtype dtype)
     return dtype == AZ_F16 ? "float16" : dtype == AZ_BF16 ? "bfloat16" : dtype == AZ_F64 ? "float64" : "float32";
 }
 
-static json_t *config_to_json(az_ctx *az, const az_lm_family *family, const az_lm *lm, az_dtype dtype)
+static json_t *config_to_json(az_ctx *az, const az_lm_family *family, const az_lm *lm, az_dtype dtype, bool own)
 {
     const az_lm_config *c = &lm->config;
     const az_lm_config_keys *keys = family->keys;
@@ -339,7 +339,7 @@ static json_t *config_to_json(az_ctx *az, const az_lm_family *family, const az_l
     if (az_lm_knows_part(lm->arch, AZ_PART_PROJECT_IN)) put_integer(json, "word_embed_proj_dim", c->embed_width);
     if (lm->arch->post_norm) json_object_set_new(json, "do_layer_norm_before", json_boolean(!c->post_norm));
     if (lm->arch->parallel) json_object_set_new(json, "use_parallel_residual", json_boolean(!c->sequential));
-    if (put_biases(az, family, lm, json) && put_rope(az, family, lm, json)) return json;
+    if (put_biases(az, family, lm, own, json) && put_rope(az, family, lm, json)) return json;
     json_decref(json);
     return NULL;
 }
@@ -417,9 +417,9 @@ static bool compare_block(az_ctx *az, const az_lm_family *family, const az_lm *l
     return true;
 }
 
-json_t *az_lm_config_to_json(az_ctx *az, const az_lm_family *family, const az_lm *lm, az_dtype dtype)
+json_t *az_lm_config_to_json(az_ctx *az, const az_lm_family *family, const az_lm *lm, az_dtype dtype, bool own)
 {
-    json_t *json = config_to_json(az, family, lm, dtype);
+    json_t *json = config_to_json(az, family, lm, dtype, own);
     if (!json) return NULL;
     az_lm *back = az_lm_from_json(az, family, az_lm_arch_by_halves(family->arch), json, INT64_MAX);
     bool good = back && compare_fields(az, family, lm, back);

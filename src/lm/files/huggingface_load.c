@@ -335,7 +335,7 @@ static bool attach_all(az_ctx *az, az_lm *lm, const az_lm_family *family, const 
 {
     az_lm_slot *slots;
     const int n = az_lm_slots(az, lm, &slots);
-    if (n == 0 || !check_names(az, lm, slots, n, all, own) || !check_biases(az, family, json, slots, n, all)) return false;
+    if (n == 0 || !check_names(az, lm, slots, n, all, own) || (own->n == 0 && !check_biases(az, family, json, slots, n, all))) return false;
     for (int i = 0; i < n; i++) {
         if (slots[i].part == AZ_PART_HEAD && lm->config.tied) continue;
         if (!attach_slot(az, lm, family, &slots[i], all, own)) return false;
