@@ -52,6 +52,9 @@ const char *az_lm_family_types(az_ctx *az);
 /* The family to write a model as; NULL with an error when there is none. */
 const az_lm_family *az_lm_family_of(az_ctx *az, const az_lm *lm);
 
+/* Of "n_embd|hidden_size": how long the first name is, and the names behind it; NULL after the last. */
+int az_lm_first_key(const char *keys);
+const char *az_lm_next_key(const char *keys);
 /* The field that one of the keys names ("n_embd|hidden_size"); NULL when there is none, and with an error when two say different things. */
 const json_t *az_lm_json_field(az_ctx *az, const json_t *json, const char *keys);
 /* Reads a configuration; fails on settings that the row cannot express. */
