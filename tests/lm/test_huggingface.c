@@ -437,7 +437,8 @@ Test(huggingface, other_names_of_the_sizes_are_read_too)
         json_t *config;
         const char *folder = folder_like(az, names[i][0], &config);
         json_object_set(config, names[i][2], json_object_get(config, names[i][1]));
-        json_object_del(config, names[i][1]);
+        if (i % 2) json_object_set_new(config, names[i][1], json_null());
+        if (i % 2 == 0) json_object_del(config, names[i][1]);
         write_config(az, config, folder);
         expect_reference(az, load(az, folder), number_of(names[i][0]), names[i][2]);
         az_close(az);

@@ -28,12 +28,12 @@ const json_t *az_lm_json_field(az_ctx *az, const json_t *json, const char *keys)
     const char *name = keys;
     for (const char *key = keys; key; key = az_lm_next_key(key)) {
         const json_t *field = first_field(json, key);
-        if (!field) continue;
-        if (found && !json_equal(found, field))
+        if (!field || (found && json_is_null(field))) continue;
+        if (found && !json_is_null(found) && !json_equal(found, field))
             return az_fail(az, AZ_BAD_INPUT, "\"%.*s\" and \"%.*s\" are names of the same thing and say different things",
                            az_lm_first_key(name), name, az_lm_first_key(key), key);
-        if (!found) name = key;
         found = field;
+        name = key;
     }
     return found;
 }
