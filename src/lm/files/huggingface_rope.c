@@ -40,8 +40,8 @@ static double factor_of(az_ctx *az, const json_t *scaling)
 
 static bool set_magnitude(az_ctx *az, az_lm *lm, double magnitude)
 {
-    if (!(magnitude > 0 && isfinite(magnitude)))
-        return az_fail(az, AZ_BAD_INPUT, "rotary scaling multiplies by %g: must be positive", magnitude);
+    if (!(magnitude >= 1e-30 && magnitude <= 1e30))
+        return az_fail(az, AZ_BAD_INPUT, "rotary scaling multiplies by %g: must be from 1e-30 to 1e30", magnitude);
     lm->config.rope_magnitude = magnitude == 1 ? 0 : magnitude;
     return true;
 }

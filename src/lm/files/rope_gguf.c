@@ -83,8 +83,9 @@ static bool read_scaling(az_ctx *az, az_lm *lm, const az_gguf *gguf, az_text typ
         return az_fail(az, AZ_BAD_INPUT, "%s.rope.scaling.yarn_ext_factor other than 1 is not known", lm->arch->name);
     const double more = read_real(az, gguf, lm, "attn_factor", 1);
     const double magnitude = more * (yarn ? read_yarn_magnitude(az, lm, gguf, how.factor) : 1);
-    if (!(magnitude > 0 && isfinite(magnitude)))
-        return az_fail(az, AZ_BAD_INPUT, "the rotary scaling of %s multiplies by %g: must be positive", lm->arch->name, magnitude);
+    if (!(magnitude >= 1e-30 && magnitude <= 1e30))
+        return az_fail(az, AZ_BAD_INPUT, "the rotary scaling of %s multiplies by %g: must be from 1e-30 to 1e30", lm->arch->name,
+                       magnitude);
     lm->config.rope_magnitude = magnitude == 1 ? 0 : magnitude;
     return az_rope_scale(az, lm, &how);
 }
