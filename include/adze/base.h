@@ -277,6 +277,7 @@ bool az_is_utf8(const char *text, size_t length, size_t *where);
 /* The text itself when it is UTF-8; otherwise its bytes read as Latin-1, in the current scope, and *length changed. */
 const char *az_utf8(az_ctx *az, const char *text, size_t *length);
 bool az_is_folder(const char *path);
+bool az_is_file(const char *path); /* a regular one, or a link to one: looking at a pipe would wait for its other end */
 /* With its parents; one that exists is fine. Folders that it made and that are empty when the scope ends with an error are removed then. */
 bool az_make_folder(az_ctx *az, const char *path);
 

@@ -148,8 +148,8 @@ typedef struct az_lm {
 az_lm *az_lm_load(az_ctx *az, const char *path);
 /* An initialised model: normal(0, 0.02), residual outputs scaled by 1/sqrt(2 blocks); f32. `architecture` is a name of the table
  * ("llama"). Zero fields of the configuration take their defaults (kv_heads = heads, head_dim = width / heads, rope_dims = head_dim;
- * norm_eps, rope_theta, windows and soft caps of the architecture). The tokenizer (may be NULL) is not copied: it must live as long as
- * the model. */
+ * hidden = 8/3 width, rounded up to 32, of a gated network, 4 width of another; norm_eps, rope_theta, windows and soft caps of the
+ * architecture). The tokenizer (may be NULL) is not copied: it must live as long as the model. */
 az_lm *az_lm_new(az_ctx *az, const char *architecture, const az_lm_config *config, az_tokenizer *tokenizer, uint64_t seed);
 /* A model of its own that shares the weights' data: compression works on a copy and leaves the original whole. Tokenizer and metadata
  * remain the original's, which must live as long as the copy. */
@@ -166,8 +166,12 @@ bool az_lm_save(az_ctx *az, const az_lm *lm, const char *path, const az_format *
  * tokenizer.json, tokenizer_config.json (with the chat template) and generation_config.json. format: f32, f16 or bf16 for all matrices, or
  * q8_0, q5_0 or q4_0 for those inside the blocks; NULL keeps each as it is. Those three and patterns 2:4 are written as compressed tensors,
  * weights of adze's own formats by their parts, other block formats become f32 (noted). Fails on models that no model type of Hugging Face
- * can express. */
+ * can express: what config.json says is read again and compared, field by field. */
 bool az_lm_save_folder(az_ctx *az, const az_lm *lm, const char *folder, const az_format *format);
+/* Whether a GGUF file, or a folder, has keys for everything in the model's configuration: fails, as writing it would, with what it has none
+ * for. For asking before a long computation whose result will be written. */
+bool az_lm_check_file(az_ctx *az, const az_lm *lm);
+bool az_lm_check_folder(az_ctx *az, const az_lm *lm);
 /* Replaces every weight by its own dense copy (f32 or f64), ready for training; a low-rank one by a low-rank one with such factors. */
 bool az_lm_make_trainable(az_ctx *az, az_lm *lm, az_dtype dtype);
 

@@ -226,6 +226,12 @@ bool az_is_folder(const char *path)
     return path && stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
+bool az_is_file(const char *path)
+{
+    struct stat info;
+    return path && stat(path, &info) == 0 && S_ISREG(info.st_mode);
+}
+
 typedef struct made_folder {
     az_ctx *az;
     const char *path;

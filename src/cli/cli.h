@@ -101,6 +101,8 @@ bool cli_check_folder(az_ctx *az, const char *path); /* the same for a folder, n
 bool cli_check_model(cli_job *job, const char *path);
 /* Fails when a word of the line names the same file or folder: methods to come may need the weights as they were. */
 bool cli_check_unread(const cli_job *job, const char *path);
+/* Whether the file or folder of that name can hold a model of this configuration; to be asked before the work. */
+bool cli_check_fit(az_ctx *az, const az_lm *lm, const char *path);
 bool cli_save_model(az_ctx *az, const az_lm *lm, const char *path, const az_format *format);
 /* Whether the path is the standard output, "-". */
 bool cli_is_stdout(const char *path);

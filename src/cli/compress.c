@@ -191,7 +191,7 @@ static int compress(cli_job *job, const void *settings)
     if (!check_options(job, options) || !read_steps(&c) || !read_texts(&c)) return CLI_BAD;
     c.given = cli_load(job, job->word[0]);
     c.lm = c.given ? az_lm_copy(job->az, c.given) : NULL;
-    if (!c.lm || !check_steps(&c)) return CLI_BAD;
+    if (!c.lm || !check_steps(&c) || (!options->dry_run && !cli_check_fit(job->az, c.lm, options->output))) return CLI_BAD;
     if (c.eval) cli_note_context(job->az, c.lm, &options->score);
     c.original = c.before = measure(&c);
     if (!az_ok(job->az)) return CLI_BAD;

@@ -45,7 +45,12 @@ static double written_bytes(az_ctx *az, const char *path)
 {
     const char *const ending = ".safetensors";
     DIR *folder = opendir(path);
-    if (!folder) return (double)az_lm_bytes(az_lm_load(az, path));
+    if (!folder) {
+        az_lm *lm = az_lm_load(az, path);
+        const double bytes = lm ? (double)az_lm_bytes(lm) : NAN;
+        az_lm_free(az, lm);
+        return bytes;
+    }
     size_t bytes = 0;
     for (const struct dirent *entry = readdir(folder); entry; entry = readdir(folder)) {
         const size_t length = strlen(entry->d_name), tail = strlen(ending);

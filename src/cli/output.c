@@ -95,6 +95,13 @@ bool cli_check_model(cli_job *job, const char *path)
     return (is_folder_name(path) ? cli_check_folder : cli_check_output)(job->az, path);
 }
 
+bool cli_check_fit(az_ctx *az, const az_lm *lm, const char *path)
+{
+    const bool fits = (is_folder_name(path) ? az_lm_check_folder : az_lm_check_file)(az, lm);
+    if (!fits) az_fail_context(az, "'%s' could not be written", path);
+    return fits;
+}
+
 bool cli_save_model(az_ctx *az, const az_lm *lm, const char *path, const az_format *format)
 {
     return (is_folder_name(path) ? az_lm_save_folder : az_lm_save)(az, lm, path, format);

@@ -38,7 +38,7 @@ static const az_option shape_options[] = {
     {"kv_heads", AZ_INT, offsetof(az_lm_config, kv_heads), "0", 0, 1 << 14, NULL, "heads of keys and values; 0 = as many as heads"},
     {"head_dim", AZ_INT, offsetof(az_lm_config, head_dim), "0", 0, 1 << 14, NULL, "width of a head; 0 = width / heads"},
     {"hidden", AZ_INT, offsetof(az_lm_config, hidden), "0", 0, 1 << 20, NULL,
-     "width inside the MLP; 0 = 8/3 of the width, rounded up to 32"},
+     "width inside the MLP; 0 = 8/3 of the width, rounded up to 32, where it has a gate, and 4 times the width where it has none"},
     {"context", AZ_INT, offsetof(az_lm_config, context), "256", 1, 1 << 26, NULL, "longest sequence in tokens"},
     {"vocabulary", AZ_INT, offsetof(az_lm_config, vocabulary), "1024", 257, 1 << 24, NULL, "entries of the tokenizer that is learnt"},
     {"tied", AZ_BOOL, offsetof(az_lm_config, tied), "true", 0, 0, NULL, "the head is the embedding"},
@@ -79,7 +79,6 @@ static az_lm *new_model(cli_job *job, const train_settings *options, const char 
     if (config.head_dim == 0 && config.width % config.heads != 0)
         return az_fail(job->az, AZ_BAD_INPUT, "train: width = %lld is no multiple of heads = %lld; change one of them, or give head_dim",
                        (long long)config.width, (long long)config.heads);
-    if (config.hidden == 0) config.hidden = (config.width * 8 / 3 + 31) / 32 * 32;
     az_tokenizer *tokenizer = new_tokenizer(job, options, documents, config.vocabulary);
     if (!tokenizer) return NULL;
     config.vocabulary = az_vocabulary(tokenizer);
@@ -132,7 +131,7 @@ static int train(cli_job *job, const void *settings)
     az_documents *documents = NULL, *valid = NULL;
     if (!az_ok(job->az) || !cli_check_model(job, options->output) || !read_documents(job, options, &documents, &valid)) return CLI_BAD;
     az_lm *lm = start_model(job, options, documents);
-    if (!lm) return CLI_BAD;
+    if (!lm || !cli_check_fit(job->az, lm, options->output)) return CLI_BAD;
     az_lm_train(job->az, lm, documents, &options->training, job->report);
     if (az_status_of(job->az) == AZ_INTERRUPTED) {
         az_clear(job->az); /* the steps that are done are kept */

@@ -56,6 +56,8 @@ void az_compress_row(az_ctx *az, az_report *report, const char *layer, const az_
 
 /* Refuses a sparsity outside [0, 1) and a pattern n:m that does not divide the inputs of some layer (named). */
 bool az_prune_check(az_ctx *az, az_lm *lm, double sparsity, az_pattern pattern);
+/* The matrix that is to be pruned, f32. A value that is not finite is an error: it has no place among others. */
+const az_tensor *az_prune_matrix(az_ctx *az, const az_weight *weight);
 /* A pruned matrix (f32) in the format of the weight it comes from where that is dense; otherwise as f32. */
 az_weight *az_prune_result(az_ctx *az, const az_weight *from, az_weight *pruned);
 

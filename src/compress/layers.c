@@ -137,6 +137,15 @@ bool az_prune_check(az_ctx *az, az_lm *lm, double sparsity, az_pattern pattern)
     return az_ok(az);
 }
 
+const az_tensor *az_prune_matrix(az_ctx *az, const az_weight *weight)
+{
+    const az_tensor *w = az_weight_decode(az, weight);
+    const int64_t bad = w ? az_first_nonfinite(w) : -1;
+    if (bad < 0) return w;
+    return az_fail(az, AZ_NUMERIC, "the weight at row %lld, column %lld is %g", (long long)(bad / weight->cols),
+                   (long long)(bad % weight->cols), az_item(w, bad));
+}
+
 az_weight *az_prune_result(az_ctx *az, const az_weight *from, az_weight *pruned)
 {
     if (!pruned || !az_weight_is_dense(from) || from->format == pruned->format) return pruned;

@@ -34,7 +34,7 @@ static az_weight *prune_layer(az_ctx *az, const az_lm_linear *linear, const az_l
 {
     (void)statistics;
     const magnitude_options *o = user;
-    const az_tensor *score = az_abs(az, az_weight_decode(az, linear->weight)); /* [rows, cols] */
+    const az_tensor *score = az_abs(az, az_prune_matrix(az, linear->weight)); /* [rows, cols] */
     const az_tensor *mask = az_mask_lowest(az, score, (az_mask_how){.share = o->sparsity, .pattern = o->pattern, .scope = o->scope});
     return az_prune_result(az, linear->weight, az_mask_apply(az, linear->weight, mask));
 }

@@ -178,7 +178,7 @@ static az_weight *prune_layer(az_ctx *az, const az_lm_linear *linear, const az_l
 {
     const sparsegpt_run *run = user;
     const az_tensor *u = az_factor_of(az, run->memo, linear, statistics->gram, run->options->prune.damp);
-    az_tensor *pruned = prune_columns(az, az_weight_decode(az, linear->weight), statistics->gram, u, &run->options->prune);
+    az_tensor *pruned = prune_columns(az, az_prune_matrix(az, linear->weight), statistics->gram, u, &run->options->prune);
     return pruned ? az_prune_result(az, linear->weight, az_weight_dense(az, pruned)) : NULL;
 }
 

@@ -29,7 +29,7 @@ static az_tensor *random_scores(az_ctx *az, const az_lm_linear *linear, int64_t 
 az_tensor *az_start_scores(az_ctx *az, const az_start_settings *settings, const az_lm_linear *linear, const az_lm_statistics *statistics,
                            az_factor_memo *memo)
 {
-    const az_tensor *w = az_weight_decode(az, linear->weight); /* [rows, cols] */
+    const az_tensor *w = az_prune_matrix(az, linear->weight); /* [rows, cols] */
     if (settings->init == AZ_START_SPARSEGPT)
         return az_sparsegpt_scores(az, w, az_factor_of(az, memo, linear, statistics->gram, settings->damp));
     if (settings->init == AZ_START_MAGNITUDE) return az_abs(az, w);

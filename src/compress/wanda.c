@@ -30,7 +30,7 @@ static const az_option wanda_table[] = {
 static az_weight *prune_layer(az_ctx *az, const az_lm_linear *linear, const az_lm_statistics *statistics, const void *user)
 {
     const wanda_options *o = user;
-    const az_tensor *score = az_wanda_scores(az, az_weight_decode(az, linear->weight), statistics->square); /* [rows, cols] */
+    const az_tensor *score = az_wanda_scores(az, az_prune_matrix(az, linear->weight), statistics->square); /* [rows, cols] */
     const az_tensor *mask = az_mask_lowest(az, score, (az_mask_how){.share = o->sparsity, .pattern = o->pattern, .scope = AZ_PER_ROW});
     return az_prune_result(az, linear->weight, az_mask_apply(az, linear->weight, mask));
 }

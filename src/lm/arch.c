@@ -237,6 +237,7 @@ static const az_lm_arch architectures[] = {
         .pairs_in_gguf = true,
         .norm_eps = 1e-5,
         .rope_theta = 10000,
+        .elsewhere = AZ_ELSEWHERE_KNOWN | AZ_ELSEWHERE_TIED | AZ_ELSEWHERE_UNTIED,
         .parts = llama_parts,
     },
     {
@@ -247,6 +248,7 @@ static const az_lm_arch architectures[] = {
         .pairs_in_gguf = true,
         .norm_eps = 1e-5,
         .rope_theta = 10000,
+        .elsewhere = AZ_ELSEWHERE_KNOWN | AZ_ELSEWHERE_TIED | AZ_ELSEWHERE_UNTIED,
         .parts = llama_parts,
     },
     {
@@ -256,6 +258,7 @@ static const az_lm_arch architectures[] = {
         .position = AZ_POSITION_ROPE_HALVES,
         .norm_eps = 1e-6,
         .rope_theta = 10000,
+        .elsewhere = AZ_ELSEWHERE_KNOWN | AZ_ELSEWHERE_TIED | AZ_ELSEWHERE_UNTIED,
         .parts = qwen2_parts,
     },
     {
@@ -265,6 +268,7 @@ static const az_lm_arch architectures[] = {
         .position = AZ_POSITION_ROPE_HALVES,
         .norm_eps = 1e-6,
         .rope_theta = 10000,
+        .elsewhere = AZ_ELSEWHERE_KNOWN | AZ_ELSEWHERE_TIED | AZ_ELSEWHERE_UNTIED,
         .parts = qwen3_parts,
     },
     {
@@ -274,6 +278,7 @@ static const az_lm_arch architectures[] = {
         .position = AZ_POSITION_ROPE_HALVES,
         .norm_eps = 1e-5,
         .rope_theta = 10000,
+        .elsewhere = AZ_ELSEWHERE_KNOWN | AZ_ELSEWHERE_TIED | AZ_ELSEWHERE_UNTIED,
         .parts = phi3_parts,
     },
     {
@@ -284,6 +289,7 @@ static const az_lm_arch architectures[] = {
         .embedding_scale_power = 0.5,
         .norm_eps = 1e-6,
         .rope_theta = 10000,
+        .elsewhere = AZ_ELSEWHERE_KNOWN | AZ_ELSEWHERE_TIED,
         .parts = gemma_parts,
     },
     {
@@ -299,6 +305,8 @@ static const az_lm_arch architectures[] = {
         .attention_softcap = 50,
         .logit_softcap = 30,
         .wide_scale_blocks = 46,
+        .elsewhere =
+            AZ_ELSEWHERE_KNOWN | AZ_ELSEWHERE_TIED | AZ_ELSEWHERE_WINDOW | AZ_ELSEWHERE_ATTENTION_SOFTCAP | AZ_ELSEWHERE_LOGIT_SOFTCAP,
         .parts = gemma2_parts,
     },
     {
@@ -312,6 +320,7 @@ static const az_lm_arch architectures[] = {
         .window_pattern = 6,
         .rope_theta_local = 10000,
         .wide_scale_blocks = 62,
+        .elsewhere = AZ_ELSEWHERE_KNOWN | AZ_ELSEWHERE_TIED | AZ_ELSEWHERE_UNTIED | AZ_ELSEWHERE_WINDOW | AZ_ELSEWHERE_LOGIT_SOFTCAP,
         .parts = gemma3_parts,
     },
     {
@@ -321,6 +330,7 @@ static const az_lm_arch architectures[] = {
         .position = AZ_POSITION_LEARNED,
         .norm_eps = 1e-5,
         .rope_theta = 10000,
+        .elsewhere = AZ_ELSEWHERE_KNOWN | AZ_ELSEWHERE_TIED | AZ_ELSEWHERE_UNTIED,
         .parts = gpt2_parts,
     },
     {
@@ -331,6 +341,7 @@ static const az_lm_arch architectures[] = {
         .parallel = true,
         .norm_eps = 1e-5,
         .rope_theta = 10000,
+        .elsewhere = AZ_ELSEWHERE_KNOWN | AZ_ELSEWHERE_UNTIED,
         .parts = gptneox_parts,
     },
     {
@@ -353,6 +364,7 @@ static const az_lm_arch architectures[] = {
         .norm_eps = 1e-6,
         .rope_theta = 10000,
         .rope_pattern = 4,
+        .elsewhere = AZ_ELSEWHERE_KNOWN | AZ_ELSEWHERE_TIED | AZ_ELSEWHERE_UNTIED,
         .parts = llama_parts,
     },
     {
@@ -364,6 +376,7 @@ static const az_lm_arch architectures[] = {
         .norm_eps = 1e-6,
         .rope_theta = 10000,
         .rope_pattern = 4,
+        .elsewhere = AZ_ELSEWHERE_KNOWN | AZ_ELSEWHERE_TIED | AZ_ELSEWHERE_UNTIED,
         .parts = llama_parts,
     },
     {
@@ -375,6 +388,7 @@ static const az_lm_arch architectures[] = {
         .scales = true,
         .norm_eps = 1e-6,
         .rope_theta = 10000,
+        .elsewhere = AZ_ELSEWHERE_KNOWN | AZ_ELSEWHERE_TIED | AZ_ELSEWHERE_UNTIED | AZ_ELSEWHERE_SCALE,
         .parts = llama_parts,
     },
     {
@@ -386,6 +400,7 @@ static const az_lm_arch architectures[] = {
         .scales = true,
         .norm_eps = 1e-6,
         .rope_theta = 10000,
+        .elsewhere = AZ_ELSEWHERE_KNOWN | AZ_ELSEWHERE_TIED | AZ_ELSEWHERE_UNTIED | AZ_ELSEWHERE_SCALE,
         .parts = llama_parts,
     },
     {
@@ -398,6 +413,7 @@ static const az_lm_arch architectures[] = {
         .norm_eps = 1e-5,
         .rope_theta = 10000,
         .window_pattern = 4,
+        .elsewhere = AZ_ELSEWHERE_KNOWN | AZ_ELSEWHERE_UNTIED | AZ_ELSEWHERE_WINDOW,
         .parts = olmo2_parts,
     },
     {
@@ -407,6 +423,7 @@ static const az_lm_arch architectures[] = {
         .position = AZ_POSITION_ROPE_HALVES,
         .norm_eps = 1e-5,
         .rope_theta = 10000,
+        .elsewhere = AZ_ELSEWHERE_KNOWN | AZ_ELSEWHERE_UNTIED,
         .parts = stablelm_parts,
     },
     {
@@ -416,6 +433,7 @@ static const az_lm_arch architectures[] = {
         .position = AZ_POSITION_ALIBI,
         .norm_eps = 1e-5,
         .rope_theta = 10000,
+        .elsewhere = AZ_ELSEWHERE_KNOWN | AZ_ELSEWHERE_TIED | AZ_ELSEWHERE_UNTIED,
         .parts = bloom_parts,
     },
 };

@@ -50,6 +50,18 @@ typedef enum az_lm_part {
 
 typedef enum az_presence { AZ_ABSENT, AZ_OPTIONAL, AZ_REQUIRED } az_presence;
 
+/* What llama.cpp makes of GGUF files of an architecture: it obeys these keys, and takes a head that is the embedding, or only such a one.
+ */
+typedef enum az_elsewhere {
+    AZ_ELSEWHERE_KNOWN = 1,
+    AZ_ELSEWHERE_WINDOW = 2,
+    AZ_ELSEWHERE_TIED = 4,
+    AZ_ELSEWHERE_UNTIED = 8,
+    AZ_ELSEWHERE_SCALE = 16, /* of the scores */
+    AZ_ELSEWHERE_ATTENTION_SOFTCAP = 32,
+    AZ_ELSEWHERE_LOGIT_SOFTCAP = 64
+} az_elsewhere;
+
 /* Names are without ".weight" and ".bias"; %d stands for the block, a second one for the expert. Parts of a block that share a name lie in
  * one tensor, the rows of one below those of the other. */
 typedef struct az_lm_part_names {
@@ -75,6 +87,7 @@ struct az_lm_arch {
     double norm_eps, rope_theta;  /* these and what follows: where a file is silent */
     int64_t window, window_pattern, rope_pattern;
     double rope_theta_local, attention_softcap, logit_softcap;
+    int elsewhere;                 /* of az_elsewhere */
     int64_t wide_scale_blocks;     /* the model of so many blocks scales scores by 1/sqrt(width/heads); 0 = none does */
     const az_lm_part_names *parts; /* in the order of the forward pass; ends with an entry whose gguf is NULL */
 };

@@ -56,23 +56,38 @@ bool az_lm_turns_are_regular(const az_lm *lm)
     return true;
 }
 
-typedef struct az_limit {
-    const char *name;
-    int64_t value, high;
-} az_limit;
+bool az_lm_check_sizes(az_ctx *az, const az_lm_config *config, const char *const name[AZ_LM_SIZES])
+{
+    const struct {
+        const char *name;
+        int64_t value, high;
+    } limits[AZ_LM_SIZES] = {
+        [AZ_LM_VOCABULARY] = {"vocabulary", config->vocabulary, 1 << 24},
+        [AZ_LM_WIDTH] = {"width", config->width, 1 << 18},
+        [AZ_LM_BLOCKS] = {"blocks", config->blocks, 4096},
+        [AZ_LM_HEADS] = {"heads", config->heads, 1 << 14},
+        [AZ_LM_KV_HEADS] = {"kv_heads", config->kv_heads, 1 << 14},
+        [AZ_LM_HEAD_DIM] = {"head_dim", config->head_dim, 1 << 14},
+        [AZ_LM_HIDDEN] = {"hidden", config->hidden, 1 << 20},
+        [AZ_LM_CONTEXT] = {"context", config->context, 1 << 26},
+        [AZ_LM_EMBED_WIDTH] = {"embed_width", config->embed_width, 1 << 18},
+    };
+    for (int i = 0; i < AZ_LM_SIZES; i++)
+        if (limits[i].value < 1 || limits[i].value > limits[i].high)
+            return az_fail(az, AZ_BAD_INPUT, "%s = %lld%s: must be from 1 to %lld", name[i] ? name[i] : limits[i].name,
+                           (long long)limits[i].value, limits[i].value == 0 ? " or missing" : "", (long long)limits[i].high);
+    return true;
+}
+
+/* Files keep reals in single precision: what does not fit there would come back as 0 or infinite. */
+static bool fits(double x)
+{
+    return x >= 1e-30 && x <= 1e30;
+}
 
 bool az_lm_validate(az_ctx *az, const az_lm_arch *arch, const az_lm_config *config)
 {
-    const az_limit limits[] = {
-        {"vocabulary", config->vocabulary, 1 << 24}, {"width", config->width, 1 << 18},       {"blocks", config->blocks, 4096},
-        {"heads", config->heads, 1 << 14},           {"kv_heads", config->kv_heads, 1 << 14}, {"head_dim", config->head_dim, 1 << 14},
-        {"hidden", config->hidden, 1 << 20},         {"context", config->context, 1 << 26},   {"embed_width", config->embed_width, 1 << 18},
-    };
-    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
-        const az_limit *l = &limits[i];
-        if (l->value < 1 || l->value > l->high)
-            return az_fail(az, AZ_BAD_INPUT, "%s = %lld: must be from 1 to %lld", l->name, (long long)l->value, (long long)l->high);
-    }
+    if (!az_lm_check_sizes(az, config, (const char *const[AZ_LM_SIZES]){NULL})) return false;
     if (config->heads % config->kv_heads != 0)
         return az_fail(az, AZ_BAD_INPUT, "heads = %lld is not a multiple of kv_heads = %lld", (long long)config->heads,
                        (long long)config->kv_heads);
@@ -96,26 +111,29 @@ bool az_lm_validate(az_ctx *az, const az_lm_arch *arch, const az_lm_config *conf
                        (long long)config->window, (long long)config->window_pattern, (long long)config->rope_pattern);
     const double scales[] = {config->embedding_scale, config->residual_scale, config->logit_scale};
     for (int i = 0; i < 3; i++)
-        if (!(scales[i] > 0 && scales[i] < 1e30))
-            return az_fail(az, AZ_BAD_INPUT, "scales %g (embedding), %g (residual stream) and %g (logits): must be positive", scales[0],
-                           scales[1], scales[2]);
+        if (!fits(scales[i]))
+            return az_fail(az, AZ_BAD_INPUT, "scales %g (embedding), %g (residual stream) and %g (logits): must be from 1e-30 to 1e30",
+                           scales[0], scales[1], scales[2]);
     const double usual = pow((double)config->width, arch->embedding_scale_power);
     if (!arch->scales && (fabs(scales[0] - usual) > 1e-6 * usual || scales[1] != 1 || scales[2] != 1))
         return az_fail(az, AZ_BAD_INPUT,
                        "architecture '%s' is not known with scales of its own: %g (embedding), %g (residual stream), %g (logits)",
                        arch->name, scales[0], scales[1], scales[2]);
-    if (!(config->attention_softcap >= 0 && config->attention_softcap < 1e30 && config->logit_softcap >= 0 && config->logit_softcap < 1e30))
-        return az_fail(az, AZ_BAD_INPUT, "soft caps %g (attention) and %g (logits): must not be negative", config->attention_softcap,
-                       config->logit_softcap);
+    const double caps[] = {config->attention_softcap, config->logit_softcap};
+    for (int i = 0; i < 2; i++)
+        if (caps[i] != 0 && !fits(caps[i]))
+            return az_fail(az, AZ_BAD_INPUT, "soft caps %g (attention) and %g (logits): must be 0 (none), or from 1e-30 to 1e30", caps[0],
+                           caps[1]);
     if (!(config->rope_magnitude >= 0 && isfinite(config->rope_magnitude)) || config->rope_original < 0)
         return az_fail(az, AZ_BAD_INPUT, "rotary embedding of magnitude %g, original context %lld: must not be negative",
                        config->rope_magnitude, (long long)config->rope_original);
-    if (!isfinite(config->attention_scale)) return az_fail(az, AZ_BAD_INPUT, "attention_scale = %g", config->attention_scale);
-    if (!(config->norm_eps >= 0 && config->norm_eps < 1))
-        return az_fail(az, AZ_BAD_INPUT, "norm_eps = %g: must be in [0, 1)", config->norm_eps);
-    if (az_lm_has_rope(arch) && !(config->rope_theta_local >= 0 && isfinite(config->rope_theta_local)))
-        return az_fail(az, AZ_BAD_INPUT, "rope_theta_local = %g: must be positive", config->rope_theta_local);
-    if (az_lm_has_rope(arch) && !(config->rope_theta > 0 && isfinite(config->rope_theta)))
-        return az_fail(az, AZ_BAD_INPUT, "rope_theta = %g: must be positive", config->rope_theta);
+    if (!fits(fabs(config->attention_scale)))
+        return az_fail(az, AZ_BAD_INPUT, "attention_scale = %g: its size must be from 1e-30 to 1e30", config->attention_scale);
+    if (!(fits(config->norm_eps) && config->norm_eps < 1))
+        return az_fail(az, AZ_BAD_INPUT, "norm_eps = %g: must be from 1e-30 to less than 1", config->norm_eps);
+    if (az_lm_has_rope(arch) && config->rope_theta_local != 0 && !fits(config->rope_theta_local))
+        return az_fail(az, AZ_BAD_INPUT, "rope_theta_local = %g: must be from 1e-30 to 1e30", config->rope_theta_local);
+    if (az_lm_has_rope(arch) && !fits(config->rope_theta))
+        return az_fail(az, AZ_BAD_INPUT, "rope_theta = %g: must be from 1e-30 to 1e30", config->rope_theta);
     return true;
 }

@@ -7,6 +7,21 @@
 /* Zero fields of a configuration become what the architecture says: kv_heads = heads, head_dim = width / heads, rope_dims = head_dim,
  * norm_eps and rope_theta from the table. */
 void az_lm_config_defaults(const az_lm_arch *arch, az_lm_config *config);
+/* The sizes of a configuration, and whether each is positive and bounded; names the first that is not as `name` has it, or, where that is
+ * NULL, by its own name, with its limit. A size of 0 is one that is missing. */
+typedef enum az_lm_size {
+    AZ_LM_VOCABULARY,
+    AZ_LM_WIDTH,
+    AZ_LM_BLOCKS,
+    AZ_LM_HEADS,
+    AZ_LM_KV_HEADS,
+    AZ_LM_HEAD_DIM,
+    AZ_LM_HIDDEN,
+    AZ_LM_CONTEXT,
+    AZ_LM_EMBED_WIDTH,
+    AZ_LM_SIZES
+} az_lm_size;
+bool az_lm_check_sizes(az_ctx *az, const az_lm_config *config, const char *const name[AZ_LM_SIZES]);
 /* Sizes are positive and bounded, heads divide as they must; names the field and its limit otherwise. */
 bool az_lm_validate(az_ctx *az, const az_lm_arch *arch, const az_lm_config *config);
 

@@ -104,10 +104,12 @@ bool az_lm_complete(az_ctx *az, az_lm *lm)
     az_scope_push(az);
     az_lm_slot *slots;
     const int n = az_lm_slots(az, lm, &slots);
-    const char *missing = NULL;
+    const char *missing = NULL, *last = "";
     int count = 0;
     for (int i = 0; i < n; i++) {
         if (!slots[i].required || az_lm_slot_is_filled(&slots[i])) continue;
+        if (strcmp(last, slots[i].gguf) == 0) continue; /* several places of one tensor */
+        last = slots[i].gguf;
         if (count++ < 8) missing = missing ? az_format_text(az, "%s, %s", missing, slots[i].gguf) : slots[i].gguf;
     }
     if (count > 8) az_fail(az, AZ_BAD_INPUT, "%d tensors are missing: %s and %d more", count, missing, count - 8);
@@ -157,6 +159,9 @@ az_lm *az_lm_new(az_ctx *az, const char *architecture, const az_lm_config *confi
 az_lm *az_lm_initialised(az_ctx *az, const az_lm_arch *arch, const az_lm_config *config, az_tokenizer *tokenizer, uint64_t seed)
 {
     az_lm_config complete = *config;
+    const bool sound = complete.width > 0 && complete.width <= 1 << 18;
+    if (complete.hidden == 0 && sound)
+        complete.hidden = az_lm_is_gated(arch) ? (complete.width * 8 / 3 + 31) / 32 * 32 : 4 * complete.width;
     az_lm_config_defaults(arch, &complete);
     if (!az_lm_validate(az, arch, &complete)) return NULL;
     az_lm *lm = az_lm_empty(az, arch, &complete, tokenizer);

@@ -60,8 +60,8 @@ bool az_rope_is_divisor(double x)
 bool az_rope_scale(az_ctx *az, az_lm *lm, const az_rope_scaling *how)
 {
     if (!lm->rope_frequency) return true;
-    const bool sound = az_rope_is_divisor(how->factor) && how->low > 0 && how->high > how->low && how->high <= 1e6 && how->original > 0 &&
-                       how->original <= 1e12;
+    const bool sound = az_rope_is_divisor(how->factor) && how->low >= 1e-6 && how->high > how->low && how->high <= 1e6 &&
+                       how->original > 0 && how->original <= 1e12;
     if (!sound)
         return az_fail(az, AZ_BAD_INPUT, "rotary scaling with factor %g, low %g, high %g, original context %g makes no sense", how->factor,
                        how->low, how->high, how->original);

@@ -196,6 +196,64 @@ Test(models, a_folder_and_gguf_are_converted_into_each_other)
     az_close(az);
 }
 
+Test(models, a_shape_that_the_output_cannot_hold_is_refused_before_training)
+{
+    static const char *const lines[][2] = {
+        {"adze train bloom:width=16,blocks=1,heads=2,context=32,vocabulary=260 -d text.txt --steps 1 --batch 1 --length 16 -o bloom "
+         "&& adze info bloom",
+         NULL},
+        {"adze train gpt2:width=16,blocks=1,heads=2,kv_heads=1,context=32,vocabulary=260 -d text.txt --steps 1000000 -o gpt2",
+         "config.json of gpt2 cannot say kv_heads = 1"},
+        {"adze train bloom:width=16,blocks=1,heads=2,hidden=24,context=32,vocabulary=260 -d text.txt --steps 1000000 -o b", "hidden = 24"},
+    };
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_models(az);
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        test_run run = test_shell(az, folder, lines[i][0]);
+        cr_assert_eq(run.code, lines[i][1] ? 2 : 0, "%s", run.err);
+        cr_assert(!lines[i][1] || strstr(run.err, lines[i][1]), "%s", run.err);
+    }
+    cr_assert_eq(test_shell(az, folder, "test -e gpt2 || test -e b").code, 1);
+    az_close(az);
+}
+
+Test(models, what_llama_cpp_makes_of_a_file_is_told_when_it_is_written)
+{
+    static const char *const cases[][2] = {
+        {"model_type\": \"llama\"", NULL},
+        {"model_type\": \"mistral\", \"sliding_window\": 8", "lets all blocks see the whole context, without the window"},
+        {"model_type\": \"mistral\", \"sliding_window\": null", NULL},
+    };
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_models(az);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        test_run run = test_shell(az, folder,
+                                  az_format_text(az,
+                                                 "rm -rf f && adze convert tiny.gguf -o f && sed -i 's/model_type\": \"llama\"/%s/' "
+                                                 "f/config.json && adze convert f -o f.gguf",
+                                                 cases[i][0]));
+        cr_assert_eq(run.code, 0, "%s", run.err);
+        cr_assert_eq(strstr(run.err, "llama.cpp") != NULL, cases[i][1] != NULL, "%s", run.err);
+        cr_assert(!cases[i][1] || strstr(run.err, cases[i][1]), "%s", run.err);
+    }
+    test_run run = test_shell(az, folder,
+                              "adze train gptneox:width=16,blocks=1,heads=2,context=32,vocabulary=260 -d text.txt --steps 1 --batch 1 "
+                              "--length 16 -o x.gguf");
+    cr_assert(run.code == 0 && strstr(run.err, "llama.cpp refuses it without a head of its own"), "%s", run.err);
+    az_close(az);
+}
+
+Test(models, a_pipe_in_a_folder_is_no_file_of_it)
+{
+    az_ctx *az = az_open(NULL);
+    test_run run = test_shell(az, test_models(az),
+                              "adze convert tiny.gguf -o folder && rm folder/model.safetensors && mkfifo folder/model.safetensors\n"
+                              "adze info folder");
+    cr_assert_eq(run.code, 2);
+    cr_assert_not_null(strstr(run.err, "has neither model.safetensors nor"), "%s", run.err);
+    az_close(az);
+}
+
 Test(models, each_line_of_the_standard_input_is_a_prompt)
 {
     az_ctx *az = az_open(NULL);

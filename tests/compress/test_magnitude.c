@@ -45,6 +45,22 @@ Test(magnitude, drops_the_smallest_of_each_layer_and_keeps_the_rest)
     az_close(az);
 }
 
+Test(magnitude, values_that_are_not_finite_are_refused_by_every_pruning)
+{
+    static const char *const methods[] = {"magnitude", "wanda", "sparsegpt"};
+    static const float values[] = {INFINITY, -INFINITY, NAN};
+    for (int i = 0; i < 9; i++) {
+        az_ctx *az = az_open(NULL);
+        az_lm *lm = small_lm(az);
+        const az_documents *text = strcmp(methods[i % 3], "magnitude") == 0 ? NULL : small_stories(az, 0, 4);
+        az_f32_mut(lm->block[1].down.weight->part[0])[lm->block[1].down.weight->cols + 3] = values[i / 3];
+        cr_assert_not(small_compress(az, lm, methods[i % 3], "", text, NULL));
+        const char *says = text ? "" : "the weight at row 1, column 3 is"; /* the inputs may be told first */
+        cr_assert_not_null(strstr(az_error(az), says), "%s: %s", methods[i % 3], az_error(az));
+        az_close(az);
+    }
+}
+
 Test(magnitude, by_row_every_row_loses_the_same_number)
 {
     az_ctx *az = az_open(NULL);

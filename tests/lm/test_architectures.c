@@ -221,7 +221,7 @@ Test(architectures, impossible_mixtures_and_caps_are_named)
         {{.embed_width = 8}, "llama", "an embedding of another width (8)"},
         {{.post_norm = true}, "llama", "norms after the additions"},
         {{.residual_scale = 0.5}, "llama", "scales of its own"},
-        {{.residual_scale = -1}, "granite", "must be positive"},
+        {{.residual_scale = -1}, "granite", "must be from 1e-30 to 1e30"},
         {{.rope_pattern = -1}, "smollm3", "is negative"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {

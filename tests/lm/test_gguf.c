@@ -424,6 +424,84 @@ Test(gguf, rotary_scaling_that_no_model_has_is_refused)
     az_close(az);
 }
 
+/* The sample model with one key in another way, or without it (its type is none). */
+static az_lm *load_with_key(az_ctx *az, const az_gguf_key *key)
+{
+    const char *folder = test_folder(az), *path = test_path(az, folder, "plain.gguf"), *changed = test_path(az, folder, "changed.gguf");
+    cr_assert(az_lm_save(az, test_llama(az, true), path, NULL), "%s", az_error(az));
+    const az_map *map = az_map_file(az, path);
+    const az_gguf *gguf = az_gguf_parse(az, map->data, map->size);
+    az_gguf_writer *writer = az_gguf_create(az, changed);
+    for (int64_t i = 0; i < gguf->keys; i++)
+        if (!az_text_equal(gguf->key[i].name, key->name)) az_gguf_put(writer, &gguf->key[i]);
+    if (key->type != AZ_GGUF_TYPES) az_gguf_put(writer, key);
+    for (int64_t i = 0; i < gguf->tensors; i++)
+        az_gguf_declare(writer, gguf->tensor[i].name, gguf->tensor[i].rank, gguf->tensor[i].shape, gguf->tensor[i].type);
+    for (int64_t i = 0; i < gguf->tensors; i++) az_gguf_write(writer, gguf->tensor[i].data, gguf->tensor[i].bytes);
+    cr_assert(az_gguf_commit(writer), "%s", az_error(az));
+    return az_lm_load(az, changed);
+}
+
+Test(gguf, keys_of_the_wrong_kind_are_named_and_lists_of_one_number_are_read)
+{
+    static const uint32_t same[] = {4, 4}, kv[] = {2, 2}, other[] = {4, 2}, hidden[] = {64, 64};
+    static const float real[] = {4, 4}, four = 4, zero = 0;
+    static const unsigned char no = 0;
+    const struct {
+        const char *name, *says; /* NULL = it is read */
+        az_gguf_type type, item;
+        uint64_t count;
+        const void *data;
+        size_t bytes;
+    } cases[] = {
+        {"llama.attention.head_count", NULL, AZ_GGUF_ARRAY, AZ_GGUF_U32, 2, same, sizeof same},
+        {"llama.attention.head_count_kv", NULL, AZ_GGUF_ARRAY, AZ_GGUF_U32, 2, kv, sizeof kv},
+        {"llama.feed_forward_length", NULL, AZ_GGUF_ARRAY, AZ_GGUF_U32, 2, hidden, sizeof hidden},
+        {"llama.attention.head_count", "is 4 for block 0 and 2 for block 1", AZ_GGUF_ARRAY, AZ_GGUF_U32, 2, other, sizeof other},
+        {"llama.attention.head_count", "is not a list of an integer for each of 2 blocks", AZ_GGUF_ARRAY, AZ_GGUF_U32, 1, same, 4},
+        {"llama.attention.head_count", "is not a list of an integer", AZ_GGUF_ARRAY, AZ_GGUF_F32, 2, real, sizeof real},
+        {"llama.embedding_length", "key 'llama.embedding_length' is not an integer", AZ_GGUF_ARRAY, AZ_GGUF_U32, 2, same, sizeof same},
+        {"llama.rope.freq_base", "key 'llama.rope.freq_base' is not a number", AZ_GGUF_ARRAY, AZ_GGUF_F32, 2, real, sizeof real},
+        {"llama.rope.scaling.factor", "key 'llama.rope.scaling.factor' is not a number", AZ_GGUF_ARRAY, AZ_GGUF_F32, 2, real, sizeof real},
+        {"llama.rope.scaling.type", "key 'llama.rope.scaling.type' is not a text", AZ_GGUF_F32, AZ_GGUF_F32, 1, &four, 4},
+        {"llama.attention.value_length", "keys have 8 dimensions a head and values 4", AZ_GGUF_U32, AZ_GGUF_U32, 1, same, 4},
+        {"llama.rope.freq_base", "key 'llama.rope.freq_base' is 0: must be positive", AZ_GGUF_F32, AZ_GGUF_F32, 1, &zero, 4},
+        {"llama.attention.layer_norm_rms_epsilon", "is 0: must be positive", AZ_GGUF_F32, AZ_GGUF_F32, 1, &zero, 4},
+        {"llama.block_count", "llama.block_count = 0 or missing: must be", AZ_GGUF_U32, AZ_GGUF_U32, 1, &zero, 4},
+        {"general.architecture", "key 'general.architecture' is not a text", AZ_GGUF_U32, AZ_GGUF_U32, 1, &zero, 4},
+        {"tokenizer.ggml.model", "key 'tokenizer.ggml.model' is not a text", AZ_GGUF_U32, AZ_GGUF_U32, 1, &zero, 4},
+        {"tokenizer.chat_template", "key 'tokenizer.chat_template' is not a text", AZ_GGUF_U32, AZ_GGUF_U32, 1, &zero, 4},
+        {"tokenizer.ggml.eos_token_id", "key 'tokenizer.ggml.eos_token_id' is not an integer", AZ_GGUF_F32, AZ_GGUF_F32, 1, &zero, 4},
+        {"tokenizer.ggml.add_bos_token", "key 'tokenizer.ggml.add_bos_token' is not true or false", AZ_GGUF_U32, AZ_GGUF_U32, 1, same, 4},
+        {"llama.use_parallel_residual", "is not true or false", AZ_GGUF_F32, AZ_GGUF_F32, 1, &four, 4},
+        {"llama.attention.causal", "'llama.attention.causal' is false", AZ_GGUF_BOOL, AZ_GGUF_BOOL, 1, &no, 1},
+        {"llama.attention.layer_norm_rms_epsilon", "key 'llama.attention.layer_norm_rms_epsilon' is missing", AZ_GGUF_TYPES, 0, 0, NULL, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        az_ctx *az = az_open(NULL);
+        const az_gguf_key key = {.name = az_text_of(cases[i].name),
+                                 .type = cases[i].type,
+                                 .item = cases[i].item,
+                                 .count = cases[i].count,
+                                 .data = cases[i].data,
+                                 .bytes = cases[i].bytes};
+        const az_lm *lm = load_with_key(az, &key);
+        cr_assert_eq(lm != NULL, cases[i].says == NULL, "%s: %s", cases[i].name, az_error(az));
+        cr_assert(lm || strstr(az_error(az), cases[i].says), "'%s' does not say '%s'", az_error(az), cases[i].says);
+        az_close(az);
+    }
+}
+
+Test(gguf, the_old_key_of_linear_scaling_is_read)
+{
+    az_ctx *az = az_open(NULL);
+    const az_lm *old = load_with(az, NULL, NULL, "llama.rope.scale_linear", 4, NULL);
+    const az_lm *none = load_with(az, NULL, NULL, "llama.rope.scaling.factor", 0, NULL);
+    cr_assert(old && none, "%s", az_error(az));
+    for (int i = 0; i < 4; i++) cr_assert_float_eq(4 * az_item(old->rope_frequency, i), az_item(none->rope_frequency, i), 1e-7);
+    az_close(az);
+}
+
 Test(gguf, rows_without_a_token_are_padded_in_the_file)
 {
     az_ctx *az = az_open(NULL);

@@ -4,6 +4,7 @@
 #include "lm/tokenizer/json.h"
 #include "support/data.h"
 #include "support/folder.h"
+#include "support/models.h"
 #include "support/second_reader.h"
 
 #include <criterion/criterion.h>
@@ -275,9 +276,15 @@ Test(huggingface, folders_that_do_not_fit_are_refused_with_the_reason)
         {"[]", "not a JSON object"},
         {"{}", "no \"model_type\""},
         {"{\"model_type\":\"mamba\"}", "'mamba' is not known; there are: llama"},
-        {"{\"model_type\":\"llama\",\"vocab_size\":9}", "width = 0"},
+        {"{\"model_type\":\"llama\",\"vocab_size\":9}", "\"hidden_size\" = 0 or missing"},
+        {"{\"model_type\":\"gpt2\",\"vocab_size\":9}", "\"n_embd\" = 0 or missing"},
+        {"{\"model_type\":\"gpt2\",\"n_embd\":9,\"hidden_size\":8}", "\"n_embd\" and \"hidden_size\" are names of the same thing"},
+        {"{\"model_type\":\"gemma\",\"hidden_activation\":\"gelu\",\"hidden_act\":\"gelu_pytorch_tanh\"}", "'gelu'"},
         {"{\"model_type\":\"llama\",\"hidden_size\":\"a\"}", "\"hidden_size\" is not an integer"},
         {"{\"model_type\":\"llama\",\"rms_norm_eps\":\"1e-5\"}", "\"rms_norm_eps\" is not a number"},
+        {"{\"model_type\":\"llama\",\"rms_norm_eps\":0}", "\"rms_norm_eps\" is 0: must be positive"},
+        {"{\"model_type\":\"llama\",\"rope_theta\":0.0}", "\"rope_theta\" is 0: must be positive"},
+        {"{\"model_type\":\"granite\",\"attention_multiplier\":0}", "\"attention_multiplier\" is 0: must be positive"},
         {"{\"model_type\":\"llama\",\"hidden_act\":\"relu\"}", "'relu'"},
         {"{\"model_type\":\"gemma2\",\"hidden_activation\":\"gelu\"}", "'gelu'"},
         {"{\"model_type\":\"gemma2\",\"attn_logit_softcapping\":null}", "soft cap (\"attn_logit_softcapping\")"},
@@ -318,8 +325,8 @@ Test(huggingface, lists_of_layers_that_do_not_fit_are_told)
         const char *error =
             error_of_config(az, az_format_text(az,
                                                "{\"model_type\":\"smollm3\",\"vocab_size\":9,\"hidden_size\":8,\"num_hidden_layers\":2,"
-                                               "\"num_attention_heads\":2,\"intermediate_size\":8,\"max_position_embeddings\":8,"
-                                               "\"use_sliding_window\":true,\"sliding_window\":4,%s}",
+                                               "\"num_attention_heads\":2,\"num_key_value_heads\":2,\"intermediate_size\":8,"
+                                               "\"max_position_embeddings\":8,\"use_sliding_window\":true,\"sliding_window\":4,%s}",
                                                cases[i][0]));
         cr_assert(strstr(error, cases[i][1]), "'%s' does not say '%s'", error, cases[i][1]);
         az_close(az);
@@ -388,6 +395,195 @@ Test(huggingface, scaling_by_wavelength_is_written_for_any_original_context)
     }
 }
 
+/* A copy of a family's folder whose config.json the caller may change before az_lm_load; to be written by write_config. */
+static const char *folder_like(az_ctx *az, const char *family, json_t **config)
+{
+    const char *source = az_format_text(az, "%s/tests/fixtures/architectures/%s", ADZE_SOURCE_DIR, family), *folder = test_folder(az);
+    cr_assert_eq(system(az_format_text(az, "cp %s/model.safetensors %s", source, folder)), 0);
+    *config = json_load_file(az_format_text(az, "%s/config.json", source), 0, NULL);
+    cr_assert_not_null(*config);
+    return folder;
+}
+
+static void write_config(az_ctx *az, json_t *config, const char *folder)
+{
+    cr_assert_eq(json_dump_file(config, test_path(az, folder, "config.json"), 0), 0);
+    json_decref(config);
+}
+
+static int number_of(const char *family)
+{
+    int i = 0;
+    while (i < FAMILIES && strcmp(families[i], family) != 0) i++;
+    cr_assert_lt(i, FAMILIES, "%s", family);
+    return i;
+}
+
+Test(huggingface, other_names_of_the_sizes_are_read_too)
+{
+    static const char *const names[][3] = {
+        {"gpt2", "n_embd", "hidden_size"},
+        {"gpt2", "n_layer", "num_hidden_layers"},
+        {"gpt2", "n_head", "num_attention_heads"},
+        {"gpt2", "n_positions", "max_position_embeddings"},
+        {"bloom", "hidden_size", "n_embed"},
+        {"bloom", "n_layer", "num_hidden_layers"},
+        {"bloom", "n_head", "num_attention_heads"},
+        {"mixtral", "num_local_experts", "num_experts"},
+        {"gemma", "hidden_act", "hidden_activation"},
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        az_ctx *az = az_open(NULL);
+        json_t *config;
+        const char *folder = folder_like(az, names[i][0], &config);
+        json_object_set(config, names[i][2], json_object_get(config, names[i][1]));
+        if (i % 2) json_object_set_new(config, names[i][1], json_null());
+        if (i % 2 == 0) json_object_del(config, names[i][1]);
+        write_config(az, config, folder);
+        expect_reference(az, load(az, folder), number_of(names[i][0]), names[i][2]);
+        az_close(az);
+    }
+}
+
+Test(huggingface, a_silent_configuration_is_that_of_the_class)
+{
+    static const struct {
+        const char *type;
+        az_lm_config config; /* what is not 0 in it */
+    } cases[] = {
+        {"llama", {.norm_eps = 1e-6, .rope_theta = 1e4, .kv_heads = 64, .head_dim = 2, .context = 2048}},
+        {"mistral", {.norm_eps = 1e-6, .rope_theta = 1e4, .kv_heads = 8, .window = 4096, .context = 131072}},
+        {"mixtral", {.norm_eps = 1e-5, .rope_theta = 1e6, .kv_heads = 8, .experts = 8, .experts_used = 2, .context = 131072}},
+        {"qwen2", {.norm_eps = 1e-6, .rope_theta = 1e4, .kv_heads = 32, .context = 32768}},
+        {"qwen3", {.norm_eps = 1e-6, .head_dim = 128, .kv_heads = 32, .context = 32768}},
+        {"smollm3", {.norm_eps = 1e-6, .rope_theta = 2e6, .kv_heads = 4, .rope_pattern = 4, .context = 32768}},
+        {"granite", {.norm_eps = 1e-6, .attention_scale = 1, .embedding_scale = 1, .logit_scale = 1, .context = 2048}},
+        {"olmo2", {.norm_eps = 1e-5, .rope_theta = 1e4, .context = 2048}},
+        {"olmo3", {.norm_eps = 1e-5, .window = 4096, .window_pattern = 4, .context = 2048}},
+        {"stablelm", {.norm_eps = 1e-5, .kv_heads = 32, .context = 4096}},
+        {"phi3", {.norm_eps = 1e-5, .context = 4096}},
+        {"gemma", {.norm_eps = 1e-6, .kv_heads = 16, .head_dim = 256, .context = 8192}},
+        {"gemma2",
+         {.kv_heads = 4, .head_dim = 256, .window = 4096, .attention_softcap = 50, .logit_softcap = 30, .attention_scale = 0.0625}},
+        {"gemma3_text", {.rope_theta = 1e6, .rope_theta_local = 1e4, .window = 4096, .window_pattern = 6, .attention_scale = 0.0625}},
+        {"gpt2", {.norm_eps = 1e-5, .hidden = 512, .context = 1024}},
+        {"gpt_neox", {.norm_eps = 1e-5, .context = 2048}},
+        {"opt", {.norm_eps = 1e-5, .context = 2048}},
+        {"bloom", {.norm_eps = 1e-5, .hidden = 512, .context = 2048}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        az_ctx *az = az_open(NULL);
+        const az_lm_family *family = az_lm_family_by_type(cases[i].type);
+        json_t *json =
+            json_pack("{s:i, s:i, s:i, s:i}", "vocab_size", 9, "hidden_size", 128, "num_hidden_layers", 4, "num_attention_heads", 64);
+        if (family->keys->hidden && !family->hidden_by_width) json_object_set_new(json, family->keys->hidden, json_integer(8));
+        az_lm_config c;
+        cr_assert(az_lm_config_from_json(az, family, json, &c), "%s: %s", cases[i].type, az_error(az));
+        const az_lm_config *e = &cases[i].config;
+        const double pairs[][2] = {
+            {e->norm_eps, c.norm_eps},
+            {e->rope_theta, c.rope_theta},
+            {e->rope_theta_local, c.rope_theta_local},
+            {(double)e->kv_heads, (double)c.kv_heads},
+            {(double)e->head_dim, (double)c.head_dim},
+            {(double)e->hidden, (double)c.hidden},
+            {(double)e->context, (double)c.context},
+            {(double)e->window, (double)c.window},
+            {(double)e->window_pattern, (double)c.window_pattern},
+            {(double)e->rope_pattern, (double)c.rope_pattern},
+            {(double)e->experts, (double)c.experts},
+            {(double)e->experts_used, (double)c.experts_used},
+            {e->attention_scale, c.attention_scale},
+            {e->attention_softcap, c.attention_softcap},
+            {e->logit_softcap, c.logit_softcap},
+            {e->embedding_scale, c.embedding_scale},
+            {e->logit_scale, c.logit_scale},
+        };
+        for (size_t j = 0; j < sizeof pairs / sizeof *pairs; j++)
+            if (pairs[j][0] != 0) cr_assert_eq(pairs[j][0], pairs[j][1], "%s, %d: %g", cases[i].type, (int)j, pairs[j][1]);
+        json_decref(json);
+        az_close(az);
+    }
+}
+
+/* Of Qwen 2 and 3 the first 28 layers see everything where the file does not say otherwise, of SmolLM3 those that turn. */
+Test(huggingface, which_layers_have_a_window_follows_the_class)
+{
+    static const char *const types[] = {"qwen2", "smollm3"};
+    for (int i = 0; i < 2; i++) {
+        az_ctx *az = az_open(NULL);
+        const az_lm_family *family = az_lm_family_by_type(types[i]);
+        json_t *json = json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:i}", "vocab_size", 9, "hidden_size", 8, "num_hidden_layers", 30,
+                                 "num_attention_heads", 2, "num_key_value_heads", 2, "intermediate_size", 8, "use_sliding_window", 1,
+                                 "sliding_window", 4);
+        const az_lm *lm = az_lm_from_json(az, family, az_lm_arch_by_halves(family->arch), json, 1000);
+        cr_assert_not_null(lm, "%s", az_error(az));
+        for (int b = 0; b < 30; b++) cr_assert_eq(lm->block[b].windowed, i == 0 ? b >= 28 : b % 4 == 3, "%s, layer %d", types[i], b);
+        json_decref(json);
+        az_close(az);
+    }
+}
+
+/* The base of the frequencies may stand among the settings of the rotary embedding, and layers with a window have settings of their own. */
+Test(huggingface, the_base_of_rotary_embedding_is_found_inside_its_settings)
+{
+    static const char *const keys[] = {"rope_scaling", "rope_parameters"};
+    for (int i = 0; i < 4; i++) {
+        az_ctx *az = az_open(NULL);
+        json_t *config;
+        const char *folder = folder_like(az, "qwen2", &config);
+        const double outer = i < 2 ? 0 : 10000;
+        json_object_del(config, "rope_theta");
+        if (outer > 0) json_object_set_new(config, "rope_theta", json_real(outer));
+        json_object_set_new(config, keys[i % 2], json_pack("{s:s, s:f}", "rope_type", "default", "rope_theta", 1e6));
+        write_config(az, config, folder);
+        if (outer == 0) {
+            expect_reference(az, load(az, folder), number_of("qwen2"), keys[i]);
+        } else {
+            cr_assert_null(az_lm_load(az, folder));
+            cr_assert(strstr(az_error(az), "\"rope_theta\" is 10000, but the settings"), "%s", az_error(az));
+        }
+        az_close(az);
+    }
+    for (int scaled = 0; scaled < 2; scaled++) {
+        az_ctx *az = az_open(NULL);
+        json_t *config,
+            *local = json_pack("{s:s, s:f, s:f}", "rope_type", scaled ? "linear" : "default", "rope_theta", 10000.0, "factor", 4.0);
+        const char *folder = folder_like(az, "gemma3", &config);
+        json_object_del(config, "rope_theta"), json_object_del(config, "rope_local_base_freq"), json_object_del(config, "rope_scaling");
+        json_t *full = json_pack("{s:s, s:f, s:f}", "rope_type", "linear", "rope_theta", 1e6, "factor", 8.0);
+        json_object_set_new(config, "rope_parameters", json_pack("{s:o, s:o}", "full_attention", full, "sliding_attention", local));
+        write_config(az, config, folder);
+        if (!scaled) {
+            expect_reference(az, load(az, folder), number_of("gemma3"), "with settings by the kind of layer");
+        } else {
+            cr_assert_null(az_lm_load(az, folder));
+            cr_assert(strstr(az_error(az), "'linear') of the layers with a window"), "%s", az_error(az));
+        }
+        az_close(az);
+    }
+}
+
+Test(huggingface, biases_that_other_programs_would_leave_out_are_refused)
+{
+    static const char *const cases[][4] = {
+        {"granite", "attention_bias", "self_attn.q_proj.bias', but \"attention_bias\" of config.json is not true", "granite"},
+        {"stablelm", "use_qkv_bias", "self_attn.q_proj.bias', but \"use_qkv_bias\" of config.json is not true", "stablelm"},
+        {"granite", "attention_bias", "self_attn.q_proj.bias', but mistral has no such bias", "mistral"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        az_ctx *az = az_open(NULL);
+        json_t *config;
+        const char *folder = folder_like(az, cases[i][0], &config);
+        json_object_del(config, cases[i][1]);
+        json_object_set_new(config, "model_type", json_string(cases[i][3]));
+        write_config(az, config, folder);
+        cr_assert_null(az_lm_load(az, folder));
+        cr_assert(strstr(az_error(az), cases[i][2]), "%s", az_error(az));
+        az_close(az);
+    }
+}
+
 Test(huggingface, shards_are_found_by_the_index)
 {
     az_ctx *az = az_open(NULL);
@@ -403,14 +599,119 @@ Test(huggingface, shards_are_found_by_the_index)
     az_close(az);
 }
 
-/* ---- what else is written ---- */
+/* Two files hold the last norm: what the index says counts, in either order of the files. */
+Test(huggingface, the_index_says_which_file_a_tensor_is_taken_from)
+{
+    static const char *const maps[] = {
+        "{\"weight_map\":{\"lm_head.weight\":\"a.safetensors\",\"model.norm.weight\":\"b.safetensors\"}}",
+        "{\"weight_map\":{\"model.norm.weight\":\"b.safetensors\",\"lm_head.weight\":\"a.safetensors\"}}",
+        "{\"weight_map\":{\"model.norm.weight\":\"a.safetensors\",\"x\":\"b.safetensors\"}}",
+        "{\"weight_map\":{\"lm_head.weight\":\"a.safetensors\",\"y\":\"b.safetensors\"}}",
+    };
+    static const char *const errors[] = {NULL, NULL, "by the index 'x' lies in 'b.safetensors', but that file has no tensor of this name",
+                                         "several files have a tensor 'model.norm.weight'"};
+    for (int i = 0; i < 4; i++) {
+        az_ctx *az = az_open(NULL);
+        json_t *config;
+        const char *folder = folder_like(az, "llama", &config);
+        write_config(az, config, folder);
+        cr_assert_eq(system(az_format_text(az, "cd %s && mv model.safetensors a.safetensors", folder)), 0);
+        az_safetensors_writer *writer = az_safetensors_create(az, test_path(az, folder, "b.safetensors"));
+        const int64_t width = 16;
+        az_safetensors_declare(writer, "model.norm.weight", AZ_F32, 1, &width);
+        az_safetensors_declare(writer, "y", AZ_F32, 1, &width);
+        for (int j = 0; j < 2; j++) az_safetensors_write(writer, az_full(az, AZ_F32, 1, &width, 9));
+        cr_assert(az_safetensors_commit(writer), "%s", az_error(az));
+        write_text(test_path(az, folder, "model.safetensors.index.json"), maps[i]);
+        az_lm *lm = az_lm_load(az, folder);
+        cr_assert_null(lm); /* of the first two, because of y */
+        cr_assert(strstr(az_error(az), errors[i] ? errors[i] : "unexpected y"), "%s", az_error(az));
+        az_clear(az);
+        if (!errors[i]) {
+            writer = az_safetensors_create(az, test_path(az, folder, "b.safetensors"));
+            az_safetensors_declare(writer, "model.norm.weight", AZ_F32, 1, &width);
+            az_safetensors_write(writer, az_full(az, AZ_F32, 1, &width, 9));
+            cr_assert(az_safetensors_commit(writer), "%s", az_error(az));
+            cr_assert_eq(az_item(load(az, folder)->final_norm.weight, 3), 9);
+        }
+        az_close(az);
+    }
+}
+
+/* ---- what a folder cannot say ---- */
 
 static bool is_there(az_ctx *az, const char *folder, const char *name)
 {
-    FILE *file = fopen(test_path(az, folder, name), "rb");
-    if (file) fclose(file);
-    return file != NULL;
+    return az_is_file(test_path(az, folder, name));
 }
+
+Test(huggingface, what_config_json_has_no_word_for_is_refused_before_anything_is_written)
+{
+    static const struct {
+        const char *architecture;
+        az_lm_config config;
+        const char *says;
+    } cases[] = {
+        {"llama", {.attention_scale = 0.6}, "config.json of llama cannot say attention_scale = 0.6: it would be read as 0.353553"},
+        {"llama", {.logit_softcap = 2}, "cannot say logit_softcap = 2: it would be read as 0"},
+        {"qwen3", {.attention_softcap = 3}, "cannot say attention_softcap = 3: it would be read as 0"},
+        {"llama",
+         {.window = 4, .rope_theta_local = 100},
+         "config.json of mistral cannot say the rotary frequencies of block 0 (rope_theta 100"},
+        {"opt", {.norm_eps = 0.05}, "cannot say norm_eps = 0.05: it would be read as 1e-05"},
+        {"gpt2", {.kv_heads = 2}, "cannot say kv_heads = 2: it would be read as 4"},
+        {"opt", {.head_dim = 16}, "cannot say head_dim = 16: it would be read as 8"},
+        {"gptneox", {.kv_heads = 2}, "cannot say kv_heads = 2: it would be read as 4"},
+        {"stablelm", {.head_dim = 16}, "cannot say head_dim = 16: it would be read as 8"},
+        {"bloom", {.hidden = 96}, "cannot say hidden = 96: it would be read as 128"},
+        {"gpt2", {.window = 4}, "Hugging Face has no model type for gpt2 with a sliding window"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        az_ctx *az = az_open(NULL);
+        az_lm_config config = cases[i].config;
+        config.vocabulary = 40, config.width = 32, config.blocks = 2, config.heads = 4, config.context = 64;
+        const az_lm *lm = az_lm_new(az, cases[i].architecture, &config, NULL, 1);
+        cr_assert_not_null(lm, "%s", az_error(az));
+        const char *folder = test_path(az, test_folder(az), "written");
+        cr_assert_not(az_lm_save_folder(az, lm, folder, NULL), "%s", cases[i].says);
+        cr_assert(strstr(az_error(az), cases[i].says), "'%s' does not say '%s'", az_error(az), cases[i].says);
+        cr_assert_not(az_is_folder(folder));
+        az_clear(az);
+        cr_assert_not(az_lm_check_folder(az, lm));
+        az_clear(az);
+        cr_assert(az_lm_check_file(az, lm), "%s", az_error(az));
+        az_close(az);
+    }
+}
+
+Test(huggingface, a_tokenizer_that_cannot_be_written_leaves_no_model)
+{
+    az_ctx *az = az_open(NULL);
+    az_lm *lm = test_llama(az, true);
+    const char *folder = test_path(az, test_folder(az), "written");
+    lm->tokenizer->chat_template = "\xff";
+    cr_assert_not(az_lm_save_folder(az, lm, folder, NULL));
+    cr_assert(strstr(az_error(az), "the chat template is not UTF-8"), "%s", az_error(az));
+    cr_assert_not(is_there(az, folder, "model.safetensors") || is_there(az, folder, "config.json"));
+    az_close(az);
+}
+
+Test(huggingface, every_architecture_has_a_shape_that_both_kinds_of_file_hold)
+{
+    const char *names[64];
+    const int n = az_lm_architectures(names, 64);
+    for (int i = 0; i < n; i++) {
+        az_ctx *az = az_open(NULL);
+        const az_lm_config config = {.vocabulary = 40, .width = 32, .blocks = 2, .heads = 4, .context = 64};
+        const az_lm *lm = az_lm_new(az, names[i], &config, NULL, 1);
+        const char *folder = test_folder(az);
+        cr_assert(az_lm_save_folder(az, lm, folder, NULL) && az_lm_check_file(az, lm), "%s: %s", names[i], az_error(az));
+        cr_assert_eq(load(az, folder)->config.hidden, lm->config.hidden, "%s", names[i]);
+        az_close(az);
+    }
+}
+
+/* ---- what else is written ---- */
 
 Test(huggingface, large_models_are_written_in_shards)
 {

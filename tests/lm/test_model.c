@@ -34,7 +34,11 @@ Test(model, an_impossible_configuration_is_refused_by_the_name_of_its_field)
     c = valid(), c.rope_dims = 8, assert_refused(&c, "rope_dims");
     c = valid(), c.window = -1, assert_refused(&c, "window");
     c = valid(), c.norm_eps = 2, assert_refused(&c, "norm_eps");
+    c = valid(), c.norm_eps = 1e-320, assert_refused(&c, "norm_eps");
     c = valid(), c.rope_theta = -1, assert_refused(&c, "rope_theta");
+    c = valid(), c.rope_theta = 1e300, assert_refused(&c, "rope_theta"); /* files keep reals in single precision */
+    c = valid(), c.attention_scale = 1e-320, assert_refused(&c, "attention_scale");
+    c = valid(), c.logit_softcap = 1e-320, assert_refused(&c, "soft caps");
     c = valid(), c.context = (int64_t)1 << 40, assert_refused(&c, "context");
 }
 

@@ -178,6 +178,31 @@ bool az_gguf_string(const az_gguf_key *key, az_text *value)
     return true;
 }
 
+static bool check_type(az_ctx *az, const az_gguf_key *key, bool fits, const char *wanted)
+{
+    return !key || fits || az_fail(az, AZ_BAD_INPUT, "key '%s' is not %s", az_text_show(az, key->name), wanted);
+}
+
+bool az_gguf_read_integer(az_ctx *az, const az_gguf_key *key, int64_t *value)
+{
+    return check_type(az, key, az_gguf_integer(key, value), "an integer");
+}
+
+bool az_gguf_read_real(az_ctx *az, const az_gguf_key *key, double *value)
+{
+    return check_type(az, key, az_gguf_real(key, value), "a number");
+}
+
+bool az_gguf_read_string(az_ctx *az, const az_gguf_key *key, az_text *value)
+{
+    return check_type(az, key, az_gguf_string(key, value), "a text");
+}
+
+bool az_gguf_read_bool(az_ctx *az, const az_gguf_key *key, bool *value)
+{
+    return check_type(az, key, az_gguf_bool(key, value), "true or false");
+}
+
 double az_gguf_item(const az_gguf_key *key, uint64_t i)
 {
     double value = 0;

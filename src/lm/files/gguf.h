@@ -101,6 +101,11 @@ bool az_gguf_integer(const az_gguf_key *key, int64_t *value);
 bool az_gguf_real(const az_gguf_key *key, double *value);
 bool az_gguf_string(const az_gguf_key *key, az_text *value);
 bool az_gguf_bool(const az_gguf_key *key, bool *value);
+/* The same of a key that may be missing (NULL), when the value stays; one of another type is an error that names it. */
+bool az_gguf_read_integer(az_ctx *az, const az_gguf_key *key, int64_t *value);
+bool az_gguf_read_real(az_ctx *az, const az_gguf_key *key, double *value);
+bool az_gguf_read_string(az_ctx *az, const az_gguf_key *key, az_text *value);
+bool az_gguf_read_bool(az_ctx *az, const az_gguf_key *key, bool *value);
 /* Item i of an array of numbers. */
 double az_gguf_item(const az_gguf_key *key, uint64_t i);
 /* Walks over an array of strings: *at begins as key->data and moves on; key->count calls. */

@@ -27,15 +27,15 @@ static bool read_layer_types(az_ctx *az, const json_t *types, az_lm *lm, bool *w
     return true;
 }
 
-/* By the types of the layers, or the first layer that has the window. */
+/* By the types of the layers, the first layer that has the window, or the layers that do not turn. */
 static bool read_windowed(az_ctx *az, const az_lm_family *family, const json_t *json, az_lm *lm, bool *windowed)
 {
-    const json_t *types = json_object_get(json, "layer_types"), *first = json_object_get(json, "max_window_layers");
+    const json_t *types = json_object_get(json, "layer_types"), *said = json_object_get(json, "max_window_layers");
     if (json_is_array(types)) return read_layer_types(az, types, lm, windowed);
-    for (int b = 0; b < lm->config.blocks; b++) {
-        windowed[b] = lm->block[b].windowed;
-        if (family->window_first && json_is_integer(first)) windowed[b] = b >= json_integer_value(first);
-    }
+    if (said && !json_is_integer(said)) return az_fail(az, AZ_BAD_INPUT, "\"max_window_layers\" is not an integer");
+    const int64_t first = said ? json_integer_value(said) : family->window_first;
+    for (int b = 0; b < lm->config.blocks; b++)
+        windowed[b] = family->window_first ? b >= first : family->window_unturned ? !lm->block[b].turned : lm->block[b].windowed;
     return true;
 }
 
@@ -76,7 +76,8 @@ static void put_layer_types(const az_lm_family *family, const az_lm *lm, json_t 
     for (int b = 0; b < lm->config.blocks; b++) windowed += lm->block[b].windowed;
     if (family->window_first && lm->config.window > 0)
         json_object_set_new(json, "max_window_layers", json_integer(lm->config.blocks - windowed));
-    if (lm->arch->window_pattern == 0 && (lm->config.window == 0 || windowed == lm->config.blocks)) return;
+    const bool plain = lm->arch->window_pattern == 0 && !family->window_unturned;
+    if (lm->config.window == 0 ? lm->arch->window_pattern == 0 : plain && windowed == lm->config.blocks) return;
     json_t *types = json_array();
     for (int b = 0; b < lm->config.blocks; b++)
         json_array_append_new(types, json_string(lm->block[b].windowed ? "sliding_attention" : "full_attention"));

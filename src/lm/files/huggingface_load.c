@@ -17,6 +17,7 @@ typedef struct shards {
     bool text_part; /* only the tensors of the text part of a larger model count */
     const az_safetensors *file[MAX_SHARDS];
     const char *name[MAX_SHARDS];
+    json_t *map; /* by the index: the file of each tensor, as its number; NULL where there is one file */
 } shards;
 
 /* ---- files ---- */
@@ -38,21 +39,20 @@ static json_t *read_json(az_ctx *az, const char *folder, const char *name)
 
 static bool exists(az_ctx *az, const char *folder, const char *name)
 {
-    const char *path = az_format_text(az, "%s/%s", folder, name);
-    FILE *file = path ? fopen(path, "rb") : NULL;
-    if (file) fclose(file);
-    return file != NULL;
+    return az_is_file(az_format_text(az, "%s/%s", folder, name));
 }
 
-static bool add_shard(az_ctx *az, const char *folder, const char *name, shards *all)
+/* The number of a file that is opened once; -1 with an error. */
+static int add_shard(az_ctx *az, const char *folder, const char *name, shards *all)
 {
-    for (int i = 0; i < all->n; i++)
-        if (strcmp(all->name[i], name) == 0) return true;
-    if (all->n == MAX_SHARDS) return az_fail(az, AZ_BAD_INPUT, "the index names more than %d files", MAX_SHARDS);
-    if (!*name || strchr(name, '/')) return az_fail(az, AZ_BAD_INPUT, "the index names '%.100s', which is no file of the folder", name);
+    for (int i = all->n - 1; i >= 0; i--)
+        if (strcmp(all->name[i], name) == 0) return i;
+    if (all->n == MAX_SHARDS) az_fail(az, AZ_BAD_INPUT, "the index names more than %d files", MAX_SHARDS);
+    if (!*name || strchr(name, '/')) az_fail(az, AZ_BAD_INPUT, "the index names '%.100s', which is no file of the folder", name);
+    if (!az_ok(az)) return -1;
     all->name[all->n] = az_strdup(az, name);
     all->file[all->n] = az_safetensors_read(az, az_format_text(az, "%s/%s", folder, name));
-    return all->file[all->n++] != NULL;
+    return all->file[all->n] ? all->n++ : -1;
 }
 
 static bool add_indexed(az_ctx *az, const char *folder, const json_t *map, shards *all)
@@ -63,14 +63,42 @@ static bool add_indexed(az_ctx *az, const char *folder, const json_t *map, shard
     json_object_foreach((json_t *)(uintptr_t)map, tensor, name)
     {
         if (!json_is_string(name)) return az_fail(az, AZ_BAD_INPUT, "the index has no file for '%.100s'", tensor);
-        if (!add_shard(az, folder, json_string_value(name), all)) return false;
+        const int shard = add_shard(az, folder, json_string_value(name), all);
+        if (shard < 0) return false;
+        if (!az_safetensors_find(all->file[shard], tensor))
+            return az_fail(az, AZ_BAD_INPUT, "by the index '%.100s' lies in '%.100s', but that file has no tensor of this name", tensor,
+                           json_string_value(name));
+        json_object_set_new(all->map, tensor, json_integer(shard));
     }
     return true;
 }
 
+/* Tensors that the index does not name are where they are. */
+static bool add_unindexed(az_ctx *az, const json_t *index, shards *all)
+{
+    for (int i = 0; i < all->n; i++) {
+        for (int64_t j = 0; j < all->file[i]->count; j++) {
+            const char *name = all->file[i]->item[j].name;
+            if (json_object_get(index, name)) continue;
+            if (json_object_get(all->map, name))
+                return az_fail(az, AZ_BAD_INPUT, "several files have a tensor '%.100s', and the index does not say which counts", name);
+            json_object_set_new(all->map, name, json_integer(i));
+        }
+    }
+    return true;
+}
+
+/* The tensor of exactly this name: in the file that the index names, where there is one. */
+static const az_tensor *find_exactly(const shards *all, const char *name)
+{
+    if (!all->map) return az_safetensors_find(all->file[0], name);
+    const json_t *shard = json_object_get(all->map, name);
+    return shard ? az_safetensors_find(all->file[json_integer_value(shard)], name) : NULL;
+}
+
 static bool open_shards(az_ctx *az, const char *folder, shards *all)
 {
-    if (exists(az, folder, "model.safetensors")) return add_shard(az, folder, "model.safetensors", all);
+    if (exists(az, folder, "model.safetensors")) return add_shard(az, folder, "model.safetensors", all) == 0;
     if (!exists(az, folder, "model.safetensors.index.json"))
         return az_fail(
             az, AZ_BAD_INPUT, "'%s' has neither model.safetensors nor model.safetensors.index.json%s", folder,
@@ -79,7 +107,9 @@ static bool open_shards(az_ctx *az, const char *folder, shards *all)
                   "model.save_pretrained(NEW, safe_serialization=True) writes what is"
                 : "");
     json_t *index = read_json(az, folder, "model.safetensors.index.json");
-    const bool good = index && add_indexed(az, folder, json_object_get(index, "weight_map"), all);
+    all->map = json_object();
+    const json_t *map = json_object_get(index, "weight_map");
+    const bool good = index && add_indexed(az, folder, map, all) && add_unindexed(az, map, all);
     json_decref(index);
     return good;
 }
@@ -108,13 +138,11 @@ static const char *text_name(az_ctx *az, const char *name)
 static const az_tensor *find_text_tensor(const shards *all, const char *name)
 {
     char full[256];
-    for (int i = 0; i < all->n; i++) {
-        for (int way = 0; way < 3; way++) {
-            const char *rest = way == 1 && strncmp(name, "model.", 6) == 0 ? name + 6 : name;
-            snprintf(full, sizeof full, "%s%s", way < 2 ? text_prefixes[way] : "", rest);
-            const az_tensor *tensor = az_safetensors_find(all->file[i], full);
-            if (tensor) return tensor;
-        }
+    for (int way = 0; way < 3; way++) {
+        const char *rest = way == 1 && strncmp(name, "model.", 6) == 0 ? name + 6 : name;
+        snprintf(full, sizeof full, "%s%s", way < 2 ? text_prefixes[way] : "", rest);
+        const az_tensor *tensor = find_exactly(all, full);
+        if (tensor) return tensor;
     }
     return NULL;
 }
@@ -122,12 +150,8 @@ static const az_tensor *find_text_tensor(const shards *all, const char *name)
 static const az_tensor *find_tensor(const shards *all, const char *name)
 {
     if (all->text_part) return find_text_tensor(all, name);
-    for (int i = 0; i < all->n; i++) {
-        const az_tensor *tensor = az_safetensors_find(all->file[i], name);
-        if (!tensor) tensor = az_safetensors_find(all->file[i], bare_name(name));
-        if (tensor) return tensor;
-    }
-    return NULL;
+    const az_tensor *tensor = find_exactly(all, name);
+    return tensor ? tensor : find_exactly(all, bare_name(name));
 }
 
 static int compare_names(const void *a, const void *b)
@@ -171,7 +195,50 @@ static bool is_derived(const char *name)
 /* ", name", for a list in an error. */
 static const char *append(az_ctx *az, const char *list, const char *name)
 {
-    return list ? az_format_text(az, "%s, %s", list, name) : name;
+    return az_format_text(az, "%s%s%.100s", list ? list : "", list ? ", " : "", name);
+}
+
+/* Biases that the configuration knows nothing of: other programs would leave them out. */
+static bool check_biases(az_ctx *az, const az_lm_family *family, const json_t *json, const az_lm_slot *slots, int n, const shards *all)
+{
+    for (int i = 0; i < n && az_ok(az); i++) {
+        const char *key = az_lm_bias_switch(family, &slots[i]);
+        if (!key || !find_tensor(all, slots[i].huggingface) || (*key && json_is_true(json_object_get(json, key)))) continue;
+        if (*key)
+            az_fail(az, AZ_BAD_INPUT, "there is a tensor '%s', but \"%s\" of config.json is not true: one of them is wrong",
+                    slots[i].huggingface, key);
+        else
+            az_fail(az, AZ_BAD_INPUT, "there is a tensor '%s', but %s has no such bias", slots[i].huggingface, family->model_type);
+    }
+    return az_ok(az);
+}
+
+/* Whether a tensor in a file is what the index means by its name. */
+static bool is_meant(const shards *all, int file, const char *name)
+{
+    return !all->map || json_integer_value(json_object_get(all->map, name)) == file;
+}
+
+/* The names of the tensors of all files that have no place; those that the index does not mean are only counted. */
+static const char *unexpected_names(az_ctx *az, const shards *all, const char *const *known, size_t n, const az_own_weights *own)
+{
+    const char *unexpected = NULL;
+    int64_t left_out = 0, unmeant = 0;
+    for (int i = 0; i < all->n; i++) {
+        for (int64_t j = 0; j < all->file[i]->count; j++) {
+            const char *name = all->file[i]->item[j].name;
+            const bool meant = is_meant(all, i, name);
+            unmeant += !meant;
+            if (meant && all->text_part) name = text_name(az, name);
+            left_out += name == NULL;
+            if (!meant || !name || is_derived(name) || bsearch(&name, known, n, sizeof *known, compare_names)) continue;
+            if (az_own_has_part(az, own, name) || is_compressed_part(az, name, known, n)) continue;
+            unexpected = append(az, unexpected, name);
+        }
+    }
+    if (left_out > 0) az_note(az, "only the text part is read; %lld tensors of the image encoder are left out", (long long)left_out);
+    if (unmeant > 0) az_note(az, "%lld tensors are left out, since the index names another file for them", (long long)unmeant);
+    return unexpected;
 }
 
 /* Fails with the names of all tensors that are missing and of all that have no place. */
@@ -179,8 +246,7 @@ static bool check_names(az_ctx *az, const az_lm *lm, const az_lm_slot *slots, in
 {
     az_compressed_tensors compressed;
     const char **known = az_alloc_array(az, 2 * (size_t)n, sizeof(char *));
-    const char *missing = NULL, *unexpected = NULL;
-    int64_t left_out = 0;
+    const char *missing = NULL;
     if (!known) return false;
     for (int i = 0; i < n; i++) {
         known[2 * i] = slots[i].huggingface;
@@ -191,18 +257,8 @@ static bool check_names(az_ctx *az, const az_lm *lm, const az_lm_slot *slots, in
             missing = append(az, missing, slots[i].huggingface);
     }
     qsort(known, 2 * (size_t)n, sizeof *known, compare_names);
-    for (int i = 0; i < all->n; i++) {
-        for (int64_t j = 0; j < all->file[i]->count; j++) {
-            const char *name = all->file[i]->item[j].name;
-            if (all->text_part) name = text_name(az, name);
-            left_out += name == NULL;
-            if (!name || is_derived(name) || bsearch(&name, known, 2 * (size_t)n, sizeof *known, compare_names)) continue;
-            if (az_own_has_part(az, own, name) || is_compressed_part(az, name, known, 2 * (size_t)n)) continue;
-            unexpected = append(az, unexpected, name);
-        }
-    }
-    if (left_out > 0) az_note(az, "only the text part is read; %lld tensors of the image encoder are left out", (long long)left_out);
-    if (!missing && !unexpected) return true;
+    const char *unexpected = unexpected_names(az, all, known, 2 * (size_t)n, own);
+    if (!missing && !unexpected) return az_ok(az);
     return az_fail(az, AZ_BAD_INPUT, "the tensors are not those of %s:%s%s%s%s", lm->arch->name, missing ? " missing " : "",
                    missing ? missing : "", unexpected ? " unexpected " : "", unexpected ? unexpected : "");
 }
@@ -275,11 +331,11 @@ static bool attach_slot(az_ctx *az, az_lm *lm, const az_lm_family *family, const
     return !tensor || attach(az, lm, family, slot, tensor);
 }
 
-static bool attach_all(az_ctx *az, az_lm *lm, const az_lm_family *family, const shards *all, const az_own_weights *own)
+static bool attach_all(az_ctx *az, az_lm *lm, const az_lm_family *family, const json_t *json, const shards *all, const az_own_weights *own)
 {
     az_lm_slot *slots;
     const int n = az_lm_slots(az, lm, &slots);
-    if (n == 0 || !check_names(az, lm, slots, n, all, own)) return false;
+    if (n == 0 || !check_names(az, lm, slots, n, all, own) || (own->n == 0 && !check_biases(az, family, json, slots, n, all))) return false;
     for (int i = 0; i < n; i++) {
         if (slots[i].part == AZ_PART_HEAD && lm->config.tied) continue;
         if (!attach_slot(az, lm, family, &slots[i], all, own)) return false;
@@ -331,22 +387,13 @@ static az_lm *build(az_ctx *az, const json_t *json, shards *all)
     const char *order = json_string_value(json_object_get(json_object_get(json, "adze"), "rope_order"));
     const bool pairs = order && strcmp(order, "pairs") == 0; /* the parts of a weight could not change places */
     const az_lm_arch *arch = pairs ? az_lm_arch_by_name(family->arch) : az_lm_arch_by_halves(family->arch);
-    az_lm_config config = {0};
-    az_own_weights own;
-    if (!az_compressed_check(az, json) || !read_own_list(az, json, &own)) return NULL;
-    if (!az_lm_config_from_json(az, family, json, &config) || !az_lm_validate(az, arch, &config)) return NULL;
     int64_t tensors = 0;
     for (int i = 0; i < all->n; i++) tensors += all->file[i]->count;
-    const int64_t least = config.experts > 0 ? 3 * config.experts : 1; /* tensors of a block */
-    if (config.blocks > tensors / least)
-        return az_fail(az, AZ_BAD_INPUT, "config.json tells of %lld layers with %lld experts, but there are only %lld tensors",
-                       (long long)config.blocks, (long long)config.experts, (long long)tensors);
-    if (family->qkv_by_head && config.kv_heads != config.heads)
-        return az_fail(az, AZ_BAD_INPUT, "%s with fewer key-value heads than heads is not known", family->model_type);
-    az_lm *lm = az_lm_empty(az, arch, &config, NULL);
+    az_own_weights own;
+    if (!az_compressed_check(az, json) || !read_own_list(az, json, &own)) return NULL;
+    az_lm *lm = az_lm_from_json(az, family, arch, json, tensors);
     az_scope_push(az);
-    const bool good =
-        lm && az_lm_layers_from_json(az, family, json, lm) && attach_all(az, lm, family, all, &own) && az_lm_rope_from_json(az, json, lm);
+    const bool good = lm && attach_all(az, lm, family, json, all, &own);
     az_scope_pop(az);
     if (good) return lm;
     az_lm_free(az, lm);
@@ -378,5 +425,6 @@ az_lm *az_lm_from_folder(az_ctx *az, const char *folder)
     json_t *json = all ? read_json(az, folder, "config.json") : NULL;
     az_lm *lm = json && open_shards(az, folder, all) ? build(az, json, all) : NULL;
     json_decref(json);
+    if (all) json_decref(all->map);
     return lm;
 }

@@ -5,10 +5,21 @@
 #include <math.h>
 #include <string.h>
 
-const json_t *az_lm_rope_parameters(const json_t *json, const char *layers)
+static const json_t *rope_settings(const json_t *json)
 {
-    const json_t *all = json_object_get(json, "rope_parameters"), *some = json_object_get(all, layers);
+    const json_t *scaling = json_object_get(json, "rope_scaling");
+    return json_is_object(scaling) ? scaling : json_object_get(json, "rope_parameters");
+}
+
+const json_t *az_lm_rope_parameters(const json_t *json)
+{
+    const json_t *all = rope_settings(json), *some = json_object_get(all, "full_attention");
     return json_is_object(some) ? some : all;
+}
+
+const json_t *az_lm_rope_parameters_local(const json_t *json)
+{
+    return json_object_get(rope_settings(json), "sliding_attention");
 }
 
 static double real(az_ctx *az, const json_t *json, const char *key, double assumed)
@@ -29,8 +40,8 @@ static double factor_of(az_ctx *az, const json_t *scaling)
 
 static bool set_magnitude(az_ctx *az, az_lm *lm, double magnitude)
 {
-    if (!(magnitude > 0 && isfinite(magnitude)))
-        return az_fail(az, AZ_BAD_INPUT, "rotary scaling multiplies by %g: must be positive", magnitude);
+    if (!(magnitude >= 1e-30 && magnitude <= 1e30))
+        return az_fail(az, AZ_BAD_INPUT, "rotary scaling multiplies by %g: must be from 1e-30 to 1e30", magnitude);
     lm->config.rope_magnitude = magnitude == 1 ? 0 : magnitude;
     return true;
 }
@@ -80,17 +91,30 @@ static bool read_dynamic(az_ctx *az, const az_lm *lm)
     return true;
 }
 
-bool az_lm_rope_from_json(az_ctx *az, const json_t *json, az_lm *lm)
+/* The type of a scaling; NULL where it is none. */
+static const char *type_of(az_ctx *az, const json_t *scaling)
 {
-    const json_t *scaling = json_object_get(json, "rope_scaling");
-    if (scaling && !json_is_object(scaling) && !json_is_null(scaling)) return az_fail(az, AZ_BAD_INPUT, "\"rope_scaling\" is no object");
-    if (!json_is_object(scaling)) scaling = az_lm_rope_parameters(json, "full_attention");
-    if (!json_is_object(scaling) || !lm->rope_frequency) return true;
     const json_t *named = json_object_get(scaling, "rope_type");
     if (!named) named = json_object_get(scaling, "type");
     const char *type = json_string_value(named);
-    if (named && !type) return az_fail(az, AZ_BAD_INPUT, "the type of the rotary scaling is not a text");
-    if (!type || strcmp(type, "default") == 0) return true;
+    if (named && !type) az_fail(az, AZ_BAD_INPUT, "the type of the rotary scaling is not a text");
+    return type && strcmp(type, "default") != 0 ? type : NULL;
+}
+
+bool az_lm_rope_from_json(az_ctx *az, const json_t *json, az_lm *lm)
+{
+    static const char *const keys[] = {"rope_scaling", "rope_parameters"};
+    for (int i = 0; i < 2; i++) {
+        const json_t *field = json_object_get(json, keys[i]);
+        if (field && !json_is_object(field) && !json_is_null(field)) return az_fail(az, AZ_BAD_INPUT, "\"%s\" is no object", keys[i]);
+    }
+    if (!lm->rope_frequency) return true;
+    const json_t *scaling = az_lm_rope_parameters(json);
+    const char *type = type_of(az, scaling), *local = type_of(az, az_lm_rope_parameters_local(json));
+    if (local)
+        return az_fail(az, AZ_BAD_INPUT, "rotary scaling ('%.40s') of the layers with a window (\"sliding_attention\") is not known",
+                       local);
+    if (!type) return az_ok(az);
     if (strcmp(type, "yarn") == 0) return read_yarn(az, scaling, lm);
     if (strcmp(type, "dynamic") == 0) return read_dynamic(az, lm);
     if (strcmp(type, "longrope") == 0 || strcmp(type, "su") == 0) return read_long(az, json, scaling, lm);

@@ -407,27 +407,28 @@ static void put_ends(json_t *json, const az_tokenizer *tokenizer)
     json_decref(list);
 }
 
-static bool write_config(az_ctx *az, const saving *s, const char *folder)
+/* config.json, to be freed. Made before anything is written, for it is what may fail. */
+static json_t *config_of(az_ctx *az, const saving *s)
 {
     az_dtype dtype = AZ_F32;
     for (int i = 0; i < s->count; i++)
         if (s->list[i].kind == OUTPUT_WHOLE && s->list[i].slot->part == AZ_PART_EMBEDDING) dtype = s->list[i].dtype;
-    json_t *json = az_lm_config_to_json(az, s->family, s->lm, dtype);
+    json_t *json = az_lm_config_to_json(az, s->family, s->lm, dtype, json_array_size(s->own) > 0);
     if (json && s->lm->tokenizer) put_ends(json, s->lm->tokenizer);
     json_t *quantization = json ? az_compressed_config_to_json(&s->compressed) : NULL;
     if (quantization) json_object_set_new(json, "quantization_config", quantization);
     if (json && json_array_size(s->own) > 0)
         json_object_set_new(json, "adze", json_pack("{s:O, s:s*}", "weights", s->own, "rope_order", s->keep_order ? "pairs" : NULL));
-    return write_json(az, json, folder, "config.json");
+    return json;
 }
 
 static bool write_tokenizer(az_ctx *az, const az_lm *lm, const char *folder)
 {
     if (!lm->tokenizer) return true;
+    if (!az_tokenizer_write_folder(az, lm->tokenizer, folder, lm->config.context)) return false;
     json_t *generation = json_pack("{s:b}", "_from_model_config", 1);
     put_ends(generation, lm->tokenizer);
-    return write_json(az, generation, folder, "generation_config.json") &&
-           az_tokenizer_write_folder(az, lm->tokenizer, folder, lm->config.context);
+    return write_json(az, generation, folder, "generation_config.json");
 }
 
 static bool save(az_ctx *az, saving *s, const char *folder, int64_t limit)
@@ -438,8 +439,27 @@ static bool save(az_ctx *az, saving *s, const char *folder, int64_t limit)
         return az_fail(az, AZ_BAD_INPUT,
                        "safetensors have no type for %s; choose f32, f16, bf16, q8_0, q5_0 or q4_0, or write a .gguf file",
                        s->format->name);
-    if (!s->family || !list_outputs(az, s) || !az_make_folder(az, folder)) return false;
-    return write_tensors(az, s, folder, limit) && write_config(az, s, folder) && write_tokenizer(az, s->lm, folder);
+    json_t *config = s->family && list_outputs(az, s) ? config_of(az, s) : NULL;
+    const bool fits = config && (!s->lm->tokenizer || az_tokenizer_check_json(az, s->lm->tokenizer));
+    if (fits && az_make_folder(az, folder) && write_tensors(az, s, folder, limit))
+        return write_json(az, config, folder, "config.json") && write_tokenizer(az, s->lm, folder);
+    json_decref(config);
+    return false;
+}
+
+bool az_lm_check_folder(az_ctx *az, const az_lm *lm)
+{
+    if (!lm || !az_ok(az)) return false;
+    az_scope_push(az);
+    az_lm_slot *slots;
+    bool own = false;
+    const int n = az_lm_slots(az, (az_lm *)(uintptr_t)lm, &slots);
+    for (int i = 0; i < n; i++) own = own || (slots[i].weight && *slots[i].weight && (*slots[i].weight)->format->ggml_type < 0);
+    const az_lm_family *family = az_lm_family_of(az, lm);
+    json_t *json = family ? az_lm_config_to_json(az, family, lm, AZ_F32, own) : NULL;
+    json_decref(json);
+    az_scope_pop(az);
+    return json != NULL;
 }
 
 bool az_lm_save_shards(az_ctx *az, const az_lm *lm, const char *folder, const az_format *format, int64_t limit)

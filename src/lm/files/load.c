@@ -82,20 +82,13 @@ static const char *stem(az_ctx *az, const char *path)
     return az_format_text(az, "%.*s", (int)(dot && dot != file ? (size_t)(dot - file) : strlen(file)), file);
 }
 
-static bool is_readable(const char *path)
-{
-    FILE *file = fopen(path, "rb");
-    if (file) fclose(file);
-    return file != NULL;
-}
-
 /* A checkpoint of llama2.c has its tokenizer beside it: tok<vocabulary>.bin or, for the vocabulary of Llama 2, tokenizer.bin. */
 static az_tokenizer *tokenizer_beside(az_ctx *az, const char *path, int64_t vocabulary)
 {
     const char *names[] = {az_format_text(az, "%.*stok%lld.bin", folder_length(path), path, (long long)vocabulary),
                            az_format_text(az, "%.*stokenizer.bin", folder_length(path), path)};
     for (int i = 0; i < 2; i++)
-        if (names[i] && is_readable(names[i])) return az_tokenizer_read_llama2c(az, names[i], vocabulary);
+        if (az_is_file(names[i])) return az_tokenizer_read_llama2c(az, names[i], vocabulary);
     return NULL;
 }
 

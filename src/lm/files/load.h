@@ -30,6 +30,9 @@ void az_lm_rope_tensors(az_ctx *az, const az_lm *lm, az_rope_tensor tensors[AZ_R
 /* "rope_freqs.weight", "rope_factors_long.weight", ...: tensors beside the weights. */
 bool az_lm_is_rope_tensor(az_text name);
 
+/* Remarks on what llama.cpp computes otherwise, or refuses, of a GGUF file with this model. */
+void az_lm_note_elsewhere(az_ctx *az, const az_lm *lm);
+
 /* The matrix for a slot: itself, or in f32 when it is in double precision, which activations are not. */
 az_tensor *az_lm_single_precision(az_ctx *az, const az_lm_slot *slot, const az_tensor *matrix);
 /* A tensor over bytes that the model does not own. */

@@ -3,6 +3,7 @@
 #include "lm/files/own.h"
 #include "lm/tokenizer/tokenizer.h"
 
+#include <math.h>
 #include <string.h>
 
 /* ---- configuration ---- */
@@ -17,8 +18,26 @@ static const az_gguf_key *arch_key(az_ctx *az, const az_gguf *gguf, const az_lm_
 typedef struct config_key {
     const char *name;
     int64_t *value;
-    bool required;
+    bool required, by_block; /* by_block: or a list of one for each block, which must all be the same */
 } config_key;
+
+/* One number, or as many equal ones as there are blocks. */
+static bool read_integer(az_ctx *az, const az_gguf_key *key, const config_key *wanted, int64_t blocks)
+{
+    if (!wanted->by_block || !key || key->type != AZ_GGUF_ARRAY) return az_gguf_read_integer(az, key, wanted->value);
+    const az_gguf_type item = key->item;
+    const bool whole = az_gguf_scalar_bytes(item) > 0 && item != AZ_GGUF_F32 && item != AZ_GGUF_F64;
+    if (!whole || blocks < 1 || key->count != (uint64_t)blocks)
+        return az_fail(az, AZ_BAD_INPUT, "key '%s' is not a list of an integer for each of %lld blocks", az_text_show(az, key->name),
+                       (long long)blocks);
+    const double first = az_gguf_item(key, 0);
+    for (uint64_t b = 1; b < key->count; b++)
+        if (az_gguf_item(key, b) != first)
+            return az_fail(az, AZ_BAD_INPUT, "key '%s' is %g for block 0 and %g for block %llu; only blocks of one shape are read",
+                           az_text_show(az, key->name), first, az_gguf_item(key, b), (unsigned long long)b);
+    *wanted->value = fabs(first) < 1e15 ? (int64_t)first : -1;
+    return true;
+}
 
 static bool read_integers(az_ctx *az, const az_gguf *gguf, const az_lm_arch *arch, az_lm_config *config)
 {
@@ -27,27 +46,28 @@ static bool read_integers(az_ctx *az, const az_gguf *gguf, const az_lm_arch *arc
         return az_fail(az, AZ_BAD_INPUT, "the model is split over %lld files; only from its files can it be loaded",
                        (long long)az_gguf_parts(gguf));
     const config_key keys[] = {
-        {"context_length", &config->context, true},
-        {"embedding_length", &config->width, true},
-        {"block_count", &config->blocks, true},
-        {"feed_forward_length", &config->hidden, true},
-        {"attention.head_count", &config->heads, true},
-        {"attention.head_count_kv", &config->kv_heads, false},
-        {"attention.key_length", &config->head_dim, false},
-        {"attention.value_length", &value_length, false},
-        {"rope.dimension_count", &config->rope_dims, false},
-        {"attention.sliding_window", &config->window, false},
-        {"expert_count", &config->experts, false},
-        {"expert_used_count", &config->experts_used, false},
+        {"context_length", &config->context, .required = true},
+        {"embedding_length", &config->width, .required = true},
+        {"block_count", &config->blocks, .required = true},
+        {"feed_forward_length", &config->hidden, .required = true, .by_block = true},
+        {"attention.head_count", &config->heads, .required = true, .by_block = true},
+        {"attention.head_count_kv", &config->kv_heads, .by_block = true},
+        {"attention.key_length", &config->head_dim},
+        {"attention.value_length", &value_length},
+        {"rope.dimension_count", &config->rope_dims},
+        {"attention.sliding_window", &config->window},
+        {"expert_count", &config->experts},
+        {"expert_used_count", &config->experts_used},
     };
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         const az_gguf_key *key = arch_key(az, gguf, arch, keys[i].name);
-        if (key ? !az_gguf_integer(key, keys[i].value) : keys[i].required)
-            return az_fail(az, AZ_BAD_INPUT, "key '%s.%s' is %s", arch->name, keys[i].name, key ? "not an integer" : "missing");
+        if (!key && keys[i].required) return az_fail(az, AZ_BAD_INPUT, "key '%s.%s' is missing", arch->name, keys[i].name);
+        if (!read_integer(az, key, &keys[i], config->blocks)) return false;
     }
-    if (value_length != 0 && config->head_dim != 0 && value_length != config->head_dim)
+    const int64_t key_length = config->head_dim == 0 && config->heads > 0 ? config->width / config->heads : config->head_dim;
+    if (value_length != 0 && value_length != key_length)
         return az_fail(az, AZ_BAD_INPUT, "keys have %lld dimensions a head and values %lld; different ones are not read",
-                       (long long)config->head_dim, (long long)value_length);
+                       (long long)key_length, (long long)value_length);
     return true;
 }
 
@@ -70,14 +90,14 @@ static bool read_window_pattern(az_ctx *az, const az_gguf *gguf, const az_lm_arc
     return *flag != NULL;
 }
 
-static void read_reals(az_ctx *az, const az_gguf *gguf, const az_lm_arch *arch, az_lm_config *config)
+static bool read_reals(az_ctx *az, const az_gguf *gguf, const az_lm_arch *arch, az_lm_config *config)
 {
-    const bool rms = arch->norm == AZ_NORM_RMS;
+    const char *norm_eps = arch->norm == AZ_NORM_RMS ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon";
     const struct {
         const char *name;
         double *value;
     } keys[] = {
-        {rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon", &config->norm_eps},
+        {norm_eps, &config->norm_eps},
         {"rope.freq_base", &config->rope_theta},
         {"rope.freq_base_swa", &config->rope_theta_local},
         {"attention.scale", &config->attention_scale},
@@ -87,7 +107,39 @@ static void read_reals(az_ctx *az, const az_gguf *gguf, const az_lm_arch *arch, 
         {"residual_scale", &config->residual_scale},
         {"logit_scale", &config->logit_scale},
     };
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) az_gguf_real(arch_key(az, gguf, arch, keys[i].name), keys[i].value);
+    if (!arch_key(az, gguf, arch, norm_eps)) return az_fail(az, AZ_BAD_INPUT, "key '%s.%s' is missing", arch->name, norm_eps);
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const az_gguf_key *key = arch_key(az, gguf, arch, keys[i].name);
+        if (!az_gguf_read_real(az, key, keys[i].value)) return false;
+        if (key && *keys[i].value == 0 && i < 2) /* 0 is what a configuration says of a value that is missing */
+            return az_fail(az, AZ_BAD_INPUT, "key '%s.%s' is 0: must be positive", arch->name, keys[i].name);
+    }
+    return true;
+}
+
+/* The sizes by the names of their keys. */
+static bool check_sizes(az_ctx *az, const az_lm_arch *arch, const az_lm_config *config)
+{
+    const char *name[AZ_LM_SIZES] = {[AZ_LM_WIDTH] = "embedding_length",        [AZ_LM_BLOCKS] = "block_count",
+                                     [AZ_LM_HEADS] = "attention.head_count",    [AZ_LM_KV_HEADS] = "attention.head_count_kv",
+                                     [AZ_LM_HEAD_DIM] = "attention.key_length", [AZ_LM_HIDDEN] = "feed_forward_length",
+                                     [AZ_LM_CONTEXT] = "context_length"};
+    for (int i = 0; i < AZ_LM_SIZES; i++)
+        if (name[i]) name[i] = az_format_text(az, "%s.%s", arch->name, name[i]);
+    return az_lm_check_sizes(az, config, name);
+}
+
+static bool read_switches(az_ctx *az, const az_gguf *gguf, const az_lm_arch *arch, az_lm_config *config)
+{
+    bool parallel = true, causal = true;
+    if (!az_gguf_read_bool(az, arch_key(az, gguf, arch, "use_parallel_residual"), &parallel) ||
+        !az_gguf_read_bool(az, arch_key(az, gguf, arch, "attention.causal"), &causal))
+        return false;
+    config->sequential = arch->parallel && !parallel;
+    return causal || az_fail(az, AZ_BAD_INPUT,
+                             "key '%s.attention.causal' is false: the model reads a text from both sides, as one for "
+                             "embeddings does; only models that read from the left are known",
+                             arch->name);
 }
 
 /* The rows of the embedding, or what the key says of an embedding that is stored by its parts. */
@@ -106,14 +158,10 @@ static bool read_vocabulary(az_ctx *az, const az_gguf *gguf, const az_lm_arch *a
 static bool read_config(az_ctx *az, const az_gguf *gguf, const az_lm_arch *arch, az_lm_config *config, bool **windowed)
 {
     if (!read_integers(az, gguf, arch, config)) return false;
-    read_reals(az, gguf, arch, config);
-    if (!read_window_pattern(az, gguf, arch, config, windowed)) return false;
-    bool parallel = true;
-    az_gguf_bool(arch_key(az, gguf, arch, "use_parallel_residual"), &parallel);
-    config->sequential = arch->parallel && !parallel;
-    if (!read_vocabulary(az, gguf, arch, config)) return false;
+    if (!read_reals(az, gguf, arch, config) || !read_window_pattern(az, gguf, arch, config, windowed)) return false;
+    if (!read_switches(az, gguf, arch, config) || !read_vocabulary(az, gguf, arch, config)) return false;
     az_lm_config_defaults(arch, config);
-    if (!az_lm_validate(az, arch, config)) return false;
+    if (!check_sizes(az, arch, config) || !az_lm_validate(az, arch, config)) return false;
     if (config->blocks > gguf->tensors)
         return az_fail(az, AZ_BAD_INPUT, "%s.block_count is %lld, but the file has only %lld tensors", arch->name,
                        (long long)config->blocks, (long long)gguf->tensors);
@@ -275,8 +323,9 @@ static bool add_rest(az_ctx *az, az_lm *lm, const az_gguf *gguf)
 static const az_lm_arch *find_arch(az_ctx *az, const az_gguf *gguf)
 {
     az_text name = {0};
-    if (!az_gguf_string(az_gguf_find(gguf, "general.architecture"), &name))
-        return az_fail(az, AZ_BAD_INPUT, "key 'general.architecture' is missing; this is not a language model");
+    const az_gguf_key *key = az_gguf_find(gguf, "general.architecture");
+    if (!key) return az_fail(az, AZ_BAD_INPUT, "key 'general.architecture' is missing; this is not a language model");
+    if (!az_gguf_read_string(az, key, &name)) return NULL;
     const char *shown = az_text_show(az, name);
     const az_lm_arch *arch = strlen(shown) == name.length ? az_lm_arch_by_name(shown) : NULL;
     az_text order = {0};

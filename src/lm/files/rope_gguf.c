@@ -24,8 +24,18 @@ static const az_gguf_key *scaling_key(az_ctx *az, const az_gguf *gguf, const az_
 
 static double read_real(az_ctx *az, const az_gguf *gguf, const az_lm *lm, const char *name, double assumed)
 {
-    az_gguf_real(scaling_key(az, gguf, lm, name), &assumed);
+    az_gguf_read_real(az, scaling_key(az, gguf, lm, name), &assumed);
     return assumed;
+}
+
+/* By how much all frequencies are divided: the key of today, or that of 2023; 0 is as good as none. */
+static double read_factor(az_ctx *az, const az_gguf *gguf, const az_lm *lm)
+{
+    const char *old = az_format_text(az, "%s.rope.scale_linear", lm->arch->name);
+    double factor = 0;
+    if (old && !scaling_key(az, gguf, lm, "factor")) az_gguf_read_real(az, az_gguf_find(gguf, old), &factor);
+    factor = read_real(az, gguf, lm, "factor", factor);
+    return factor == 0 ? 1 : factor;
 }
 
 /* The values of a tensor that divides the frequencies; NULL without an error when there is none. */
@@ -61,20 +71,21 @@ static bool read_scaling(az_ctx *az, az_lm *lm, const az_gguf *gguf, az_text typ
                        az_text_show(az, type));
     const double original = read_real(az, gguf, lm, "original_context_length", (double)lm->config.context);
     az_rope_scaling how = {.kind = yarn ? AZ_ROPE_YARN : AZ_ROPE_LINEAR, .factor = 1, .low = 1, .high = 32, .original = original};
-    if (!none) how.factor = read_real(az, gguf, lm, "factor", 1);
+    if (!none) how.factor = read_factor(az, gguf, lm);
     if (!(how.factor > 0) || !isfinite(how.factor))
         return az_fail(az, AZ_BAD_INPUT, "%s.rope.scaling.factor = %g: must be positive", lm->arch->name, how.factor);
     if (yarn) how.low = read_real(az, gguf, lm, "yarn_beta_slow", how.low);
     if (yarn) how.high = read_real(az, gguf, lm, "yarn_beta_fast", how.high);
     bool truncate = true; /* adze's own key */
-    az_gguf_bool(scaling_key(az, gguf, lm, "yarn_truncate"), &truncate);
+    az_gguf_read_bool(az, scaling_key(az, gguf, lm, "yarn_truncate"), &truncate);
     how.exact = yarn && !truncate;
     if (yarn && read_real(az, gguf, lm, "yarn_ext_factor", 1) != 1)
         return az_fail(az, AZ_BAD_INPUT, "%s.rope.scaling.yarn_ext_factor other than 1 is not known", lm->arch->name);
     const double more = read_real(az, gguf, lm, "attn_factor", 1);
     const double magnitude = more * (yarn ? read_yarn_magnitude(az, lm, gguf, how.factor) : 1);
-    if (!(magnitude > 0 && isfinite(magnitude)))
-        return az_fail(az, AZ_BAD_INPUT, "the rotary scaling of %s multiplies by %g: must be positive", lm->arch->name, magnitude);
+    if (!(magnitude >= 1e-30 && magnitude <= 1e30))
+        return az_fail(az, AZ_BAD_INPUT, "the rotary scaling of %s multiplies by %g: must be from 1e-30 to 1e30", lm->arch->name,
+                       magnitude);
     lm->config.rope_magnitude = magnitude == 1 ? 0 : magnitude;
     return az_rope_scale(az, lm, &how);
 }
@@ -82,8 +93,7 @@ static bool read_scaling(az_ctx *az, az_lm *lm, const az_gguf *gguf, az_text typ
 bool az_lm_rope_from_gguf(az_ctx *az, az_lm *lm, const az_gguf *gguf)
 {
     az_text type = az_text_of("linear");
-    az_gguf_string(scaling_key(az, gguf, lm, "type"), &type);
-    if (!read_scaling(az, lm, gguf, type)) return false;
+    if (!az_gguf_read_string(az, scaling_key(az, gguf, lm, "type"), &type) || !read_scaling(az, lm, gguf, type)) return false;
     const double *each = read_divisors(az, lm, gguf, each_name);
     const double *near = read_divisors(az, lm, gguf, near_name), *far = read_divisors(az, lm, gguf, far_name);
     if (!az_ok(az)) return false;

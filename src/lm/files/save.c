@@ -398,16 +398,10 @@ static bool save_file(az_ctx *az, saving *save, const char *path)
     if (save->format && save->format->ggml_type < 0)
         return az_fail(az, AZ_BAD_INPUT, "GGUF has no type for %s; `adze compress MODEL quantize:type=%s` makes such weights",
                        save->format->name, save->format->name);
-    if (save->lm->config.post_norm || save->lm->config.embed_width != save->lm->config.width)
-        return az_fail(az, AZ_BAD_INPUT, "GGUF has no keys for %s; write a folder instead (a path that does not end in .gguf)",
-                       save->lm->config.post_norm ? "norms after the additions" : "an embedding of another width than the blocks");
-    if (save->lm->config.rope_pattern != save->lm->arch->rope_pattern || !az_lm_turns_are_regular(save->lm))
-        return az_fail(az, AZ_BAD_INPUT,
-                       "GGUF has no keys for which blocks of %s have rotary embedding; write a folder instead (a path that does not end in "
-                       ".gguf)",
-                       save->lm->arch->name);
+    if (!az_lm_check_file(az, save->lm)) return false;
     az_gguf_writer *writer = list_outputs(az, save) ? az_gguf_create(az, path) : NULL;
     if (!writer || !put_keys(az, writer, save)) return false;
+    az_lm_note_elsewhere(az, save->lm);
     for (int i = 0; i < save->n; i++)
         if (!declare(writer, &save->list[i])) return false;
     for (int i = 0; i < save->n; i++)

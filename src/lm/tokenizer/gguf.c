@@ -90,7 +90,7 @@ static bool read_types(az_ctx *az, const az_gguf *gguf, az_tokenizer_parts *part
 static bool read_merges(az_ctx *az, const az_gguf *gguf, az_tokenizer_parts *parts)
 {
     az_text pre = az_text_of("default");
-    az_gguf_string(az_gguf_find(gguf, "tokenizer.ggml.pre"), &pre);
+    if (!az_gguf_read_string(az, az_gguf_find(gguf, "tokenizer.ggml.pre"), &pre)) return false;
     parts->pattern = az_word_pattern_by_name(pre);
     if (!parts->pattern)
         return az_fail(az, AZ_BAD_INPUT, "tokenizer.ggml.pre is '%s', a way of cutting words that is not known here (known: %s)",
@@ -103,41 +103,43 @@ static bool read_merges(az_ctx *az, const az_gguf *gguf, az_tokenizer_parts *par
 }
 
 /* The token that a key names; the fallback without the key, -1 for 2^32 - 1 (none). */
-static int64_t read_id(const az_gguf *gguf, const char *name, int64_t fallback, int64_t size)
+static int64_t read_id(az_ctx *az, const az_gguf *gguf, const char *name, int64_t fallback, int64_t size)
 {
-    int64_t id;
-    if (az_gguf_integer(az_gguf_find(gguf, name), &id)) return id == UINT32_MAX ? -1 : id;
-    return fallback < size ? fallback : -1;
+    int64_t id = fallback < size ? fallback : -1;
+    az_gguf_read_integer(az, az_gguf_find(gguf, name), &id);
+    return id == UINT32_MAX ? -1 : id;
 }
 
-static bool flag(const az_gguf *gguf, const char *name, bool fallback)
+static bool flag(az_ctx *az, const az_gguf *gguf, const char *name, bool fallback)
 {
-    az_gguf_bool(az_gguf_find(gguf, name), &fallback);
+    az_gguf_read_bool(az, az_gguf_find(gguf, name), &fallback);
     return fallback;
 }
 
-static void read_settings(const az_gguf *gguf, az_tokenizer_parts *parts)
+static bool read_settings(az_ctx *az, const az_gguf *gguf, az_tokenizer_parts *parts)
 {
     const bool scores = parts->kind == AZ_TOKENIZER_SCORES, pieces = parts->kind == AZ_TOKENIZER_PIECES;
     const bool unigram = parts->kind == AZ_TOKENIZER_UNIGRAM;
-    const int64_t cls = read_id(gguf, "tokenizer.ggml.cls_token_id", 101, parts->size);
-    const int64_t sep = read_id(gguf, "tokenizer.ggml.seperator_token_id", 102, parts->size);
-    parts->bos = read_id(gguf, "tokenizer.ggml.bos_token_id", scores ? 1 : pieces ? cls : -1, parts->size);
-    parts->eos = pieces ? sep : read_id(gguf, "tokenizer.ggml.eos_token_id", scores ? 2 : unigram ? 1 : -1, parts->size);
-    parts->unknown = read_id(gguf, "tokenizer.ggml.unknown_token_id", scores ? 0 : unigram ? 2 : pieces ? 100 : -1, parts->size);
-    parts->add_bos = flag(gguf, "tokenizer.ggml.add_bos_token", scores || pieces);
-    parts->add_eos = pieces || flag(gguf, "tokenizer.ggml.add_eos_token", unigram);
-    if (!unigram) parts->add_space_prefix = flag(gguf, "tokenizer.ggml.add_space_prefix", scores);
+    const int64_t cls = read_id(az, gguf, "tokenizer.ggml.cls_token_id", 101, parts->size);
+    const int64_t sep = read_id(az, gguf, "tokenizer.ggml.seperator_token_id", 102, parts->size);
+    parts->bos = read_id(az, gguf, "tokenizer.ggml.bos_token_id", scores ? 1 : pieces ? cls : -1, parts->size);
+    parts->eos = pieces ? sep : read_id(az, gguf, "tokenizer.ggml.eos_token_id", scores ? 2 : unigram ? 1 : -1, parts->size);
+    parts->unknown = read_id(az, gguf, "tokenizer.ggml.unknown_token_id", scores ? 0 : unigram ? 2 : pieces ? 100 : -1, parts->size);
+    parts->add_bos = flag(az, gguf, "tokenizer.ggml.add_bos_token", scores || pieces);
+    parts->add_eos = pieces || flag(az, gguf, "tokenizer.ggml.add_eos_token", unigram);
+    if (!unigram) parts->add_space_prefix = flag(az, gguf, "tokenizer.ggml.add_space_prefix", scores);
     az_text chat = {0};
-    if (az_gguf_string(az_gguf_find(gguf, "tokenizer.chat_template"), &chat)) parts->chat_template = chat;
+    az_gguf_read_string(az, az_gguf_find(gguf, "tokenizer.chat_template"), &chat);
+    parts->chat_template = chat;
+    return az_ok(az);
 }
 
 /* ---- what happens to a text ---- */
 
-static void bert_rules(const az_gguf *gguf, az_tokenizer_rules *rules)
+static void bert_rules(az_ctx *az, const az_gguf *gguf, az_tokenizer_rules *rules)
 {
-    const bool lower = flag(gguf, "tokenizer.ggml.normalizer.lowercase", true);
-    az_rules_bert(rules, lower, flag(gguf, "tokenizer.ggml.normalizer.strip_accents", lower));
+    const bool lower = flag(az, gguf, "tokenizer.ggml.normalizer.lowercase", true);
+    az_rules_bert(rules, lower, flag(az, gguf, "tokenizer.ggml.normalizer.strip_accents", lower));
 }
 
 /* SentencePiece's own preparation: its character map, one space between words, a space in front. */
@@ -147,8 +149,8 @@ static bool unigram_rules(az_ctx *az, const az_gguf *gguf, az_tokenizer_rules *r
     if (map && (map->type != AZ_GGUF_ARRAY || az_gguf_scalar_bytes(map->item) != 1))
         return no_array(az, "tokenizer.ggml.precompiled_charsmap");
     const az_text bytes = map ? (az_text){.data = (const char *)map->data, .length = map->bytes} : (az_text){0};
-    az_rules_sentencepiece(rules, bytes, flag(gguf, "tokenizer.ggml.remove_extra_whitespaces", false),
-                           flag(gguf, "tokenizer.ggml.add_space_prefix", false));
+    az_rules_sentencepiece(rules, bytes, flag(az, gguf, "tokenizer.ggml.remove_extra_whitespaces", false),
+                           flag(az, gguf, "tokenizer.ggml.add_space_prefix", false));
     return true;
 }
 
@@ -158,21 +160,20 @@ static bool read_parts(az_ctx *az, const az_gguf *gguf, az_tokenizer_parts *part
     if (!tokens) return no_array(az, "tokenizer.ggml.tokens");
     parts->size = (int64_t)tokens->count;
     parts->text = read_strings(az, tokens);
-    read_settings(gguf, parts);
     parts->rules = rules;
-    if (!parts->text || !read_scores(az, gguf, parts) || !read_types(az, gguf, parts)) return false;
+    if (!read_settings(az, gguf, parts) || !parts->text || !read_scores(az, gguf, parts) || !read_types(az, gguf, parts)) return false;
     if (parts->kind == AZ_TOKENIZER_RANKS) return read_merges(az, gguf, parts);
     if (parts->kind == AZ_TOKENIZER_UNIGRAM) return unigram_rules(az, gguf, rules);
-    if (parts->kind == AZ_TOKENIZER_PIECES) bert_rules(gguf, rules);
+    if (parts->kind == AZ_TOKENIZER_PIECES) bert_rules(az, gguf, rules);
     if (parts->kind == AZ_TOKENIZER_WORDS) az_rules_words(rules);
     return parts->kind != AZ_TOKENIZER_PIECES || respell_pieces(az, parts);
 }
 
 /* Where GGUF has no key for more ends than two, adze has one of its own. */
-static void read_ends(const az_gguf *gguf, az_tokenizer *t)
+static void read_ends(az_ctx *az, const az_gguf *gguf, az_tokenizer *t)
 {
     static const char *const names[] = {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"};
-    for (int i = 0; i < 2; i++) az_tokenizer_add_end(t, read_id(gguf, names[i], -1, t->size));
+    for (int i = 0; i < 2; i++) az_tokenizer_add_end(t, read_id(az, gguf, names[i], -1, t->size));
     const az_gguf_key *more = az_gguf_find(gguf, "adze.tokenizer.end_token_ids");
     const bool list = more && more->type == AZ_GGUF_ARRAY && az_gguf_scalar_bytes(more->item) > 0;
     for (uint64_t i = 0; list && i < more->count && i < AZ_TOKENIZER_ENDS; i++) {
@@ -202,11 +203,11 @@ static bool kind_of(az_ctx *az, az_text model, az_tokenizer_kind *kind)
 
 az_tokenizer *az_tokenizer_from_gguf(az_ctx *az, const az_gguf *gguf)
 {
-    az_text model;
+    az_text model = {0};
     az_tokenizer_kind kind = AZ_TOKENIZER_SCORES;
-    if (!gguf || !az_ok(az) || !az_gguf_string(az_gguf_find(gguf, "tokenizer.ggml.model"), &model)) return NULL;
-    az_text own;
-    if (az_gguf_string(az_gguf_find(gguf, "adze.tokenizer.model"), &own)) model = own;
+    const az_gguf_key *key = gguf ? az_gguf_find(gguf, "tokenizer.ggml.model") : NULL;
+    if (!key || !az_ok(az) || !az_gguf_read_string(az, key, &model)) return NULL;
+    if (!az_gguf_read_string(az, az_gguf_find(gguf, "adze.tokenizer.model"), &model)) return NULL;
     if (az_text_equal(model, az_text_of("none")) || az_text_equal(model, az_text_of("no_vocab"))) return NULL;
     if (!kind_of(az, model, &kind)) return NULL;
     az_tokenizer_parts parts = {.kind = kind};
@@ -217,7 +218,7 @@ az_tokenizer *az_tokenizer_from_gguf(az_ctx *az, const az_gguf *gguf)
     const bool good = read_parts(az, gguf, &parts, &rules);
     az_arena_leave(az);
     az_tokenizer *tokenizer = good ? az_tokenizer_build(az, &parts) : NULL;
-    if (tokenizer) read_ends(gguf, tokenizer);
+    if (tokenizer) read_ends(az, gguf, tokenizer);
     az_arena_free(az, scratch);
     return tokenizer;
 }

@@ -13,25 +13,28 @@ static json_t *spelling(const az_tokenizer *t, int32_t id)
     return json_stringn(t->text[id].data, t->text[id].length);
 }
 
-static json_t *vocabulary_object(az_ctx *az, const az_tokenizer *t)
+bool az_tokenizer_check_json(az_ctx *az, const az_tokenizer *t)
+{
+    json_t *text = NULL;
+    for (int32_t i = 0; i < t->size; i++, json_decref(text))
+        if (!(text = spelling(t, i)))
+            return az_fail(az, AZ_BAD_INPUT, "token %d ('%s') is not UTF-8, JSON cannot hold it", i, az_text_show(az, t->text[i]));
+    text = t->chat_template ? json_string(t->chat_template) : json_null();
+    json_decref(text);
+    return text || az_fail(az, AZ_BAD_INPUT, "the chat template is not UTF-8");
+}
+
+static json_t *vocabulary_object(const az_tokenizer *t)
 {
     json_t *vocabulary = json_object();
-    for (int32_t i = 0; vocabulary && i < t->size; i++)
-        if (json_object_setn_new(vocabulary, t->text[i].data, t->text[i].length, json_integer(i)) != 0) {
-            json_decref(vocabulary);
-            return az_fail(az, AZ_BAD_INPUT, "token %d ('%s') is not UTF-8, JSON cannot hold it", i, az_text_show(az, t->text[i]));
-        }
+    for (int32_t i = 0; i < t->size; i++) json_object_setn_new(vocabulary, t->text[i].data, t->text[i].length, json_integer(i));
     return vocabulary;
 }
 
-static json_t *scored_pieces(az_ctx *az, const az_tokenizer *t)
+static json_t *scored_pieces(const az_tokenizer *t)
 {
     json_t *pieces = json_array();
-    for (int32_t i = 0; pieces && i < t->size; i++)
-        if (json_array_append_new(pieces, json_pack("[o,f]", spelling(t, i), (double)t->score[i])) != 0) {
-            json_decref(pieces);
-            return az_fail(az, AZ_BAD_INPUT, "token %d ('%s') cannot be written as JSON", i, az_text_show(az, t->text[i]));
-        }
+    for (int32_t i = 0; i < t->size; i++) json_array_append_new(pieces, json_pack("[o,f]", spelling(t, i), (double)t->score[i]));
     return pieces;
 }
 
@@ -115,16 +118,16 @@ static json_t *model_object(az_ctx *az, const az_tokenizer *t)
     case AZ_TOKENIZER_SCORES:
     case AZ_TOKENIZER_RANKS:
         return json_pack("{s:s,s:o,s:b,s:b,s:b,s:o*,s:o}", "type", "BPE", "unk_token", unknown_text(t), "fuse_unk", t->rules.fuse_unknown,
-                         "byte_fallback", has_bytes(t), "ignore_merges", t->rules.whole_first, "vocab", vocabulary_object(az, t), "merges",
+                         "byte_fallback", has_bytes(t), "ignore_merges", t->rules.whole_first, "vocab", vocabulary_object(t), "merges",
                          t->kind == AZ_TOKENIZER_RANKS ? ranked_merges(t) : scored_merges(az, t));
     case AZ_TOKENIZER_UNIGRAM:
         return json_pack("{s:s,s:o,s:b,s:o*}", "type", "Unigram", "unk_id", t->unknown >= 0 ? json_integer(t->unknown) : json_null(),
-                         "byte_fallback", has_bytes(t), "vocab", scored_pieces(az, t));
+                         "byte_fallback", has_bytes(t), "vocab", scored_pieces(t));
     case AZ_TOKENIZER_PIECES:
         return json_pack("{s:s,s:o,s:s,s:I,s:o*}", "type", "WordPiece", "unk_token", unknown_text(t), "continuing_subword_prefix", "##",
-                         "max_input_chars_per_word", (json_int_t)t->rules.longest_word, "vocab", vocabulary_object(az, t));
+                         "max_input_chars_per_word", (json_int_t)t->rules.longest_word, "vocab", vocabulary_object(t));
     case AZ_TOKENIZER_WORDS:
-        return json_pack("{s:s,s:o,s:o*}", "type", "WordLevel", "unk_token", unknown_text(t), "vocab", vocabulary_object(az, t));
+        return json_pack("{s:s,s:o,s:o*}", "type", "WordLevel", "unk_token", unknown_text(t), "vocab", vocabulary_object(t));
     }
     return NULL;
 }
@@ -249,7 +252,7 @@ static json_t *make_frame(az_ctx *az, const az_tokenizer *t)
 
 bool az_tokenizer_write_json(az_ctx *az, const az_tokenizer *tokenizer, const char *path)
 {
-    if (!tokenizer || !path || !az_ok(az)) return false;
+    if (!tokenizer || !path || !az_ok(az) || !az_tokenizer_check_json(az, tokenizer)) return false;
     az_scope_push(az);
     json_t *root = make_frame(az, tokenizer), *model = model_object(az, tokenizer);
     if (model) json_object_set_new(root, "added_tokens", added_tokens(tokenizer));

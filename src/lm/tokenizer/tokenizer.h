@@ -289,6 +289,8 @@ az_tokenizer *az_tokenizer_from_sentencepiece(az_ctx *az, const unsigned char *d
  * with what tokenizer_config.json, special_tokens_map.json and generation_config.json say about BOS, EOS and the chat template. NULL
  * without an error when the folder brings none of them. In the current scope or arena. */
 az_tokenizer *az_tokenizer_read_folder(az_ctx *az, const char *folder);
+/* Whether JSON can hold its tokens and template: they are UTF-8. Names the first that is not. */
+bool az_tokenizer_check_json(az_ctx *az, const az_tokenizer *tokenizer);
 /* Writes tokenizer.json and tokenizer_config.json, and removes a chat_template.jinja, which readers would take instead. context: how long
  * a text may be, in tokens. */
 bool az_tokenizer_write_folder(az_ctx *az, const az_tokenizer *tokenizer, const char *folder, int64_t context);
