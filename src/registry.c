@@ -46,6 +46,7 @@ extern const az_method az_irs_channel;
 extern const az_method az_ila_sdp_method;
 extern const az_method az_ppg;
 extern const az_method az_sdl;
+extern const az_method az_ihvp;
 
 /* clang-format off */
 static const az_method *const methods[] = {
@@ -96,6 +97,7 @@ static const az_method *const methods[] = {
     &az_ila_sdp_method,
     &az_ppg,
     &az_sdl,
+    &az_ihvp,
     NULL,
 };
 /* clang-format on */
