@@ -118,8 +118,8 @@ static const char *identity_of(az_ctx *az, const az_pv_run *run)
     const char *text =
         az_format_text(az, "text=%lldx%lld/%08lx mode=%d steps=%lld batch=%lld seed=%lld", (long long)t->count, (long long)t->length,
                        (unsigned long)crc, h->mode, (long long)h->steps, (long long)h->batch, (long long)h->seed);
-    return az_format_text(az, "%s lr=%g code=%g/%g tau=%g trust=%g decay=%g second=%d rest=%d", text ? text : "", h->lr, h->code_lr,
-                          h->code_beta1, h->tau, h->trust, h->decay, h->second, h->rest);
+    return az_format_text(az, "%s lr=%g code=%g/%g tau=%g trust=%g decay=%g temperature=%g/%g second=%d rest=%d", text ? text : "", h->lr,
+                          h->code_lr, h->code_beta1, h->tau, h->trust, h->decay, h->temperature, h->sr_temperature, h->second, h->rest);
 }
 
 /* ---- loss and gradient ---- */
@@ -209,7 +209,15 @@ static bool update_layer(az_ctx *az, const az_pv_run *run, az_pv_layer *l, const
     if (!has_v_step(h)) return az_ok(az);
     if (h->decay == 1) az_copy_into(az, l->point, l->matrix);
     az_pv_adam_step(&codes, run->step + 1, h->code_lr * share, g, l->m, l->v, l->point, l->point);
-    *changed += (double)az_pv_step(az, l->code, l->point, l->matrix, &(az_pv_reach){.tau = h->tau, .trust = h->trust, .second = h->second});
+    const az_pv_reach reach = {
+        .tau = h->tau,
+        .trust = h->trust,
+        .temperature = h->temperature,
+        .rounding = {.second = h->second,
+                     .temperature = h->sr_temperature,
+                     .seed = az_stream(l->linear->name, (uint64_t)h->seed) + (uint64_t)run->step},
+    };
+    *changed += (double)az_pv_step(az, l->code, l->point, l->matrix, &reach);
     for (int64_t i = 0; h->decay > 0 && h->decay < 1 && i < az_count(l->point); i++) {
         float *u = az_f32_mut(l->point) + i;
         *u += (float)h->decay * (az_f32(l->matrix)[i] - *u);
