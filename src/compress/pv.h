@@ -82,10 +82,13 @@ int64_t az_pv_step(az_ctx *az, az_weight *w, const az_tensor *target, az_tensor 
 
 /* ---- tuning the model ---- */
 
+/* In the mode none there are no steps, only the fit of blocks. */
 typedef enum az_pv_mode { AZ_PV_NONE, AZ_PV_P, AZ_PV_NAIVE, AZ_PV_STE, AZ_PV_PV, AZ_PV_PV_STE } az_pv_mode;
 typedef struct az_pv_tuning {
     int mode;
     int64_t steps, batch, length, save_every, seed;
+    int64_t block_epochs, block_windows; /* of the fit of each block's values before the steps, 0 = none; windows of text that it reads */
+    double block_lr;
     double lr, code_lr, code_beta1, tau, trust, decay; /* negative: as the mode has it */
     double temperature, sr_temperature;                /* of the choice of tiles, and of rounding (az_pv_reach) */
     bool second, rest;                                 /* rest: norms and embedding learn too */

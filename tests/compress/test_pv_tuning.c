@@ -356,6 +356,29 @@ Test(pv, a_run_goes_on_from_its_state_bit_for_bit)
     az_close(az);
 }
 
+/* Codes stay, the block comes nearer to the teacher's, and so does the model. */
+Test(pv, values_of_a_block_are_fitted_to_the_block)
+{
+    static const char *const kinds[] = {"bits=4,group=4,", "codebooks=0,bits=2,group=16,"};
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        az_ctx *az = az_open(NULL);
+        const char *rest = "nsamples=32,seqlen=32,epochs=0,kmeans=20,batch=4,length=32,mode=none,error=false";
+        az_report *report = az_report_new(az, "pv");
+        const az_weight *before = tuned(az, az_format_text(az, "%s%s", kinds[k], rest), NULL);
+        const az_weight *after = tuned(az, az_format_text(az, "%s%s,block_epochs=6,block_lr=1e-3", kinds[k], rest), report);
+        cr_assert_arr_eq(before->part[0]->data, after->part[0]->data, before->part[0]->buffer->bytes);
+        cr_assert_gt(matrix_difference(az_weight_decode(az, before), az_weight_decode(az, after)), 0);
+        cr_assert_lt(az_report_value(report, "blocks", "error"), az_report_value(report, "blocks", "error_before"));
+        az_close(az);
+    }
+    az_ctx *az = az_open(NULL);
+    az_lm *lm = small_lm(az);
+    const char *options = "bits=4,group=4,nsamples=1,length=32,mode=none,error=false,epochs=0,block_epochs=1";
+    cr_assert_not(small_compress(az, lm, "pv-tuning", options, small_stories(az, 50, 20), NULL));
+    cr_assert_not_null(strstr(az_error(az), "two windows"), "%s", az_error(az));
+    az_close(az);
+}
+
 Test(pv, codes_that_are_there_are_kept_and_tuned)
 {
     az_ctx *az = az_open(NULL);
