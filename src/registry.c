@@ -14,6 +14,8 @@ extern const az_method az_welore;
 extern const az_method az_pv;
 extern const az_method az_m_fac;
 extern const az_method az_flash_llm;
+extern const az_method az_plant;
+extern const az_method az_smoothquant;
 extern const az_method az_llm_int8;
 extern const az_method az_outliertune;
 extern const az_method az_bipolar_int;
@@ -64,6 +66,8 @@ static const az_method *const methods[] = {
     &az_m_fac,
     &az_flash_llm,
     &az_llm_int8,
+    &az_plant,
+    &az_smoothquant,
     &az_outliertune,
     &az_bipolar_int,
     /* tune */
