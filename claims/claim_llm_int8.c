@@ -3,7 +3,7 @@
  * planted outliers, which do not change what they compute. */
 #include "claims/claims.h"
 #include "claims/comparisons.h"
-#include "claims/plant.h"
+#include "compress/plant.h"
 
 #include <math.h>
 
@@ -50,7 +50,7 @@ static const char *const options[KINDS] = {NULL, "scheme=absmax,threshold=0", "t
 static const char *const labels[KINDS] = {"float", "absmax", "vectorwise", "llm-int8 bnb", "llm-int8 paper"};
 
 typedef struct change {
-    claim_planting planting;
+    az_planting_kind planting;
     const char *options; /* NULL = planted only */
 } change;
 
@@ -58,7 +58,7 @@ static bool plant_and_round(az_ctx *az, az_lm *lm, const claim_subject *on, int 
 {
     const change *c = user;
     const az_method *method = az_method_by_name("llm-int8");
-    if (!claim_plant(az, lm, c->planting, (uint64_t)seed, NULL)) return false;
+    if (!az_plant_outliers(az, lm, &(az_planting){.kind = c->planting, .seed = (uint64_t)seed}, NULL, NULL)) return false;
     void *settings = az_alloc(az, method->options_size);
     az_compress_job job = {.lm = lm, .calibration = on->calibration};
     return !c->options ||
@@ -67,19 +67,19 @@ static bool plant_and_round(az_ctx *az, az_lm *lm, const claim_subject *on, int 
 
 /* Five models of one subject. True when the paper's scales lose less than 0.002 nats; when plain products of bytes lose at least four times
  * more than the decomposition if outliers are planted, and less than 0.003 otherwise. */
-static bool model_rows(az_ctx *az, az_report *report, const claim_subject *on, claim_planting planting)
+static bool model_rows(az_ctx *az, az_report *report, const claim_subject *on, az_planting_kind planting)
 {
     const claim_runs *run[KINDS];
     double lost[KINDS] = {0};
     claim_difference better = {0};
     for (int k = 0; k < KINDS; k++) {
         change c = {.planting = planting, .options = options[k]};
-        const char *label = az_format_text(az, "%s, planted: %s", labels[k], claim_planting_name(planting));
-        run[k] = claim_run_change(az, on, label, planting == PLANT_NOTHING ? 1 : MODEL_SEEDS, plant_and_round, &c);
+        const char *label = az_format_text(az, "%s, planted: %s", labels[k], az_planting_name(planting));
+        run[k] = claim_run_change(az, on, label, planting == AZ_PLANT_NOTHING ? 1 : MODEL_SEEDS, plant_and_round, &c);
         if (!run[k]) return false;
         if (k > FLOAT) lost[k] = claim_compare(az, report, on, run[k], run[FLOAT]).documents.value;
     }
-    if (planting == PLANT_NOTHING) return lost[PAPER] <= 0.002 && lost[VECTORWISE] <= 0.003 && lost[BNB] <= 0.003;
+    if (planting == AZ_PLANT_NOTHING) return lost[PAPER] <= 0.002 && lost[VECTORWISE] <= 0.003 && lost[BNB] <= 0.003;
     better = claim_compare(az, report, on, run[BNB], run[VECTORWISE]);
     return lost[PAPER] <= 0.002 && lost[VECTORWISE] >= 4 * lost[BNB] && claim_is_better(&better);
 }
@@ -90,15 +90,15 @@ static bool run(az_ctx *az, az_report *report)
     const int n = claim_subjects(az, subjects);
     int layers = 0, models = 0;
     for (uint64_t seed = 0; seed < LAYER_SEEDS; seed++) layers += layer_row(az, report, seed);
-    for (int i = 0; i < n * PLANTINGS && az_ok(az); i++)
-        models += model_rows(az, report, &subjects[i / PLANTINGS], (claim_planting)(i % PLANTINGS));
+    for (int i = 0; i < n * AZ_PLANTINGS && az_ok(az); i++)
+        models += model_rows(az, report, &subjects[i / AZ_PLANTINGS], (az_planting_kind)(i % AZ_PLANTINGS));
     if (!az_ok(az)) return false;
     az_report_row(report, "decision");
     az_report_count(report, "layers", LAYER_SEEDS);
     az_report_count(report, "layers_good", layers);
-    az_report_count(report, "models", (int64_t)n * PLANTINGS);
+    az_report_count(report, "models", (int64_t)n * AZ_PLANTINGS);
     az_report_count(report, "models_good", models);
-    return layers == LAYER_SEEDS && models == n * PLANTINGS;
+    return layers == LAYER_SEEDS && models == n * AZ_PLANTINGS;
 }
 
 const az_claim az_claim_llm_int8 = {

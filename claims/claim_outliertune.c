@@ -4,8 +4,8 @@
  * without shifts and SmoothQuant; and in time, beside bf16. */
 #include "claims/claims.h"
 #include "claims/comparisons.h"
-#include "claims/fold.h"
-#include "claims/plant.h"
+#include "compress/fold.h"
+#include "compress/plant.h"
 #include "claims/timing.h"
 #include "compress/gptq.h"
 
@@ -103,18 +103,25 @@ static const struct {
 };
 
 typedef struct change {
-    claim_planting planting;
+    az_planting_kind planting;
     int kind;
 } change;
+
+static bool smooth(az_ctx *az, az_compress_job *job)
+{
+    const az_method *method = az_method_by_name("smoothquant");
+    void *settings = az_alloc(az, method->options_size);
+    return settings && az_options_parse(az, method->options, method->name, "seqlen=256", settings) && method->compress(az, settings, job);
+}
 
 static bool plant_and_round(az_ctx *az, az_lm *lm, const claim_subject *on, int seed, void *user)
 {
     const change *c = user;
     const az_method *method = az_method_by_name("outliertune");
-    if (!claim_plant(az, lm, c->planting, (uint64_t)seed, NULL)) return false;
-    if (kinds[c->kind].smooth && !claim_smooth(az, lm, on->calibration)) return false;
+    if (!az_plant_outliers(az, lm, &(az_planting){.kind = c->planting, .seed = (uint64_t)seed}, NULL, NULL)) return false;
     void *settings = az_alloc(az, method->options_size);
     az_compress_job job = {.lm = lm, .calibration = on->calibration};
+    if (kinds[c->kind].smooth && !smooth(az, &job)) return false;
     const char *options = kinds[c->kind].options;
     return !options ||
            (settings && az_options_parse(az, method->options, method->name, options, settings) && method->compress(az, settings, &job));
@@ -122,22 +129,22 @@ static bool plant_and_round(az_ctx *az, az_lm *lm, const claim_subject *on, int 
 
 /* All models of one subject. True when six bits lose less than 0.008 nats; when, with planted outliers, a step for each token loses 20
  * times more, and with shifted ones features without shifts lose 10 times more. */
-static bool model_rows(az_ctx *az, az_report *report, const claim_subject *on, claim_planting planting)
+static bool model_rows(az_ctx *az, az_report *report, const claim_subject *on, az_planting_kind planting)
 {
     const claim_runs *run[KINDS];
     double lost[KINDS] = {0};
     for (int k = 0; k < KINDS; k++) {
         change c = {.planting = planting, .kind = k};
-        const char *label = az_format_text(az, "%s, planted: %s", kinds[k].label, claim_planting_name(planting));
-        run[k] = claim_run_change(az, on, label, planting == PLANT_NOTHING ? 1 : MODEL_SEEDS, plant_and_round, &c);
+        const char *label = az_format_text(az, "%s, planted: %s", kinds[k].label, az_planting_name(planting));
+        run[k] = claim_run_change(az, on, label, planting == AZ_PLANT_NOTHING ? 1 : MODEL_SEEDS, plant_and_round, &c);
         if (!run[k]) return false;
         if (k > FLOAT) lost[k] = claim_compare(az, report, on, run[k], run[FLOAT]).documents.value;
     }
     const double tuned = fmax(lost[TUNE6], 0);
     if (tuned > 0.008) return false;
-    if (planting == PLANT_NOTHING) return true;
+    if (planting == AZ_PLANT_NOTHING) return true;
     const claim_difference better = claim_compare(az, report, on, run[TUNE6], run[TOKEN6]);
-    if (planting == PLANT_SHIFT && lost[NO_SHIFT6] < 10 * tuned) return false;
+    if (planting == AZ_PLANT_SHIFT && lost[NO_SHIFT6] < 10 * tuned) return false;
     return lost[TOKEN6] >= 20 * tuned && claim_is_better(&better);
 }
 
@@ -211,15 +218,15 @@ static bool run(az_ctx *az, az_report *report)
     for (uint64_t seed = 0; seed < LAYER_SEEDS; seed++) layers += layer_row(az, report, seed, true);
     layer_row(az, report, 0, false); /* shown, not judged: shifts do not help here */
     if (!rounding_time(az, report) || !decoding(az, report, &v)) return false;
-    for (int i = 0; i < n * PLANTINGS && az_ok(az); i++)
-        models += model_rows(az, report, &subjects[i / PLANTINGS], (claim_planting)(i % PLANTINGS));
+    for (int i = 0; i < n * AZ_PLANTINGS && az_ok(az); i++)
+        models += model_rows(az, report, &subjects[i / AZ_PLANTINGS], (az_planting_kind)(i % AZ_PLANTINGS));
     if (!az_ok(az)) return false;
     const bool fast = claim_ratios_held(report, &v);
     az_report_count(report, "layers", LAYER_SEEDS);
     az_report_count(report, "layers_good", layers);
-    az_report_count(report, "models", (int64_t)n * PLANTINGS);
+    az_report_count(report, "models", (int64_t)n * AZ_PLANTINGS);
     az_report_count(report, "models_good", models);
-    return fast && layers == LAYER_SEEDS && models == n * PLANTINGS;
+    return fast && layers == LAYER_SEEDS && models == n * AZ_PLANTINGS;
 }
 
 const az_claim az_claim_outliertune = {

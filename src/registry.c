@@ -14,6 +14,8 @@ extern const az_method az_welore;
 extern const az_method az_pv;
 extern const az_method az_m_fac;
 extern const az_method az_flash_llm;
+extern const az_method az_plant;
+extern const az_method az_smoothquant;
 extern const az_method az_llm_int8;
 extern const az_method az_outliertune;
 extern const az_method az_bipolar_int;
@@ -46,6 +48,7 @@ extern const az_method az_irs_channel;
 extern const az_method az_ila_sdp_method;
 extern const az_method az_ppg;
 extern const az_method az_sdl;
+extern const az_method az_ihvp;
 
 /* clang-format off */
 static const az_method *const methods[] = {
@@ -63,6 +66,8 @@ static const az_method *const methods[] = {
     &az_m_fac,
     &az_flash_llm,
     &az_llm_int8,
+    &az_plant,
+    &az_smoothquant,
     &az_outliertune,
     &az_bipolar_int,
     /* tune */
@@ -96,6 +101,7 @@ static const az_method *const methods[] = {
     &az_ila_sdp_method,
     &az_ppg,
     &az_sdl,
+    &az_ihvp,
     NULL,
 };
 /* clang-format on */

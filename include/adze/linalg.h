@@ -146,9 +146,14 @@ void az_quadratic_descend(az_ctx *az, const az_quadratic *problem, int64_t n, co
  * max(m, block)) time in all, or O(d m^2) for the whole matrix; factors that would need more memory than the gradients are not kept but
  * made again by each call. AZ_NUMERIC on gradients that are not finite. */
 typedef struct az_fisher az_fisher;
+/* Room for gradients [m, d], f32 or bf16, to be filled: in memory or, where scratch is neither NULL nor "", in a file in that
+ * folder. Fails with the size when there is no room. */
+az_tensor *az_fisher_gradients(az_ctx *az, int64_t m, int64_t d, az_dtype dtype, const char *scratch);
 az_fisher *az_fisher_new(az_ctx *az, const az_tensor *gradients, double damp, int64_t block);
 /* F^-1 x for x [d] (f32 or f64; the result has its type): O(d m) with kept factors. */
 az_tensor *az_fisher_solve(az_ctx *az, const az_fisher *fisher, const az_tensor *x);
+/* F x for x [d] likewise: az_fisher_solve's inverse, to tell how well it solved. O(d m). */
+az_tensor *az_fisher_multiply(az_ctx *az, const az_fisher *fisher, const az_tensor *x);
 /* The diagonal of F^-1: [d] f64, positive. */
 az_tensor *az_fisher_inverse_diagonal(az_ctx *az, const az_fisher *fisher);
 

@@ -50,6 +50,7 @@ typedef enum az_input_kind {
     AZ_INPUT_ARRAY,   /* az_array_read, without missing values */
     AZ_INPUT_HOLES,   /* az_array_read, with them */
     AZ_INPUT_TRIPLES, /* az_triples_read, base auto */
+    AZ_INPUT_MODEL,   /* az_lm_load; the command finds bundled ones by their name where the file names its slot */
     AZ_INPUT_FILE     /* only the path: the method reads it itself (streams, states) */
 } az_input_kind;
 enum { AZ_ANY_NUMBER = 1 << 20 }; /* of files */
@@ -65,6 +66,7 @@ typedef struct az_input {
     const az_table *table; /* the one that the kind names is set */
     const az_array *array;
     const az_triples *triples;
+    const az_lm *lm;
 } az_input;
 typedef struct az_inputs {
     int count;

@@ -125,6 +125,13 @@ void cli_prepare_environment(char **argv);
 
 /* ---- prompt.c ---- */
 
+/* `adze info --spectra`: sections "spectra" and, where data is not "", "gradients". */
+typedef struct cli_spectra {
+    const char *data;            /* text whose loss is differentiated */
+    int64_t top, batches, batch; /* singular values of the share; gradients; sequences of each */
+} cli_spectra;
+bool cli_report_spectra(cli_job *job, az_lm *lm, const cli_spectra *how);
+
 /* The spec of a backend, its model found as cli_model_path finds models. */
 const char *cli_backend_spec(az_ctx *az, const char *spec);
 /* Tells the budget's error, and clears it: the exit code. */

@@ -30,6 +30,22 @@ static const az_method *find_method(cli_job *job, void **options)
     return method;
 }
 
+/* "SLOT=NAME" of a model becomes "SLOT=PATH", so that bundled models have their names here too. */
+static bool find_models(cli_job *job, const az_method *method, const az_texts *data, const char **path)
+{
+    for (int i = 0; i < data->count; i++) {
+        path[i] = data->item[i];
+        for (const az_input_slot *slot = method->inputs; slot && slot->name; slot++) {
+            const size_t length = strlen(slot->name);
+            if (slot->kind != AZ_INPUT_MODEL || strncmp(path[i], slot->name, length) != 0 || path[i][length] != '=') continue;
+            const char *found = cli_model_path(job->az, path[i] + length + 1);
+            path[i] = found ? az_format_text(job->az, "%s=%s", slot->name, found) : NULL;
+            if (!path[i]) return false;
+        }
+    }
+    return true;
+}
+
 static bool check_output(cli_job *job, const char *path)
 {
     if (!*path) return true;
@@ -45,7 +61,9 @@ static int estimate(cli_job *job, const void *settings)
     const az_method *method = find_method(job, &method_options);
     if (!method || !check_output(job, options->output)) return CLI_BAD;
     az_estimate_job work = {.how = &options->how, .report = job->report, .results = az_results_new(job->az)};
-    work.inputs = az_inputs_read(job->az, method, options->data.item, options->data.count, &options->how);
+    const char **path = az_alloc_array(job->az, (size_t)options->data.count + 1, sizeof *path);
+    if (!path || !find_models(job, method, &options->data, path)) return CLI_BAD;
+    work.inputs = az_inputs_read(job->az, method, path, options->data.count, &options->how);
     if (!work.inputs) return CLI_BAD;
     const bool ok = method->estimate(job->az, method_options, &work);
     if (az_interrupted(job->az))

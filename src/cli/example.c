@@ -29,6 +29,7 @@ static const struct {
                    "+ i / j : \"NA\"), (j < 20 ? \",\" : \"\\n\") }' > matrix.csv"},
     {"points.csv", "awk 'BEGIN { OFS = \",\"; print \"x,y\"; for (i = 1; i <= 60; i++) print 4 * (i % 2) + sin(i), (1 + 2 * (i % 2)) * "
                    "cos(7 * i) }' > points.csv"},
+    {"vector.csv", "printf 'a,b,y\\n1,0,2\\n' > vector.csv"},
     {"sem/samples.csv", "adze estimate dag-samples:nodes=10,edges=20 -o sem/ --seed 1"},
 };
 

@@ -5,7 +5,8 @@
 #include <string.h>
 
 typedef struct info_settings {
-    bool tensors, sparsity;
+    bool tensors, sparsity, spectra;
+    cli_spectra how;
     const char *against;
 } info_settings;
 
@@ -14,6 +15,12 @@ static const az_option info_options[] = {
     {"sparsity", AZ_BOOL, offsetof(info_settings, sparsity), "false", 0, 0, NULL, "count the zeros, which reads every weight"},
     {"against", AZ_TEXT, offsetof(info_settings, against), "", 0, 0, NULL,
      "a model with the same matrices: tell the error of each, |W - V| / |V| (Frobenius norms)"},
+    {"spectra", AZ_BOOL, offsetof(info_settings, spectra), "false", 0, 0, NULL,
+     "tell of the singular values of each linear layer inside the blocks"},
+    {"data", AZ_TEXT, offsetof(info_settings, how.data), "", 0, 0, NULL, "with --spectra: also of the loss's gradients on this text"},
+    {"top", AZ_INT, offsetof(info_settings, how.top), "16", 1, 1e6, NULL, "with --spectra: singular values whose share is told"},
+    {"batches", AZ_INT, offsetof(info_settings, how.batches), "4", 2, 1e6, NULL, "with --spectra and --data: gradients to compare"},
+    {"batch", AZ_INT, offsetof(info_settings, how.batch), "4", 1, 1e6, NULL, "sequences that a gradient is of"},
     {0},
 };
 static const cli_group info_groups[] = {{"options", info_options, 0}, {0}};
@@ -182,6 +189,7 @@ static int info(cli_job *job, const void *settings)
 {
     const info_settings *options = settings;
     const char *path = cli_model_path(job->az, job->word[0]);
+    if (!options->spectra && *options->how.data) az_fail(job->az, AZ_BAD_INPUT, "info: --data is text for the gradients of --spectra");
     az_lm *lm = path ? az_lm_load(job->az, path) : NULL;
     matrix *list = NULL;
     int n = lm ? list_matrices(job->az, lm, &list) : 0;
@@ -190,15 +198,19 @@ static int info(cli_job *job, const void *settings)
     report_tokenizer(job->az, job->report, lm);
     report_formats(job->report, list, n);
     const bool all = options->tensors || options->sparsity || *options->against || job->common->json || *job->common->plot;
-    return !all || report_tensors(job, list, n, options) ? CLI_OK : CLI_BAD;
+    if (all && !report_tensors(job, list, n, options)) return CLI_BAD;
+    return !options->spectra || cli_report_spectra(job, lm, &options->how) ? CLI_OK : CLI_BAD;
 }
 
 const cli_verb cli_info = {
     .name = "info",
     .summary = "tell what a model file holds",
-    .usage = "MODEL [--tensors] [--sparsity] [--against MODEL]",
+    .usage = "MODEL [--tensors] [--sparsity] [--against MODEL] [--spectra [-d TEXT]]",
     .details = "Sections: model (configuration and size), tokenizer, formats (matrices by the way they are stored), tensors (format, size, "
-               "rank where it is low, share of zeros and error against another model, as asked for). With --plot, size and error of each "
+               "rank where it is low, share of zeros and error against another model, as asked for). --spectra adds spectra (singular "
+               "values of the linear layers: "
+               "how many hold 90 % of the sum of squares, the share of the --top ones) and, with -d TEXT, gradients of successive batches: "
+               "that share, their cosine, and how much their top subspaces overlap (1 = the same). With --plot, size and error of each "
                "matrix in the order of the forward pass.",
     .groups = info_groups,
     .settings_size = sizeof(info_settings),

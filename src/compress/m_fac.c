@@ -41,26 +41,6 @@ static int64_t count_alive(const pruning *p)
     return count;
 }
 
-/* The matrix [grads, d], in memory or in a file. */
-static az_tensor *make_gradients(az_ctx *az, const pruning *p)
-{
-    const az_dtype dtype = p->how->half ? AZ_BF16 : AZ_F32;
-    const int64_t shape[] = {p->how->grads, p->d};
-    const double bytes = (double)shape[0] * (double)p->d * (double)az_dtype_size(dtype);
-    az_tensor *g = NULL;
-    if (p->how->scratch && *p->how->scratch) {
-        az_buffer *buffer = az_buffer_scratch(az, p->how->scratch, (size_t)bytes);
-        g = buffer ? az_wrap(az, dtype, 2, shape, buffer->data, buffer) : NULL;
-        if (buffer) az_buffer_drop(buffer);
-    } else {
-        g = az_tensor_new(az, dtype, 2, shape);
-    }
-    if (!g)
-        az_fail_context(az, "%lld gradients of %lld weights are %.2f GiB: fewer grads, storage=bf16 or scratch=FOLDER need less memory",
-                        (long long)shape[0], (long long)p->d, bytes / (1 << 30));
-    return g;
-}
-
 static bool begin(az_ctx *az, pruning *p)
 {
     const int n = p->problem->n;
@@ -71,7 +51,8 @@ static bool begin(az_ctx *az, pruning *p)
     p->alive = az_alloc_array(az, (size_t)p->d, 1);
     for (int i = 0; p->alive && i < n; i++)
         for (int64_t j = p->first[i]; j < p->first[i + 1]; j++) p->alive[j] = weights_of(p, i)[j - p->first[i]] != 0;
-    p->gradients = p->alive ? make_gradients(az, p) : NULL;
+    const az_dtype dtype = p->how->half ? AZ_BF16 : AZ_F32;
+    p->gradients = p->alive ? az_fisher_gradients(az, p->how->grads, p->d, dtype, p->how->scratch) : NULL;
     return p->gradients != NULL;
 }
 

@@ -21,10 +21,16 @@ int64_t az_pv_tiles(const az_weight *w);
  * dL/dscale_o = <g_o, matrix_o> / scale_o; on a grid dL/dscale = sum g (code - zero), dL/dzero = -scale sum g. */
 bool az_pv_gradients(az_ctx *az, const az_weight *w, const az_tensor *g, az_tensor *gradient[AZ_PV_VALUES]);
 
+/* How a tile is rounded where not to the nearest choice. */
+typedef struct az_pv_rounding {
+    bool second;        /* where the best choice is the present one, the second best is taken (of the last codebook) */
+    double temperature; /* > 0: best or second best, with probabilities in proportion to error^(-1/temperature), error = |target - choice|;
+                         * of several codebooks each in the last turn around */
+    uint64_t seed;      /* of these draws, which are a function of (seed, tile) */
+} az_pv_rounding;
 /* Sets the codes of one tile to the nearest choice for the matrix `target` (all [rows, cols]); for several codebooks one after the other,
- * each given the rest, twice around. second: where the best choice is the present one, the second best is taken (of the first codebook that
- * has one). Returns whether the codes changed. turned: az_pv_turned_books. */
-bool az_pv_nearest(az_weight *w, int64_t tile, const float *turned, const float *target, bool second);
+ * each given the rest, twice around. how may be NULL. Returns whether the codes changed. turned: az_pv_turned_books. */
+bool az_pv_nearest(az_weight *w, int64_t tile, const float *turned, const float *target, const az_pv_rounding *how);
 /* The codebooks as [C, og ig, entries], for fast searches; NULL for a grid. */
 float *az_pv_turned_books(az_ctx *az, const az_weight *w);
 /* |a - b|^2 over a tile of two matrices. */
@@ -64,21 +70,27 @@ typedef struct az_pv_adam {
 void az_pv_adam_step(const az_pv_adam *how, int64_t step, double lr, const az_tensor *g, az_tensor *m, az_tensor *v, const az_tensor *x,
                      az_tensor *out);
 
-/* Which codes a V step may change: the share tau of the tiles that moved farthest, until |change| > trust |matrix| (0 = no limit). */
+/* Which codes a V step may change: the share tau of the tiles that moved farthest, until |change| > trust |matrix| (0 = no limit).
+ * temperature > 0: tiles are drawn instead, without replacement, with probabilities in proportion to distance^(1/temperature), and taken
+ * in the order of the draws; rounding.seed is theirs too. */
 typedef struct az_pv_reach {
-    double tau, trust;
-    bool second; /* see az_pv_nearest */
+    double tau, trust, temperature;
+    az_pv_rounding rounding;
 } az_pv_reach;
 /* Moves codes of w towards `target`; `matrix` is the decoded w before, and after. Returns the number of tiles that changed. */
 int64_t az_pv_step(az_ctx *az, az_weight *w, const az_tensor *target, az_tensor *matrix, const az_pv_reach *reach);
 
 /* ---- tuning the model ---- */
 
+/* In the mode none there are no steps, only the fit of blocks. */
 typedef enum az_pv_mode { AZ_PV_NONE, AZ_PV_P, AZ_PV_NAIVE, AZ_PV_STE, AZ_PV_PV, AZ_PV_PV_STE } az_pv_mode;
 typedef struct az_pv_tuning {
     int mode;
     int64_t steps, batch, length, save_every, seed;
+    int64_t block_epochs, block_windows; /* of the fit of each block's values before the steps, 0 = none; windows of text that it reads */
+    double block_lr;
     double lr, code_lr, code_beta1, tau, trust, decay; /* negative: as the mode has it */
+    double temperature, sr_temperature;                /* of the choice of tiles, and of rounding (az_pv_reach) */
     bool second, rest;                                 /* rest: norms and embedding learn too */
     const char *resume;
 } az_pv_tuning;

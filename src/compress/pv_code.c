@@ -183,18 +183,35 @@ static void add_entry(const aq *q, int64_t book, int64_t code, float sign, float
     for (int64_t i = 0; i < q->og * q->ig; i++) x[i] += sign * e[i];
 }
 
-static bool nearest_aq(const az_weight *w, int64_t tile, const float *turned, const float *target, bool second)
+static const az_pv_rounding plainly = {0};
+
+static az_rng draws_of(const az_pv_rounding *how, int64_t tile)
+{
+    return az_rng_at(how->seed, az_stream("pv rounding", (uint64_t)tile));
+}
+
+/* Whether the second best is drawn; the squared errors of both. */
+static bool draws_second(const az_pv_rounding *how, az_rng *rng, double best, double second)
+{
+    return az_uniform(rng) * (1 + pow(second / best, 0.5 / how->temperature)) < 1;
+}
+
+static bool nearest_aq(const az_weight *w, int64_t tile, const float *turned, const float *target, const az_pv_rounding *how)
 {
     const aq q = aq_of(w);
     float x[AZ_PV_MOST_TILE];
     bool changed = false;
+    const int64_t turns = q.books > 1 ? 2 * q.books : 1;
+    az_rng rng = how->temperature > 0 ? draws_of(how, tile) : (az_rng){0};
     tile_residual(&q, tile, target, x);
-    for (int64_t turn = 0; turn < (q.books > 1 ? 2 * q.books : 1); turn++) {
+    for (int64_t turn = 0; turn < turns; turn++) {
         const int64_t c = turn % q.books, before = get_code(&q, tile, c);
         add_entry(&q, c, before, 1, x);
         const ranking r = rank_entries(&q, c, turned, x);
-        const bool push = second && !changed && turn + 1 == (q.books > 1 ? 2 * q.books : 1) && r.second >= 0;
-        const int64_t code = r.best < 0 ? before : push && r.best == before ? r.second : r.best;
+        int64_t code = r.best < 0 ? before : r.best;
+        if (how->temperature > 0 && turn + q.books >= turns && r.second >= 0 && draws_second(how, &rng, r.best_distance, r.second_distance))
+            code = r.second;
+        if (how->second && !changed && turn + 1 == turns && r.second >= 0 && code == before) code = code == r.best ? r.second : r.best;
         changed = changed || code != before;
         set_code(&q, tile, c, code);
         add_entry(&q, c, code, -1, x);
@@ -202,7 +219,7 @@ static bool nearest_aq(const az_weight *w, int64_t tile, const float *turned, co
     return changed;
 }
 
-static bool nearest_grid(az_weight *w, int64_t tile, const float *target, bool second)
+static bool nearest_grid(az_weight *w, int64_t tile, const float *target, const az_pv_rounding *how)
 {
     const int64_t r = tile / w->cols, c = tile % w->cols, groups = w->part[GRID_SCALES]->shape[1], at = r * groups + c / (w->cols / groups);
     const float scale = az_f32(w->part[GRID_SCALES])[at], zero = az_f32(w->part[GRID_ZEROS])[at];
@@ -210,16 +227,22 @@ static bool nearest_grid(az_weight *w, int64_t tile, const float *target, bool s
     if (scale == 0) return false;
     const float position = fminf(fmaxf(target[tile] / scale + zero, -1), (float)last + 1);
     const int rounded = (int)lrintf(position), best = rounded < 0 ? 0 : rounded > last ? last : rounded;
-    int code = best;
-    if (second && best == before) code = position > (float)best ? best + 1 : best - 1;
-    if (code < 0 || code > last) code = best == 0 ? 1 : last - 1;
+    int second = position > (float)best ? best + 1 : best - 1, code = best;
+    if (second < 0 || second > last) second = best == 0 ? 1 : last - 1;
+    if (how->temperature > 0) {
+        az_rng rng = draws_of(how, tile);
+        const double one = position - (float)best, two = position - (float)second;
+        if (draws_second(how, &rng, one * one, two * two)) code = second;
+    }
+    if (how->second && code == before) code = code == best ? second : best;
     az_grid_set_code(w, r, c, code);
     return code != before;
 }
 
-bool az_pv_nearest(az_weight *w, int64_t tile, const float *turned, const float *target, bool second)
+bool az_pv_nearest(az_weight *w, int64_t tile, const float *turned, const float *target, const az_pv_rounding *how)
 {
-    return is_grid(w) ? nearest_grid(w, tile, target, second) : nearest_aq(w, tile, turned, target, second);
+    if (!how) how = &plainly;
+    return is_grid(w) ? nearest_grid(w, tile, target, how) : nearest_aq(w, tile, turned, target, how);
 }
 
 /* ---- derivatives of the values ---- */

@@ -48,24 +48,34 @@ static int farthest_first(const void *a, const void *b)
     return (x->tile > y->tile) - (x->tile < y->tile);
 }
 
-/* Tiles in order of their distance, or as they come when all of them may change. */
-static moved *list_moved(az_ctx *az, const az_weight *w, const float *target, const float *matrix, bool sorted)
+/* log distance / temperature + a Gumbel variable: in descending order these are draws without replacement. */
+static double drawn_key(const az_pv_reach *reach, int64_t tile, double square)
+{
+    az_rng rng = az_rng_at(reach->rounding.seed, az_stream("pv tiles", (uint64_t)tile));
+    return 0.5 * log(square) / reach->temperature - log(-log(az_uniform(&rng) + 0x1p-54));
+}
+
+/* Tiles in the order in which they may change. */
+static moved *list_moved(az_ctx *az, const az_weight *w, const float *target, const float *matrix, const az_pv_reach *reach)
 {
     const int64_t tiles = az_pv_tiles(w);
     moved *list = az_alloc_array(az, (size_t)tiles, sizeof *list);
-    for (int64_t t = 0; list && t < tiles; t++) list[t] = (moved){az_pv_tile_distance(w, t, target, matrix), t};
-    if (list && sorted) qsort(list, (size_t)tiles, sizeof *list, farthest_first);
+    for (int64_t t = 0; list && t < tiles; t++) {
+        const double square = az_pv_tile_distance(w, t, target, matrix);
+        list[t] = (moved){reach->temperature > 0 ? drawn_key(reach, t, square) : square, t};
+    }
+    if (list) qsort(list, (size_t)tiles, sizeof *list, farthest_first);
     return list;
 }
 
 /* All tiles, each for itself. Codes of a grid share bytes, so one thread sets them. */
-static int64_t step_everywhere(az_ctx *az, az_weight *w, const float *turned, const float *target, float *matrix, bool second)
+static int64_t step_everywhere(az_ctx *az, az_weight *w, const float *turned, const float *target, float *matrix, const az_pv_rounding *how)
 {
     const int64_t tiles = az_pv_tiles(w);
     int64_t changed = 0;
 #pragma omp parallel for schedule(static) num_threads(turned ? az_threads(az) : 1) reduction(+ : changed)
     for (int64_t t = 0; t < tiles; t++) {
-        if (!az_pv_nearest(w, t, turned, target, second)) continue;
+        if (!az_pv_nearest(w, t, turned, target, how)) continue;
         az_pv_decode_tile(w, t, matrix);
         changed++;
     }
@@ -81,16 +91,16 @@ int64_t az_pv_step(az_ctx *az, az_weight *w, const az_tensor *target, az_tensor 
     az_scope_push(az);
     const float *turned = az_pv_turned_books(az, w);
     if (az_ok(az) && most >= tiles && reach->trust <= 0) {
-        changed = step_everywhere(az, w, turned, to, now, reach->second);
+        changed = step_everywhere(az, w, turned, to, now, &reach->rounding);
         az_scope_pop(az);
         return changed;
     }
-    const moved *list = list_moved(az, w, to, now, true);
+    const moved *list = list_moved(az, w, to, now, reach);
     const az_tensor *before = az_copy(az, matrix);
     const double size = norm(now, az_count(matrix));
     double change = 0;
     for (int64_t i = 0; list && before && i < most; i++) {
-        if (!az_pv_nearest(w, list[i].tile, turned, to, reach->second)) continue;
+        if (!az_pv_nearest(w, list[i].tile, turned, to, &reach->rounding)) continue;
         az_pv_decode_tile(w, list[i].tile, now);
         change += az_pv_tile_distance(w, list[i].tile, now, az_f32(before));
         changed++;

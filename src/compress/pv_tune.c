@@ -118,8 +118,9 @@ static const char *identity_of(az_ctx *az, const az_pv_run *run)
     const char *text =
         az_format_text(az, "text=%lldx%lld/%08lx mode=%d steps=%lld batch=%lld seed=%lld", (long long)t->count, (long long)t->length,
                        (unsigned long)crc, h->mode, (long long)h->steps, (long long)h->batch, (long long)h->seed);
-    return az_format_text(az, "%s lr=%g code=%g/%g tau=%g trust=%g decay=%g second=%d rest=%d", text ? text : "", h->lr, h->code_lr,
-                          h->code_beta1, h->tau, h->trust, h->decay, h->second, h->rest);
+    return az_format_text(az, "%s lr=%g code=%g/%g tau=%g trust=%g decay=%g temperature=%g/%g second=%d rest=%d blocks=%lld/%g",
+                          text ? text : "", h->lr, h->code_lr, h->code_beta1, h->tau, h->trust, h->decay, h->temperature, h->sr_temperature,
+                          h->second, h->rest, (long long)h->block_epochs, h->block_lr);
 }
 
 /* ---- loss and gradient ---- */
@@ -209,7 +210,15 @@ static bool update_layer(az_ctx *az, const az_pv_run *run, az_pv_layer *l, const
     if (!has_v_step(h)) return az_ok(az);
     if (h->decay == 1) az_copy_into(az, l->point, l->matrix);
     az_pv_adam_step(&codes, run->step + 1, h->code_lr * share, g, l->m, l->v, l->point, l->point);
-    *changed += (double)az_pv_step(az, l->code, l->point, l->matrix, &(az_pv_reach){.tau = h->tau, .trust = h->trust, .second = h->second});
+    const az_pv_reach reach = {
+        .tau = h->tau,
+        .trust = h->trust,
+        .temperature = h->temperature,
+        .rounding = {.second = h->second,
+                     .temperature = h->sr_temperature,
+                     .seed = az_stream(l->linear->name, (uint64_t)h->seed) + (uint64_t)run->step},
+    };
+    *changed += (double)az_pv_step(az, l->code, l->point, l->matrix, &reach);
     for (int64_t i = 0; h->decay > 0 && h->decay < 1 && i < az_count(l->point); i++) {
         float *u = az_f32_mut(l->point) + i;
         *u += (float)h->decay * (az_f32(l->matrix)[i] - *u);
@@ -330,7 +339,10 @@ static bool begin(az_ctx *az, az_pv_run *run, const az_documents *text)
     if (run->teacher->config.vocabulary != lm->config.vocabulary)
         return az_fail(az, AZ_BAD_INPUT, "the teacher has %lld tokens, the model %lld", (long long)run->teacher->config.vocabulary,
                        (long long)lm->config.vocabulary);
-    const int64_t wanted = h->steps * h->batch, longest = h->length < lm->config.context ? h->length : lm->config.context;
+    if (h->mode == AZ_PV_NONE) h->steps = 0;
+    const int64_t steps = h->steps * h->batch, blocks = h->block_epochs > 0 ? h->block_windows : 0,
+                  wanted = steps > blocks ? steps : blocks;
+    const int64_t longest = h->length < lm->config.context ? h->length : lm->config.context;
     run->text = az_lm_sample_sequences(az, lm, text, wanted < MOST_WINDOWS ? wanted : MOST_WINDOWS, longest, (uint64_t)h->seed);
     run->loss = az_alloc_array(az, (size_t)h->steps, sizeof *run->loss);
     run->changes = az_alloc_array(az, (size_t)h->steps, sizeof *run->changes);
@@ -340,6 +352,12 @@ static bool begin(az_ctx *az, az_pv_run *run, const az_documents *text)
     return az_pv_load(az, run);
 }
 
+/* A run that goes on has its blocks behind it. */
+static bool fit_blocks(az_ctx *az, az_pv_run *run, az_report *report)
+{
+    return run->how.block_epochs == 0 || run->step > 0 || az_pv_tune_blocks(az, run, report);
+}
+
 bool az_pv_tune(az_ctx *az, az_lm *lm, const az_lm *teacher, const az_documents *text, const az_pv_tuning *how, az_report *report)
 {
     if (!lm || !teacher || !text) return false;
@@ -347,8 +365,8 @@ bool az_pv_tune(az_ctx *az, az_lm *lm, const az_lm *teacher, const az_documents 
     const outside formats = {lm->embedding->format, lm->position ? lm->position->format : NULL, lm->head.weight->format};
     const double began = az_seconds();
     az_scope_push(az);
-    const bool good = begin(az, &run, text) && run_steps(az, &run) && close_model(az, &run, &formats);
-    if (good && report) report_run(az, &run, az_seconds() - began, report);
+    const bool good = begin(az, &run, text) && fit_blocks(az, &run, report) && run_steps(az, &run) && close_model(az, &run, &formats);
+    if (good && report && run.step > 0) report_run(az, &run, az_seconds() - began, report);
     az_scope_pop(az);
     return good;
 }

@@ -35,6 +35,8 @@ typedef struct az_pv_run {
     int64_t tiles;          /* of all layers */
 } az_pv_run;
 
+/* Fits the values of each block to the teacher's block: how.block_epochs epochs at most on the run's text. Section "blocks". */
+bool az_pv_tune_blocks(az_ctx *az, az_pv_run *run, az_report *report);
 /* Writes the state to how.resume/state.safetensors, whole or not at all; takes it up when it is there. */
 bool az_pv_save(az_ctx *az, const az_pv_run *run);
 bool az_pv_load(az_ctx *az, az_pv_run *run);

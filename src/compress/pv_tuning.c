@@ -46,6 +46,10 @@ static const az_option pv_table[] = {
     {"rel_tol", AZ_REAL, offsetof(pv_options, fit.tolerance), "0.01", 0, 1, NULL, "a round that gains less than this share is the last"},
     {"mode", AZ_CHOICE, offsetof(pv_options, tune.mode), "pv+ste", 0, 0, modes,
      "tuning: none, values only (p), every code by a short step (naive), straight-through (ste), the subspace (pv), both"},
+    {"block_epochs", AZ_INT, offsetof(pv_options, tune.block_epochs), "0", 0, 10000, NULL,
+     "before tuning: most epochs, on nsamples windows, that fit each block's values to the block as it was; it ends when a held-out "
+     "eighth gains no more"},
+    {"block_lr", AZ_REAL, offsetof(pv_options, tune.block_lr), "1e-4", 0, 10, NULL, "size of their steps"},
     {"steps", AZ_INT, offsetof(pv_options, tune.steps), "200", 1, 1e7, NULL, "tuning steps"},
     {"batch", AZ_INT, offsetof(pv_options, tune.batch), "16", 1, 1 << 16, NULL, "windows of text in a step"},
     {"length", AZ_INT, offsetof(pv_options, tune.length), "64", 2, 1 << 20, NULL, "tokens of a window, at most the model's context"},
@@ -62,6 +66,10 @@ static const az_option pv_table[] = {
      "share of the codes' point that is forgotten in each step; -1 = 0 (ste, pv+ste), 1 (pv, naive)"},
     {"force", AZ_BOOL, offsetof(pv_options, tune.second), "false", 0, 0, NULL,
      "chosen tiles whose best code is the present one take the second best"},
+    {"temperature", AZ_REAL, offsetof(pv_options, tune.temperature), "0", 0, 100, NULL,
+     "tiles that may change: 0 = those that moved farthest; else drawn in proportion to distance^(1/temperature)"},
+    {"sr_temp", AZ_REAL, offsetof(pv_options, tune.sr_temperature), "0", 0, 100, NULL,
+     "rounding: 0 = to the best code; else best or second best, in proportion to error^(-1/sr_temp)"},
     {"rest", AZ_BOOL, offsetof(pv_options, tune.rest), "true", 0, 0, NULL, "norms, embedding and other parameters learn too"},
     {"resume", AZ_TEXT, offsetof(pv_options, tune.resume), "", 0, 0, NULL,
      "folder of the tuning's state: written, and taken up when it is there"},
@@ -110,6 +118,7 @@ static az_pv_tuning settled(const pv_options *o)
     az_pv_tuning t = o->tune;
     const bool everywhere = t.mode == AZ_PV_STE || t.mode == AZ_PV_NAIVE, gathers = t.mode == AZ_PV_STE || t.mode == AZ_PV_PV_STE;
     t.seed = o->calibration.seed;
+    t.block_windows = o->calibration.samples;
     if (t.code_lr < 0) t.code_lr = gathers ? 0.02 : t.mode == AZ_PV_PV ? 0.3 : 0.003;
     if (t.tau < 0) t.tau = everywhere ? 1 : 0.01;
     if (t.trust < 0) t.trust = everywhere ? 0 : 0.02;
@@ -155,7 +164,8 @@ static bool pv_compress(az_ctx *az, const void *options, az_compress_job *job)
     if (!job->lm || !pv_check(az, o, job->lm)) return false;
     const az_pv_tuning tune = settled(o);
     const bool calibrated = o->fit.epochs > 0 || o->error;
-    if (tune.mode != AZ_PV_NONE && !job->calibration) return az_fail(az, AZ_BAD_INPUT, "text to tune on is needed (-d FILE)");
+    const bool tunes = tune.mode != AZ_PV_NONE || tune.block_epochs > 0;
+    if (tunes && !job->calibration) return az_fail(az, AZ_BAD_INPUT, "text to tune on is needed (-d FILE)");
     const az_lm *teacher = job->original ? job->original : az_lm_copy(az, job->lm);
     const az_layer_walk walk = {.task = "fitting codes",
                                 .step = fit_layer,
@@ -166,7 +176,7 @@ static bool pv_compress(az_ctx *az, const void *options, az_compress_job *job)
                                 .zeros = (az_zero_rule)o->zeros,
                                 .calibration = o->calibration};
     if (!teacher || !az_compress_layers(az, job, &walk)) return false;
-    return tune.mode == AZ_PV_NONE || az_pv_tune(az, job->lm, teacher, job->calibration, &tune, job->report);
+    return !tunes || az_pv_tune(az, job->lm, teacher, job->calibration, &tune, job->report);
 }
 
 const az_method az_pv = {
@@ -179,7 +189,8 @@ const az_method az_pv = {
                "bits a weight) or on grids (codebooks=0,bits=2,group=64), fits them layer by layer by k-means and beam search, and then "
                "tunes codes and values of all layers on the calibration text so that the model's distributions approach those of the model "
                "as it came. A step moves all values by their gradient, and the codes of the few tiles that the gradient would move "
-               "farthest; mode=ste is the straight-through baseline, mode=p tunes values alone, mode=none nothing. A model that is stored "
+               "farthest; mode=ste is the straight-through baseline, mode=p tunes values alone, mode=none nothing. block_epochs fits the "
+               "values of each block to what the block made of its inputs before that. A model that is stored "
                "in codes already keeps them and is only tuned. Ctrl-C and kill lose nothing with resume. Codebooks cost 2^bits group 16 "
                "bits for each matrix: with small matrices use fewer bits.",
     .example = "adze compress tales pv-tuning:bits=4,group=4,epochs=1,steps=5 -d calibration.txt -o small.gguf",

@@ -77,6 +77,7 @@ static az_input read_input(az_ctx *az, az_input_kind kind, const char *path, con
     case AZ_INPUT_ARRAY: input.array = az_array_read(az, path, how, false); break;
     case AZ_INPUT_HOLES: input.array = az_array_read(az, path, how, true); break;
     case AZ_INPUT_TRIPLES: input.triples = az_triples_read(az, path, how, AZ_INDEX_AUTO); break;
+    case AZ_INPUT_MODEL: input.lm = az_lm_load(az, path); break;
     case AZ_INPUT_FILE: break;
     }
     return input;

@@ -249,12 +249,66 @@ az_fisher *az_fisher_new(az_ctx *az, const az_tensor *gradients, double damp, in
     return f->factor && run_blocks(az, f, NULL, NULL) ? f : NULL;
 }
 
+static bool check_vector(az_ctx *az, const az_fisher *f, const az_tensor *x)
+{
+    if (!f || !x) return false;
+    if (x->rank == 1 && x->shape[0] == f->d && (x->dtype == AZ_F32 || x->dtype == AZ_F64)) return true;
+    return az_fail(az, AZ_BAD_CALL, "fisher: a vector %s %s for gradients of %lld entries", az_dtype_name(x->dtype), az_shape_text(az, x),
+                   (long long)f->d);
+}
+
+/* y += G^T G x / m on a block */
+static void multiply_block(const az_fisher *f, const fisher_block *b, double *chunk, double *small, const double *x, double *y)
+{
+    const int m = (int)f->m;
+    memset(small, 0, (size_t)m * sizeof *small);
+    for (int pass = 0; pass < 2; pass++) { /* G x, then G^T of it */
+        for (int64_t at = 0; at < b->n; at += CHUNK) {
+            const int64_t first = b->first + at, n = b->n - at < CHUNK ? b->n - at : CHUNK;
+            load_columns(f, first, n, chunk);
+            if (pass == 0)
+                cblas_dgemv(CblasRowMajor, CblasNoTrans, m, (int)n, 1, chunk, (int)n, x + first, 1, 1, small, 1);
+            else
+                cblas_dgemv(CblasRowMajor, CblasTrans, m, (int)n, 1.0 / m, chunk, (int)n, small, 1, 1, y + first, 1);
+        }
+    }
+}
+
+az_tensor *az_fisher_multiply(az_ctx *az, const az_fisher *f, const az_tensor *x)
+{
+    if (!check_vector(az, f, x)) return NULL;
+    az_scope_push(az);
+    const az_tensor *wide = az_contiguous(az, az_cast(az, az_detach(az, x), AZ_F64));
+    az_tensor *y = az_affine(az, wide, f->damp, 0);
+    double *chunk = az_alloc_array(az, (size_t)(f->m * CHUNK), sizeof *chunk), *small = az_alloc_array(az, (size_t)f->m, sizeof *small);
+    for (int64_t i = 0; y && chunk && small && f->m > 0 && i < f->blocks; i++) {
+        const fisher_block b = block_at(f, i);
+        multiply_block(f, &b, chunk, small, az_f64(wide), az_f64_mut(y));
+    }
+    return az_keep(az, y && chunk && small ? az_cast(az, y, x->dtype) : NULL);
+}
+
+az_tensor *az_fisher_gradients(az_ctx *az, int64_t m, int64_t d, az_dtype dtype, const char *scratch)
+{
+    const int64_t shape[] = {m, d};
+    const double bytes = (double)m * (double)d * (double)az_dtype_size(dtype);
+    az_tensor *g = NULL;
+    if (scratch && *scratch) {
+        az_buffer *buffer = az_buffer_scratch(az, scratch, (size_t)bytes);
+        g = buffer ? az_wrap(az, dtype, 2, shape, buffer->data, buffer) : NULL;
+        if (buffer) az_buffer_drop(buffer);
+    } else {
+        g = az_tensor_new(az, dtype, 2, shape);
+    }
+    if (!g)
+        az_fail_context(az, "%lld gradients of %lld weights are %.2f GiB: fewer grads, storage=bf16 or scratch=FOLDER need less memory",
+                        (long long)m, (long long)d, bytes / (1 << 30));
+    return g;
+}
+
 az_tensor *az_fisher_solve(az_ctx *az, const az_fisher *f, const az_tensor *x)
 {
-    if (!f || !x) return NULL;
-    if (x->rank != 1 || x->shape[0] != f->d || (x->dtype != AZ_F32 && x->dtype != AZ_F64))
-        return az_fail(az, AZ_BAD_CALL, "fisher: a vector %s %s for gradients of %lld entries", az_dtype_name(x->dtype),
-                       az_shape_text(az, x), (long long)f->d);
+    if (!check_vector(az, f, x)) return NULL;
     az_scope_push(az);
     const az_tensor *wide = az_contiguous(az, az_cast(az, az_detach(az, x), AZ_F64));
     az_tensor *y = az_new1(az, AZ_F64, f->d);

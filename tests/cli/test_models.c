@@ -33,6 +33,34 @@ Test(models, info_tells_configuration_tokenizer_and_tensors)
     az_close(az);
 }
 
+/* As many top values as there are hold everything, and span the same space for every gradient; fewer do not. */
+Test(models, info_tells_spectra_of_weights_and_gradients)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_models(az);
+    test_run run = test_shell(az, folder, "adze info tiny.gguf --spectra --top 100 -d text.txt --batch 2 --json");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    json_t *weight = test_section(az, run.out, "spectra"), *gradient = test_section(az, run.out, "gradients");
+    cr_assert_eq(test_json_number(weight, "full_rank"), 32);
+    cr_assert_float_eq(test_json_number(weight, "top_share"), 1, 1e-6);
+    cr_assert_float_eq(test_json_number(gradient, "top_share"), 1, 1e-6);
+    cr_assert_float_eq(test_json_number(gradient, "overlap"), 1, 1e-4);
+    cr_assert(test_json_number(gradient, "cosine") > -1 && test_json_number(gradient, "cosine") < 1);
+    run = test_shell(az, folder, "adze info tiny.gguf --spectra --top 4 -d text.txt --batch 2 --json");
+    gradient = test_section(az, run.out, "gradients");
+    cr_assert_lt(test_json_number(gradient, "top_share"), 0.9999);
+    cr_assert(test_json_number(gradient, "overlap") > 0 && test_json_number(gradient, "overlap") < 0.9999);
+    const char *wrong[][2] = {{"adze info tiny.gguf -d text.txt", "--spectra"},
+                              {"adze info tiny.gguf --spectra -d text.txt --batch 100000", "two are needed"},
+                              {"adze info tiny.gguf --spectra -d nowhere.txt", "nowhere.txt"}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        run = test_shell(az, folder, wrong[i][0]);
+        cr_assert_eq(run.code, 2, "%s", wrong[i][0]);
+        cr_assert(strstr(run.err, wrong[i][1]), "%s: %s", wrong[i][0], run.err);
+    }
+    az_close(az);
+}
+
 Test(models, a_bundled_model_is_found_by_its_name)
 {
     az_ctx *az = az_open(NULL);

@@ -1,5 +1,5 @@
 /* LLM.int8(): whole models in bytes, planted outliers, lists of columns from text, the study of outliers, chains and refusals. */
-#include "claims/plant.h"
+#include "compress/plant.h"
 #include "compress/outlier_study.h"
 #include "support/small_lm.h"
 
@@ -13,11 +13,11 @@ Test(llm_int8, planting_does_not_change_the_function)
     const az_documents *text = small_stories(az, 500, 3);
     az_lm *lm = small_lm(az);
     const double before = small_loss(az, lm, text);
-    for (int how = 0; how < PLANTINGS; how++) {
+    for (int how = 0; how < AZ_PLANTINGS; how++) {
         az_lm *planted = az_lm_copy(az, lm);
-        int64_t feature[PLANTED_FEATURES];
-        cr_assert(claim_plant(az, planted, (claim_planting)how, 3, feature), "%s", az_error(az));
-        for (int i = 1; i < PLANTED_FEATURES; i++) cr_assert_gt(feature[i], feature[i - 1]);
+        int64_t feature[AZ_PLANTED_FEATURES];
+        cr_assert(az_plant_outliers(az, planted, &(az_planting){.kind = how, .seed = 3}, feature, NULL), "%s", az_error(az));
+        for (int i = 1; how && i < AZ_PLANTED_FEATURES; i++) cr_assert_gt(feature[i], feature[i - 1]);
         cr_assert_float_eq(small_loss(az, planted, text), before, 1e-5, "%d", how);
     }
     az_close(az);
@@ -41,10 +41,10 @@ Test(llm_int8, every_choice_makes_a_model_that_predicts_alike)
     const az_documents *text = small_stories(az, 0, 40), *test = small_stories(az, 500, 3);
     const az_lm *plain = small_lm(az);
     const double before = small_loss(az, plain, test);
-    for (int how = 0; how < PLANTINGS; how++)
+    for (int how = 0; how < AZ_PLANTINGS; how++)
         for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
             az_lm *lm = az_lm_copy(az, plain);
-            claim_plant(az, lm, (claim_planting)how, 3, NULL);
+            az_plant_outliers(az, lm, &(az_planting){.kind = how, .seed = 3}, NULL, NULL);
             cr_assert(small_compress(az, lm, "llm-int8", options[i], text, NULL), "%s: %s", options[i], az_error(az));
             cr_assert_float_eq(small_loss(az, lm, test), before, 0.03, "%s", options[i]);
             az_lm_free(az, lm);
@@ -57,14 +57,14 @@ Test(llm_int8, layers_are_stored_as_asked)
     az_ctx *az = az_open(NULL);
     const az_documents *text = small_stories(az, 0, 40);
     az_lm *lm = small_lm(az);
-    int64_t feature[PLANTED_FEATURES];
-    claim_plant(az, lm, PLANT_SCALE, 3, feature);
+    int64_t feature[AZ_PLANTED_FEATURES];
+    az_plant_outliers(az, lm, &(az_planting){.kind = AZ_PLANT_SCALE, .seed = 3}, feature, NULL);
     cr_assert(small_compress(az, lm, "llm-int8", "columns=16bit,nsamples=8,skip=attn.o|down", text, NULL), "%s", az_error(az));
     const az_weight *q = lm->block[1].q.weight;
     cr_assert_str_eq(q->format->name, "int8_columns");
     for (int i = 0, found = 0; i < q->part[3]->shape[0]; i++) {
-        found += ((const int32_t *)q->part[3]->data)[i] == feature[found < PLANTED_FEATURES ? found : 0];
-        if (i == q->part[3]->shape[0] - 1) cr_assert_geq(found, PLANTED_FEATURES - 1);
+        found += ((const int32_t *)q->part[3]->data)[i] == feature[found < AZ_PLANTED_FEATURES ? found : 0];
+        if (i == q->part[3]->shape[0] - 1) cr_assert_geq(found, AZ_PLANTED_FEATURES - 1);
     }
     cr_assert_str_eq(lm->block[1].o.weight->format->name, "f32");
     cr_assert_str_eq(lm->block[0].down.weight->format->name, "f32");
@@ -112,18 +112,18 @@ Test(llm_int8, the_study_finds_what_was_planted)
 {
     az_ctx *az = az_open(NULL);
     az_lm *lm = small_lm(az);
-    int64_t feature[PLANTED_FEATURES];
-    claim_plant(az, lm, PLANT_SHIFT, 5, feature);
+    int64_t feature[AZ_PLANTED_FEATURES];
+    az_plant_outliers(az, lm, &(az_planting){.kind = AZ_PLANT_SHIFT, .seed = 5}, feature, NULL);
     const az_lm_sequences *sequences = az_lm_sample_sequences(az, lm, small_stories(az, 0, 20), 4, 32, 1);
     az_report *report = az_report_new(az, "study");
     const az_outlier_rule rule = {.magnitude = 7, .layers = 0.25, .positions = 0.06};
     cr_assert(az_outlier_study(az, lm, sequences, &rule, 1, report), "%s", az_error(az));
-    cr_assert_eq(az_report_value(report, "outliers", "feature"), feature[PLANTED_FEATURES - 1]);
+    cr_assert_eq(az_report_value(report, "outliers", "feature"), feature[AZ_PLANTED_FEATURES - 1]);
     cr_assert_eq(az_report_value(report, "outliers", "layers"), 1);
     cr_assert_eq(az_report_value(report, "outliers", "one_sided"), 1);
     const double median = az_report_value(report, "outliers", "median");
     cr_assert(median >= 8 && median <= 42, "%g", median);
-    cr_assert_eq(az_report_value(report, "ablation", "features"), PLANTED_FEATURES);
+    cr_assert_eq(az_report_value(report, "ablation", "features"), AZ_PLANTED_FEATURES);
     az_close(az);
 }
 

@@ -1,7 +1,7 @@
 /* OutlierTune: the fold behind norms, shifts and ranges, GPTQ, whole models with planted outliers, files, gradients, refusals. */
 #include "adze/linalg.h"
-#include "claims/fold.h"
-#include "claims/plant.h"
+#include "compress/fold.h"
+#include "compress/plant.h"
 #include "compress/channels.h"
 #include "compress/gptq.h"
 #include "support/families.h"
@@ -21,13 +21,14 @@ Test(outliertune, scales_and_shifts_do_not_change_the_function)
     az_ctx *az = az_open(NULL);
     for (int f = 0; f < FAMILIES; f++) {
         az_lm *lm = family_model(az, &families[f]);
-        if (lm->config.experts > 0) continue;
+        if (lm->config.post_norm) continue;
         const az_tensor *before = family_logits(az, lm);
         float scale[64], shift[64];
         az_rng rng = az_rng_at(1, (uint64_t)f);
         for (int c = 0; c < 64; c++) scale[c] = (float)(0.1 + az_uniform(&rng)), shift[c] = (float)az_normal(&rng);
         az_lm *folded = az_lm_copy(az, lm);
-        for (int i = 0; i < 4; i++) cr_assert(claim_fold(az, folded, i / 2, i % 2, scale, shift), "%s", az_error(az));
+        for (int i = 0; i < 4; i++)
+            cr_assert(az_fold(az, folded, i / 2, i % 2, scale, lm->config.experts > 0 ? NULL : shift), "%s", az_error(az));
         cr_assert_leq(matrix_difference(family_logits(az, folded), before), 1e-5 * 30, "%s", families[f].architecture);
     }
     az_close(az);
@@ -44,7 +45,7 @@ Test(outliertune, scales_of_features_are_invisible)
         az_lm *plain = small_lm(az), *scaled = az_lm_copy(az, plain);
         float alpha[32];
         for (int c = 0; c < 32; c++) alpha[c] = ldexpf(1, c % 5 - 2);
-        for (int k = 0; k < 4; k++) claim_fold(az, scaled, k / 2, k % 2, alpha, NULL);
+        for (int k = 0; k < 4; k++) az_fold(az, scaled, k / 2, k % 2, alpha, NULL);
         cr_assert(small_compress(az, plain, "outliertune", options[i], text, NULL), "%s", az_error(az));
         cr_assert(small_compress(az, scaled, "outliertune", options[i], text, NULL), "%s", az_error(az));
         const az_tensor *a = plain->block[1].up.weight->part[0], *b = scaled->block[1].up.weight->part[0];
@@ -181,10 +182,10 @@ Test(outliertune, every_choice_makes_a_model_that_predicts_alike)
     const az_documents *text = small_stories(az, 0, 40), *test = small_stories(az, 500, 3);
     const az_lm *plain = small_lm(az);
     const double before = small_loss(az, plain, test);
-    for (int how = 0; how < PLANTINGS; how++)
+    for (int how = 0; how < AZ_PLANTINGS; how++)
         for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
             az_lm *lm = az_lm_copy(az, plain);
-            claim_plant(az, lm, (claim_planting)how, 3, NULL);
+            az_plant_outliers(az, lm, &(az_planting){.kind = how, .seed = 3}, NULL, NULL);
             const char *all = az_format_text(az, "%s%ssym_samples=8,range_samples=4,nsamples=4", options[i], *options[i] ? "," : "");
             cr_assert(small_compress(az, lm, "outliertune", all, text, NULL), "%s: %s", all, az_error(az));
             cr_assert_float_eq(small_loss(az, lm, test), before, how && strstr(all, "token") ? 0.05 : 0.02, "%s", all);
@@ -200,7 +201,7 @@ Test(outliertune, middles_are_carried_exactly)
 {
     az_ctx *az = az_open(NULL);
     az_lm *lm = small_lm(az);
-    claim_plant(az, lm, PLANT_SHIFT, 3, NULL);
+    az_plant_outliers(az, lm, &(az_planting){.kind = AZ_PLANT_SHIFT, .seed = 3}, NULL, NULL);
     const az_weight *before = az_weight_share(az, lm->block[0].q.weight);
     const az_tensor *bias = az_copy(az, lm->block[0].q.bias);
     cr_assert(

@@ -174,11 +174,11 @@ Test(pv, the_nearest_code_is_the_nearest)
                 az_pv_decode_tile(q, tile, az_f32_mut(now));
                 least = fmin(least, az_pv_tile_distance(q, tile, az_f32(now), az_f32(target)));
             }
-            az_pv_nearest(q, tile, turned, az_f32(target), false);
+            az_pv_nearest(q, tile, turned, az_f32(target), NULL);
             az_pv_decode_tile(q, tile, az_f32_mut(now));
             cr_assert_float_eq(az_pv_tile_distance(q, tile, az_f32(now), az_f32(target)), least, 1e-5);
-            cr_assert_not(az_pv_nearest(q, tile, turned, az_f32(target), false));
-            cr_assert(az_pv_nearest(q, tile, turned, az_f32(target), true)); /* the second best */
+            cr_assert_not(az_pv_nearest(q, tile, turned, az_f32(target), NULL));
+            cr_assert(az_pv_nearest(q, tile, turned, az_f32(target), &(az_pv_rounding){.second = true})); /* the second best */
         }
     }
     az_close(az);
@@ -202,6 +202,60 @@ Test(pv, a_v_step_stays_in_its_subspace_and_its_trust)
     cr_assert_gt(all, few);
     cr_assert_eq(matrix_difference(matrix, az_weight_decode(az, q)), 0);
     cr_assert_eq(az_pv_step(az, q, target, matrix, &(az_pv_reach){.tau = 1}), 0); /* everything is nearest already */
+    az_close(az);
+}
+
+/* A grid of one row 0 .. 3 and a target 1 + x: the second best, 2, has the probability 1 / (1 + ((1 - x) / x)^(1/T)). */
+Test(pv, rounding_with_a_temperature_draws_by_errors)
+{
+    enum { DRAWS = 4000 };
+    static const struct {
+        float x;
+        double temperature;
+    } cases[] = {{0.25f, 1}, {0.25f, 0.5}, {0.45f, 0.1}, {0, 1}, {0.4f, 1e-9}};
+    az_ctx *az = az_open(NULL);
+    az_weight *q = az_grid_new(az, 1, 4, 2, 1);
+    az_f32_mut(q->part[1])[0] = 1;
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        const float target[4] = {0, 1 + cases[c].x, 0, 0};
+        int seconds = 0;
+        for (uint64_t seed = 0; seed < DRAWS; seed++) {
+            az_pv_nearest(q, 1, NULL, target, &(az_pv_rounding){.temperature = cases[c].temperature, .seed = seed});
+            cr_assert(az_grid_code(q, 0, 1) == 1 || az_grid_code(q, 0, 1) == 2);
+            seconds += az_grid_code(q, 0, 1) == 2;
+        }
+        const double x = cases[c].x, p = x > 0 ? 1 / (1 + pow((1 - x) / x, 1 / cases[c].temperature)) : 0;
+        cr_assert_float_eq((double)seconds / DRAWS, p, 4 * sqrt(p * (1 - p) / DRAWS) + 1e-12, "case %d: %d", (int)c, seconds);
+    }
+    az_close(az);
+}
+
+/* One tile in 64 is drawn: by distance^(1/T), at T near 0 the farthest. */
+Test(pv, tiles_are_drawn_by_their_distance)
+{
+    enum { DRAWS = 2000 };
+    az_ctx *az = az_open(NULL);
+    az_weight *q = az_grid_new(az, 1, 64, 2, 1);
+    az_f32_mut(q->part[1])[0] = 1;
+    az_tensor *target = az_zeros(az, AZ_F32, 2, (int64_t[]){1, 64});
+    double sum = 0;
+    for (int j = 0; j < 64; j++) az_f32_mut(target)[j] = 1 + (float)j / 64, sum += 1 + j / 64.0;
+    int upper = 0;
+    for (uint64_t seed = 0; seed < DRAWS; seed++) {
+        for (int cold = 0; cold < 2; cold++) {
+            az_tensor *matrix = az_zeros(az, AZ_F32, 2, (int64_t[]){1, 64});
+            for (int j = 0; j < 64; j++) az_grid_set_code(q, 0, j, 0);
+            const az_pv_reach reach = {.tau = 1.0 / 64, .temperature = cold ? 1e-6 : 1, .rounding.seed = seed};
+            cr_assert_eq(az_pv_step(az, q, target, matrix, &reach), 1);
+            int chosen = 0;
+            for (int j = 0; j < 64; j++) chosen = az_grid_code(q, 0, j) ? j : chosen;
+            cr_assert(!cold || chosen == 63);
+            upper += !cold && chosen >= 32;
+        }
+    }
+    double p = 0;
+    for (int j = 32; j < 64; j++) p += (1 + j / 64.0) / sum;
+    cr_assert_float_eq((double)upper / DRAWS, p, 4 * sqrt(p * (1 - p) / DRAWS), "%d", upper);
     az_close(az);
 }
 
@@ -279,7 +333,7 @@ Test(pv, the_result_does_not_depend_on_threads)
     az_ctx *az[2];
     for (int i = 0; i < 2; i++) {
         az[i] = az_open(&(az_settings){.threads = i + 1});
-        w[i] = az_weight_decode(az[i], tuned(az[i], SMALL "codebooks=2", NULL));
+        w[i] = az_weight_decode(az[i], tuned(az[i], SMALL "codebooks=2,temperature=0.5,sr_temp=0.5", NULL));
     }
     cr_assert_eq(matrix_difference(w[0], w[1]), 0);
     az_close(az[0]);
@@ -299,6 +353,29 @@ Test(pv, a_run_goes_on_from_its_state_bit_for_bit)
     const char *changed = az_format_text(az, SMALL "lr=0.5,resume=%s/state", folder);
     cr_assert_not(small_compress(az, other, "pv-tuning", changed, small_stories(az, 50, 20), NULL));
     cr_assert_not_null(strstr(az_error(az), "other settings"), "%s", az_error(az));
+    az_close(az);
+}
+
+/* Codes stay, the block comes nearer to the teacher's, and so does the model. */
+Test(pv, values_of_a_block_are_fitted_to_the_block)
+{
+    static const char *const kinds[] = {"bits=4,group=4,", "codebooks=0,bits=2,group=16,"};
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        az_ctx *az = az_open(NULL);
+        const char *rest = "nsamples=32,seqlen=32,epochs=0,kmeans=20,batch=4,length=32,mode=none,error=false";
+        az_report *report = az_report_new(az, "pv");
+        const az_weight *before = tuned(az, az_format_text(az, "%s%s", kinds[k], rest), NULL);
+        const az_weight *after = tuned(az, az_format_text(az, "%s%s,block_epochs=6,block_lr=1e-3", kinds[k], rest), report);
+        cr_assert_arr_eq(before->part[0]->data, after->part[0]->data, before->part[0]->buffer->bytes);
+        cr_assert_gt(matrix_difference(az_weight_decode(az, before), az_weight_decode(az, after)), 0);
+        cr_assert_lt(az_report_value(report, "blocks", "error"), az_report_value(report, "blocks", "error_before"));
+        az_close(az);
+    }
+    az_ctx *az = az_open(NULL);
+    az_lm *lm = small_lm(az);
+    const char *options = "bits=4,group=4,nsamples=1,length=32,mode=none,error=false,epochs=0,block_epochs=1";
+    cr_assert_not(small_compress(az, lm, "pv-tuning", options, small_stories(az, 50, 20), NULL));
+    cr_assert_not_null(strstr(az_error(az), "two windows"), "%s", az_error(az));
     az_close(az);
 }
 

@@ -40,6 +40,7 @@ Test(fisher, static_form_agrees_with_dense_solves)
         cr_assert(fisher, "%s", az_error(az));
         cr_assert_lt(relative(az, az_fisher_solve(az, fisher, x), az_solve(az, f, x)), 1e-10);
         cr_assert_lt(relative(az, az_fisher_inverse_diagonal(az, fisher), az_diagonal(az, inverse)), 1e-10);
+        cr_assert_lt(relative(az, az_fisher_multiply(az, fisher, az_fisher_solve(az, fisher, x)), x), 1e-10);
         az_close(az);
     }
 }
