@@ -524,6 +524,20 @@ Test(huggingface, which_layers_have_a_window_follows_the_class)
     }
 }
 
+Test(huggingface, the_original_context_of_phi3_is_that_of_the_class)
+{
+    for (int scaled = 0; scaled < 2; scaled++) {
+        az_ctx *az = az_open(NULL);
+        json_t *config;
+        const char *folder = folder_like(az, "phi3_long", &config);
+        json_object_del(config, "original_max_position_embeddings");
+        if (!scaled) json_object_del(config, "rope_scaling");
+        write_config(az, config, folder);
+        cr_assert_eq(load(az, folder)->config.rope_original, scaled ? 4096 : 0);
+        az_close(az);
+    }
+}
+
 /* The base of the frequencies may stand among the settings of the rotary embedding, and layers with a window have settings of their own. */
 Test(huggingface, the_base_of_rotary_embedding_is_found_inside_its_settings)
 {

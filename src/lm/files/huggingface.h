@@ -75,6 +75,26 @@ const json_t *az_lm_rope_parameters_local(const json_t *json);
 /* Applies rope_scaling to the model's frequencies; puts it. Fails on what is not known, or has no name there. */
 bool az_lm_rope_from_json(az_ctx *az, const json_t *json, az_lm *lm);
 bool az_lm_rope_to_json(az_ctx *az, const az_lm *lm, json_t *json);
+/* The files of tensors of a folder. */
+enum { AZ_LM_MAX_SHARDS = 1000 };
+typedef struct az_lm_shards {
+    int n;
+    bool text_part; /* only the tensors of the text part of a larger model count */
+    const az_safetensors *file[AZ_LM_MAX_SHARDS];
+    const char *name[AZ_LM_MAX_SHARDS];
+    json_t *map; /* by the index: the file of each tensor, as its number, to be freed; NULL where there is one file */
+} az_lm_shards;
+bool az_lm_open_shards(az_ctx *az, const char *folder, az_lm_shards *all);
+/* By its name in a model of the text part alone. Files may lack the first word of names, or have more in front. */
+const az_tensor *az_lm_find_shard_tensor(const az_lm_shards *all, const char *name);
+/* Whether a tensor of this name in a file is the one that the index means. */
+bool az_lm_is_meant(const az_lm_shards *all, int file, const char *name);
+/* The name without its first word; the name as the text part alone has it, NULL for a tensor of another part of the model. */
+const char *az_lm_bare_name(const char *name);
+const char *az_lm_text_name(az_ctx *az, const char *name);
+/* A JSON object in a file of a folder, to be freed. */
+json_t *az_lm_read_json(az_ctx *az, const char *folder, const char *name);
+
 /* config.json of a model, to be freed with json_decref. NULL with an error when what is read from it would compute something else. dtype:
  * of the matrices. own: some are in formats of adze's own, so that other programs refuse the folder, and biases need no switch in it. */
 json_t *az_lm_config_to_json(az_ctx *az, const az_lm_family *family, const az_lm *lm, az_dtype dtype, bool own);

@@ -9,150 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_SHARDS = 1000 };
-
-/* The files of tensors of a folder. */
-typedef struct shards {
-    int n;
-    bool text_part; /* only the tensors of the text part of a larger model count */
-    const az_safetensors *file[MAX_SHARDS];
-    const char *name[MAX_SHARDS];
-    json_t *map; /* by the index: the file of each tensor, as its number; NULL where there is one file */
-} shards;
-
-/* ---- files ---- */
-
-static json_t *read_json(az_ctx *az, const char *folder, const char *name)
-{
-    const char *path = az_format_text(az, "%s/%s", folder, name);
-    size_t length = 0;
-    const char *text = path ? az_read_file(az, path, &length) : NULL;
-    json_error_t error;
-    json_t *json = text ? json_loadb(text, length, JSON_REJECT_DUPLICATES, &error) : NULL;
-    if (text && !json_is_object(json)) {
-        az_fail(az, AZ_BAD_INPUT, "'%s' is not a JSON object: %s", path, json ? "another value" : error.text);
-        json_decref(json);
-        return NULL;
-    }
-    return json;
-}
-
-static bool exists(az_ctx *az, const char *folder, const char *name)
-{
-    return az_is_file(az_format_text(az, "%s/%s", folder, name));
-}
-
-/* The number of a file that is opened once; -1 with an error. */
-static int add_shard(az_ctx *az, const char *folder, const char *name, shards *all)
-{
-    for (int i = all->n - 1; i >= 0; i--)
-        if (strcmp(all->name[i], name) == 0) return i;
-    if (all->n == MAX_SHARDS) az_fail(az, AZ_BAD_INPUT, "the index names more than %d files", MAX_SHARDS);
-    if (!*name || strchr(name, '/')) az_fail(az, AZ_BAD_INPUT, "the index names '%.100s', which is no file of the folder", name);
-    if (!az_ok(az)) return -1;
-    all->name[all->n] = az_strdup(az, name);
-    all->file[all->n] = az_safetensors_read(az, az_format_text(az, "%s/%s", folder, name));
-    return all->file[all->n] ? all->n++ : -1;
-}
-
-static bool add_indexed(az_ctx *az, const char *folder, const json_t *map, shards *all)
-{
-    const char *tensor;
-    json_t *name;
-    if (!json_is_object(map)) return az_fail(az, AZ_BAD_INPUT, "model.safetensors.index.json has no \"weight_map\"");
-    json_object_foreach((json_t *)(uintptr_t)map, tensor, name)
-    {
-        if (!json_is_string(name)) return az_fail(az, AZ_BAD_INPUT, "the index has no file for '%.100s'", tensor);
-        const int shard = add_shard(az, folder, json_string_value(name), all);
-        if (shard < 0) return false;
-        if (!az_safetensors_find(all->file[shard], tensor))
-            return az_fail(az, AZ_BAD_INPUT, "by the index '%.100s' lies in '%.100s', but that file has no tensor of this name", tensor,
-                           json_string_value(name));
-        json_object_set_new(all->map, tensor, json_integer(shard));
-    }
-    return true;
-}
-
-/* Tensors that the index does not name are where they are. */
-static bool add_unindexed(az_ctx *az, const json_t *index, shards *all)
-{
-    for (int i = 0; i < all->n; i++) {
-        for (int64_t j = 0; j < all->file[i]->count; j++) {
-            const char *name = all->file[i]->item[j].name;
-            if (json_object_get(index, name)) continue;
-            if (json_object_get(all->map, name))
-                return az_fail(az, AZ_BAD_INPUT, "several files have a tensor '%.100s', and the index does not say which counts", name);
-            json_object_set_new(all->map, name, json_integer(i));
-        }
-    }
-    return true;
-}
-
-/* The tensor of exactly this name: in the file that the index names, where there is one. */
-static const az_tensor *find_exactly(const shards *all, const char *name)
-{
-    if (!all->map) return az_safetensors_find(all->file[0], name);
-    const json_t *shard = json_object_get(all->map, name);
-    return shard ? az_safetensors_find(all->file[json_integer_value(shard)], name) : NULL;
-}
-
-static bool open_shards(az_ctx *az, const char *folder, shards *all)
-{
-    if (exists(az, folder, "model.safetensors")) return add_shard(az, folder, "model.safetensors", all) == 0;
-    if (!exists(az, folder, "model.safetensors.index.json"))
-        return az_fail(
-            az, AZ_BAD_INPUT, "'%s' has neither model.safetensors nor model.safetensors.index.json%s", folder,
-            exists(az, folder, "pytorch_model.bin") || exists(az, folder, "pytorch_model.bin.index.json")
-                ? "; PyTorch's .bin files are programs and not read: in Python, model = AutoModelForCausalLM.from_pretrained(FOLDER); "
-                  "model.save_pretrained(NEW, safe_serialization=True) writes what is"
-                : "");
-    json_t *index = read_json(az, folder, "model.safetensors.index.json");
-    all->map = json_object();
-    const json_t *map = json_object_get(index, "weight_map");
-    const bool good = index && add_indexed(az, folder, map, all) && add_unindexed(az, map, all);
-    json_decref(index);
-    return good;
-}
-
 /* ---- names ---- */
-
-/* Files of a bare model lack the first word of the names: "h.0.ln_1.weight" for "transformer.h.0.ln_1.weight". */
-static const char *bare_name(const char *name)
-{
-    const char *dot = strchr(name, '.');
-    return dot && strchr(dot + 1, '.') ? dot + 1 : name;
-}
-
-/* The text part of a larger model stands behind "language_model." or, for names that begin with "model.", "model.language_model.". */
-static const char *const text_prefixes[] = {"language_model.", "model.language_model."};
-
-/* The name of a tensor as the text part alone has it; NULL for one of another part of the model. */
-static const char *text_name(az_ctx *az, const char *name)
-{
-    const size_t length[] = {strlen(text_prefixes[0]), strlen(text_prefixes[1])};
-    if (strncmp(name, text_prefixes[0], length[0]) == 0) return name + length[0];
-    if (strncmp(name, text_prefixes[1], length[1]) == 0) return az_format_text(az, "model.%s", name + length[1]);
-    return strcmp(name, "lm_head.weight") == 0 ? name : NULL;
-}
-
-static const az_tensor *find_text_tensor(const shards *all, const char *name)
-{
-    char full[256];
-    for (int way = 0; way < 3; way++) {
-        const char *rest = way == 1 && strncmp(name, "model.", 6) == 0 ? name + 6 : name;
-        snprintf(full, sizeof full, "%s%s", way < 2 ? text_prefixes[way] : "", rest);
-        const az_tensor *tensor = find_exactly(all, full);
-        if (tensor) return tensor;
-    }
-    return NULL;
-}
-
-static const az_tensor *find_tensor(const shards *all, const char *name)
-{
-    if (all->text_part) return find_text_tensor(all, name);
-    const az_tensor *tensor = find_exactly(all, name);
-    return tensor ? tensor : find_exactly(all, bare_name(name));
-}
 
 static int compare_names(const void *a, const void *b)
 {
@@ -161,11 +18,11 @@ static int compare_names(const void *a, const void *b)
 
 static const az_tensor *find_for_compressed(const void *folder, const char *name)
 {
-    return find_tensor(folder, name);
+    return az_lm_find_shard_tensor(folder, name);
 }
 
 /* The tensors of the matrix "x.weight" when it is compressed. */
-static bool find_compressed(az_ctx *az, const shards *all, const az_lm_slot *slot, az_compressed_tensors *out)
+static bool find_compressed(az_ctx *az, const az_lm_shards *all, const az_lm_slot *slot, az_compressed_tensors *out)
 {
     const char *ending = strrchr(slot->huggingface, '.');
     if (!slot->weight || !ending || strcmp(ending, ".weight") != 0) return false;
@@ -199,11 +56,12 @@ static const char *append(az_ctx *az, const char *list, const char *name)
 }
 
 /* Biases that the configuration knows nothing of: other programs would leave them out. */
-static bool check_biases(az_ctx *az, const az_lm_family *family, const json_t *json, const az_lm_slot *slots, int n, const shards *all)
+static bool check_biases(az_ctx *az, const az_lm_family *family, const json_t *json, const az_lm_slot *slots, int n,
+                         const az_lm_shards *all)
 {
     for (int i = 0; i < n && az_ok(az); i++) {
         const char *key = az_lm_bias_switch(family, &slots[i]);
-        if (!key || !find_tensor(all, slots[i].huggingface) || (*key && json_is_true(json_object_get(json, key)))) continue;
+        if (!key || !az_lm_find_shard_tensor(all, slots[i].huggingface) || (*key && json_is_true(json_object_get(json, key)))) continue;
         if (*key)
             az_fail(az, AZ_BAD_INPUT, "there is a tensor '%s', but \"%s\" of config.json is not true: one of them is wrong",
                     slots[i].huggingface, key);
@@ -213,23 +71,17 @@ static bool check_biases(az_ctx *az, const az_lm_family *family, const json_t *j
     return az_ok(az);
 }
 
-/* Whether a tensor in a file is what the index means by its name. */
-static bool is_meant(const shards *all, int file, const char *name)
-{
-    return !all->map || json_integer_value(json_object_get(all->map, name)) == file;
-}
-
 /* The names of the tensors of all files that have no place; those that the index does not mean are only counted. */
-static const char *unexpected_names(az_ctx *az, const shards *all, const char *const *known, size_t n, const az_own_weights *own)
+static const char *unexpected_names(az_ctx *az, const az_lm_shards *all, const char *const *known, size_t n, const az_own_weights *own)
 {
     const char *unexpected = NULL;
     int64_t left_out = 0, unmeant = 0;
     for (int i = 0; i < all->n; i++) {
         for (int64_t j = 0; j < all->file[i]->count; j++) {
             const char *name = all->file[i]->item[j].name;
-            const bool meant = is_meant(all, i, name);
+            const bool meant = az_lm_is_meant(all, i, name);
             unmeant += !meant;
-            if (meant && all->text_part) name = text_name(az, name);
+            if (meant && all->text_part) name = az_lm_text_name(az, name);
             left_out += name == NULL;
             if (!meant || !name || is_derived(name) || bsearch(&name, known, n, sizeof *known, compare_names)) continue;
             if (az_own_has_part(az, own, name) || is_compressed_part(az, name, known, n)) continue;
@@ -242,7 +94,7 @@ static const char *unexpected_names(az_ctx *az, const shards *all, const char *c
 }
 
 /* Fails with the names of all tensors that are missing and of all that have no place. */
-static bool check_names(az_ctx *az, const az_lm *lm, const az_lm_slot *slots, int n, const shards *all, const az_own_weights *own)
+static bool check_names(az_ctx *az, const az_lm *lm, const az_lm_slot *slots, int n, const az_lm_shards *all, const az_own_weights *own)
 {
     az_compressed_tensors compressed;
     const char **known = az_alloc_array(az, 2 * (size_t)n, sizeof(char *));
@@ -250,10 +102,10 @@ static bool check_names(az_ctx *az, const az_lm *lm, const az_lm_slot *slots, in
     if (!known) return false;
     for (int i = 0; i < n; i++) {
         known[2 * i] = slots[i].huggingface;
-        known[2 * i + 1] = bare_name(slots[i].huggingface);
+        known[2 * i + 1] = az_lm_bare_name(slots[i].huggingface);
         const bool wanted = slots[i].part == AZ_PART_HEAD && !slots[i].bias ? !lm->config.tied : slots[i].required;
-        if (wanted && slots[i].huggingface_row == 0 && !find_tensor(all, slots[i].huggingface) && !az_own_find(own, slots[i].name) &&
-            !find_compressed(az, all, &slots[i], &compressed))
+        if (wanted && slots[i].huggingface_row == 0 && !az_lm_find_shard_tensor(all, slots[i].huggingface) &&
+            !az_own_find(own, slots[i].name) && !find_compressed(az, all, &slots[i], &compressed))
             missing = append(az, missing, slots[i].huggingface);
     }
     qsort(known, 2 * (size_t)n, sizeof *known, compare_names);
@@ -314,24 +166,25 @@ static bool attach_compressed(az_ctx *az, az_lm *lm, const az_lm_family *family,
 
 static const az_tensor *find_own(az_ctx *az, const char *name, az_dtype dtype, const void *container)
 {
-    const az_tensor *tensor = find_tensor(container, name);
+    const az_tensor *tensor = az_lm_find_shard_tensor(container, name);
     if (!tensor || tensor->dtype == dtype) return tensor;
     return az_fail(az, AZ_BAD_INPUT, "tensor '%s' is stored as %s and should hold %s", name, az_dtype_name(tensor->dtype),
                    az_dtype_name(dtype));
 }
 
-static bool attach_slot(az_ctx *az, az_lm *lm, const az_lm_family *family, const az_lm_slot *slot, const shards *all,
+static bool attach_slot(az_ctx *az, az_lm *lm, const az_lm_family *family, const az_lm_slot *slot, const az_lm_shards *all,
                         const az_own_weights *own_weights)
 {
     az_own_weight *own = az_own_find(own_weights, slot->name);
     if (own) return az_own_attach(az, lm, slot, own, find_own, all);
     az_compressed_tensors compressed;
     if (find_compressed(az, all, slot, &compressed)) return attach_compressed(az, lm, family, slot, &compressed);
-    const az_tensor *tensor = find_tensor(all, slot->huggingface);
+    const az_tensor *tensor = az_lm_find_shard_tensor(all, slot->huggingface);
     return !tensor || attach(az, lm, family, slot, tensor);
 }
 
-static bool attach_all(az_ctx *az, az_lm *lm, const az_lm_family *family, const json_t *json, const shards *all, const az_own_weights *own)
+static bool attach_all(az_ctx *az, az_lm *lm, const az_lm_family *family, const json_t *json, const az_lm_shards *all,
+                       const az_own_weights *own)
 {
     az_lm_slot *slots;
     const int n = az_lm_slots(az, lm, &slots);
@@ -378,7 +231,7 @@ static const az_lm_family *text_part(const json_t **json)
     return family;
 }
 
-static az_lm *build(az_ctx *az, const json_t *json, shards *all)
+static az_lm *build(az_ctx *az, const json_t *json, az_lm_shards *all)
 {
     const az_lm_family *family = text_part(&json);
     all->text_part = family != NULL;
@@ -420,10 +273,10 @@ static void *no_config(az_ctx *az, const char *folder)
 
 az_lm *az_lm_from_folder(az_ctx *az, const char *folder)
 {
-    if (!exists(az, folder, "config.json")) return no_config(az, folder);
-    shards *all = az_alloc(az, sizeof *all);
-    json_t *json = all ? read_json(az, folder, "config.json") : NULL;
-    az_lm *lm = json && open_shards(az, folder, all) ? build(az, json, all) : NULL;
+    if (!az_is_file(az_format_text(az, "%s/config.json", folder))) return no_config(az, folder);
+    az_lm_shards *all = az_alloc(az, sizeof *all);
+    json_t *json = all ? az_lm_read_json(az, folder, "config.json") : NULL;
+    az_lm *lm = json && az_lm_open_shards(az, folder, all) ? build(az, json, all) : NULL;
     json_decref(json);
     if (all) json_decref(all->map);
     return lm;

@@ -70,10 +70,10 @@ static double *read_factors(az_ctx *az, const json_t *scaling, const char *key, 
     return factor;
 }
 
-static bool read_long(az_ctx *az, const json_t *json, const json_t *scaling, az_lm *lm)
+static bool read_long(az_ctx *az, const json_t *json, const json_t *scaling, int64_t assumed, az_lm *lm)
 {
     const double context = (double)lm->config.context;
-    double original = real(az, json, "original_max_position_embeddings", 0), factor = context / original;
+    double original = real(az, json, "original_max_position_embeddings", (double)assumed), factor = context / original;
     if (original == 0)
         original = real(az, scaling, "original_max_position_embeddings", context), factor = real(az, scaling, "factor", context / original);
     const double *near = read_factors(az, scaling, "short_factor", lm->config.rope_dims / 2);
@@ -108,6 +108,8 @@ bool az_lm_rope_from_json(az_ctx *az, const json_t *json, az_lm *lm)
         const json_t *field = json_object_get(json, keys[i]);
         if (field && !json_is_object(field) && !json_is_null(field)) return az_fail(az, AZ_BAD_INPUT, "\"%s\" is no object", keys[i]);
     }
+    const int64_t assumed = lm->config.rope_original; /* of the model type; it counts where sequences may outgrow it */
+    lm->config.rope_original = 0;
     if (!lm->rope_frequency) return true;
     const json_t *scaling = az_lm_rope_parameters(json);
     const char *type = type_of(az, scaling), *local = type_of(az, az_lm_rope_parameters_local(json));
@@ -117,7 +119,7 @@ bool az_lm_rope_from_json(az_ctx *az, const json_t *json, az_lm *lm)
     if (!type) return az_ok(az);
     if (strcmp(type, "yarn") == 0) return read_yarn(az, scaling, lm);
     if (strcmp(type, "dynamic") == 0) return read_dynamic(az, lm);
-    if (strcmp(type, "longrope") == 0 || strcmp(type, "su") == 0) return read_long(az, json, scaling, lm);
+    if (strcmp(type, "longrope") == 0 || strcmp(type, "su") == 0) return read_long(az, json, scaling, assumed, lm);
     if (strcmp(type, "llama3") != 0 && strcmp(type, "linear") != 0)
         return az_fail(az, AZ_BAD_INPUT, "rotary scaling of the type '%.40s' is not known; linear, dynamic, llama3, yarn and longrope are",
                        type);
