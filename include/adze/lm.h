@@ -499,8 +499,9 @@ enum { AZ_CALIBRATE_GRAM = 1 };
 typedef bool (*az_lm_visit)(az_ctx *az, az_lm_linear *linear, const az_lm_statistics *statistics, void *user);
 /* The block-by-block drive of pruning and quantization: each block runs on all sequences as it is, while the statistics of its linear
  * layers' inputs are gathered; `visit` sees the layers in the order of the forward pass (q, k and v share one set of statistics); then
- * the block, as changed, runs again and makes the next block's inputs. Embedding, norms, router and head are not visited. Fails with layer
- * and feature on activations that are not finite. Of experts without tokens (noted): one token, sum 0, square 1, gram the identity. */
+ * the block, as changed, runs again and makes the next block's inputs (the last one does not). Embedding, norms, router and head are not
+ * visited. Fails with layer and feature on activations that are not finite. Of experts without tokens (noted): one token, sum 0, square 1,
+ * gram the identity. */
 bool az_lm_calibrate(az_ctx *az, az_lm *lm, const az_lm_sequences *sequences, int flags, az_lm_visit visit, void *user);
 
 /* ---- generation -------------------------------------------------------------------------------------------------------------- */

@@ -76,5 +76,12 @@ bool az_fold_check(az_ctx *az, const az_lm *lm)
         return az_fail(az, AZ_BAD_INPUT, "its norms stand behind attention and network, so that their output is not the layers' alone");
     if (az_weight_is_dense(lm->embedding) && lm->embedding->part[0]->dtype == AZ_F64)
         return az_fail(az, AZ_BAD_INPUT, "it is of f64; convert it to f32 first");
-    return true;
+    az_lm_linear **linear;
+    az_scope_push(az);
+    const int n = az_lm_linears(az, (az_lm *)(uintptr_t)lm, &linear);
+    for (int i = 0; i < n && az_ok(az); i++)
+        if (az_weight_rank(linear[i]->weight) > 0)
+            az_fail(az, AZ_BAD_INPUT, "%s is of low rank, and would lose its factors; do this before welore", linear[i]->name);
+    az_scope_pop(az);
+    return az_ok(az);
 }

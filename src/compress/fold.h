@@ -10,7 +10,7 @@
 bool az_fold(az_ctx *az, az_lm *lm, int block, bool network, const float *scale, const float *shift);
 /* The layers that read the norm, their number; in the current scope. */
 int az_fold_readers(az_ctx *az, az_lm_block *block, bool network, az_lm_linear ***readers);
-/* Refuses models whose norms stand behind the layers, and f64. */
+/* Refuses models whose norms stand behind the layers, f64, and matrices of low rank. */
 bool az_fold_check(az_ctx *az, const az_lm *lm);
 
 #endif

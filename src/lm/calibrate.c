@@ -235,7 +235,8 @@ static bool drive_block(az_ctx *az, az_drive *drive, int b, az_lm_visit visit, v
         assume_alike(&gathered[i]);
         drive->unreached++;
     }
-    return visit_block(az, &readers, gathered, visit, user) && run_block(az, drive, b, NULL, true);
+    if (!visit_block(az, &readers, gathered, visit, user)) return false;
+    return b + 1 == drive->lm->config.blocks || run_block(az, drive, b, NULL, true); /* nobody reads what the last one makes */
 }
 
 bool az_lm_calibrate(az_ctx *az, az_lm *lm, const az_lm_sequences *sequences, int flags, az_lm_visit visit, void *user)
@@ -244,7 +245,7 @@ bool az_lm_calibrate(az_ctx *az, az_lm *lm, const az_lm_sequences *sequences, in
     az_drive drive = {.lm = lm, .sequences = sequences, .per_pass = PASS_TOKENS / sequences->length, .gram = flags & AZ_CALIBRATE_GRAM};
     if (drive.per_pass < 1 || lm->config.experts > 0) drive.per_pass = 1; /* experts see no borders of sequences */
     if (drive.per_pass > sequences->count) drive.per_pass = sequences->count;
-    drive.total = 2 * lm->config.blocks * ((sequences->count + drive.per_pass - 1) / drive.per_pass);
+    drive.total = (2 * lm->config.blocks - 1) * ((sequences->count + drive.per_pass - 1) / drive.per_pass);
     const bool f64 = az_weight_is_dense(lm->embedding) && lm->embedding->part[0]->dtype == AZ_F64;
     az_scope_push(az);
     drive.start = az_alloc_array(az, (size_t)drive.per_pass + 1, sizeof *drive.start);

@@ -71,6 +71,12 @@ Test(smoothquant, what_cannot_be_done_is_refused)
         cr_assert_not_null(strstr(az_error(az), wrong[i].why), "%s: %s", wrong[i].options, az_error(az));
         az_close(az);
     }
+    az_ctx *az = az_open(NULL);
+    az_lm *lm = small_lm(az);
+    cr_assert(small_compress(az, lm, "welore", "reduction=0.7", NULL, NULL), "%s", az_error(az));
+    cr_assert_not(small_compress(az, lm, "smoothquant", "", small_stories(az, 0, 4), NULL));
+    cr_assert_not_null(strstr(az_error(az), "before welore"), "%s", az_error(az));
+    az_close(az);
 }
 
 /* Where files have the biases, shifts are saved with the model. */
