@@ -22,7 +22,7 @@ typedef struct guard_options {
     int action, mechanism, noise;
     const char *state, *guess, *clip;
     int64_t queries, budget, levels, domain, rows, train_rows, test_seed;
-    double beta, threshold, sigma, theory, scale, theta, alpha, eps;
+    double beta, threshold, sigma, theory, scale, theta, alpha, eps, delta;
 } guard_options;
 
 static const char *const actions[] = {"plan", "init", "ask", "ledger", NULL};
@@ -49,6 +49,8 @@ static const az_option guard_table[] = {
      "pmw: number of possible rows, which the holdout names from 0"},
     {"alpha", AZ_REAL, offsetof(guard_options, alpha), "0.1", 1e-3, 1, NULL, "pmw: accuracy, which sets the most updates"},
     {"eps", AZ_REAL, offsetof(guard_options, eps), "1", 1e-6, 1e6, NULL, "pmw: privacy of all answers"},
+    {"delta", AZ_REAL, offsetof(guard_options, delta), "1e-6", 1e-300, 0.5, NULL,
+     "plan: chance that the privacy of all answers to laplace is worse than eps_advanced"},
     {"rows", AZ_INT, offsetof(guard_options, rows), "0", 0, 1e12, NULL, "rows of the holdout, when its file is not given"},
     {"train_rows", AZ_INT, offsetof(guard_options, train_rows), "0", 0, 1e12, NULL, "rows of the training set, when its file is not given"},
     {"guess", AZ_TEXT, offsetof(guard_options, guess), "", 0, 0, NULL, "ask: the analyst's guess, instead of the training mean"},
@@ -240,6 +242,25 @@ static void put_plan(az_report *report, const guard_settings *s)
     }
 }
 
+/* The privacy of all answers with noise: pure, and what other ways of adding it up give. */
+static void put_privacy(az_report *report, const guard_settings *s, double delta)
+{
+    guard_settings own = *s;
+    az_report_row(report, "privacy");
+    if (s->gaussian) {
+        az_report_text(report, "noise", "gaussian");
+        az_report_number(report, "scale", s->scale, "");
+        az_report_number(report, "rho", guard_concentrated(s), "");
+        return;
+    }
+    guard_tolerance(s, GUARD_LAPLACE, &own.scale);
+    az_report_text(report, "noise", "laplace");
+    az_report_number(report, "scale", own.scale, "");
+    az_report_number(report, "eps", guard_privacy(&own, GUARD_LAPLACE), "");
+    az_report_number(report, "delta", delta, "");
+    az_report_number(report, "eps_advanced", guard_privacy_advanced(&own, delta), "");
+}
+
 /* ---- actions ---- */
 
 static bool plan(az_ctx *az, const guard_options *o, const az_estimate_job *job)
@@ -249,9 +270,7 @@ static bool plan(az_ctx *az, const guard_options *o, const az_estimate_job *job)
     s = settings_of(o, s.n, s.n_train);
     if (s.n < 1 || s.queries < 1) return az_fail(az, AZ_BAD_INPUT, "plan needs rows=... (or -d holdout=FILE) and queries=...");
     put_plan(job->report, &s);
-    if (!s.gaussian) return true;
-    az_report_row(job->report, "privacy");
-    az_report_number(job->report, "rho", guard_concentrated(&s), "");
+    put_privacy(job->report, &s, o->delta);
     return true;
 }
 

@@ -75,6 +75,17 @@ static void standardize(samples *in)
         for (int j = 0; j < in->d; j++) in->cov[i * in->d + j] /= in->scale[i] * in->scale[j];
 }
 
+/* Edges are told by the names of their ends. */
+static bool check_names(az_ctx *az, const samples *in)
+{
+    for (int i = 0; i < in->d; i++)
+        for (int j = 0; j < i; j++)
+            if (strcmp(in->name[i], in->name[j]) == 0)
+                return az_fail(az, AZ_BAD_INPUT, "columns %d and %d are both called '%s': variables need names of their own", j + 1, i + 1,
+                               in->name[i]);
+    return true;
+}
+
 static bool read_samples(az_ctx *az, const colide_options *o, const az_estimate_job *job, samples *in)
 {
     const az_table *table = az_job_input(job, 0, 0)->table;
@@ -88,6 +99,7 @@ static bool read_samples(az_ctx *az, const colide_options *o, const az_estimate_
     const az_tensor *x = az_table_matrix(az, table, column, count);
     if (!x || !in->name || !in->scale) return false;
     for (int j = 0; j < count; j++) in->name[j] = column ? column[j]->name : table->column[j].name, in->scale[j] = 1;
+    if (!check_names(az, in)) return false;
     if (!check_samples(az, in->name, az_f64(x), in->n, in->d) || !(in->cov = az_sem_covariance(az, az_f64(x), in->n, in->d))) return false;
     if (o->standardize) standardize(in);
     const az_input *truth = az_job_input(job, 1, 0);

@@ -61,13 +61,9 @@ double *az_dag_read(az_ctx *az, const char *path, const az_table_how *how, int d
     double *w = az_alloc_array(az, (size_t)d * (size_t)d, sizeof *w);
     az_scope_push(az);
     const az_table *table = az_table_read(az, path, how);
-    bool done = w && table && (is_edge_list(table) ? read_edges(az, table, d, name, w) : read_matrix(az, path, how, d, name, w));
-    int *order = az_alloc_array(az, (size_t)d, sizeof *order), cycle = 0;
-    if (done && order && !az_dag_order(az, d, w, order, &cycle)) {
-        const char *text = name[order[0]];
-        for (int i = 1; text && i <= cycle; i++) text = az_format_text(az, "%s -> %s", text, name[order[i % cycle]]);
-        az_fail(az, AZ_BAD_INPUT, "%s is no acyclic graph: %s", path, text ? text : "");
-    }
+    const bool done = w && table && (is_edge_list(table) ? read_edges(az, table, d, name, w) : read_matrix(az, path, how, d, name, w));
+    const char *cycle = done ? az_dag_cycle(az, d, w, name) : NULL;
+    if (cycle) az_fail(az, AZ_BAD_INPUT, "%s is no acyclic graph: %s", path, cycle);
     az_scope_pop(az);
     return az_ok(az) ? w : NULL;
 }

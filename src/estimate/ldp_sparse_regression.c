@@ -248,22 +248,48 @@ static bool client(az_ctx *az, const ldp_options *o, const az_estimate_job *job)
 
 /* ---- server ---- */
 
-static bool same_terms(const ldp_envelope *a, const ldp_envelope *b)
+/* What all messages must have been made with: the first that differs, and its two values. */
+typedef struct term {
+    const char *name;
+    double a, b;
+} term;
+
+static bool find_difference(const ldp_envelope *a, const ldp_envelope *b, term *out)
 {
     const ldp_settings *s = &a->settings, *t = &b->settings;
-    return a->protocol == b->protocol && a->d == b->d && a->round == b->round && s->eps == t->eps && s->delta == t->delta &&
-           s->radius == t->radius && s->tau1 == t->tau1 && s->tau2 == t->tau2 && s->kept == t->kept && s->tight == t->tight;
+    const term terms[] = {{"columns", (double)a->d, (double)b->d},
+                          {"round", (double)a->round, (double)b->round},
+                          {"rounds", (double)s->rounds, (double)t->rounds},
+                          {"eps", s->eps, t->eps},
+                          {"delta", s->delta, t->delta},
+                          {"radius", s->radius, t->radius},
+                          {"tau1", s->tau1, t->tau1},
+                          {"tau2", s->tau2, t->tau2},
+                          {"kept", (double)s->kept, (double)t->kept},
+                          {"tight", s->tight, t->tight}};
+    for (size_t i = 0; i < sizeof terms / sizeof *terms; i++)
+        if (terms[i].a != terms[i].b) {
+            *out = terms[i];
+            return true;
+        }
+    return false;
 }
 
 /* Whether message i is on the terms of the first, and of a user who sent none before. */
 static bool check_message(az_ctx *az, const az_inputs *files, int i, const ldp_envelope *first, const ldp_envelope *e,
                           char (*user)[LDP_USER])
 {
-    if (!same_terms(first, e))
-        return az_fail(az, AZ_BAD_INPUT, "'%s' was made on other terms than '%s'", files->item[i].path, files->item[0].path);
+    const char *path = files->item[i].path, *other = files->item[0].path;
+    term differs;
+    if (first->protocol != e->protocol)
+        return az_fail(az, AZ_BAD_INPUT, "'%s' is a message of %s, '%s' of %s: a server takes those of one protocol", path,
+                       ldp_protocol_names[e->protocol], other, ldp_protocol_names[first->protocol]);
+    if (find_difference(first, e, &differs))
+        return az_fail(az, AZ_BAD_INPUT, "'%s' was made with %s = %g, '%s' with %g: all users must have the same", path, differs.name,
+                       differs.b, other, differs.a);
     for (int k = 0; k < i; k++)
         if (strcmp(user[k], e->user) == 0)
-            return az_fail(az, AZ_BAD_INPUT, "'%s': user '%s' has sent '%s' already", files->item[i].path, e->user, files->item[k].path);
+            return az_fail(az, AZ_BAD_INPUT, "'%s': user '%s' has sent '%s' already", path, e->user, files->item[k].path);
     memcpy(user[i], e->user, LDP_USER);
     return true;
 }
@@ -276,14 +302,19 @@ static ldp_envelope *gather(az_ctx *az, const az_estimate_job *job, double **mea
     ldp_envelope *first = ldp_read(az, files->item[0].path);
     char(*user)[LDP_USER] = az_alloc_array(az, (size_t)files->count, LDP_USER);
     *mean = first ? az_alloc_array(az, (size_t)first->count, sizeof **mean) : NULL;
+    int64_t foretold = 0;
     for (int i = 0; user && *mean && i < files->count; i++) {
         az_scope_push(az);
         const ldp_envelope *e = ldp_read(az, files->item[i].path);
         const bool ok = e && check_message(az, files, i, first, e, user);
         for (int64_t v = 0; ok && v < e->count; v++) (*mean)[v] += e->value[v] / files->count;
+        foretold += ok && e->test_seed;
         az_scope_pop(az);
         if (!ok) return NULL;
     }
+    if (foretold > 0)
+        az_note(az, "test_seed: the noise of %lld of the %d messages can be foretold, so these are not private", (long long)foretold,
+                files->count);
     return az_ok(az) ? first : NULL;
 }
 

@@ -3,6 +3,7 @@
 #include "support/folder.h"
 
 #include <criterion/criterion.h>
+#include <math.h>
 #include <string.h>
 
 static const char make_files[] =
@@ -63,6 +64,18 @@ Test(guard, askers_at_once_get_answers_of_their_own)
                    "for i in 1 2 3 4 5 6; do adze estimate adaptive-analysis:action=ask,state=g -d v.csv -q > /dev/null & done; wait; "
                    "grep -c query\\\" g; grep -o '\"query\":[0-9]*' g | sort -u | wc -l");
     cr_assert_str_eq(run.out, "6\n6\n", "%s%s", run.out, run.err);
+    az_close(az);
+}
+
+/* Each answer of noise of scale b to n rows costs e = 1 / (n b): m of them m e, or sqrt(2 m log(1 / delta)) e + m e (exp(e) - 1). */
+Test(guard, a_plan_tells_of_both_ways_to_add_up_privacy)
+{
+    az_ctx *az = az_open(NULL);
+    const test_run run = test_shell(az, test_folder(az), "adze estimate adaptive-analysis:rows=1000,queries=100,scale=0.05 --json");
+    json_t *privacy = test_section(az, run.out, "privacy");
+    const double e = 1 / (1000 * 0.05), advanced = sqrt(2 * 100 * log(1e6)) * e + 100 * e * expm1(e);
+    cr_assert_float_eq(test_json_number(privacy, "eps"), 2, 1e-9, "%s%s", run.out, run.err);
+    cr_assert_float_eq(test_json_number(privacy, "eps_advanced"), advanced, 1e-6);
     az_close(az);
 }
 

@@ -77,14 +77,15 @@ Test(ldp, mistakes_end_in_2_with_what_to_do)
         {SERVER, "a server needs messages"},
         {SERVER " -d messages=r", "this is no message of a user"},
         {SERVER " -d messages=m1 -d messages=m1", "user 'u1' has sent 'm1' already"},
-        {SERVER " -d messages=m1 -d messages=m2", "'m2' was made on other terms than 'm1'"},
+        {SERVER " -d messages=m1 -d messages=m2", "'m2' was made with eps = 2, 'm1' with"},
+        {SERVER " -d messages=m1 -d messages=m3", "'m3' was made with rounds = 9, 'm1' with 3"},
     };
     az_ctx *az = az_open(NULL);
     const char *folder = test_folder(az);
     test_shell(az, folder,
                "printf 'a,b,c,y\\n1,-1,1,0.5\\n' > r; printf 'a,y\\n1,2\\n' > narrow; printf 'a,b,c,y\\n1,NA,1,0.5\\n' > gap; "
                "printf 'a,b,c,y\\n1,-1,1,0.5\\n1,1,-1,2\\n-1,1,1,1\\n1,1,1,1\\n' > t; " CLIENT "user=u1,message=m1 -d r -q; " CLIENT
-               "eps=2,user=u2,message=m2 -d r -q");
+               "eps=2,user=u2,message=m2 -d r -q; " CLIENT "rounds=9,user=u3,message=m3 -d r -q");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         test_run run = test_shell(az, folder, cases[i].line);
         cr_assert_eq(run.code, 2, "'%s' ended in %d: %s", cases[i].line, run.code, run.err);

@@ -52,6 +52,13 @@ Test(commands, a_graph_is_drawn_sampled_learnt_and_compared)
     const test_run again = run(az, folder, "adze estimate dag-compare -d w.csv -d d/truth.csv --json");
     cr_assert_eq(test_json_number(test_section(az, again.out, "comparison"), "shd"),
                  test_json_number(test_section(az, fit.out, "fit"), "shd"));
+    run(az, folder, "mkdir fit; adze estimate colide:score=colide-ev -d d/samples.csv -o fit/");
+    const test_run noise =
+        run(az, folder,
+            "adze estimate dag-compare -d fit/weights.csv -d d/truth.csv -d sigma=fit/sigma.csv -d true-sigma=d/sigma.csv "
+            "--json");
+    const double sigma = test_json_number(test_section(az, fit.out, "noise"), "sigma"); /* one for all; the true ones are 1 */
+    cr_assert_float_eq(test_json_number(test_section(az, noise.out, "comparison"), "sigma2_error"), pow(sigma * sigma - 1, 2), 1e-9);
     run(az, folder, "adze estimate colide:score=colide-ev -d d/samples.csv -o g.dot && grep -q 'x[0-9]\" -> \"x' g.dot");
     az_close(az);
 }
@@ -64,12 +71,18 @@ Test(commands, graphs_that_cannot_be_learnt_are_refused)
     write(az, folder, "hole.csv", "a,b\n1,2\nNA,3\n2,2\n");
     write(az, folder, "good.csv", "a,b,c\n1,2,1\n2,1,2\n3,5,1\n");
     write(az, folder, "loop.csv", "from,to\na,b\nb,c\nc,a\n");
+    write(az, folder, "twice.csv", "a,b,a\n1,2,1\n2,1,2\n3,5,1\n");
+    write(az, folder, "round.csv", "a,b\n0,2\n0.7,0\n");
+    write(az, folder, "line.csv", "a,b\n0,2\n0,0\n");
+    write(az, folder, "two.csv", "s\n1\n2\n");
+    write(az, folder, "none.csv", "s\n1\n0\n");
     write(az, folder, "tiny.csv", "a,b\n1e-300,1\n2e-300,1\n3e-300,2\n");
     write(az, folder, "other.csv", "from,to\na,bb\n");
     const refusal cases[] = {
         {"adze estimate colide -d x.csv", "column 'c' has the same value in each row"},
         {"adze estimate colide -d hole.csv", "column 'a', row 2"},
         {"adze estimate colide -d tiny.csv", "column 'a' reaches 3e-300 at most"},
+        {"adze estimate colide -d twice.csv", "columns 1 and 3 are both called 'a'"},
         {"adze estimate colide:columns=a -d x.csv", "at least 2 variables"},
         {"adze estimate colide -d good.csv -d loop.csv", "b -> c -> a -> b"},
         {"adze estimate colide -d good.csv -d other.csv", "'bb' is not among the variables"},
@@ -78,8 +91,16 @@ Test(commands, graphs_that_cannot_be_learnt_are_refused)
         {"adze estimate colide", "samples"},
         {"adze estimate dag-samples:nodes=3,edges=9", "3 pairs"},
         {"adze estimate dag-compare -d good.csv -d loop.csv", "acyclic"},
+        {"adze estimate dag-compare:threshold=0.5 -d round.csv -d round.csv", "round.csv is no acyclic graph: b -> a -> b"},
+        {"adze estimate dag-compare -d round.csv -d line.csv", "cut=true the weakest"},
+        {"adze estimate dag-compare -d line.csv -d line.csv -d sigma=two.csv", "both"},
+        {"adze estimate dag-compare -d line.csv -d line.csv -d sigma=two.csv -d true-sigma=none.csv", "variable 2 is 0"},
+        {"adze estimate dag-compare -d line.csv -d line.csv -d sigma=loop.csv -d true-sigma=two.csv", "loop.csv"},
     };
     REFUSE(az, folder, cases);
+    const test_run cut = run(az, folder, "adze estimate dag-compare:cut=true -d round.csv -d line.csv --json");
+    cr_assert_eq(test_json_number(test_section(az, cut.out, "comparison"), "cyclic_edges_removed"), 1);
+    cr_assert_eq(test_json_number(test_section(az, cut.out, "comparison"), "shd"), 0);
     az_close(az);
 }
 
