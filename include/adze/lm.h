@@ -538,11 +538,13 @@ typedef struct az_lm_train_settings {
     int64_t steps, batch, accumulate, length; /* optimizer steps; sequences per pass; passes per step; tokens per sequence */
     double lr, lr_floor, warmup;              /* floor as a share of lr, warmup as a share of the steps */
     double weight_decay, beta1, beta2, clip;
-    double momentum, damp;      /* SGD and M-FAC; M-FAC */
-    int64_t grads, plain_steps; /* M-FAC: window; first steps along the gradient */
-    int optimizer;              /* az_optimizer_kind */
-    int schedule;               /* az_schedule_kind */
-    bool checkpoint;            /* activation checkpointing */
+    double momentum, damp;               /* SGD and M-FAC; M-FAC */
+    int64_t grads, plain_steps;          /* M-FAC: window; first steps along the gradient */
+    int64_t galore_rank, galore_refresh; /* GaLore: of matrices inside the blocks; steps that a subspace lasts */
+    double galore_scale;
+    int optimizer;   /* az_optimizer_kind */
+    int schedule;    /* az_schedule_kind */
+    bool checkpoint; /* activation checkpointing */
     int64_t save_every, seed;
     const char *resume; /* folder of the training state; NULL or "" = none */
     const char *only;   /* globs of the parameters to train (az_lm_choose_parameters); NULL or "" = all */

@@ -8,17 +8,20 @@
 extern "C" {
 #endif
 
-typedef enum az_optimizer_kind { AZ_SGD, AZ_ADAMW, AZ_MFAC } az_optimizer_kind;
+typedef enum az_optimizer_kind { AZ_SGD, AZ_ADAMW, AZ_GALORE, AZ_MFAC } az_optimizer_kind;
 
 typedef struct az_optimizer_options {
     az_optimizer_kind kind;
-    double beta1, beta2, eps; /* AdamW; beta1 is also the momentum of SGD and M-FAC */
-    double weight_decay;      /* decoupled: w -= lr * decay * w (AdamW); SGD and M-FAC add decay * w to the gradient */
+    double beta1, beta2, eps; /* AdamW, GaLore; beta1 is also the momentum of SGD and M-FAC */
+    double weight_decay;      /* decoupled: w -= lr * decay * w (AdamW, GaLore); SGD and M-FAC add decay * w to the gradient */
     bool nesterov;            /* SGD */
     int64_t window;           /* M-FAC: gradients of the Fisher matrix; it holds window x parameters floats */
     double damp;              /* M-FAC: added to its diagonal */
     int64_t plain_steps;      /* M-FAC: first steps that are along the gradient */
     bool keep_zeros;          /* M-FAC: entries that are zero at the start stay zero */
+    int64_t rank, refresh;    /* GaLore: dimensions of the subspace of a matrix's gradient; steps that it lasts */
+    double scale;             /* GaLore: of steps in a subspace */
+    const bool *project;      /* GaLore: [n] matrices that have one (only read by az_optimizer_new); NULL = all of a longer shorter side */
 } az_optimizer_options;
 
 typedef struct az_optimizer az_optimizer;
@@ -28,10 +31,12 @@ typedef struct az_optimizer az_optimizer;
 az_optimizer *az_optimizer_new(az_ctx *az, const az_optimizer_options *options, az_tensor *const *parameters, int n, const bool *decay);
 /* One step with learning rate lr. AdamW: m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; w -= lr (mhat / (sqrt(vhat) +
  * eps) + decay w). One fused pass. M-FAC (f32 parameters only): w -= lr F^-1 g, with F over the last `window` gradients of all parameters
- * together (az_fisher_window); O(window x parameters) time. A gradient that is not finite is refused there and changes nothing. */
+ * together (az_fisher_window); O(window x parameters) time. A gradient that is not finite is refused there and changes nothing. GaLore:
+ * AdamW for the gradient's projection on its leading singular vectors, whose step is lifted back; moments of a matrix [m, n] take
+ * rank max(m, n) floats each, and its vectors rank min(m, n). */
 bool az_optimizer_step(az_ctx *az, az_optimizer *optimizer, az_tensor *const *gradients, double lr);
 int64_t az_optimizer_steps(const az_optimizer *optimizer);
-/* The state as named tensors ("adamw.m.0", "adamw.v.0", "sgd.velocity.0" ...; returns their number), for saving and
+/* The state as named tensors ("adamw.m.0", "adamw.v.0", "sgd.velocity.0", "galore.basis.0" ...; returns their number), for saving and
  * for resuming bit for bit; set_steps restores the counter. */
 int az_optimizer_state(az_ctx *az, az_optimizer *optimizer, az_tensor ***tensors, const char ***names);
 void az_optimizer_set_steps(az_optimizer *optimizer, int64_t steps);

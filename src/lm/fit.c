@@ -207,15 +207,23 @@ static bool begin_optimizer(az_ctx *az, az_lm_fit *fit)
     const az_lm_fit_plan *plan = fit->plan;
     const az_lm_train_settings *s = plan->settings;
     if (plan->advance) return true;
+    const bool adam = s->optimizer == AZ_ADAMW || s->optimizer == AZ_GALORE;
+    bool *inside = az_alloc_array(az, (size_t)plan->n, sizeof *inside); /* a block: neither embedding nor head */
+    if (!inside) return false;
+    for (int i = 0; i < plan->n; i++) inside[i] = strncmp(plan->parameter[i].name, "blocks.", strlen("blocks.")) == 0;
     const az_optimizer_options optimizer = {
         .kind = (az_optimizer_kind)s->optimizer,
-        .beta1 = s->optimizer == AZ_ADAMW ? s->beta1 : s->momentum,
+        .beta1 = adam ? s->beta1 : s->momentum,
         .beta2 = s->beta2,
         .eps = 1e-8,
         .weight_decay = s->weight_decay,
         .window = s->grads,
         .damp = s->damp,
         .plain_steps = s->plain_steps,
+        .rank = s->galore_rank,
+        .refresh = s->galore_refresh,
+        .scale = s->galore_scale,
+        .project = inside,
     };
     fit->optimizer = az_optimizer_new(az, &optimizer, fit->value, plan->n, plan->decay);
     return fit->optimizer != NULL;

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <zlib.h>
 
-static const char *const optimizers[] = {[AZ_SGD] = "sgd", [AZ_ADAMW] = "adamw", [AZ_MFAC] = "m-fac", NULL};
+static const char *const optimizers[] = {[AZ_SGD] = "sgd", [AZ_ADAMW] = "adamw", [AZ_GALORE] = "galore", [AZ_MFAC] = "m-fac", NULL};
 static const char *const schedules[] = {"constant", "linear", "cosine", NULL};
 
 const az_option az_lm_train_options[] = {
@@ -23,7 +23,8 @@ const az_option az_lm_train_options[] = {
     {"beta1", AZ_REAL, offsetof(az_lm_train_settings, beta1), "0.9", 0, 0.999999, NULL, "AdamW: memory of the gradient"},
     {"beta2", AZ_REAL, offsetof(az_lm_train_settings, beta2), "0.95", 0, 0.999999, NULL, "AdamW: memory of its square"},
     {"optimizer", AZ_CHOICE, offsetof(az_lm_train_settings, optimizer), "adamw", 0, 0, optimizers,
-     "m-fac steps along the inverse Fisher matrix of the last gradients; with sgd and m-fac, decay is part of the gradient"},
+     "m-fac steps along the inverse Fisher matrix of the last gradients, galore has its moments in subspaces of them; with sgd and m-fac, "
+     "decay is part of the gradient"},
     {"momentum", AZ_REAL, offsetof(az_lm_train_settings, momentum), "0", 0, 0.999999, NULL, "sgd, m-fac: memory of the step"},
     {"grads", AZ_INT, offsetof(az_lm_train_settings, grads), "1024", 1, 1e6, NULL,
      "m-fac: gradients in the window, each of all parameters"},
@@ -31,6 +32,10 @@ const az_option az_lm_train_options[] = {
      "m-fac: added to the diagonal of the Fisher matrix, above 0"},
     {"plain_steps", AZ_INT, offsetof(az_lm_train_settings, plain_steps), "0", 0, 1e7, NULL,
      "m-fac: first steps along the gradient itself, while the window fills"},
+    {"galore_rank", AZ_INT, offsetof(az_lm_train_settings, galore_rank), "128", 1, 1e6, NULL,
+     "galore: dimensions of a subspace; matrices whose shorter side is no longer have none"},
+    {"galore_refresh", AZ_INT, offsetof(az_lm_train_settings, galore_refresh), "200", 1, 1e9, NULL, "galore: steps that a subspace lasts"},
+    {"galore_scale", AZ_REAL, offsetof(az_lm_train_settings, galore_scale), "1", 0, 1e6, NULL, "galore: of steps in a subspace"},
     {"clip", AZ_REAL, offsetof(az_lm_train_settings, clip), "1", 0, 1e9, NULL, "largest norm of the gradient; 0 = any"},
     {"schedule", AZ_CHOICE, offsetof(az_lm_train_settings, schedule), "cosine", 0, 0, schedules, "how lr falls after the warm-up"},
     {"checkpoint", AZ_BOOL, offsetof(az_lm_train_settings, checkpoint), "false", 0, 0, NULL,

@@ -1,5 +1,6 @@
 /* optimizer.c - AdamW and SGD: every parameter moves in one fused, threaded pass over fixed-size blocks, so that no result depends on the
  * number of threads. */
+#include "optim/galore.h"
 #include "optim/m_fac.h"
 
 #include <math.h>
@@ -58,11 +59,12 @@ struct az_optimizer {
     int64_t n_blocks;
     block *block;          /* [n_blocks] */
     az_m_fac_state *m_fac; /* of that kind */
+    az_galore_state *galore;
 };
 
 static bool check_options(az_ctx *az, const az_optimizer_options *options)
 {
-    const bool adam = options->kind == AZ_ADAMW;
+    const bool adam = options->kind == AZ_ADAMW || options->kind == AZ_GALORE;
     if (!(options->beta1 >= 0 && options->beta1 < 1))
         return az_fail(az, AZ_BAD_INPUT, "optimizer: beta1 is %g, not in [0, 1)", options->beta1);
     if (adam && !(options->beta2 >= 0 && options->beta2 < 1))
@@ -70,6 +72,9 @@ static bool check_options(az_ctx *az, const az_optimizer_options *options)
     if (adam && !(options->eps > 0)) return az_fail(az, AZ_BAD_INPUT, "optimizer: eps is %g, not above 0", options->eps);
     if (options->kind == AZ_MFAC && options->window < 1)
         return az_fail(az, AZ_BAD_INPUT, "optimizer: a window of %lld gradients", (long long)options->window);
+    if (options->kind == AZ_GALORE && (options->rank < 1 || options->refresh < 1 || !isfinite(options->scale)))
+        return az_fail(az, AZ_BAD_INPUT, "optimizer: subspaces of rank %lld, for %lld steps, scale %g: must be positive",
+                       (long long)options->rank, (long long)options->refresh, options->scale);
     if (!(options->weight_decay >= 0)) return az_fail(az, AZ_BAD_INPUT, "optimizer: weight decay is %g, below 0", options->weight_decay);
     return true;
 }
@@ -115,11 +120,12 @@ az_optimizer *az_optimizer_new(az_ctx *az, const az_optimizer_options *options, 
         if (!fill_slot(az, options, parameters[i], &slots[i])) return NULL;
         slots[i].decay = decay ? decay[i] : parameters[i]->rank >= 2;
     }
-    if (options->kind != AZ_MFAC) return make_blocks(az, optimizer) ? optimizer : NULL;
+    if (options->kind == AZ_SGD || options->kind == AZ_ADAMW) return make_blocks(az, optimizer) ? optimizer : NULL;
     bool *decays = az_alloc_array(az, (size_t)n, sizeof *decays);
     for (int i = 0; decays && i < n; i++) decays[i] = slots[i].decay;
-    optimizer->m_fac = decays ? az_m_fac_new(az, options, parameters, n, decays) : NULL;
-    return optimizer->m_fac ? optimizer : NULL;
+    if (decays && options->kind == AZ_MFAC) optimizer->m_fac = az_m_fac_new(az, options, parameters, n, decays);
+    if (decays && options->kind == AZ_GALORE) optimizer->galore = az_galore_new(az, options, parameters, n, decays);
+    return optimizer->m_fac || optimizer->galore ? optimizer : NULL;
 }
 
 /* The data of each gradient, contiguous and of its parameter's type and shape; NULL and an error when one does not fit. */
@@ -202,6 +208,7 @@ bool az_optimizer_step(az_ctx *az, az_optimizer *optimizer, az_tensor *const *gr
     az_scope_push(az);
     const void **gradient = gradient_data(az, optimizer, gradients);
     bool good = gradient != NULL;
+    if (good && optimizer->galore) good = az_galore_step(az, optimizer->galore, gradients, lr, optimizer->steps);
     if (good && optimizer->m_fac) good = az_m_fac_step(az, optimizer->m_fac, gradient, lr, optimizer->steps);
     if (good) {
         optimizer->steps++;
@@ -227,6 +234,7 @@ void az_optimizer_set_steps(az_optimizer *optimizer, int64_t steps)
 int az_optimizer_state(az_ctx *az, az_optimizer *optimizer, az_tensor ***tensors, const char ***names)
 {
     if (!optimizer) return 0;
+    if (optimizer->galore) return az_galore_tensors(az, optimizer->galore, tensors, names);
     const bool adam = optimizer->options.kind == AZ_ADAMW;
     const size_t most = 2 * (size_t)optimizer->n + AZ_M_FAC_TENSORS;
     *tensors = az_alloc_array(az, most, sizeof(void *));

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <zlib.h>
 
-static const char *const optimizers[] = {[AZ_SGD] = "sgd", [AZ_ADAMW] = "adamw", NULL};
+static const char *const optimizers[] = {[AZ_SGD] = "sgd", [AZ_ADAMW] = "adamw", [AZ_GALORE] = "galore", NULL};
 static const char *const schedules[] = {"constant", "linear", "cosine", NULL};
 
 #define IN_TRAINING(field) offsetof(az_tune_settings, training.field)
@@ -19,11 +19,16 @@ const az_option az_tune_options[] = {
     {"lr_floor", AZ_REAL, IN_TRAINING(lr_floor), "0", 0, 1, NULL, "learning rate at the end, as a share of lr"},
     {"warmup", AZ_REAL, IN_TRAINING(warmup), "0.03", 0, 1, NULL, "share of the steps in which lr rises"},
     {"schedule", AZ_CHOICE, IN_TRAINING(schedule), "linear", 0, 0, schedules, "how lr falls after the warm-up"},
-    {"optimizer", AZ_CHOICE, IN_TRAINING(optimizer), "adamw", 0, 0, optimizers, "with sgd, decay is part of the gradient"},
+    {"optimizer", AZ_CHOICE, IN_TRAINING(optimizer), "adamw", 0, 0, optimizers,
+     "galore has its moments in subspaces of the gradients; with sgd, decay is part of the gradient"},
     {"weight_decay", AZ_REAL, IN_TRAINING(weight_decay), "0", 0, 100, NULL, "decoupled decay of the matrices"},
     {"beta1", AZ_REAL, IN_TRAINING(beta1), "0.9", 0, 0.999999, NULL, "AdamW: memory of the gradient"},
     {"beta2", AZ_REAL, IN_TRAINING(beta2), "0.999", 0, 0.999999, NULL, "AdamW: memory of its square"},
     {"momentum", AZ_REAL, IN_TRAINING(momentum), "0", 0, 0.999999, NULL, "sgd: memory of the step"},
+    {"galore_rank", AZ_INT, IN_TRAINING(galore_rank), "128", 1, 1e6, NULL,
+     "galore: dimensions of a subspace; matrices whose shorter side is no longer have none"},
+    {"galore_refresh", AZ_INT, IN_TRAINING(galore_refresh), "200", 1, 1e9, NULL, "galore: steps that a subspace lasts"},
+    {"galore_scale", AZ_REAL, IN_TRAINING(galore_scale), "1", 0, 1e6, NULL, "galore: of steps in a subspace"},
     {"clip", AZ_REAL, IN_TRAINING(clip), "1", 0, 1e9, NULL, "largest norm of the gradient; 0 = any"},
     {"whole", AZ_BOOL, offsetof(az_tune_settings, whole), "false", 0, 0, NULL, "prompts are learnt as well, not responses alone"},
     {"last_only", AZ_BOOL, offsetof(az_tune_settings, last_only), "false", 0, 0, NULL,

@@ -160,6 +160,113 @@ Test(optimizer, what_does_not_fit_is_refused)
     az_close(az);
 }
 
+/* ---- GaLore ---- */
+
+static const az_optimizer_options galore = {
+    .kind = AZ_GALORE, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .weight_decay = 0.1, .rank = 2, .refresh = 3, .scale = 0.5};
+
+/* A gradient [m, n] of rank 2, so that every range finder has its subspace to the last bits. */
+static az_tensor *low_rank_gradient(az_ctx *az, int64_t m, int64_t n, int step)
+{
+    const int64_t left[] = {m, 2}, right[] = {2, n};
+    return az_matmul(az, az_randn(az, AZ_F64, 2, left, 1, 5, (uint64_t)step), az_randn(az, AZ_F64, 2, right, 1, 6, (uint64_t)step));
+}
+
+/* Five steps on a tall and on a wide matrix against the formulas with an exact decomposition; the subspace changes at steps 0 and 3. */
+Test(optimizer, galore_matches_its_formulas)
+{
+    const int64_t shapes[][2] = {{7, 5}, {4, 9}};
+    az_ctx *az = az_open(NULL);
+    for (int k = 0; k < 2; k++) {
+        const int64_t m = shapes[k][0], n = shapes[k][1];
+        const bool tall = m >= n;
+        az_tensor *w = az_randn(az, AZ_F64, 2, shapes[k], 1, 7, 0), *expected = az_copy(az, w), *basis = NULL;
+        az_optimizer *optimizer = az_optimizer_new(az, &galore, &w, 1, NULL);
+        az_tensor *first = NULL, *second = NULL;
+        for (int step = 0; step < 5; step++) {
+            az_tensor *g = low_rank_gradient(az, m, n, step), *u, *s, *vt;
+            az_svd(az, g, &u, &s, &vt);
+            if (step % 3 == 0) basis = tall ? az_slice(az, az_transpose(az, vt), 1, 0, 2) : az_slice(az, u, 1, 0, 2);
+            /* singular vectors have no sign, and moments of squares know none */
+            az_tensor **state, *r;
+            const char **names;
+            cr_assert(az_optimizer_step(az, optimizer, &g, 0.01), "%s", az_error(az));
+            const int count = az_optimizer_state(az, optimizer, &state, &names);
+            cr_assert_str_eq(names[count - 1], "galore.basis.0");
+            az_tensor *found = state[count - 1], *overlap = az_matmul(az, az_transpose(az, basis), found);
+            for (int i = 0; i < 2; i++) cr_assert_float_eq(fabs(az_item(overlap, i * 3)), 1, 1e-9);
+            r = tall ? az_matmul(az, g, found) : az_matmul(az, az_transpose(az, found), g);
+            if (!first) first = az_zeros(az, AZ_F64, 2, r->shape), second = az_zeros(az, AZ_F64, 2, r->shape);
+            az_tensor *d = az_copy(az, r);
+            for (int64_t i = 0; i < az_count(r); i++) {
+                double *at = az_f64_mut(first) + i, *square = az_f64_mut(second) + i;
+                *at = 0.9 * *at + 0.1 * az_item(r, i), *square = 0.99 * *square + 0.01 * az_item(r, i) * az_item(r, i);
+                az_f64_mut(d)[i] = -0.01 * (*at / (1 - pow(0.9, step + 1))) / (sqrt(*square / (1 - pow(0.99, step + 1))) + 1e-8);
+            }
+            const az_tensor *moved = tall ? az_matmul(az, d, az_transpose(az, found)) : az_matmul(az, found, d);
+            for (int64_t i = 0; i < m * n; i++) az_f64_mut(expected)[i] = (1 - 0.01 * 0.1) * az_item(expected, i) + 0.5 * az_item(moved, i);
+            for (int64_t i = 0; i < m * n; i++) cr_assert_float_eq(az_item(w, i), az_item(expected, i), 1e-12);
+        }
+    }
+    az_close(az);
+}
+
+/* Matrices that are no larger than the subspace, those that should have none, and vectors are AdamW's, to the bit. */
+Test(optimizer, galore_leaves_small_matrices_to_adamw)
+{
+    az_ctx *az = az_open(NULL);
+    const bool project[] = {true, false, true};
+    az_optimizer_options how = galore, plain = galore;
+    how.project = project, plain.kind = AZ_ADAMW;
+    az_tensor *w[2][3];
+    az_optimizer *optimizer[2];
+    for (int k = 0; k < 2; k++) {
+        w[k][0] = az_randn(az, AZ_F32, 2, (int64_t[]){2, 6}, 1, 1, 0);
+        w[k][1] = az_randn(az, AZ_F32, 2, (int64_t[]){6, 5}, 1, 2, 0);
+        w[k][2] = az_randn(az, AZ_F32, 1, (int64_t[]){6}, 1, 3, 0);
+        optimizer[k] = az_optimizer_new(az, k == 0 ? &how : &plain, w[k], 3, NULL);
+    }
+    for (int step = 0; step < 4; step++)
+        for (int k = 0; k < 2; k++) {
+            az_tensor *g[3];
+            for (int i = 0; i < 3; i++) g[i] = az_randn(az, AZ_F32, w[k][i]->rank, w[k][i]->shape, 1, 4, (uint64_t)(3 * step + i));
+            cr_assert(az_optimizer_step(az, optimizer[k], g, 0.1), "%s", az_error(az));
+        }
+    for (int i = 0; i < 3; i++)
+        for (int64_t j = 0; j < az_count(w[0][i]); j++) cr_assert_eq(az_item(w[0][i], j), az_item(w[1][i], j));
+    az_close(az);
+}
+
+Test(optimizer, galore_goes_on_from_its_state_and_refuses_bad_gradients)
+{
+    az_ctx *az = az_open(NULL);
+    az_tensor *w[2], *g = NULL, **from, **to;
+    const char **names;
+    az_optimizer *optimizer[2];
+    for (int i = 0; i < 2; i++) {
+        w[i] = az_randn(az, AZ_F32, 2, (int64_t[]){8, 6}, 1, 1, 0);
+        optimizer[i] = az_optimizer_new(az, &galore, &w[i], 1, NULL);
+    }
+    for (int step = 0; step < 4; step++) {
+        g = az_randn(az, AZ_F32, 2, (int64_t[]){8, 6}, 1, 3, (uint64_t)step);
+        az_optimizer_step(az, optimizer[0], &g, 0.1);
+    }
+    const int n = az_optimizer_state(az, optimizer[0], &from, &names);
+    cr_assert_eq(az_optimizer_state(az, optimizer[1], &to, &names), n);
+    for (int i = 0; i < n; i++) az_copy_into(az, to[i], from[i]);
+    az_optimizer_set_steps(optimizer[1], 4);
+    az_copy_into(az, w[1], w[0]);
+    for (int step = 4; step < 6; step++)
+        for (int i = 0; i < 2; i++) cr_assert(az_optimizer_step(az, optimizer[i], &g, 0.1));
+    for (int64_t j = 0; j < 48; j++) cr_assert_eq(az_item(w[0], j), az_item(w[1], j));
+    az_f32_mut(g)[5] = NAN;
+    cr_assert_not(az_optimizer_step(az, optimizer[0], &g, 0.1));
+    cr_assert_eq(az_status_of(az), AZ_NUMERIC);
+    for (int64_t j = 0; j < 48; j++) cr_assert_eq(az_item(w[0], j), az_item(w[1], j));
+    cr_assert_eq(az_optimizer_steps(optimizer[0]), 6);
+    az_close(az);
+}
+
 /* ---- M-FAC ---- */
 
 static const az_optimizer_options m_fac = {.kind = AZ_MFAC, .window = 3, .damp = 0.1};
