@@ -265,6 +265,28 @@ az_tensor *az_generator_activate(az_ctx *az, const az_generator_block *block, az
  * of each block's g over [-5, 5]. */
 void az_generators_report(az_ctx *az, const az_generators *generators, az_report *report);
 
+/* Templates that put a text and its answer into words, as an adapter was tuned to read them (CPT): input, within and output make a query
+ * with its answer, "input: TEXT output: ANSWER" of "input: {}", " " and "output: {}"; between stands behind each example of a context. */
+typedef struct az_lm_form {
+    const char *input, *output, *within, *between;
+} az_lm_form;
+/* Fails unless input and output have one "{}" each. */
+bool az_lm_form_check(az_ctx *az, const az_lm_form *form);
+/* What a token of such words is for. */
+enum { AZ_FORM_NOTHING, AZ_FORM_INPUT_FORM, AZ_FORM_INPUT, AZ_FORM_OUTPUT_FORM, AZ_FORM_LABEL, AZ_FORM_ROLES = 4 };
+typedef struct az_lm_line {
+    int64_t n;
+    int32_t *id;   /* [n]; -1 = a soft token, which is no word */
+    int32_t *type; /* [n] as above; methods may count on from there */
+} az_lm_line;
+/* A text up to where its answer begins, and an answer, with no BOS or EOS, in the current scope. Pieces are tokenized apart, so that a
+ * query reads the same with and without its answer. Fail when input or answer is NULL. */
+bool az_lm_form_query(az_ctx *az, const az_tokenizer *tokenizer, const az_lm_form *form, const char *input, az_lm_line *line);
+bool az_lm_form_answer(az_ctx *az, const az_tokenizer *tokenizer, const az_lm_form *form, const char *answer, az_lm_line *line);
+/* More tokens of one type behind a line: n given ones, or those of a text of `length` bytes. */
+bool az_lm_line_add(az_ctx *az, az_lm_line *line, const int32_t *id, int64_t n, int32_t type);
+bool az_lm_line_add_text(az_ctx *az, az_lm_line *line, const az_tokenizer *tokenizer, const char *text, size_t length, int32_t type);
+
 /* An adapter belongs to a model's shape and names, not to one az_lm: it serves every copy and every format of it.
  * Virtual tokens are rows in front of a sequence that are no words. In a batch they are written as tokens -1, -2, ...: token -1 - j stands
  * for virtual token j, whose embedding is row j of `prompt` (0 without it) and whose key and value in block i are, where there is a prefix,
@@ -281,6 +303,7 @@ typedef struct az_adapter {
     az_tensor *prefix;         /* [virtual_tokens, blocks * 2 * kv_heads * head_dim], or NULL */
     bool has_bos;              /* BOS is among the virtual tokens: what stands behind them begins without it */
     az_generators *generators; /* or NULL; with it a pass has all virtual tokens of a sequence, and its instruction, or none of them */
+    const az_lm_form *form;    /* the templates that it was tuned with: scoring, classification and prompts use them; or NULL */
     const char *config;        /* further fields of its adapter_config.json, a JSON object; NULL = none */
     const char *base;          /* az_adapter_base of the only weights that it is for; NULL = for any of its shape */
     az_arena *arena;           /* owns all of the above */
@@ -345,6 +368,9 @@ bool az_adapter_merge(az_ctx *az, az_lm *lm, const az_adapter *adapter, az_repor
 /* The inverse for dense weights: exact up to the rounding of f32. A magnitude needs the norms of the weights before
  * the merge: an adapter that was read beside the merged model does not have them. */
 bool az_adapter_unmerge(az_ctx *az, az_lm *lm, const az_adapter *adapter, az_report *report);
+
+/* A prompt as an adapter with templates reads it: BOS, unless that is among its virtual tokens, and the query. In the current scope. */
+az_tokens az_adapter_query(az_ctx *az, const az_lm *lm, const az_adapter *adapter, const char *prompt);
 
 /* Takes the change of `out` from the model's own dense f32 weights (az_lm_make_trainable) and puts that of `in` there, without other
  * copies; either may be NULL. Low-rank terms alone; those of whole columns or rows (S2FT) touch nothing else. Changes nothing on an error.
@@ -440,9 +466,36 @@ typedef struct az_lm_score_options {
  * than the context are cut into windows of `context` tokens that advance by `stride` and score what no earlier window has scored. A
  * single unseparated document counts as the sequence of its windows: each of them is an entry of nll and weight. */
 az_lm_score *az_lm_score_documents(az_ctx *az, const az_lm *lm, const az_documents *documents, const az_lm_score_options *options);
-/* The responses of examples, each behind its prompt: an entry an example. context = tokens of an example at most; stride and batch are not
- * used. Examples whose response does not fit are left out (noted). */
+/* The responses of examples, each behind its prompt, in the adapter's templates where it has some: an entry an example. context = tokens of
+ * an example at most; stride and batch are not used. Examples whose response does not fit are left out (noted). */
 az_lm_score *az_lm_score_examples(az_ctx *az, const az_lm *lm, const az_examples *examples, const az_lm_score_options *options);
+
+/* Labels to choose among. */
+typedef struct az_lm_labels {
+    int n;
+    const char **text; /* [n], none twice */
+} az_lm_labels;
+/* Every response of the examples, in the order in which they come; fails unless there are two. In the current scope. */
+const az_lm_labels *az_lm_labels_of(az_ctx *az, const az_examples *examples);
+/* -1 when it is none of them. */
+int az_lm_label_place(const az_lm_labels *labels, const char *text);
+typedef struct az_lm_classify_options {
+    const az_adapter *adapter; /* beside the model, its virtual tokens in front; or NULL. Not one with generators */
+    const az_lm_form *form;    /* NULL = the adapter's; without any, a prompt and its label one behind the other */
+    int64_t limit;             /* the first examples only; 0 = all */
+    bool whole;                /* compare whole labels where first tokens would do */
+} az_lm_classify_options;
+typedef struct az_lm_classification {
+    int64_t count, right; /* examples, and those whose response is the chosen label */
+    int64_t unknown;      /* those whose response is no label: they count as wrong */
+    int *choice;          /* [count] place of the label */
+    az_estimate accuracy; /* right / count with Wilson's 95 % interval */
+} az_lm_classification;
+/* For each example the label l with the largest log p(label l | BOS, prompt) = sum over its tokens, or of its first token alone where that
+ * tells all labels apart. Virtual tokens are read once. Prompts that do not fit the context with the longest label are an error. Blau et
+ * al., arXiv 2410.17222 (step "predict"). */
+az_lm_classification *az_lm_classify(az_ctx *az, const az_lm *lm, const az_examples *examples, const az_lm_labels *labels,
+                                     const az_lm_classify_options *options);
 
 /* Calibration sequences: `count` windows of `length` tokens from the documents joined by EOS, chosen by seed (fewer if the text is
  * short: noted). */
@@ -606,7 +659,8 @@ typedef struct az_lm_example_options {
     bool last_only;   /* of several answers in one conversation only the last counts */
     const char *chat; /* form or text of a chat template (az_chat_render); NULL or "" = the model's own */
     int64_t virtual_tokens;
-    bool no_bos; /* az_adapter.has_bos */
+    bool no_bos;            /* az_adapter.has_bos */
+    const az_lm_form *form; /* az_adapter.form: prompts and responses stand in templates, without EOS; or NULL */
 } az_lm_example_options;
 /* An example as tokens: [virtual tokens] [BOS] prompt response [EOS]. A prompt and a response are tokenized apart, so that their border is
  * the same whatever follows. target[i] is the token behind token[i] where that counts, -1 elsewhere. */

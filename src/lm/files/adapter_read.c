@@ -57,6 +57,7 @@ static const char *const known[] = {"peft_type",
                                     "encoder_hidden_size",
                                     "ensure_weight_tying",
                                     "adze_bos",
+                                    "adze_form",
                                     "bottleneck",
                                     "pooler",
                                     "normalize",
@@ -351,6 +352,26 @@ static bool has_bos(const az_adapter_folder *f)
     return json_is_true(json_object_get(f->config, "adze_bos")) || (json_is_integer(first) && json_integer_value(first) == bos);
 }
 
+/* The templates that the adapter was tuned with, if it says them. */
+static bool read_form(az_ctx *az, az_adapter_folder *f)
+{
+    const json_t *list = json_object_get(f->config, "adze_form");
+    const char *text[4];
+    if (is_nothing(list)) return true;
+    for (size_t i = 0; i < 4; i++) {
+        text[i] = json_array_size(list) == 4 ? json_string_value(json_array_get(list, i)) : NULL;
+        if (!text[i]) return az_fail(az, AZ_BAD_INPUT, "\"adze_form\" is not the four texts of input, output, within and between");
+    }
+    az_lm_form *form = az_alloc(az, sizeof *form);
+    if (!form) return false;
+    *form = (az_lm_form){.input = az_strdup(az, text[0]),
+                         .output = az_strdup(az, text[1]),
+                         .within = az_strdup(az, text[2]),
+                         .between = az_strdup(az, text[3])};
+    f->adapter->form = form;
+    return az_ok(az) && az_lm_form_check(az, form);
+}
+
 static bool read_virtual(az_ctx *az, az_adapter_folder *f)
 {
     const az_tensor *x = az_safetensors_find(f->file, "prompt_embeddings");
@@ -374,8 +395,9 @@ static bool read_virtual(az_ctx *az, az_adapter_folder *f)
         f->adapter->prefix = az_prefix_reorder(az, f->lm, rows, false);
     else
         f->adapter->prompt = rows;
+    const bool good = read_form(az, f);
     az_arena_leave(az);
-    return az_ok(az);
+    return good && az_ok(az);
 }
 
 /* A tensor of generators, whose place has the shape that it should have. */

@@ -344,6 +344,8 @@ static void put_virtual(const az_adapter_file *f, json_t *json)
     json_object_set_new(json, "num_attention_heads", json_integer(f->adapter->prefix ? c->kv_heads : c->heads));
     json_object_set_new(json, "num_layers", json_integer(c->blocks));
     if (f->adapter->has_bos) json_object_set_new(json, "adze_bos", json_true());
+    const az_lm_form *form = f->adapter->form;
+    if (form) json_object_set_new(json, "adze_form", json_pack("[s, s, s, s]", form->input, form->output, form->within, form->between));
     if (strcmp(f->adapter->kind, "PREFIX_TUNING") == 0) json_object_set_new(json, "prefix_projection", json_false());
 }
 
