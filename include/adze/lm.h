@@ -360,10 +360,13 @@ az_adapter *az_adapter_read(az_ctx *az, const az_lm *lm, const char *folder);
 bool az_adapter_write(az_ctx *az, const az_lm *lm, const az_adapter *adapter, const char *folder, const char *base, az_dtype dtype);
 
 /* Puts the adapter into the model's weights: W + s B diag(e) A, with a magnitude its rows scaled; biases and whole weights as well. A
- * weight of type f32, f64, f16 or bf16 is rounded once to its type. A sparse one keeps its mask: the change counts where it has values (how
- * much of the change is lost is reported). One of low rank U V gets the columns B and rows A, rank + r. Any other format is decoded,
- * changed and encoded again, if it can be; otherwise it becomes f32. Virtual tokens cannot be merged. Section "merge" of report has a row a
- * layer. Touches nothing when a value would not be finite. */
+ * weight of type f32, f64, f16 or bf16 is rounded once to its type. A sparse one keeps its mask: the change counts where it has values. One
+ * of low rank U V gets the columns B and rows A, rank + r. Any other format is decoded, changed and encoded again, if it can be; otherwise
+ * it becomes f32. Virtual tokens cannot be merged. Touches nothing when a value would not be finite.
+ * Section "merge" of report has a row a layer. With D the change, W' the new weight as it is stored and C = W' - W: change = |D| / |W|,
+ * error = |C - D| / |D|, kept = max(0, 1 - error^2), the share of |D|^2 that is there (Frobenius norms), cosine = <C, D> / (|C| |D|).
+ * Steps of a format that are coarser than D round it away, or to something larger: kept is near 0, the error may be above 1. A note says
+ * when less than half is kept. */
 bool az_adapter_merge(az_ctx *az, az_lm *lm, const az_adapter *adapter, az_report *report);
 /* The inverse for dense weights: exact up to the rounding of f32. A magnitude needs the norms of the weights before
  * the merge: an adapter that was read beside the merged model does not have them. */
