@@ -208,7 +208,7 @@ size_t az_lm_bytes(const az_lm *lm);
  *     y = m / |V| * (V x) + b.
  * Tensors that are NULL do not take part: without a there is no low-rank term. Types are those of the activations (f32, or f64). */
 typedef struct az_adapter_layer {
-    const char *name;     /* of the linear layer, "blocks.3.attn.q", "head"; or "embed"; or of a norm, which has a bias alone */
+    const char *name;     /* of the linear layer, "blocks.3.attn.q", "head"; or "embed"; or of a norm, which has gain and bias alone */
     int64_t in, out;      /* of the embedding: vocabulary, width */
     int64_t rank;         /* 0 = no low-rank term */
     double alpha, scale;  /* scale = s */
@@ -219,6 +219,7 @@ typedef struct az_adapter_layer {
     az_tensor *b_bias;    /* [out], or NULL: added to B's output, before the scale (lora_bias) */
     az_tensor *bias;      /* [out], or NULL: stands in for the layer's own bias */
     az_weight *weight;    /* dense, or NULL: stands in for the layer's own weight (modules_to_save) */
+    az_tensor *gain;      /* [out] of a norm, or NULL: stands in for the norm's own (modules_to_save) */
     az_tensor *row_norm;  /* [out] |V| as it was last computed, outside of training; NULL = not yet */
     az_tensor *from, *to; /* [rank] i32, or NULL (S2FT). from: B reads these inputs, as a matrix A of ones and zeros would pick them;
                            * with it, A may be NULL. to: A x is added to these outputs; with it, B may be NULL */
@@ -320,7 +321,7 @@ typedef struct az_adapter_how {
     double alpha, dropout;
     bool rank_stabilized, dora, gaussian; /* gaussian: A ~ N(0, 1 / rank^2) instead of U(-1 / sqrt(in), 1 / sqrt(in)) */
     const char *targets, *exclude;        /* NULL = "" */
-    const char *save;                     /* layers that are trained whole: "lm_head", "embed_tokens"; NULL = none */
+    const char *save;                     /* layers and norms that are trained whole: "lm_head", "model.norm"; NULL = none */
     const char *ranks, *alphas;           /* "q_proj=4,down_proj=16": other ranks, other alphas; NULL = none */
     az_adapter_bias bias;
     uint64_t seed;
@@ -352,8 +353,9 @@ const char *az_adapter_base(az_ctx *az, const az_adapter *adapter, const az_lm *
 bool az_adapter_check(az_ctx *az, const az_adapter *adapter, const az_lm *lm);
 /* Reads a folder as PEFT writes it, adapter_config.json and adapter_model.safetensors, for this model: kinds LORA, ADALORA and the kinds of
  * virtual tokens. Rows of joint matrices (gpt2's c_attn) and of q and k go to their places. Fails on what would change the mathematics and
- * is not known here, on shapes that are not the model's, on a rank that the configuration does not explain, on a half of a pair, and on
- * values that are not finite; names the tensor or the key. */
+ * is not known here, on shapes that are not the model's, on a rank that the configuration does not explain, on a half of a pair, on modules
+ * to save that are missing, and on values that are not finite; names the tensor or the key. The configuration decides as it does in PEFT:
+ * pairs outside of target_modules and magnitudes without use_dora are left out, targets without a pair stay as they are (all noted). */
 az_adapter *az_adapter_read(az_ctx *az, const az_lm *lm, const char *folder);
 /* Writes such a folder: each file whole or not at all. base: the model's name for "base_model_name_or_path". dtype: f32, f16 or bf16.
  * Layers that Hugging Face has in one matrix become one pair with the sum of their ranks, or of theirs if A is the same. */

@@ -13,7 +13,7 @@ typedef struct az_merged {
     const az_adapter_layer *layer;
     az_lm_slot *weight_slot, *bias_slot;
     az_weight *weight;          /* NULL = stays */
-    az_tensor *bias;            /* NULL = stays */
+    az_tensor *gain, *bias;     /* NULL = stays */
     double change;              /* norm of what was to change, relative to the weight */
     double kept, cosine, error; /* how much of that is in the new weight */
     bool reencoded;             /* the format has no way back, so the weight became f32 */
@@ -146,7 +146,7 @@ static const az_tensor *bias_after(az_ctx *az, const az_merged *m, int sign)
 static bool merge_layer(az_ctx *az, int sign, az_merged *m)
 {
     const az_adapter_layer *layer = m->layer;
-    if (sign < 0 && (layer->weight || layer->bias))
+    if (sign < 0 && (layer->weight || layer->bias || layer->gain))
         return az_fail(az, AZ_BAD_INPUT,
                        "it was replaced whole, and what it was is not in the adapter; keep the model from before the merge");
     if (sign < 0 && layer->magnitude && !layer->row_norm)
@@ -160,6 +160,7 @@ static bool merge_layer(az_ctx *az, int sign, az_merged *m)
     } else if (layer->weight) {
         m->weight = layer->weight;
     }
+    m->gain = layer->gain;
     if (layer->bias || layer->b_bias) m->bias = (az_tensor *)(uintptr_t)bias_after(az, m, sign);
     return az_ok(az);
 }
@@ -183,6 +184,7 @@ static bool put(az_ctx *az, az_lm *lm, const az_merged *m)
         lm->config.tied = false;
     }
     if (m->weight && !az_lm_attach_weight(az, lm, m->weight_slot, m->weight)) return false;
+    if (m->gain && !az_lm_attach_vector(az, lm, m->weight_slot, az_copy(az, m->gain))) return false;
     if (m->bias && m->bias_slot) return az_lm_attach_vector(az, lm, m->bias_slot, az_copy(az, m->bias));
     if (m->bias) return az_fail(az, AZ_BAD_INPUT, "'%s' of this architecture has no bias", m->layer->name);
     return true;
