@@ -681,7 +681,8 @@ typedef struct az_lm_examples {
     int64_t tokens, counted;
     az_lm_example *item;
 } az_lm_examples;
-/* Examples that are too long lose tokens at their end. Fails when none is left. */
+/* Examples that are too long lose tokens at their end. Of a response without text (noted) there is the end alone to learn: EOS, or the mark
+ * that ends a turn; without either the example is skipped. Fails when none is left. */
 az_lm_examples *az_lm_examples_of(az_ctx *az, const az_lm *lm, const az_examples *examples, const az_lm_example_options *options);
 /* A lesson of n of them side by side, each a sequence of its own; in the current scope. */
 az_lm_lesson az_lm_lesson_of_examples(az_ctx *az, const az_lm_examples *examples, const int64_t *which, int n);

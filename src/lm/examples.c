@@ -182,6 +182,26 @@ static bool add_example(az_ctx *az, const az_lm *lm, const az_examples *examples
     return true;
 }
 
+/* Whether a response, an answer or the text that is to be learnt has no text. */
+static bool says_nothing(const az_example *example)
+{
+    for (int i = 0; i < example->turns; i++) {
+        const az_turn *turn = &example->turn[i];
+        const bool learnt = example->messages ? strcmp(turn->role, "assistant") == 0 : strcmp(turn->role, "prompt") != 0;
+        if (learnt && turn->length == 0) return true;
+    }
+    return false;
+}
+
+static void note_empty(az_ctx *az, const az_examples *examples, bool ends)
+{
+    int64_t empty = 0;
+    for (int64_t i = 0; i < examples->count; i++) empty += says_nothing(&examples->item[i]);
+    if (empty > 0)
+        az_note(az, "'%s': %lld examples have a response without text, of which %s", examples->path ? examples->path : "", (long long)empty,
+                ends ? "only the end counts" : "nothing counts, as the model has no token that ends a text");
+}
+
 az_lm_examples *az_lm_examples_of(az_ctx *az, const az_lm *lm, const az_examples *examples, const az_lm_example_options *options)
 {
     if (!lm || !examples || !az_ok(az)) return NULL;
@@ -200,6 +220,7 @@ az_lm_examples *az_lm_examples_of(az_ctx *az, const az_lm *lm, const az_examples
         return NULL;
     }
     if (!az_ok(az)) return NULL;
+    if (!o.form) note_empty(az, examples, az_token_eos(lm->tokenizer) >= 0);
     if (out->count == 0)
         return az_fail(az, AZ_BAD_INPUT, "no example has a token of a response within %lld tokens (%lld skipped); allow more by length",
                        (long long)o.length, (long long)out->skipped);
