@@ -33,6 +33,8 @@ static const cli_group adapter_groups[] = {{"options", adapter_options, 0}, {0}}
 /* The change of each layer times `scale`. */
 static bool rescale(az_ctx *az, az_adapter *adapter, double scale)
 {
+    if (scale != 1 && adapter->virtual_tokens > 0)
+        return az_fail(az, AZ_BAD_INPUT, "adapter: '%s' has virtual tokens, which cannot be scaled", adapter->name);
     for (int i = 0; i < adapter->layers; i++) {
         az_adapter_layer *layer = &adapter->layer[i];
         if (scale != 1 && (layer->magnitude || layer->bias || layer->weight || layer->gain))

@@ -197,6 +197,8 @@ Test(tune, a_tuned_context_classifies_from_the_command_line)
     cr_assert_float_eq(test_json_number(last_section(az, measured.out, "models"), "nll"), loss, 1e-5 * loss, "%s", measured.out);
     const test_run other = expect(az, folder, az_format_text(az, "%s --labels even,other", measure), 0);
     cr_assert_not_null(strstr(other.err, "4 examples are none of the labels"), "%s", other.err);
+    const test_run half = expect(az, folder, "adze adapter convert tiny.gguf out --scale 0.5 -o half", 2);
+    cr_assert_not_null(strstr(half.err, "virtual tokens, which cannot be scaled"), "%s", half.err);
     /* a prompt stands in the templates: its tokens are those of "in word 1 is " */
     json_t *told = test_json(az, expect(az, folder, "adze run tiny.gguf --adapter out -p 'word 1' -n 1 --json", 0).out, 0);
     json_t *bare = test_json(az, expect(az, folder, "adze run tiny.gguf -p 'word 1' -n 1 --json", 0).out, 0);
