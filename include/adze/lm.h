@@ -363,8 +363,8 @@ bool az_adapter_write(az_ctx *az, const az_lm *lm, const az_adapter *adapter, co
 
 /* Puts the adapter into the model's weights: W + s B diag(e) A, with a magnitude its rows scaled; biases and whole weights as well. A
  * weight of type f32, f64, f16 or bf16 is rounded once to its type. A sparse one keeps its mask: the change counts where it has values. One
- * of low rank U V gets the columns B and rows A, rank + r. Any other format is decoded, changed and encoded again, if it can be; otherwise
- * it becomes f32. Virtual tokens cannot be merged. Touches nothing when a value would not be finite.
+ * of low rank U V gets the columns B and rows A, rank + r. Any other format is decoded, changed and encoded again with its settings, if it
+ * can be; otherwise it becomes f32. Virtual tokens cannot be merged. Touches nothing when a value would not be finite.
  * Section "merge" of report has a row a layer. With D the change, W' the new weight as it is stored and C = W' - W: change = |D| / |W|,
  * error = |C - D| / |D|, kept = max(0, 1 - error^2), the share of |D|^2 that is there (Frobenius norms), cosine = <C, D> / (|C| |D|).
  * Steps of a format that are coarser than D round it away, or to something larger: kept is near 0, the error may be above 1. A note says

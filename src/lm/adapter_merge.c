@@ -74,8 +74,8 @@ static az_weight *encode_like(az_ctx *az, const az_weight *like, az_tensor *dens
         return az_weight_dense(az, dense && dense->dtype != dtype ? az_cast(az, dense, dtype) : dense);
     }
     az_weight *w = az_weight_dense(az, dense);
-    out->reencoded = !az_format_encodes(like->format);
-    return az_format_encodes(like->format) ? az_weight_encode(az, w, like->format, NULL) : w;
+    out->reencoded = !az_weight_encodes_as(like);
+    return out->reencoded ? w : az_weight_encode_as(az, w, like);
 }
 
 /* U V + s B E A = [U, s B E] [V; A]; with a magnitude the rows of the left factor are scaled. Factors keep their formats where they can. */
