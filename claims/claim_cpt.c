@@ -161,41 +161,18 @@ typedef struct way {
     double train[EPISODES], test[EPISODES];
 } way;
 
-static const az_cpt_form form = {.input = "{}", .output = "{}", .within = "", .between = ""};
+static const az_lm_form form = {.input = "{}", .output = "{}", .within = "", .between = ""};
 #define FORM "input={},output={},within=,between="
-
-/* Share of the examples whose name is the likeliest label behind their text alone: what LoRA has learnt is in the model. */
-static double accuracy_without_context(az_ctx *az, const az_lm *lm, const az_adapter *adapter, const az_cpt_labels *labels,
-                                       const az_examples *examples)
-{
-    const az_lm_examples *tokens = az_lm_examples_of(az, lm, examples, NULL);
-    const az_lm_run run = {.adapter = &adapter, .adapters = 1, .output = AZ_LOGITS_LAST};
-    int64_t right = 0;
-    for (int64_t i = 0; tokens && i < tokens->count && az_ok(az); i++) {
-        const az_lm_example *e = &tokens->item[i];
-        int64_t last = 0, best = 0;
-        while (e->target[last] < 0) last++;
-        az_scope_push(az);
-        const az_lm_batch batch = {.sequences = 1, .token = e->token, .start = (const int64_t[]){0, last + 1}};
-        const az_tensor *logits = az_lm_forward(az, lm, &batch, &run);
-        for (int l = 1; logits && l < labels->n; l++)
-            if (az_item(logits, labels->line[l].id[0]) > az_item(logits, labels->line[best].id[0])) best = l;
-        right += labels->line[best].id[0] == e->target[last];
-        az_scope_pop(az);
-    }
-    return az_ok(az) ? (double)right / (double)examples->count : NAN;
-}
 
 /* Shares of the shots and of the queries that get their names. */
 static bool classify(az_ctx *az, const az_lm *lm, const az_adapter *adapter, const az_examples *shots, const az_examples *queries,
                      double out[2])
 {
-    az_cpt_labels labels;
-    if (!az_cpt_labels_of(az, lm->tokenizer, &form, queries, &labels)) return false;
+    const az_lm_labels *labels = az_lm_labels_of(az, queries);
     for (int i = 0; i < 2; i++) {
-        const az_examples *examples = i ? queries : shots;
-        out[i] = adapter->virtual_tokens > 0 ? az_cpt_accuracy(az, lm, adapter, &form, &labels, examples)
-                                             : accuracy_without_context(az, lm, adapter, &labels, examples);
+        const az_lm_classify_options how = {.adapter = adapter, .form = &form};
+        const az_lm_classification *c = az_lm_classify(az, lm, i ? queries : shots, labels, &how);
+        out[i] = c ? c->accuracy.value : NAN;
     }
     return az_ok(az);
 }

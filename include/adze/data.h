@@ -71,6 +71,10 @@ typedef struct az_examples {
 az_examples *az_examples_read(az_ctx *az, const char *path);
 /* As az_documents_split. */
 bool az_examples_split(az_ctx *az, const az_examples *all, double share, uint64_t seed, az_examples **first, az_examples **second);
+/* The turns "prompt" and "response" of example i, zero-terminated, in the current scope; NULL and an error that names the example when it
+ * has no such turn or an empty one. */
+const char *az_example_prompt(az_ctx *az, const az_examples *examples, int64_t i);
+const char *az_example_response(az_ctx *az, const az_examples *examples, int64_t i);
 
 /* ---- JSON lines: items with names, and files that grow with the work ------------------------------------------------------------- */
 

@@ -212,7 +212,7 @@ size_t az_lm_bytes(const az_lm *lm);
  *     y = m / |V| * (V x) + b.
  * Tensors that are NULL do not take part: without a there is no low-rank term. Types are those of the activations (f32, or f64). */
 typedef struct az_adapter_layer {
-    const char *name;     /* of the linear layer, "blocks.3.attn.q", "head"; or "embed"; or of a norm, which has a bias alone */
+    const char *name;     /* of the linear layer, "blocks.3.attn.q", "head"; or "embed"; or of a norm, which has gain and bias alone */
     int64_t in, out;      /* of the embedding: vocabulary, width */
     int64_t rank;         /* 0 = no low-rank term */
     double alpha, scale;  /* scale = s */
@@ -223,6 +223,7 @@ typedef struct az_adapter_layer {
     az_tensor *b_bias;    /* [out], or NULL: added to B's output, before the scale (lora_bias) */
     az_tensor *bias;      /* [out], or NULL: stands in for the layer's own bias */
     az_weight *weight;    /* dense, or NULL: stands in for the layer's own weight (modules_to_save) */
+    az_tensor *gain;      /* [out] of a norm, or NULL: stands in for the norm's own (modules_to_save) */
     az_tensor *row_norm;  /* [out] |V| as it was last computed, outside of training; NULL = not yet */
     az_tensor *from, *to; /* [rank] i32, or NULL (S2FT). from: B reads these inputs, as a matrix A of ones and zeros would pick them;
                            * with it, A may be NULL. to: A x is added to these outputs; with it, B may be NULL */
@@ -269,6 +270,28 @@ az_tensor *az_generator_activate(az_ctx *az, const az_generator_block *block, az
  * of each block's g over [-5, 5]. */
 void az_generators_report(az_ctx *az, const az_generators *generators, az_report *report);
 
+/* Templates that put a text and its answer into words, as an adapter was tuned to read them (CPT): input, within and output make a query
+ * with its answer, "input: TEXT output: ANSWER" of "input: {}", " " and "output: {}"; between stands behind each example of a context. */
+typedef struct az_lm_form {
+    const char *input, *output, *within, *between;
+} az_lm_form;
+/* Fails unless input and output have one "{}" each. */
+bool az_lm_form_check(az_ctx *az, const az_lm_form *form);
+/* What a token of such words is for. */
+enum { AZ_FORM_NOTHING, AZ_FORM_INPUT_FORM, AZ_FORM_INPUT, AZ_FORM_OUTPUT_FORM, AZ_FORM_LABEL, AZ_FORM_ROLES = 4 };
+typedef struct az_lm_line {
+    int64_t n;
+    int32_t *id;   /* [n]; -1 = a soft token, which is no word */
+    int32_t *type; /* [n] as above; methods may count on from there */
+} az_lm_line;
+/* A text up to where its answer begins, and an answer, with no BOS or EOS, in the current scope. Pieces are tokenized apart, so that a
+ * query reads the same with and without its answer. Fail when input or answer is NULL. */
+bool az_lm_form_query(az_ctx *az, const az_tokenizer *tokenizer, const az_lm_form *form, const char *input, az_lm_line *line);
+bool az_lm_form_answer(az_ctx *az, const az_tokenizer *tokenizer, const az_lm_form *form, const char *answer, az_lm_line *line);
+/* More tokens of one type behind a line: n given ones, or those of a text of `length` bytes. */
+bool az_lm_line_add(az_ctx *az, az_lm_line *line, const int32_t *id, int64_t n, int32_t type);
+bool az_lm_line_add_text(az_ctx *az, az_lm_line *line, const az_tokenizer *tokenizer, const char *text, size_t length, int32_t type);
+
 /* An adapter belongs to a model's shape and names, not to one az_lm: it serves every copy and every format of it.
  * Virtual tokens are rows in front of a sequence that are no words. In a batch they are written as tokens -1, -2, ...: token -1 - j stands
  * for virtual token j, whose embedding is row j of `prompt` (0 without it) and whose key and value in block i are, where there is a prefix,
@@ -285,6 +308,7 @@ typedef struct az_adapter {
     az_tensor *prefix;         /* [virtual_tokens, blocks * 2 * kv_heads * head_dim], or NULL */
     bool has_bos;              /* BOS is among the virtual tokens: what stands behind them begins without it */
     az_generators *generators; /* or NULL; with it a pass has all virtual tokens of a sequence, and its instruction, or none of them */
+    const az_lm_form *form;    /* the templates that it was tuned with: scoring, classification and prompts use them; or NULL */
     const char *config;        /* further fields of its adapter_config.json, a JSON object; NULL = none */
     const char *base;          /* az_adapter_base of the only weights that it is for; NULL = for any of its shape */
     az_arena *arena;           /* owns all of the above */
@@ -301,7 +325,7 @@ typedef struct az_adapter_how {
     double alpha, dropout;
     bool rank_stabilized, dora, gaussian; /* gaussian: A ~ N(0, 1 / rank^2) instead of U(-1 / sqrt(in), 1 / sqrt(in)) */
     const char *targets, *exclude;        /* NULL = "" */
-    const char *save;                     /* layers that are trained whole: "lm_head", "embed_tokens"; NULL = none */
+    const char *save;                     /* layers and norms that are trained whole: "lm_head", "model.norm"; NULL = none */
     const char *ranks, *alphas;           /* "q_proj=4,down_proj=16": other ranks, other alphas; NULL = none */
     az_adapter_bias bias;
     uint64_t seed;
@@ -333,22 +357,29 @@ const char *az_adapter_base(az_ctx *az, const az_adapter *adapter, const az_lm *
 bool az_adapter_check(az_ctx *az, const az_adapter *adapter, const az_lm *lm);
 /* Reads a folder as PEFT writes it, adapter_config.json and adapter_model.safetensors, for this model: kinds LORA, ADALORA and the kinds of
  * virtual tokens. Rows of joint matrices (gpt2's c_attn) and of q and k go to their places. Fails on what would change the mathematics and
- * is not known here, on shapes that are not the model's, on a rank that the configuration does not explain, on a half of a pair, and on
- * values that are not finite; names the tensor or the key. */
+ * is not known here, on shapes that are not the model's, on a rank that the configuration does not explain, on a half of a pair, on modules
+ * to save that are missing, and on values that are not finite; names the tensor or the key. The configuration decides as it does in PEFT:
+ * pairs outside of target_modules and magnitudes without use_dora are left out, targets without a pair stay as they are (all noted). */
 az_adapter *az_adapter_read(az_ctx *az, const az_lm *lm, const char *folder);
 /* Writes such a folder: each file whole or not at all. base: the model's name for "base_model_name_or_path". dtype: f32, f16 or bf16.
  * Layers that Hugging Face has in one matrix become one pair with the sum of their ranks, or of theirs if A is the same. */
 bool az_adapter_write(az_ctx *az, const az_lm *lm, const az_adapter *adapter, const char *folder, const char *base, az_dtype dtype);
 
 /* Puts the adapter into the model's weights: W + s B diag(e) A, with a magnitude its rows scaled; biases and whole weights as well. A
- * weight of type f32, f64, f16 or bf16 is rounded once to its type. A sparse one keeps its mask: the change counts where it has values (how
- * much of the change is lost is reported). One of low rank U V gets the columns B and rows A, rank + r. Any other format is decoded,
- * changed and encoded again, if it can be; otherwise it becomes f32. Virtual tokens cannot be merged. Section "merge" of report has a row a
- * layer. Touches nothing when a value would not be finite. */
+ * weight of type f32, f64, f16 or bf16 is rounded once to its type. A sparse one keeps its mask: the change counts where it has values. One
+ * of low rank U V gets the columns B and rows A, rank + r. Any other format is decoded, changed and encoded again with its settings, if it
+ * can be; otherwise it becomes f32. Virtual tokens cannot be merged. Touches nothing when a value would not be finite.
+ * Section "merge" of report has a row a layer. With D the change, W' the new weight as it is stored and C = W' - W: change = |D| / |W|,
+ * error = |C - D| / |D|, kept = max(0, 1 - error^2), the share of |D|^2 that is there (Frobenius norms), cosine = <C, D> / (|C| |D|).
+ * Steps of a format that are coarser than D round it away, or to something larger: kept is near 0, the error may be above 1. A note says
+ * when less than half is kept. */
 bool az_adapter_merge(az_ctx *az, az_lm *lm, const az_adapter *adapter, az_report *report);
 /* The inverse for dense weights: exact up to the rounding of f32. A magnitude needs the norms of the weights before
  * the merge: an adapter that was read beside the merged model does not have them. */
 bool az_adapter_unmerge(az_ctx *az, az_lm *lm, const az_adapter *adapter, az_report *report);
+
+/* A prompt as an adapter with templates reads it: BOS, unless that is among its virtual tokens, and the query. In the current scope. */
+az_tokens az_adapter_query(az_ctx *az, const az_lm *lm, const az_adapter *adapter, const char *prompt);
 
 /* Takes the change of `out` from the model's own dense f32 weights (az_lm_make_trainable) and puts that of `in` there, without other
  * copies; either may be NULL. Low-rank terms alone; those of whole columns or rows (S2FT) touch nothing else. Changes nothing on an error.
@@ -444,9 +475,36 @@ typedef struct az_lm_score_options {
  * than the context are cut into windows of `context` tokens that advance by `stride` and score what no earlier window has scored. A
  * single unseparated document counts as the sequence of its windows: each of them is an entry of nll and weight. */
 az_lm_score *az_lm_score_documents(az_ctx *az, const az_lm *lm, const az_documents *documents, const az_lm_score_options *options);
-/* The responses of examples, each behind its prompt: an entry an example. context = tokens of an example at most; stride and batch are not
- * used. Examples whose response does not fit are left out (noted). */
+/* The responses of examples, each behind its prompt, in the adapter's templates where it has some: an entry an example. context = tokens of
+ * an example at most; stride and batch are not used. Examples whose response does not fit are left out (noted). */
 az_lm_score *az_lm_score_examples(az_ctx *az, const az_lm *lm, const az_examples *examples, const az_lm_score_options *options);
+
+/* Labels to choose among. */
+typedef struct az_lm_labels {
+    int n;
+    const char **text; /* [n], none twice */
+} az_lm_labels;
+/* Every response of the examples, in the order in which they come; fails unless there are two. In the current scope. */
+const az_lm_labels *az_lm_labels_of(az_ctx *az, const az_examples *examples);
+/* -1 when it is none of them. */
+int az_lm_label_place(const az_lm_labels *labels, const char *text);
+typedef struct az_lm_classify_options {
+    const az_adapter *adapter; /* beside the model, its virtual tokens in front; or NULL. Not one with generators */
+    const az_lm_form *form;    /* NULL = the adapter's; without any, a prompt and its label one behind the other */
+    int64_t limit;             /* the first examples only; 0 = all */
+    bool whole;                /* compare whole labels where first tokens would do */
+} az_lm_classify_options;
+typedef struct az_lm_classification {
+    int64_t count, right; /* examples, and those whose response is the chosen label */
+    int64_t unknown;      /* those whose response is no label: they count as wrong */
+    int *choice;          /* [count] place of the label */
+    az_estimate accuracy; /* right / count with Wilson's 95 % interval */
+} az_lm_classification;
+/* For each example the label l with the largest log p(label l | BOS, prompt) = sum over its tokens, or of its first token alone where that
+ * tells all labels apart. Virtual tokens are read once. Prompts that do not fit the context with the longest label are an error. Blau et
+ * al., arXiv 2410.17222 (step "predict"). */
+az_lm_classification *az_lm_classify(az_ctx *az, const az_lm *lm, const az_examples *examples, const az_lm_labels *labels,
+                                     const az_lm_classify_options *options);
 
 /* Calibration sequences: `count` windows of `length` tokens from the documents joined by EOS, chosen by seed (fewer if the text is
  * short: noted). */
@@ -613,7 +671,8 @@ typedef struct az_lm_example_options {
     bool last_only;   /* of several answers in one conversation only the last counts */
     const char *chat; /* form or text of a chat template (az_chat_render); NULL or "" = the model's own */
     int64_t virtual_tokens;
-    bool no_bos; /* az_adapter.has_bos */
+    bool no_bos;            /* az_adapter.has_bos */
+    const az_lm_form *form; /* az_adapter.form: prompts and responses stand in templates, without EOS; or NULL */
 } az_lm_example_options;
 /* An example as tokens: [virtual tokens] [BOS] prompt response [EOS]. A prompt and a response are tokenized apart, so that their border is
  * the same whatever follows. target[i] is the token behind token[i] where that counts, -1 elsewhere. */
@@ -629,7 +688,8 @@ typedef struct az_lm_examples {
     int64_t tokens, counted;
     az_lm_example *item;
 } az_lm_examples;
-/* Examples that are too long lose tokens at their end. Fails when none is left. */
+/* Examples that are too long lose tokens at their end. Of a response without text (noted) there is the end alone to learn: EOS, or the mark
+ * that ends a turn; without either the example is skipped. Fails when none is left. */
 az_lm_examples *az_lm_examples_of(az_ctx *az, const az_lm *lm, const az_examples *examples, const az_lm_example_options *options);
 /* A lesson of n of them side by side, each a sequence of its own; in the current scope. */
 az_lm_lesson az_lm_lesson_of_examples(az_ctx *az, const az_lm_examples *examples, const int64_t *which, int n);

@@ -114,7 +114,9 @@ typedef struct az_prepare_job {
     const char *input, *folder; /* JSON lines; the folder is there */
     az_backend *backend;        /* the model that is asked */
     az_backend *second;         /* another one (who judges, who checks), or NULL */
-    bool dry_run;               /* replies stand in for others: what they say means nothing, only the calls count */
+    az_backend *const *more;    /* [others] further ones beside the second, for methods that ask several */
+    int others;
+    bool dry_run; /* replies stand in for others: what they say means nothing, only the calls count */
     int64_t seed;
     az_report *report;
 } az_prepare_job;
@@ -128,6 +130,7 @@ struct az_method {
     const char *example; /* every method has one: shell that works as it stands, behind what help prints for its files (cli/example.c) */
     const az_option *options;
     size_t options_size; /* of the struct that options describes */
+    bool many;           /* prepare: several second models are asked together */
     bool needs_data;     /* compress: fails without calibration text */
     /* Compress: fails, before any work is done, when the options ask for what cannot be done to this model; NULL = nothing can be wrong. */
     bool (*check)(az_ctx *az, const void *options, az_lm *lm);

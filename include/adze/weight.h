@@ -54,6 +54,8 @@ struct az_format {
     bool (*encode_block)(const az_format *format, const float *x, const float *importance, unsigned char *out);
     /* Parts have the types and shapes that the format needs; az_fail otherwise. */
     bool (*check)(az_ctx *az, const az_weight *w);
+    /* From values in full, with the settings of another weight of the format; NULL = encode has none. */
+    az_weight *(*encode_as)(az_ctx *az, const az_tensor *dense, const az_weight *like);
     /* The same matrix with its parts in another format where its structure stays (low rank stays low rank); NULL = none to keep. */
     az_weight *(*recode)(az_ctx *az, const az_weight *w, const az_format *format, const float *importance);
     bool keeps_zeros; /* an exact zero is encoded as an exact zero: pruned matrices stay pruned */
@@ -76,6 +78,10 @@ az_weight *az_weight_dense(az_ctx *az, az_tensor *matrix);
 az_weight *az_weight_from_parts(az_ctx *az, const az_format *format, int64_t rows, int64_t cols, az_tensor *const *parts);
 /* Re-encodes in another format (through f32). */
 az_weight *az_weight_encode(az_ctx *az, const az_weight *w, const az_format *format, const float *importance);
+/* Re-encodes in the format of another weight of the same shape, with the settings that this has beside its values (scheme, threshold and
+ * listed columns of int8); whether its format can be made so. */
+az_weight *az_weight_encode_as(az_ctx *az, const az_weight *w, const az_weight *like);
+bool az_weight_encodes_as(const az_weight *like);
 /* The same, but a structure that the weight has is kept where its format can: its parts are re-encoded. */
 az_weight *az_weight_recode(az_ctx *az, const az_weight *w, const az_format *format, const float *importance);
 /* The matrix as f32 [rows, cols], contiguous, a copy; the dense f32 part itself is never returned. */

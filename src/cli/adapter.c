@@ -33,9 +33,11 @@ static const cli_group adapter_groups[] = {{"options", adapter_options, 0}, {0}}
 /* The change of each layer times `scale`. */
 static bool rescale(az_ctx *az, az_adapter *adapter, double scale)
 {
+    if (scale != 1 && adapter->virtual_tokens > 0)
+        return az_fail(az, AZ_BAD_INPUT, "adapter: '%s' has virtual tokens, which cannot be scaled", adapter->name);
     for (int i = 0; i < adapter->layers; i++) {
         az_adapter_layer *layer = &adapter->layer[i];
-        if (scale != 1 && (layer->magnitude || layer->bias || layer->weight))
+        if (scale != 1 && (layer->magnitude || layer->bias || layer->weight || layer->gain))
             return az_fail(az, AZ_BAD_INPUT, "%s: magnitudes, biases and whole weights cannot be scaled", layer->name);
         layer->scale *= scale;
         layer->alpha *= scale;
@@ -85,7 +87,7 @@ static void report_layers(cli_job *job, const az_adapter *adapter)
         az_report_number(job->report, "scale", l->scale, "");
         az_report_bool(job->report, "magnitude", l->magnitude != NULL);
         az_report_bool(job->report, "bias", l->bias != NULL || l->b_bias != NULL);
-        az_report_bool(job->report, "whole", l->weight != NULL);
+        az_report_bool(job->report, "whole", l->weight != NULL || l->gain != NULL);
     }
 }
 

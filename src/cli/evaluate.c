@@ -11,7 +11,8 @@ typedef struct evaluate_settings {
     const char *data, *adapter;
     const char *guard, *train;
     double clip;
-    bool examples;
+    const char *labels;
+    bool examples, classify;
     az_lm_score_options score;
 } evaluate_settings;
 
@@ -21,7 +22,12 @@ static const az_option evaluate_options[] = {
     {"adapter", AZ_TEXT, offsetof(evaluate_settings, adapter), "", 0, 0, NULL,
      "folders of adapters, separated by commas: each model is also measured with each of them"},
     {"examples", AZ_BOOL, offsetof(evaluate_settings, examples), "false", 0, 0, NULL,
-     "the text is examples as `adze tune` reads them: responses are scored, each behind its prompt"},
+     "the text is examples as `adze tune` reads them: responses are scored, each behind its prompt, "
+     "in the templates of an adapter that has some"},
+    {"classify", AZ_BOOL, offsetof(evaluate_settings, classify), "false", 0, 0, NULL,
+     "with --examples: responses are labels, of which the likeliest is chosen for each prompt"},
+    {"labels", AZ_TEXT, offsetof(evaluate_settings, labels), "", 0, 0, NULL,
+     "with --classify: the labels to choose among, separated by commas; without it those of the file"},
     {0},
 };
 static const az_option guard_options[] = {
@@ -49,6 +55,7 @@ typedef struct subject {
 typedef struct texts {
     const az_documents *data, *train; /* train: NULL unless a guard wants it */
     const az_examples *examples;      /* instead of data, or NULL */
+    const az_lm_labels *labels;       /* to choose among; or NULL */
 } texts;
 
 /* The share of `clip` that each document's mean loss reaches. */
@@ -98,6 +105,24 @@ static const az_lm_score *score_model(cli_job *job, const subject *what, const a
     return score;
 }
 
+/* The share of prompts behind which the likeliest label is the example's. */
+static bool classify_model(cli_job *job, const subject *what, const az_lm *lm, const texts *on, const az_lm_score_options *how)
+{
+    const az_lm_classify_options options = {.adapter = how->adapter, .limit = how->limit};
+    const az_lm_classification *c = az_lm_classify(job->az, lm, on->examples, on->labels, &options);
+    if (!c) return false;
+    if (c->unknown > 0) az_note(job->az, "the responses of %lld examples are none of the labels and count as wrong", (long long)c->unknown);
+    az_report_row(job->report, "classification");
+    az_report_text(job->report, "model", what->name);
+    az_report_number(job->report, "accuracy", c->accuracy.value, "");
+    az_report_number(job->report, "accuracy_low", c->accuracy.low, "");
+    az_report_number(job->report, "accuracy_high", c->accuracy.high, "");
+    az_report_count(job->report, "right", c->right);
+    az_report_count(job->report, "examples", c->count);
+    az_report_count(job->report, "labels", on->labels->n);
+    return true;
+}
+
 /* Scores one subject, or has the guard do it, and frees its model again, so that many need no more memory than one. */
 static bool measure(cli_job *job, const subject *what, const texts *on, const evaluate_settings *options, const az_lm_score **score)
 {
@@ -105,11 +130,13 @@ static bool measure(cli_job *job, const subject *what, const texts *on, const ev
     az_lm_score_options how = options->score;
     cli_note_context(job->az, lm, &how);
     how.adapter = cli_load_adapter(job, lm, what->adapter);
+    if (how.adapter && how.adapter->form && !on->examples)
+        az_note(job->az, "'%s' was tuned on examples in templates, which stand around examples alone (--examples)", what->adapter);
     bool done = lm && az_ok(job->az);
     if (done && *options->guard)
         done = ask_guard(job, what, lm, on, options, &how);
     else if (done)
-        done = (*score = score_model(job, what, lm, on, &how)) != NULL;
+        done = (*score = score_model(job, what, lm, on, &how)) != NULL && (!on->labels || classify_model(job, what, lm, on, &how));
     if (lm) az_lm_free(job->az, lm);
     az_fail_context(job->az, "evaluating '%s'", what->name);
     return done;
@@ -151,16 +178,37 @@ static int list_subjects(cli_job *job, const char *adapters, subject **out)
     return az_ok(job->az) ? n : 0;
 }
 
+/* Those that --labels names, or every response of the file. */
+static const az_lm_labels *labels_of(az_ctx *az, const evaluate_settings *options, const az_examples *examples)
+{
+    if (!*options->labels) return az_lm_labels_of(az, examples);
+    az_lm_labels *labels = az_alloc(az, sizeof *labels);
+    char *rest = az_strdup(az, options->labels);
+    if (!labels || !rest) return NULL;
+    *labels = (az_lm_labels){.text = az_alloc_array(az, strlen(rest) + 1, sizeof(void *))};
+    for (char *label; labels->text && (label = strsep(&rest, ","));) {
+        if (!*label || az_lm_label_place(labels, label) >= 0)
+            return az_fail(az, AZ_BAD_INPUT, "evaluate: --labels has %s",
+                           *label ? az_format_text(az, "'%s' twice", label) : "an empty one");
+        labels->text[labels->n++] = label;
+    }
+    if (labels->n < 2) az_fail(az, AZ_BAD_INPUT, "evaluate: --labels has one label only; there is nothing to choose");
+    return az_ok(az) ? labels : NULL;
+}
+
 static texts read_texts(az_ctx *az, const evaluate_settings *options)
 {
     texts on = {0};
     if (*options->guard && options->examples) az_fail(az, AZ_BAD_INPUT, "evaluate: a guard answers about documents, not about --examples");
     if (!*options->guard && *options->train) az_fail(az, AZ_BAD_INPUT, "evaluate: --guard-train goes with --guard");
+    if (options->classify && !options->examples) az_fail(az, AZ_BAD_INPUT, "evaluate: --classify goes with --examples");
+    if (*options->labels && !options->classify) az_fail(az, AZ_BAD_INPUT, "evaluate: --labels goes with --classify");
     if (!az_ok(az)) return on;
     if (options->examples)
         on.examples = az_examples_read(az, options->data);
     else
         on.data = az_documents_read(az, options->data);
+    if (options->classify && on.examples) on.labels = labels_of(az, options, on.examples);
     if (*options->train) on.train = az_documents_read(az, options->train);
     return on;
 }
@@ -182,11 +230,12 @@ static int evaluate(cli_job *job, const void *settings)
 const cli_verb cli_evaluate = {
     .name = "evaluate",
     .summary = "measure models on a text, with error bars",
-    .usage = "MODEL... -d TEXT [--adapter FOLDER,...] [--examples | --guard FILE] [--context N] [--stride N] [--limit N]",
+    .usage = "MODEL... -d TEXT [--adapter FOLDER,...] [--examples [--classify] | --guard FILE] [--context N] [--stride N] [--limit N]",
     .details = "Section \"models\": perplexity = exp(nll), where nll is the mean negative log-likelihood of a token; its standard error is "
                "over documents. Several models: section \"differences\" compares each with the first on the same documents (model minus "
                "first, paired, with a 95 % interval), which is far sharper than comparing the two error bars. Models with different tokens "
-               "are compared in nats a byte (\"per\": byte). With --guard nothing of the "
+               "are compared in nats a byte (\"per\": byte). With --classify the section \"classification\" has the share of the examples "
+               "whose response is the likeliest of all labels, with its 95 % interval (Wilson). With --guard nothing of the "
                "text is shown but the guard's answers, one for each model: the mean over documents of the loss of a token.",
     .groups = evaluate_groups,
     .settings_size = sizeof(evaluate_settings),

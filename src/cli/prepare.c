@@ -14,7 +14,9 @@ static const az_option prepare_options[] = {
     {"output", AZ_TEXT, offsetof(prepare_settings, output), NULL, 0, 0, NULL, "folder of the results, and of what is done so far"},
     {"backend", AZ_TEXT, offsetof(prepare_settings, backend), NULL, 0, 0, NULL,
      "the model that is asked: local:MODEL, http://HOST/v1#MODEL, replay:FILE or exec:PROGRAM"},
-    {"second", AZ_TEXT, offsetof(prepare_settings, second), "", 0, 0, NULL, "another model: who judges, or who checks"},
+    {"second", AZ_TEXT, offsetof(prepare_settings, second), "", 0, 0, NULL,
+     "another model: who judges, or who checks; several, "
+     "for a method that asks them together (lacie), separated by semicolons"},
     {0},
 };
 static const cli_group prepare_groups[] = {
@@ -38,28 +40,63 @@ static az_backend *open_backend(cli_job *job, const char *spec, const az_backend
     return path ? az_backend_open(job->az, path, how) : NULL;
 }
 
+/* The models of --second. */
+static bool open_second(cli_job *job, const az_method *method, const prepare_settings *o, az_prepare_job *work)
+{
+    int n = 1, opened = 0;
+    for (const char *c = o->second; *c; c++) n += *c == ';';
+    if (n > 1 && !method->many) return az_fail(job->az, AZ_BAD_INPUT, "prepare: %s asks one second model, not %d", method->name, n);
+    az_backend **all = az_alloc_array(job->az, (size_t)n, sizeof *all);
+    char *rest = az_strdup(job->az, o->second);
+    for (char *spec; all && rest && (spec = strsep(&rest, ";"));) {
+        spec += strspn(spec, " ");
+        if (!*spec) return az_fail(job->az, AZ_BAD_INPUT, "prepare: --second has an empty model");
+        if (!(all[opened++] = open_backend(job, spec, &o->how))) return false;
+    }
+    if (!az_ok(job->az)) return false;
+    work->second = all[0];
+    work->more = all + 1;
+    work->others = n - 1;
+    return true;
+}
+
+/* All models of a run, the one that is asked first. */
+static az_backend *model_of(const az_prepare_job *work, int i)
+{
+    return i == 0 ? work->backend : i == 1 ? work->second : work->more[i - 2];
+}
+
+static bool is_exhausted(const az_prepare_job *work)
+{
+    bool any = false;
+    for (int i = 0; i < 2 + work->others; i++) any = any || az_backend_exhausted(model_of(work, i));
+    return any;
+}
+
 /* What is asked and counted stands in the folder beside the results. */
 static bool record_run(cli_job *job, const az_method *method, const prepare_settings *o, const void *options, const az_prepare_job *work)
 {
     az_ctx *az = job->az;
     const az_run_settings settings[] = {
         {"options", prepare_options, o}, {"backend", az_backend_options, &o->how}, {method->name, method->options, options}};
-    const az_backend *const backend[] = {work->backend, work->second};
+    const az_backend **backend = az_alloc_array(az, (size_t)work->others + 2, sizeof *backend);
+    for (int i = 0; backend && i < 2 + work->others; i++) backend[i] = model_of(work, i);
+    if (!backend) return false;
     const az_run_record record = {.task = az_format_text(az, "prepare %s", method->name),
-                                  .status = az_backend_exhausted(work->backend) || az_backend_exhausted(work->second) ? "budget" : "done",
+                                  .status = is_exhausted(work) ? "budget" : "done",
                                   .input = work->input,
                                   .settings = settings,
                                   .n_settings = sizeof settings / sizeof *settings,
                                   .backend = backend,
-                                  .backends = 2,
+                                  .backends = 2 + work->others,
                                   .seed = work->seed};
     return az_run_record_add(az, &record, az_format_text(az, "%s/run.json", work->folder));
 }
 
 static void report_calls(cli_job *job, const az_prepare_job *work)
 {
-    az_backend_report(work->backend, job->report);
-    if (work->second) az_backend_report(work->second, job->report);
+    for (int i = 0; i < 2 + work->others; i++)
+        if (model_of(work, i)) az_backend_report(model_of(work, i), job->report);
 }
 
 /* A folder of results; for a dry run an empty one, or a copy of those that there are. */
@@ -87,10 +124,10 @@ static int prepare(cli_job *job, const void *settings)
                            .seed = job->common->seed,
                            .report = o->how.dry_run ? az_report_new(az, NULL) : job->report,
                            .backend = open_backend(job, o->backend, &o->how)};
-    if (work.backend && *o->second) work.second = open_backend(job, o->second, &o->how);
+    if (work.backend && *o->second) open_second(job, method, o, &work);
     if (!az_ok(az)) return CLI_BAD;
     const bool done = method->prepare(az, options, &work);
-    const bool ended = !done && (az_backend_exhausted(work.backend) || az_backend_exhausted(work.second));
+    const bool ended = !done && is_exhausted(&work);
     const int code = done ? CLI_OK : ended ? cli_out_of_budget(job) : CLI_BAD;
     az_fail_context(az, "%s", method->name);
     report_calls(job, &work);
@@ -101,7 +138,7 @@ static int prepare(cli_job *job, const void *settings)
 const cli_verb cli_prepare = {
     .name = "prepare",
     .summary = "make data for tuning with the help of language models",
-    .usage = "INPUT.jsonl METHOD[:options] --backend SPEC [--second SPEC] -o FOLDER",
+    .usage = "INPUT.jsonl METHOD[:options] --backend SPEC [--second SPEC[;SPEC...]] -o FOLDER",
     .details = "Methods: `adze methods` lists those of the family tune; `adze help METHOD` tells what one reads and writes. What was asked "
                "is kept in the folder (and with --cache in a file that several runs share), so that the same command goes on where it was "
                "stopped. The exit status is 3 when a budget ends the work. run.json in the folder lists the runs: settings, models, calls, "

@@ -34,7 +34,9 @@ static const az_option run_options[] = {
     {"template", AZ_TEXT, offsetof(run_settings, template), "", 0, 0, NULL,
      "with --chat: chatml, llama2, llama3, mistral, gemma, phi3, zephyr, or a file with a template"},
     {"system", AZ_TEXT, offsetof(run_settings, system), "", 0, 0, NULL, "with --chat: the system message in front"},
-    {"adapter", AZ_TEXT, offsetof(run_settings, adapter), "", 0, 0, NULL, "the folder of an adapter to use beside the model"},
+    {"adapter", AZ_TEXT, offsetof(run_settings, adapter), "", 0, 0, NULL,
+     "the folder of an adapter to use beside the model; a prompt "
+     "stands in its templates if it has some"},
     {"echo", AZ_BOOL, offsetof(run_settings, echo), "true", 0, 0, NULL, "leave the prompt out of the output"},
     {0},
 };
@@ -183,13 +185,19 @@ static void print_samples(cli_job *job, const az_lm *lm, const run_settings *opt
     }
 }
 
+static az_tokens prompt_tokens(cli_job *job, const az_lm *lm, const az_adapter *adapter, const run_settings *options, const char *prompt)
+{
+    if (adapter && adapter->form) return az_adapter_query(job->az, lm, adapter, prompt);
+    const bool wanted = az_tokenizer_wants_bos(lm->tokenizer) || !*prompt;
+    const bool bos = wanted && !(options->chat && begins_with_bos(lm, prompt));
+    return az_tokenize(job->az, lm->tokenizer, prompt, strlen(prompt), (bos ? AZ_ADD_BOS : 0) | AZ_PARSE_SPECIAL);
+}
+
 static void continue_prompt(cli_job *job, const az_lm *lm, const az_adapter *adapter, const run_settings *options, const char *prompt)
 {
     if (options->chat) prompt = as_chat(job, lm, options, prompt);
     if (!prompt) return;
-    const bool wanted = az_tokenizer_wants_bos(lm->tokenizer) || !*prompt;
-    const bool bos = wanted && !(options->chat && begins_with_bos(lm, prompt));
-    az_tokens ids = az_tokenize(job->az, lm->tokenizer, prompt, strlen(prompt), (bos ? AZ_ADD_BOS : 0) | AZ_PARSE_SPECIAL);
+    const az_tokens ids = prompt_tokens(job, lm, adapter, options, prompt);
     if (!az_ok(job->az)) return;
     const bool json = job->common->json, streams = !json && options->samples == 1;
     stream s = {.lm = lm, .previous = ids.n > 0 ? ids.id[ids.n - 1] : -1, .out = streams ? stdout : NULL};
@@ -259,6 +267,8 @@ static int run(cli_job *job, const void *settings)
     if (!lm->tokenizer)
         az_fail(job->az, AZ_BAD_INPUT, "run: '%s' brings no tokenizer, so it can neither read nor write text", job->word[0]);
     const az_adapter *adapter = cli_load_adapter(job, lm, options->adapter);
+    if (adapter && adapter->form && options->chat)
+        az_fail(job->az, AZ_BAD_INPUT, "run: '%s' brings templates of its own for a prompt; leave --chat out", options->adapter);
     const bool lines = strcmp(options->prompt, "-") == 0;
     if (!lines && *options->prompt_file) az_fail(job->az, AZ_BAD_INPUT, "run: give --prompt or --prompt-file, not both");
     const char *prompt = *options->prompt_file ? az_read_file(job->az, options->prompt_file, NULL) : options->prompt;

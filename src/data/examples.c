@@ -190,3 +190,26 @@ bool az_examples_split(az_ctx *az, const az_examples *all, double share, uint64_
     *second = part[1];
     return true;
 }
+
+/* ---- turns ---- */
+
+static const char *turn_called(az_ctx *az, const az_examples *examples, int64_t i, const char *role)
+{
+    const az_example *example = &examples->item[i];
+    for (int t = 0; t < example->turns; t++) {
+        if (strcmp(example->turn[t].role, role) != 0) continue;
+        if (example->turn[t].length > 0) return az_format_text(az, "%.*s", (int)example->turn[t].length, example->turn[t].text);
+        return az_fail(az, AZ_BAD_INPUT, "'%s': the %s of example %lld is empty", examples->path, role, (long long)i + 1);
+    }
+    return az_fail(az, AZ_BAD_INPUT, "'%s': example %lld has no prompt with a response", examples->path, (long long)i + 1);
+}
+
+const char *az_example_prompt(az_ctx *az, const az_examples *examples, int64_t i)
+{
+    return turn_called(az, examples, i, "prompt");
+}
+
+const char *az_example_response(az_ctx *az, const az_examples *examples, int64_t i)
+{
+    return turn_called(az, examples, i, "response");
+}

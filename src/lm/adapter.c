@@ -76,15 +76,14 @@ az_adapter_layer *az_adapter_add_layer(az_ctx *az, const az_lm *lm, az_adapter *
 
 /* ---- parameters ---- */
 
-enum { TENSORS = 7 };
-static const char *const suffix[TENSORS] = {"lora_a", "lora_b", "lora_e", "magnitude", "lora_bias", "bias", "weight"};
+static const char *const suffix[AZ_ADAPTER_TENSORS] = {"lora_a", "lora_b", "lora_e", "magnitude", "lora_bias", "bias", "weight", "gain"};
 
-/* The places of a layer's tensors, in the order of `suffix`; NULL where there is none. */
-static void places(az_adapter_layer *layer, az_tensor **place[TENSORS])
+void az_adapter_places(az_adapter_layer *layer, az_tensor **place[AZ_ADAPTER_TENSORS])
 {
-    az_tensor **all[TENSORS] = {
-        &layer->a, &layer->b, &layer->e, &layer->magnitude, &layer->b_bias, &layer->bias, layer->weight ? &layer->weight->part[0] : NULL};
-    for (int k = 0; k < TENSORS; k++) place[k] = all[k] && *all[k] ? all[k] : NULL;
+    az_tensor **all[AZ_ADAPTER_TENSORS] = {
+        &layer->a,   &layer->b, &layer->e, &layer->magnitude, &layer->b_bias, &layer->bias, layer->weight ? &layer->weight->part[0] : NULL,
+        &layer->gain};
+    for (int k = 0; k < AZ_ADAPTER_TENSORS; k++) place[k] = all[k] && *all[k] ? all[k] : NULL;
 }
 
 /* The tensors of generators, each once. */
@@ -105,15 +104,16 @@ int az_adapter_parameters(az_ctx *az, az_adapter *adapter, az_lm_parameter **par
     *parameters = NULL;
     if (!adapter) return 0;
     const size_t blocks = adapter->generators ? (size_t)adapter->generators->blocks : 0;
-    az_lm_parameter *list = az_alloc_array(az, (size_t)adapter->layers * TENSORS + 2 + AZ_GENERATOR_TENSORS * blocks, sizeof *list);
+    az_lm_parameter *list =
+        az_alloc_array(az, (size_t)adapter->layers * AZ_ADAPTER_TENSORS + 2 + AZ_GENERATOR_TENSORS * blocks, sizeof *list);
     int n = 0;
     if (list && adapter->prompt) list[n++] = (az_lm_parameter){.name = "prompt", .slot = &adapter->prompt};
     if (list && adapter->prefix) list[n++] = (az_lm_parameter){.name = "prefix", .slot = &adapter->prefix};
     if (list && adapter->generators) n = list_generators(az, adapter->generators, list, n);
     for (int i = 0; list && i < adapter->layers; i++) {
-        az_tensor **place[TENSORS];
-        places(&adapter->layer[i], place);
-        for (int k = 0; k < TENSORS; k++)
+        az_tensor **place[AZ_ADAPTER_TENSORS];
+        az_adapter_places(&adapter->layer[i], place);
+        for (int k = 0; k < AZ_ADAPTER_TENSORS; k++)
             if (place[k])
                 list[n++] = (az_lm_parameter){.name = az_format_text(az, "%s.%s", adapter->layer[i].name, suffix[k]), .slot = place[k]};
     }
@@ -133,9 +133,9 @@ int64_t az_adapter_parameter_count(const az_adapter *adapter)
             if (place[k]) count += az_count(*place[k]);
     }
     for (int i = 0; adapter && i < adapter->layers; i++) {
-        az_tensor **place[TENSORS];
-        places(&adapter->layer[i], place);
-        for (int k = 0; k < TENSORS; k++) count += place[k] ? az_count(*place[k]) : 0;
+        az_tensor **place[AZ_ADAPTER_TENSORS];
+        az_adapter_places(&adapter->layer[i], place);
+        for (int k = 0; k < AZ_ADAPTER_TENSORS; k++) count += place[k] ? az_count(*place[k]) : 0;
     }
     return count;
 }
@@ -241,12 +241,13 @@ static bool add_magnitude(az_ctx *az, az_adapter *adapter, az_adapter_layer *lay
     return layer->magnitude != NULL;
 }
 
-static bool add_bias(az_ctx *az, az_adapter *adapter, az_adapter_layer *layer, const az_tensor *bias)
+/* A copy of the model's own vector, which the adapter's stands in for. */
+static bool add_vector(az_ctx *az, az_adapter *adapter, az_tensor **place, const az_tensor *own)
 {
     az_arena_enter(az, adapter->arena);
-    layer->bias = az_copy(az, bias);
+    *place = az_copy(az, own);
     az_arena_leave(az);
-    return layer->bias != NULL;
+    return *place != NULL;
 }
 
 static bool add_weight(az_ctx *az, az_adapter *adapter, az_adapter_layer *layer, const az_weight *w)
@@ -261,13 +262,14 @@ static bool add_weight(az_ctx *az, az_adapter *adapter, az_adapter_layer *layer,
 static bool add_target(az_ctx *az, const az_lm *lm, az_adapter *adapter, const az_target *target, const az_adapter_how *how)
 {
     const int64_t rank = target->adapt ? target->rank : 0;
-    const bool bias = target->bias && (how->bias == AZ_BIAS_ALL || (how->bias == AZ_BIAS_ADAPTED && target->adapt));
+    const bool bias = target->bias && (target->save || how->bias == AZ_BIAS_ALL || (how->bias == AZ_BIAS_ADAPTED && target->adapt));
     if (rank == 0 && !bias && !target->save) return true;
     az_adapter_layer *layer = az_adapter_add_layer(az, lm, adapter, target->name, rank, target->alpha);
     if (!layer) return false;
     if (rank > 0 && !initialise(az, adapter, layer, how)) return false;
     if (rank > 0 && how->dora && !az_adapter_is_table(layer->name) && !add_magnitude(az, adapter, layer, target->weight)) return false;
-    if (bias && !add_bias(az, adapter, layer, target->bias)) return false;
+    if (bias && !add_vector(az, adapter, &layer->bias, target->bias)) return false;
+    if (target->save && target->gain) return add_vector(az, adapter, &layer->gain, target->gain);
     return !target->save || add_weight(az, adapter, layer, target->weight);
 }
 

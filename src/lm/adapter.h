@@ -60,6 +60,10 @@ az_tensor *az_adapters_put(az_ctx *az, const az_pass_adapters *adapters, az_tens
 /* Whether virtual tokens of sequence s stand at position 0. */
 bool az_adapter_unrotated(const az_lm_run *run, int s);
 /* Places of the tensors that generators have for a block: down, attend, up, numerator, denominator; NULL where there is none. */
+/* The places of a layer's tensors; NULL where there is none. */
+enum { AZ_ADAPTER_TENSORS = 8 };
+void az_adapter_places(az_adapter_layer *layer, az_tensor **place[AZ_ADAPTER_TENSORS]);
+
 enum { AZ_GENERATOR_TENSORS = 5, AZ_GENERATOR_NETWORK_TENSORS = 3 };
 void az_generator_places(az_generators *generators, int block, az_tensor **place[AZ_GENERATOR_TENSORS]);
 /* Whether the block is the first that uses its network, under whose number parameters and files have it. */

@@ -12,11 +12,11 @@ static const double PRUNED = 0.25;
 typedef struct az_merged {
     const az_adapter_layer *layer;
     az_lm_slot *weight_slot, *bias_slot;
-    az_weight *weight; /* NULL = stays */
-    az_tensor *bias;   /* NULL = stays */
-    double kept;       /* share of the change's squared norm that the weight could take up */
-    double change;     /* norm of what changed, relative to the weight */
-    bool reencoded;    /* the format has no way back, so the weight became f32 */
+    az_weight *weight;          /* NULL = stays */
+    az_tensor *gain, *bias;     /* NULL = stays */
+    double change;              /* norm of what was to change, relative to the weight */
+    double kept, cosine, error; /* how much of that is in the new weight */
+    bool reencoded;             /* the format has no way back, so the weight became f32 */
 } az_merged;
 
 /* ---- the change ---- */
@@ -47,6 +47,11 @@ static az_tensor *changed(az_ctx *az, const az_adapter_layer *layer, const az_te
     return delta ? az_sub(az, v, delta) : v;
 }
 
+static double dot(az_ctx *az, const az_tensor *x, const az_tensor *y)
+{
+    return az_to_double(az_sum(az, az_mul(az, x, y), AZ_ALL_AXES, false));
+}
+
 static double squared(az_ctx *az, const az_tensor *x)
 {
     return x ? az_to_double(az_sum(az, az_square(az, x), AZ_ALL_AXES, false)) : 0;
@@ -69,8 +74,8 @@ static az_weight *encode_like(az_ctx *az, const az_weight *like, az_tensor *dens
         return az_weight_dense(az, dense && dense->dtype != dtype ? az_cast(az, dense, dtype) : dense);
     }
     az_weight *w = az_weight_dense(az, dense);
-    out->reencoded = !az_format_encodes(like->format);
-    return az_format_encodes(like->format) ? az_weight_encode(az, w, like->format, NULL) : w;
+    out->reencoded = !az_weight_encodes_as(like);
+    return out->reencoded ? w : az_weight_encode_as(az, w, like);
 }
 
 /* U V + s B E A = [U, s B E] [V; A]; with a magnitude the rows of the left factor are scaled. Factors keep their formats where they can. */
@@ -92,27 +97,37 @@ static az_weight *merge_low_rank(az_ctx *az, const az_adapter_layer *layer, cons
     return az_weight_lowrank(az, wide, tall);
 }
 
+/* What is left of the change `wanted` in the new weight as its format holds it. */
+static bool measure(az_ctx *az, const az_tensor *before, const az_tensor *wanted, az_merged *out)
+{
+    const az_tensor *came = az_sub(az, values_of(az, out->weight), before);
+    const double size = squared(az, wanted), got = squared(az, came);
+    if (!az_ok(az) || size == 0) return az_ok(az);
+    out->error = sqrt(squared(az, az_sub(az, came, wanted)) / size);
+    out->kept = fmax(0, 1 - out->error * out->error);
+    out->cosine = got > 0 ? dot(az, came, wanted) / sqrt(got * size) : 0;
+    return az_ok(az);
+}
+
 /* The new weight of a layer with a low-rank term or a magnitude. */
 static bool change_weight(az_ctx *az, const az_weight *w, int sign, az_merged *out)
 {
-    out->kept = 1;
     az_tensor *before = values_of(az, w), *after = changed(az, out->layer, before, sign);
     if (!after) return false;
     if (az_first_nonfinite(after) >= 0) return az_fail(az, AZ_NUMERIC, "the changed weight is not finite");
-    const double wanted = squared(az, az_sub(az, after, before));
-    out->change = sqrt(wanted / fmax(squared(az, before), 1e-300));
+    const az_tensor *wanted = az_sub(az, after, before);
+    out->change = sqrt(squared(az, wanted) / fmax(squared(az, before), 1e-300));
     if (sign > 0 && az_weight_rank(w) > 0) {
         out->weight = merge_low_rank(az, out->layer, w);
-        return out->weight != NULL;
+        return out->weight && measure(az, before, wanted, out);
     }
     if (is_sparse_format(w->format) || az_weight_sparsity(az, w) >= PRUNED) {
         const az_tensor *mask = az_mask_of(az, w);
         az_weight *masked = az_mask_apply(az, az_weight_dense(az, after), mask);
         after = masked ? masked->part[0] : NULL;
-        if (wanted > 0 && after) out->kept = squared(az, az_sub(az, after, before)) / wanted;
     }
     out->weight = encode_like(az, w, after, out);
-    return out->weight != NULL;
+    return out->weight && measure(az, before, wanted, out);
 }
 
 /* ---- a layer ---- */
@@ -131,7 +146,7 @@ static const az_tensor *bias_after(az_ctx *az, const az_merged *m, int sign)
 static bool merge_layer(az_ctx *az, int sign, az_merged *m)
 {
     const az_adapter_layer *layer = m->layer;
-    if (sign < 0 && (layer->weight || layer->bias))
+    if (sign < 0 && (layer->weight || layer->bias || layer->gain))
         return az_fail(az, AZ_BAD_INPUT,
                        "it was replaced whole, and what it was is not in the adapter; keep the model from before the merge");
     if (sign < 0 && layer->magnitude && !layer->row_norm)
@@ -139,12 +154,13 @@ static bool merge_layer(az_ctx *az, int sign, az_merged *m)
     const az_weight *w = layer->weight ? layer->weight : m->weight_slot->weight ? *m->weight_slot->weight : NULL;
     if (sign < 0 && w && !az_weight_is_dense(w))
         return az_fail(az, AZ_BAD_INPUT, "only dense weights can be unmerged; this one is stored as %s", w->format->name);
-    m->kept = 1;
+    m->kept = m->cosine = 1;
     if (layer->a || layer->magnitude) {
         if (!change_weight(az, w, sign, m)) return false;
     } else if (layer->weight) {
         m->weight = layer->weight;
     }
+    m->gain = layer->gain;
     if (layer->bias || layer->b_bias) m->bias = (az_tensor *)(uintptr_t)bias_after(az, m, sign);
     return az_ok(az);
 }
@@ -168,6 +184,7 @@ static bool put(az_ctx *az, az_lm *lm, const az_merged *m)
         lm->config.tied = false;
     }
     if (m->weight && !az_lm_attach_weight(az, lm, m->weight_slot, m->weight)) return false;
+    if (m->gain && !az_lm_attach_vector(az, lm, m->weight_slot, az_copy(az, m->gain))) return false;
     if (m->bias && m->bias_slot) return az_lm_attach_vector(az, lm, m->bias_slot, az_copy(az, m->bias));
     if (m->bias) return az_fail(az, AZ_BAD_INPUT, "'%s' of this architecture has no bias", m->layer->name);
     return true;
@@ -181,6 +198,26 @@ static void report_layer(az_report *report, const az_merged *m)
     az_report_text(report, "format", m->weight_slot->weight ? (*m->weight_slot->weight)->format->name : "norm");
     az_report_number(report, "change", m->change, "");
     az_report_number(report, "kept", m->kept, "");
+    az_report_number(report, "cosine", m->cosine, "");
+    az_report_number(report, "error", m->error, "");
+}
+
+/* One remark on the matrices that took up less than half of the change. */
+static void note_losses(az_ctx *az, const az_merged *merged, int n)
+{
+    const az_merged *worst = NULL;
+    int lost = 0;
+    for (int i = 0; i < n; i++) {
+        if (merged[i].kept >= 0.5) continue;
+        if (!worst || merged[i].kept < worst->kept) worst = &merged[i];
+        lost++;
+    }
+    if (lost > 0)
+        az_note(
+            az,
+            "%d of %d matrices keep less than half of the change (least: %s, %.0f %%, stored as %s): leave the adapter beside the model "
+            "(--adapter), or merge it into dense weights and compress those anew, with calibration",
+            lost, n, worst->layer->name, 100 * worst->kept, worst->weight->format->name);
 }
 
 static bool merge(az_ctx *az, az_lm *lm, const az_adapter *adapter, int sign, az_report *report)
@@ -199,6 +236,7 @@ static bool merge(az_ctx *az, az_lm *lm, const az_adapter *adapter, int sign, az
     }
     for (int i = 0; merged && i < adapter->layers && az_ok(az); i++)
         if (put(az, lm, &merged[i])) report_layer(report, &merged[i]);
+    if (merged && az_ok(az)) note_losses(az, merged, adapter->layers);
     if (reencoded > 0 && az_ok(az)) az_note(az, "%d layers are of formats that cannot be made again here: they are f32 now", reencoded);
     return az_ok(az);
 }

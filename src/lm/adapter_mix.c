@@ -105,7 +105,7 @@ static bool check(az_ctx *az, const az_lm *lm, const az_mix *mix)
         bool plain = adapter->virtual_tokens == 0;
         for (int k = 0; k < adapter->layers; k++) {
             const az_adapter_layer *l = &adapter->layer[k];
-            plain = plain && !l->magnitude && !l->b_bias && !l->bias && !l->weight;
+            plain = plain && !l->magnitude && !l->b_bias && !l->bias && !l->weight && !l->gain;
         }
         if (!plain)
             return az_fail(az, AZ_BAD_INPUT,

@@ -368,9 +368,8 @@ static bool is_tracked(az_ctx *az, const az_tensor *x)
 
 int az_adapters_tracked(az_ctx *az, const az_pass_adapters *all, int block, az_tensor ****slots)
 {
-    enum { TENSORS = 7 };
     int n = 0, most = 0;
-    for (int g = 0; all && g < all->groups; g++) most += TENSORS * (all->group[g].adapter->layers + 1);
+    for (int g = 0; all && g < all->groups; g++) most += AZ_ADAPTER_TENSORS * (all->group[g].adapter->layers + 1);
     *slots = az_alloc_array(az, (size_t)most + 1, sizeof **slots);
     for (int g = 0; *slots && all && g < all->groups; g++) {
         az_adapter *adapter = (az_adapter *)all->group[g].adapter;
@@ -382,8 +381,9 @@ int az_adapters_tracked(az_ctx *az, const az_pass_adapters *all, int block, az_t
         for (int i = 0; i < adapter->layers; i++) {
             az_adapter_layer *l = &adapter->layer[i];
             if (!in_block(l->name, block)) continue;
-            az_tensor **place[TENSORS] = {&l->a, &l->b, &l->e, &l->magnitude, &l->b_bias, &l->bias, l->weight ? &l->weight->part[0] : NULL};
-            for (int k = 0; k < TENSORS; k++)
+            az_tensor **place[AZ_ADAPTER_TENSORS];
+            az_adapter_places(l, place);
+            for (int k = 0; k < AZ_ADAPTER_TENSORS; k++)
                 if (place[k] && is_tracked(az, *place[k])) (*slots)[n++] = place[k];
         }
     }

@@ -48,7 +48,7 @@ static az_tensor **find_places(az_ctx *az, az_lm *lm, const az_adapter *adapter)
     for (int i = 0; i < adapter->layers; i++) {
         const az_adapter_layer *layer = &adapter->layer[i];
         const char *name = az_format_text(az, "%s.weight", layer->name);
-        if (layer->magnitude || layer->bias || layer->b_bias || layer->weight)
+        if (layer->magnitude || layer->bias || layer->b_bias || layer->weight || layer->gain)
             return az_fail(az, AZ_BAD_INPUT, "%s: magnitudes, biases and whole weights are not switched; merge the adapter", layer->name);
         for (int k = 0; name && k < n; k++)
             if (strcmp(slot[k].name, name) == 0 && slot[k].weight && az_weight_is_dense(*slot[k].weight))

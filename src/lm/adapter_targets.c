@@ -16,16 +16,21 @@ static bool is_place(const az_lm_slot *slot)
     return matrix && slot->part != AZ_PART_POSITION;
 }
 
-static bool is_bias_of_norm(const az_lm *lm, const az_lm_slot *slot)
+static bool is_norm(const az_lm *lm, const az_lm_slot *slot)
 {
-    return slot->bias && az_lm_norm_of((az_lm *)(uintptr_t)lm, slot->part, slot->block) && az_lm_slot_is_filled(slot);
+    return !slot->bias && az_lm_norm_of((az_lm *)(uintptr_t)lm, slot->part, slot->block) && az_lm_slot_is_filled(slot);
 }
 
-static az_target norm_target(az_ctx *az, const az_lm_slot *slot, const char *huggingface)
+static az_target norm_target(az_ctx *az, const az_lm_slot *slot, const az_tensor *bias, const char *huggingface)
 {
     const char *name = az_lm_part_path(az, slot->part, slot->block, slot->expert);
-    return (az_target){
-        .name = name, .huggingface = huggingface, .part = slot->part, .in = slot->rows, .out = slot->rows, .bias = *slot->vector};
+    return (az_target){.name = name,
+                       .huggingface = huggingface,
+                       .part = slot->part,
+                       .in = slot->rows,
+                       .out = slot->rows,
+                       .gain = *slot->vector,
+                       .bias = bias};
 }
 
 /* "model.layers.3.self_attn.q_proj.weight" without its ending. */
@@ -43,10 +48,14 @@ int az_target_list(az_ctx *az, const az_lm *lm, az_target **targets)
     az_target *list = az_alloc_array(az, (size_t)n, sizeof *list);
     int count = 0;
     for (int i = 0; list && i < n; i++) {
-        if (is_bias_of_norm(lm, &slot[i])) list[count++] = norm_target(az, &slot[i], module_of(az, slot[i].huggingface));
-        if (!is_place(&slot[i])) continue;
-        const az_weight *w = *slot[i].weight;
+        const bool norm = is_norm(lm, &slot[i]);
+        if (!norm && !is_place(&slot[i])) continue;
         const az_tensor *bias = i + 1 < n && slot[i + 1].bias && slot[i + 1].part == slot[i].part ? *slot[i + 1].vector : NULL;
+        if (norm) {
+            list[count++] = norm_target(az, &slot[i], bias, module_of(az, slot[i].huggingface));
+            continue;
+        }
+        const az_weight *w = *slot[i].weight;
         const bool table = slot[i].part == AZ_PART_EMBEDDING;
         const char *name = az_lm_part_path(az, slot[i].part, slot[i].block, slot[i].expert);
         list[count++] = (az_target){.name = name,
@@ -128,7 +137,7 @@ static bool matches(az_ctx *az, const char *text, const az_target *target)
         const char *inside = az_format_text(az, "%.*s", (int)strlen(text) - 2, text + 1);
         return inside && target->huggingface && az_matches_expression(az, inside, target->huggingface);
     }
-    if (strcmp(text, "all-linear") == 0) return target->part != AZ_PART_HEAD && target->part != AZ_PART_EMBEDDING;
+    if (strcmp(text, "all-linear") == 0) return target->weight && target->part != AZ_PART_HEAD && target->part != AZ_PART_EMBEDDING;
     for (const char *at = text; at; at = strchr(at, ','), at = at ? at + 1 : NULL) {
         const size_t length = strcspn(at, ",");
         if (ends_in(target->huggingface, at, length) || ends_in(target->name, at, length)) return true;
@@ -147,7 +156,16 @@ static bool is_usual(const az_target *all, int n, const az_target *target)
     return false;
 }
 
-/* The value of the first key in "key=value,key=value" that the target matches, as PEFT matches keys; `fallback` when there is none. */
+/* As PEFT matches keys: an expression for the last words of the name. */
+static bool matches_key(az_ctx *az, const char *key, const az_target *target)
+{
+    const char *expression = az_format_text(az, "(.*\\.)?(%s)", key);
+    if (!expression) return false;
+    return (target->huggingface && az_matches_expression(az, expression, target->huggingface)) ||
+           (az_ok(az) && az_matches_expression(az, expression, target->name));
+}
+
+/* The value of the first key in "key=value,key=value" that the target matches; `fallback` when there is none. */
 static double pattern_value(az_ctx *az, const char *pattern, const az_target *target, double fallback)
 {
     char *rest = az_strdup(az, pattern ? pattern : "");
@@ -159,11 +177,8 @@ static double pattern_value(az_ctx *az, const char *pattern, const az_target *ta
             return fallback;
         }
         *equals = '\0';
-        const char *expression = az_format_text(az, "(.*\\.)?(%s)", item);
-        if (!expression) return fallback;
-        if ((target->huggingface && az_matches_expression(az, expression, target->huggingface)) ||
-            az_matches_expression(az, expression, target->name))
-            return value;
+        if (matches_key(az, item, target)) return value;
+        if (!az_ok(az)) return fallback;
     }
     return fallback;
 }
@@ -179,6 +194,21 @@ static const char *list_names(az_ctx *az, const az_target *all, int n)
         if (word && !strstr(list, word)) list = az_format_text(az, "%s%s", list, word);
     }
     return list ? az_format_text(az, "%.*s", (int)strlen(list) - 2, list) : "";
+}
+
+/* A remark on each entry of a list, or of keys "name=number", that is the name of no layer which is adapted (or saved). */
+static void note_unmatched(az_ctx *az, const char *option, const char *text, bool keys, const az_target *all, int n)
+{
+    if (!text || !*text || is_expression(text)) return;
+    char *rest = az_strdup(az, text);
+    for (char *item; rest && (item = strsep(&rest, ","));) {
+        bool found = !*item;
+        char *equals = keys ? strrchr(item, '=') : NULL;
+        if (equals) *equals = '\0';
+        for (int i = 0; i < n && !found && az_ok(az); i++)
+            found = keys ? all[i].adapt && matches_key(az, item, &all[i]) : (all[i].adapt || all[i].save) && matches(az, item, &all[i]);
+        if (!found && az_ok(az)) az_note(az, "'%s' of %s is the name of no layer that is %s", item, option, keys ? "adapted" : "trained");
+    }
 }
 
 static bool check_saved(az_ctx *az, const az_lm *lm, const az_target *target)
@@ -198,19 +228,26 @@ int az_targets(az_ctx *az, const az_lm *lm, const az_adapter_how *how, az_target
     int adapted = 0, saved = 0;
     for (int i = 0; i < n && az_ok(az); i++) {
         az_target *t = &all[i];
+        t->save = matches(az, how->save, t);
+        saved += t->save;
         if (!t->weight) continue;
         t->adapt = (usual ? is_usual(all, n, t) : matches(az, how->targets, t)) && !matches(az, how->exclude, t);
-        t->save = matches(az, how->save, t);
         t->adapt = t->adapt && !t->save;
         if (!check_saved(az, lm, t)) return 0;
         t->rank = (int64_t)pattern_value(az, how->ranks, t, (double)how->rank);
         t->alpha = pattern_value(az, how->alphas, t, how->alpha);
         if (t->adapt && t->rank < 1) az_fail(az, AZ_BAD_INPUT, "rank must be at least 1; that of '%s' is not", t->name);
-        adapted += t->adapt, saved += t->save;
+        adapted += t->adapt;
     }
     if (n > 0 && az_ok(az) && adapted == 0)
         az_fail(az, AZ_BAD_INPUT, "no layer matches '%s'; there are: %s", usual ? "(usual)" : how->targets, list_names(az, all, n));
     if (n > 0 && az_ok(az) && how->save && *how->save && saved == 0)
         az_fail(az, AZ_BAD_INPUT, "no layer matches '%s', which should be trained whole; there are: %s", how->save, list_names(az, all, n));
+    if (az_ok(az)) {
+        note_unmatched(az, "targets", how->targets, false, all, n);
+        note_unmatched(az, "save", how->save, false, all, n);
+        note_unmatched(az, "ranks", how->ranks, true, all, n);
+        note_unmatched(az, "alphas", how->alphas, true, all, n);
+    }
     return az_ok(az) ? n : 0;
 }

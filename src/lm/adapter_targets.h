@@ -10,7 +10,8 @@ typedef struct az_target {
     const char *huggingface; /* module path: "model.layers.3.self_attn.q_proj"; NULL when there is none */
     az_lm_part part;
     int64_t in, out;
-    const az_weight *weight; /* NULL = a norm, whose bias alone can be trained */
+    const az_weight *weight; /* NULL = a norm */
+    const az_tensor *gain;   /* of a norm */
     const az_tensor *bias;   /* of the model, or NULL */
     bool adapt, save;        /* gets a low-rank term; is trained whole */
     int64_t rank;
@@ -19,7 +20,7 @@ typedef struct az_target {
 
 /* The layer of adze's name; fails when the model has none. */
 bool az_target_named(az_ctx *az, const az_lm *lm, const char *name, az_target *target);
-/* Every place (linear layers inside blocks, head, embedding, norms with a bias), with what `how` wants there; fails when `how` matches
+/* Every place (linear layers inside blocks, head, embedding, norms), with what `how` wants there; fails when `how` matches
  * nothing. */
 int az_targets(az_ctx *az, const az_lm *lm, const az_adapter_how *how, az_target **targets);
 /* Every place, nothing wanted yet. */

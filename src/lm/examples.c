@@ -117,6 +117,31 @@ static bool add_pieces(az_ctx *az, const az_lm *lm, const az_pieces *pieces, con
     return eos < 0 || pieces->rendered || ended || append(az, line, &eos, 1, response || o->whole);
 }
 
+/* A prompt with its response in templates, without an end. */
+static bool add_form(az_ctx *az, const az_lm *lm, const az_examples *examples, int64_t i, const az_lm_example_options *o, az_line *line)
+{
+    const int32_t bos = az_token_bos(lm->tokenizer);
+    az_lm_line query, answer;
+    if (!az_lm_form_query(az, lm->tokenizer, o->form, az_example_prompt(az, examples, i), &query) ||
+        !az_lm_form_answer(az, lm->tokenizer, o->form, az_example_response(az, examples, i), &answer))
+        return false;
+    for (int64_t j = 0; j < o->virtual_tokens; j++)
+        if (!append(az, line, (int32_t[]){(int32_t)(-1 - j)}, 1, false)) return false;
+    if (bos >= 0 && !o->no_bos && !append(az, line, &bos, 1, false)) return false;
+    if (!append(az, line, query.id, query.n, o->whole)) return false;
+    for (int64_t j = 0; j < answer.n; j++)
+        if (!append(az, line, &answer.id[j], 1, answer.type[j] == AZ_FORM_LABEL || o->whole)) return false;
+    return true;
+}
+
+/* Example i as one line of tokens. */
+static bool line_of(az_ctx *az, const az_lm *lm, const az_examples *examples, int64_t i, const az_lm_example_options *o, az_line *line)
+{
+    az_pieces pieces;
+    if (o->form) return add_form(az, lm, examples, i, o, line);
+    return pieces_of(az, lm, &examples->item[i], o, &pieces) && add_pieces(az, lm, &pieces, o, line);
+}
+
 /* The line as inputs and targets, in memory that lasts; counted 0 when no target is left. */
 static az_lm_example example_of(az_ctx *az, const az_line *line, int64_t most, int64_t source)
 {
@@ -134,17 +159,16 @@ static az_lm_example example_of(az_ctx *az, const az_line *line, int64_t most, i
     return out;
 }
 
-static bool add_example(az_ctx *az, const az_lm *lm, const az_example *example, int64_t source, const az_lm_example_options *o,
+static bool add_example(az_ctx *az, const az_lm *lm, const az_examples *examples, int64_t i, const az_lm_example_options *o,
                         az_lm_examples *out)
 {
-    az_pieces pieces;
     az_line line = {0};
     az_lm_example made = {0};
     az_arena *scratch = az_arena_new(az); /* of the line; only what is made of it stays */
     az_arena_enter(az, scratch);
-    const bool read = pieces_of(az, lm, example, o, &pieces) && add_pieces(az, lm, &pieces, o, &line);
+    const bool read = line_of(az, lm, examples, i, o, &line);
     az_arena_leave(az);
-    if (read) made = example_of(az, &line, o->length, source);
+    if (read) made = example_of(az, &line, o->length, i);
     az_arena_free(az, scratch);
     if (!az_ok(az)) return false;
     out->truncated += line.n - 1 > o->length && made.counted > 0;
@@ -156,6 +180,26 @@ static bool add_example(az_ctx *az, const az_lm *lm, const az_example *example, 
     out->tokens += made.n;
     out->counted += made.counted;
     return true;
+}
+
+/* Whether a response, an answer or the text that is to be learnt has no text. */
+static bool says_nothing(const az_example *example)
+{
+    for (int i = 0; i < example->turns; i++) {
+        const az_turn *turn = &example->turn[i];
+        const bool learnt = example->messages ? strcmp(turn->role, "assistant") == 0 : strcmp(turn->role, "prompt") != 0;
+        if (learnt && turn->length == 0) return true;
+    }
+    return false;
+}
+
+static void note_empty(az_ctx *az, const az_examples *examples, bool ends)
+{
+    int64_t empty = 0;
+    for (int64_t i = 0; i < examples->count; i++) empty += says_nothing(&examples->item[i]);
+    if (empty > 0)
+        az_note(az, "'%s': %lld examples have a response without text, of which %s", examples->path ? examples->path : "", (long long)empty,
+                ends ? "only the end counts" : "nothing counts, as the model has no token that ends a text");
 }
 
 az_lm_examples *az_lm_examples_of(az_ctx *az, const az_lm *lm, const az_examples *examples, const az_lm_example_options *options)
@@ -171,11 +215,12 @@ az_lm_examples *az_lm_examples_of(az_ctx *az, const az_lm *lm, const az_examples
     if (!out) return NULL;
     *out = (az_lm_examples){.item = az_alloc_array(az, (size_t)examples->count, sizeof *out->item)};
     for (int64_t i = 0; out->item && i < examples->count; i++) {
-        if (add_example(az, lm, &examples->item[i], i, &o, out)) continue;
+        if (add_example(az, lm, examples, i, &o, out)) continue;
         az_fail_context(az, "example %lld", (long long)i + 1);
         return NULL;
     }
     if (!az_ok(az)) return NULL;
+    if (!o.form) note_empty(az, examples, az_token_eos(lm->tokenizer) >= 0);
     if (out->count == 0)
         return az_fail(az, AZ_BAD_INPUT, "no example has a token of a response within %lld tokens (%lld skipped); allow more by length",
                        (long long)o.length, (long long)out->skipped);

@@ -127,11 +127,13 @@ static const az_pass *pass_begin(az_ctx *az, const az_lm *lm, const az_lm_batch 
 
 /* ---- layers ---- */
 
-static az_tensor *normalise(az_ctx *az, const az_pass *pass, const az_lm_norm *norm, const az_tensor *bias, az_tensor *x)
+/* With the norm's own gain and bias, or with those that a layer of an adapter (or NULL) has in their place. */
+static az_tensor *normalise(az_ctx *az, const az_pass *pass, const az_lm_norm *norm, const az_adapter_layer *layer, az_tensor *x)
 {
+    const az_tensor *gain = layer && layer->gain ? layer->gain : norm->weight, *bias = layer && layer->bias ? layer->bias : norm->bias;
     const double eps = pass->lm->config.norm_eps;
-    if (pass->lm->arch->norm != AZ_NORM_RMS) return az_layer_norm(az, x, norm->weight, bias, eps);
-    az_tensor *y = az_rms_norm(az, x, norm->weight, eps);
+    if (pass->lm->arch->norm != AZ_NORM_RMS) return az_layer_norm(az, x, gain, bias, eps);
+    az_tensor *y = az_rms_norm(az, x, gain, eps);
     return bias ? az_add(az, y, bias) : y; /* files have none; methods may add one */
 }
 
@@ -140,13 +142,13 @@ az_tensor *az_pass_norm(az_ctx *az, const az_pass *pass, const az_lm_norm *norm,
     const az_pass_adapters *all = pass->adapters;
     const az_adapter_layer *only =
         all && all->groups == 1 && !all->group[0].row ? az_adapter_find(all->group[0].adapter, norm->name) : NULL;
-    az_tensor *y = normalise(az, pass, norm, only && only->bias ? only->bias : norm->bias, x);
+    az_tensor *y = normalise(az, pass, norm, only, x);
     for (int g = 0; all && !only && y && g < all->groups; g++) {
         const az_adapted_rows *group = &all->group[g];
         const az_adapter_layer *layer = group->row ? az_adapter_find(group->adapter, norm->name) : NULL;
-        if (!layer || !layer->bias) continue;
+        if (!layer || (!layer->bias && !layer->gain)) continue;
         az_tensor *rows = az_gather(az, x, az_from(az, AZ_I32, 1, &group->n, group->row));
-        y = az_adapters_put(az, all, y, normalise(az, pass, norm, layer->bias, rows), group->row, group->n);
+        y = az_adapters_put(az, all, y, normalise(az, pass, norm, layer, rows), group->row, group->n);
     }
     return y;
 }

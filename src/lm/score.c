@@ -193,7 +193,8 @@ az_lm_score *az_lm_score_examples(az_ctx *az, const az_lm *lm, const az_examples
     if (o.limit > 0 && o.limit < first.count) first.count = o.limit;
     const az_lm_example_options how = {.length = o.context > 0 ? o.context + virtual_tokens : 0,
                                        .virtual_tokens = virtual_tokens,
-                                       .no_bos = o.adapter && o.adapter->has_bos};
+                                       .no_bos = o.adapter && o.adapter->has_bos,
+                                       .form = o.adapter ? o.adapter->form : NULL};
     const az_lm_examples *tokens = az_lm_examples_of(az, lm, &first, &how);
     const az_lm_run run = {.adapter = &o.adapter, .adapters = o.adapter != NULL};
     az_lm_score *score = tokens ? az_alloc(az, sizeof *score) : NULL;

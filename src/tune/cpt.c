@@ -25,7 +25,7 @@ typedef struct cpt_options {
     const char *context;
     int64_t shots, soft;
     int variant;
-    az_cpt_form form;
+    az_lm_form form;
     az_cpt_weights weights;
     double eps_input, eps_format;
     bool move_input, move_format;
@@ -58,10 +58,10 @@ static const az_option options_table[] = {
 typedef struct cpt_run {
     az_tuning tuning; /* first: what the plan's usual callbacks see */
     const cpt_options *options;
-    az_cpt_line context;
+    az_lm_line context;
     const az_tensor *start; /* [context, width] embeddings, and soft tokens as they were at first */
     double *radius;         /* [context] of each token's ball; 0 = it does not move, infinite for soft tokens */
-    az_cpt_labels labels;
+    const az_lm_labels *labels;
 } cpt_run;
 
 extern const az_method az_cpt;
@@ -84,16 +84,16 @@ static double radius_of(const cpt_options *o, int64_t width, int32_t id, int32_t
     const double unit = sqrt((double)width / 2048);
     if (o->variant != CPT) return id < 0 ? INFINITY : 0;
     if (type <= 0) return 0;
-    switch (type % AZ_CPT_ROLES) {
-    case AZ_CPT_INPUT_FORM:
-    case AZ_CPT_OUTPUT_FORM: return o->move_format ? unit * o->eps_format : 0;
-    case AZ_CPT_INPUT: return o->move_input ? unit * o->eps_input : 0;
+    switch (type % AZ_FORM_ROLES) {
+    case AZ_FORM_INPUT_FORM:
+    case AZ_FORM_OUTPUT_FORM: return o->move_format ? unit * o->eps_format : 0;
+    case AZ_FORM_INPUT: return o->move_input ? unit * o->eps_input : 0;
     default: return 0;
     }
 }
 
 /* Embeddings of the context's tokens; soft ones begin at tokens drawn from the vocabulary. */
-static az_tensor *first_rows(az_ctx *az, const az_lm *lm, const az_cpt_line *context, uint64_t seed)
+static az_tensor *first_rows(az_ctx *az, const az_lm *lm, const az_lm_line *context, uint64_t seed)
 {
     int32_t *token = az_alloc_array(az, (size_t)context->n, sizeof *token);
     az_rng rng = az_rng_at(seed, az_stream("soft tokens", 0));
@@ -111,7 +111,7 @@ static json_t *numbers(const int32_t *value, int64_t n)
     return list;
 }
 
-/* What PEFT's configuration says of such a prompt, and the templates. */
+/* What PEFT's configuration says of such a prompt. */
 static char *config_text(const cpt_run *r)
 {
     const cpt_options *o = r->options;
@@ -130,13 +130,21 @@ static char *config_text(const cpt_run *r)
         json_decref(mask);
         json_object_set_new(json, "prompt_tuning_init", json_string("RANDOM"));
     }
-    const char *const form[4] = {o->form.input, o->form.output, o->form.within, o->form.between};
-    json_t *forms = json_array();
-    for (int i = 0; i < 4; i++) json_array_append_new(forms, json_string(form[i]));
-    json_object_set_new(json, "adze_form", forms);
     char *text = json_dumps(json, JSON_COMPACT);
     json_decref(json);
     return text;
+}
+
+/* The templates, in the current arena. */
+static const az_lm_form *own_form(az_ctx *az, const az_lm_form *form)
+{
+    az_lm_form *own = az_alloc(az, sizeof *own);
+    if (own)
+        *own = (az_lm_form){.input = az_strdup(az, form->input),
+                            .output = az_strdup(az, form->output),
+                            .within = az_strdup(az, form->within),
+                            .between = az_strdup(az, form->between)};
+    return own;
 }
 
 static bool make_adapter(az_ctx *az, cpt_run *r)
@@ -154,6 +162,7 @@ static bool make_adapter(az_ctx *az, cpt_run *r)
     adapter->virtual_tokens = r->context.n;
     adapter->has_bos = az_token_bos(lm->tokenizer) >= 0;
     adapter->prompt = az_copy(az, r->start);
+    adapter->form = own_form(az, &r->options->form);
     adapter->config = az_strdup(az, config);
     az_arena_leave(az);
     free(config);
@@ -218,7 +227,7 @@ static bool check_job(az_ctx *az, const cpt_options *o, const az_tune_job *job)
     if (az_weight_is_dense(job->lm->embedding) && table->dtype == AZ_F64)
         return az_fail(az, AZ_BAD_INPUT, "cpt works in f32, not on f64 models");
     if (!job->train) return az_fail(az, AZ_BAD_INPUT, "cpt needs examples: -d FILE");
-    return az_cpt_check_form(az, &o->form);
+    return az_lm_form_check(az, &o->form);
 }
 
 /* Context, lessons, labels. */
@@ -233,7 +242,8 @@ static bool begin(az_ctx *az, cpt_run *r, az_tune_job *job)
     const az_examples *learnt = joined(az, shown, own_file ? job->train : NULL);
     const int64_t soft = has_context(o) && o->variant != CPT_IPT ? 0 : o->soft;
     if (!has_context(o)) shots = 0;
-    if (!az_cpt_labels_of(az, job->lm->tokenizer, &o->form, learnt, &r->labels)) return false;
+    r->labels = az_lm_labels_of(az, learnt);
+    if (!r->labels) return false;
     if (!az_cpt_context(az, job->lm->tokenizer, &o->form, shown, shots, soft, &r->context)) return false;
     az_cpt_weights measured = o->weights;
     measured.context_loss = measured.leave_out = false;
@@ -242,17 +252,22 @@ static bool begin(az_ctx *az, cpt_run *r, az_tune_job *job)
     return az_tuning_on(az, job, train, valid, &r->tuning) && make_adapter(az, r);
 }
 
+static void report_share(az_ctx *az, const cpt_run *r, const char *name, const az_examples *examples)
+{
+    if (!examples || examples->count == 0) return;
+    const az_lm_classify_options how = {.adapter = r->tuning.adapter};
+    const az_lm_classification *c = az_lm_classify(az, r->tuning.job->lm, examples, r->labels, &how);
+    if (c) az_report_number(r->tuning.job->report, name, c->accuracy.value, "");
+}
+
 static void report_accuracy(az_ctx *az, const cpt_run *r, const char *when)
 {
-    az_tune_job *job = r->tuning.job;
-    const cpt_options *o = r->options;
+    const az_tune_job *job = r->tuning.job;
     az_report_row(job->report, "classification");
     az_report_text(job->report, "when", when);
-    az_report_count(job->report, "labels", r->labels.n);
-    az_report_number(job->report, "train_accuracy", az_cpt_accuracy(az, job->lm, r->tuning.adapter, &o->form, &r->labels, job->train), "");
-    if (job->valid && job->valid->count > 0)
-        az_report_number(job->report, "valid_accuracy", az_cpt_accuracy(az, job->lm, r->tuning.adapter, &o->form, &r->labels, job->valid),
-                         "");
+    az_report_count(job->report, "labels", r->labels->n);
+    report_share(az, r, "train_accuracy", job->train);
+    report_share(az, r, "valid_accuracy", job->valid);
 }
 
 static bool tune(az_ctx *az, const void *settings, az_tune_job *job)
@@ -281,8 +296,8 @@ const az_method az_cpt = {
     .details = "For few-shot classification: prompts are texts, responses are labels. The examples, in templates, stand in front of every "
                "query as in in-context learning; their embeddings are tuned so that the labels among them, and that of a query, become "
                "likely, and each may leave its place by a small distance only. Labels do not move. batch=1 and rates of 1e-4 to 1e-2 are a "
-               "start. The result is a prompt in PEFT's kind CPT. Tokens of templates and texts are tokenized apart, which a text that is "
-               "given to `adze run` as a whole need not be. The section \"classification\" has the accuracies before and after.",
+               "start. The result is a prompt in PEFT's kind CPT that brings its templates: `adze evaluate --examples --classify` chooses "
+               "labels with it, `adze run` puts a prompt into them. The section \"classification\" has the accuracies before and after.",
     .example = "adze tune tales cpt -d labels.jsonl -o prompt/ --steps 20 --batch 1 --lr 1e-3",
     .options = options_table,
     .options_size = sizeof(cpt_options),

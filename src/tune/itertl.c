@@ -16,6 +16,7 @@
 #include <string.h>
 
 static const char *const checkers[] = {[ITERTL_IVERILOG] = "iverilog", [ITERTL_STACK] = "stack", [ITERTL_COMMAND] = "command", NULL};
+static const char *const norms[] = {[ITERTL_RESPONSE] = "response", [ITERTL_ALL] = "all", NULL};
 static const char *const combinations[] = {[ITERTL_ADD] = "add", [ITERTL_MULTIPLY] = "multiply", NULL};
 
 const az_option itertl_option_table[] = {
@@ -28,6 +29,8 @@ const az_option itertl_option_table[] = {
     {"gap", AZ_REAL, offsetof(itertl_options, gap), "0.2", 0, 2, NULL, "difference of scores beyond which two programs are ranked"},
     {"margin", AZ_REAL, offsetof(itertl_options, margin), "0.3", 0, 1, NULL, "by which the better one's share is to lead"},
     {"beta", AZ_REAL, offsetof(itertl_options, beta), "1", 0, 2, NULL, "power of the length that a log-likelihood is divided by"},
+    {"norm", AZ_CHOICE, offsetof(itertl_options, norm), "response", 0, 0, norms,
+     "that length: of the program, or of the instruction as well (all), as in the training script of RTLCoder"},
     {"combine", AZ_CHOICE, offsetof(itertl_options, combine), "add", 0, 0, combinations,
      "the two parts of the loss: a sum, or (1 + lambda rank) mle"},
     {"checker", AZ_CHOICE, offsetof(itertl_options, checker), "iverilog", 0, 0, checkers,
@@ -105,11 +108,12 @@ static bool form_groups(az_ctx *az, itertl_run *run, const itertl_programs *prog
 static double weigh(const int64_t *which, int n, const double *nll, double *weight, void *user)
 {
     itertl_run *run = user;
-    double loss = 0, *length = malloc(2 * (size_t)n * sizeof *length);
+    double loss = 0, *length = malloc(3 * (size_t)n * sizeof *length);
     if (!length) return NAN;
-    double *score = length + n;
+    double *score = length + n, *divisor = score + n;
     for (int i = 0; i < n; i++) {
         length[i] = (double)run->texts->item[which[i]].counted;
+        divisor[i] = run->options->norm == ITERTL_ALL ? (double)run->texts->item[which[i]].n + 1 : length[i];
         score[i] = run->score[which[i]];
     }
     for (int i = 0, size; i < n; i += size) {
@@ -123,7 +127,7 @@ static double weigh(const int64_t *which, int n, const double *nll, double *weig
                 high = g;
         }
         size = (int)(run->first[g + 1] - run->first[g]);
-        const itertl_group group = {.n = size, .nll = nll + i, .length = length + i, .score = score + i};
+        const itertl_group group = {.n = size, .nll = nll + i, .length = length + i, .score = score + i, .divisor = divisor + i};
         loss += itertl_group_loss(run->options, &group, weight + i, &run->pairs, &run->active);
     }
     free(length);

@@ -7,11 +7,12 @@
 
 typedef enum itertl_checker { ITERTL_IVERILOG, ITERTL_STACK, ITERTL_COMMAND } itertl_checker;
 typedef enum itertl_combine { ITERTL_ADD, ITERTL_MULTIPLY } itertl_combine;
+typedef enum itertl_norm { ITERTL_RESPONSE, ITERTL_ALL } itertl_norm;
 
 typedef struct itertl_options {
     int64_t rounds, samples, max_new, falls, rank, memory;
     double temperature, top_p, lambda, gap, margin, beta, alpha, seconds;
-    int checker, combine;
+    int checker, combine, norm;
     bool self_contained, restart;
     const char *command, *script, *folder, *targets, *ks;
 } itertl_options;
@@ -53,7 +54,8 @@ double itertl_pass_at(int n, int c, int k);
 /* A group's texts: candidates, then the reference. */
 typedef struct itertl_group {
     int n;
-    const double *nll, *length, *score; /* [n] */
+    const double *nll, *length, *score; /* [n]; length = tokens of the text */
+    const double *divisor;              /* [n] what p_i divides by, to the power beta; NULL = length */
 } itertl_group;
 /* The group's loss, and weight[i] = d loss / d nll_i. pairs counts ordered pairs, active those whose margin is not met; both may be NULL.
  */

@@ -86,11 +86,16 @@ double itertl_pass_at(int n, int c, int k)
 
 enum { MOST_TEXTS = 1024 };
 
-/* s = softmax of the lengthwise log-likelihoods p_i = -nll_i / length_i^beta. */
+static double divisor(const itertl_options *o, const itertl_group *g, int i)
+{
+    return pow(g->divisor ? g->divisor[i] : g->length[i], o->beta);
+}
+
+/* s = softmax of the log-likelihoods p_i = -nll_i / length_i^beta. */
 static void shares(const itertl_options *o, const itertl_group *g, double *s)
 {
     double top = -INFINITY, sum = 0;
-    for (int i = 0; i < g->n; i++) top = fmax(top, s[i] = -g->nll[i] / pow(g->length[i], o->beta));
+    for (int i = 0; i < g->n; i++) top = fmax(top, s[i] = -g->nll[i] / divisor(o, g, i));
     for (int i = 0; i < g->n; i++) sum += s[i] = exp(s[i] - top);
     for (int i = 0; i < g->n; i++) s[i] /= sum;
 }
@@ -125,7 +130,7 @@ double itertl_group_loss(const itertl_options *o, const itertl_group *g, double 
     const double of_mle = o->combine == ITERTL_MULTIPLY ? 1 + o->lambda * rank : 1;
     for (int i = 0; i < g->n; i++) mean += s[i] * slope[i];
     /* d s_j / d p_i = s_j ([i = j] - s_i) */
-    for (int i = 0; i < g->n; i++) weight[i] = -of_rank * s[i] * (slope[i] - mean) / pow(g->length[i], o->beta);
+    for (int i = 0; i < g->n; i++) weight[i] = -of_rank * s[i] * (slope[i] - mean) / divisor(o, g, i);
     weight[reference] += of_mle / g->length[reference];
     return o->combine == ITERTL_MULTIPLY ? of_mle * mle : mle + o->lambda * rank;
 }

@@ -16,7 +16,7 @@ static const az_option options_table[] = {
     {"temperature", AZ_REAL, offsetof(lacie_options, temperature), "0.7", 0, 100, NULL, "of the speaker"},
     {"max_tokens", AZ_INT, offsetof(lacie_options, max_tokens), "80", 1, 1 << 20, NULL, "of an answer"},
     {"threshold", AZ_REAL, offsetof(lacie_options, threshold), "-1", -1, 1, NULL,
-     "accepted is what the listener believes more than this; -1 = the median"},
+     "accepted is what the listener believes more than this; -1 = the median, or 0.5 with accepts"},
     {"min_margin", AZ_REAL, offsetof(lacie_options, min_margin), "0.1", 0, 1, NULL,
      "least difference of a pair in what the listener believes"},
     {"correct_accept", AZ_REAL, offsetof(lacie_options, correct_accept), "1", -100, 100, NULL, "value of a right answer that is accepted"},
@@ -31,6 +31,9 @@ static const az_option options_table[] = {
      "what pairs follow; correctness asks no listener's opinion"},
     {"pattern", AZ_TEXT, offsetof(lacie_options, pattern), "", 0, 0, NULL,
      "regular expression whose first group is a response's answer; without it the speaker is asked for it"},
+    {"accepts", AZ_TEXT, offsetof(lacie_options, accepts), "", 0, 0, NULL,
+     "JSON lines {\"id\", \"accept\": true or false, or a share} that stand in for the listener's opinion, as people gave it; ids as in "
+     "game.jsonl"},
     {"bins", AZ_INT, offsetof(lacie_options, bins), "10", 1, 1000, NULL, "bins of the calibration error"},
     {"spread_bins", AZ_BOOL, offsetof(lacie_options, spread_bins), "false", 0, 0, NULL,
      "bins between the least and the largest p, as the authors' package"},
@@ -79,6 +82,8 @@ static bool prepare(az_ctx *az, const void *settings, az_prepare_job *job)
     lacie_pair *pairs = NULL;
     if (!az_backend_need(job->backend, o->chat ? AZ_CAN_CHAT : AZ_CAN_COMPLETE, "lacie's speaker")) return false;
     if (!az_backend_need(listener, AZ_CAN_NEXT, "lacie's listener")) return false;
+    for (int i = 0; i < job->others; i++)
+        if (!az_backend_need(job->more[i], AZ_CAN_NEXT, "lacie's listener")) return false;
     const lacie_game *game = lacie_play(az, o, job);
     if (!game) return false;
     lacie_measure(az, game, o, job->report);
@@ -97,11 +102,13 @@ const az_method az_lacie = {
     .paper = "LACIE: Listener-Aware Finetuning for Confidence Calibration in Large Language Models, NeurIPS 2024, arXiv 2405.21028",
     .details = "adze prepare QUESTIONS.jsonl lacie --backend SPEAKER --second LISTENER -o DIR/ reads {\"question\", \"answers\": [...]}, "
                "has the speaker answer each n times and the listener (the speaker itself, without --second) judge the tone, and writes "
-               "game.jsonl and the pairs prefs.jsonl; `adze tune MODEL dpo -d DIR/prefs.jsonl` learns from them. It reports accuracy, "
+               "game.jsonl and the pairs prefs.jsonl; of several listeners (--second A;B) the mean counts; `adze tune MODEL dpo -d "
+               "DIR/prefs.jsonl` learns from them. It reports accuracy, "
                "precision and recall of acceptance, area under the ROC curve and calibration error: with n=1,threshold=0.66 this is the "
                "evaluation. baseline=correctness makes the pairs of the method's baseline.",
     .example = "adze prepare questions.jsonl lacie --backend http://localhost:8080/v1#MODEL -o game/ --dry-run",
     .options = options_table,
     .options_size = sizeof(lacie_options),
+    .many = true,
     .prepare = prepare,
 };

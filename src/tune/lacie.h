@@ -13,12 +13,14 @@ typedef struct lacie_options {
     double correct_accept, wrong_reject, correct_reject, wrong_accept;
     bool balance, reference_limit, spread_bins, skip_bad, chat;
     int baseline;        /* lacie_baseline */
+    const char *accepts; /* a file with others' verdicts; "" = the listener's */
     const char *pattern; /* regular expression of the answer; "" = the speaker is asked */
 } lacie_options;
 
 /* One answer of the speaker's, as the listener judged it. */
 typedef struct lacie_record {
     int64_t question;                               /* its number */
+    const char *id;                                 /* of its line in game.jsonl */
     const char *prompt, *response, *clean, *answer; /* clean: with the answer masked; answer NULL = abstention */
     double p;                                       /* that the listener accepts; NaN = the response says nothing but the answer */
     bool correct;

@@ -160,20 +160,28 @@ static const char *answer_of(game *g, const char *question, const char *response
     return answer && *answer && strcasecmp(answer, "none") != 0 ? answer : NULL;
 }
 
-/* p(yes) / (p(yes) + p(no)) of the listener's next token; NaN and *why when it says neither. */
-static double judge(game *g, const char *question, const char *clean, const char **why)
+/* p(yes) / (p(yes) + p(no)) of a listener's next token; NaN and *why when it says neither. */
+static double judge_one(game *g, az_backend *by, const char *question, const char *clean, const char **why)
 {
     az_request request = ask_for(g, "listen", az_format_text(g->az, listener, question, trimmed(g->az, clean)), 0);
     bool yes_found, no_found;
     request.operation = AZ_NEXT;
     request.top = 0;
-    const az_reply *reply = az_backend_ask(g->job->second ? g->job->second : g->job->backend, &request);
+    const az_reply *reply = az_backend_ask(by, &request);
     if (!reply) return NAN;
     *why = reply->sample[0].failure;
     if (*why) return NAN;
     const double yes = az_next_mass(&reply->sample[0], "yes", &yes_found), no = az_next_mass(&reply->sample[0], "no", &no_found);
     if (!yes_found && !no_found) *why = "the listener says neither yes nor no";
     return *why ? NAN : yes / (yes + no);
+}
+
+/* The mean over the listeners. */
+static double judge(game *g, const char *question, const char *clean, const char **why)
+{
+    double sum = judge_one(g, g->job->second ? g->job->second : g->job->backend, question, clean, why);
+    for (int i = 0; i < g->job->others && !*why && az_ok(g->az); i++) sum += judge_one(g, g->job->more[i], question, clean, why);
+    return *why ? NAN : sum / (1 + g->job->others);
 }
 
 /* ---- one question ---- */
@@ -229,7 +237,46 @@ static bool play_question(game *g, const question *q, az_journal *journal)
 
 /* ---- the whole game ---- */
 
-static bool add_record(az_ctx *az, int64_t number, const json_t *line, lacie_game *out)
+/* What others say of the answer `id`, a truth or a share; NaN when they say nothing. */
+static double accepted_by(const az_json_lines *accepts, const char *id)
+{
+    for (int64_t i = 0; i < accepts->count; i++) {
+        const json_t *accept = json_object_get(accepts->item[i].object, "accept");
+        const char *of = json_string_value(json_object_get(accepts->item[i].object, "id"));
+        if (of && strcmp(of, id) == 0) return json_is_number(accept) ? json_number_value(accept) : json_is_true(accept);
+    }
+    return NAN;
+}
+
+static const az_json_lines *read_accepts(az_ctx *az, const lacie_options *o)
+{
+    const az_json_lines *lines = az_json_lines_read(az, o->accepts, "id", o->skip_bad);
+    for (int64_t i = 0; lines && i < lines->count; i++) {
+        const json_t *accept = json_object_get(lines->item[i].object, "accept");
+        const double share = json_number_value(accept);
+        if (!json_is_boolean(accept) && (!json_is_number(accept) || share < 0 || share > 1))
+            return az_fail(az, AZ_BAD_INPUT, "'%s', line %lld: \"accept\" is not true, false or a number from 0 to 1", lines->path,
+                           (long long)lines->item[i].number);
+    }
+    return lines;
+}
+
+/* The verdicts of `accepts` take the places of the listener's. */
+static void take_accepts(az_ctx *az, const az_json_lines *accepts, lacie_game *played)
+{
+    int64_t found = 0;
+    for (int64_t i = 0; i < played->count; i++) {
+        lacie_record *r = &played->record[i];
+        r->p = accepted_by(accepts, r->id);
+        found += !isnan(r->p);
+    }
+    if (found < played->count)
+        az_note(az, "'%s' has no verdict on %lld of %lld answers, which do not count", accepts->path, (long long)(played->count - found),
+                (long long)played->count);
+    if (found == 0) az_fail(az, AZ_BAD_INPUT, "'%s' has no verdict on any answer; its ids are to be those of game.jsonl", accepts->path);
+}
+
+static bool add_record(az_ctx *az, int64_t number, const char *id, const json_t *line, lacie_game *out)
 {
     const json_t *p = json_object_get(line, "mean_prob");
     const char *answer = json_string_value(json_object_get(line, "answer"));
@@ -239,6 +286,7 @@ static bool add_record(az_ctx *az, int64_t number, const json_t *line, lacie_gam
     }
     out->record[out->count++] = (lacie_record){
         .question = number,
+        .id = az_strdup(az, id),
         .prompt = az_strdup(az, json_string_value(json_object_get(line, "prompt"))),
         .response = az_strdup(az, json_string_value(json_object_get(line, "response_orig"))),
         .clean = az_strdup(az, json_string_value(json_object_get(line, "response_clean"))),
@@ -287,7 +335,7 @@ static bool play_all(game *g, const az_json_lines *lines, az_journal *journal, l
         if (!good) return false;
         for (int s = 0; s < g->options->n; s++) {
             const char *id = az_format_text(g->az, "%lld/%d", (long long)lines->item[i].number, s);
-            if (!add_record(g->az, i, az_journal_find(journal, id), out)) return false;
+            if (!add_record(g->az, i, id, az_journal_find(journal, id), out)) return false;
         }
         if (!az_progress(g->az, "playing", i + 1, lines->count, NULL))
             return az_fail(g->az, AZ_INTERRUPTED, "interrupted; the same command goes on from there");
@@ -299,9 +347,12 @@ static bool play_all(game *g, const az_json_lines *lines, az_journal *journal, l
 static const char *game_text(az_ctx *az, const lacie_options *o, const az_prepare_job *job)
 {
     const az_backend *second = job->second ? job->second : job->backend;
+    const char *listeners = az_backend_identity(second);
+    for (int i = 0; i < job->others && listeners; i++)
+        listeners = az_format_text(az, "%s;%s", listeners, az_backend_identity(job->more[i]));
     return az_format_text(az, "speaker=%s listener=%s seed=%lld temperature=%.17g max_tokens=%lld pattern=%s chat=%d",
-                          az_backend_identity(job->backend), az_backend_identity(second), (long long)job->seed, o->temperature,
-                          (long long)o->max_tokens, o->pattern, o->chat);
+                          az_backend_identity(job->backend), listeners, (long long)job->seed, o->temperature, (long long)o->max_tokens,
+                          o->pattern, o->chat);
 }
 
 lacie_game *lacie_play(az_ctx *az, const lacie_options *options, const az_prepare_job *job)
@@ -317,5 +368,8 @@ lacie_game *lacie_play(az_ctx *az, const lacie_options *options, const az_prepar
     out->record = az_alloc_array(az, (size_t)(lines->count * options->n), sizeof *out->record);
     az_journal *journal = az_journal_open(az, az_format_text(az, "%s/game.jsonl", job->folder), "id");
     const bool ready = out->record && az_journal_about(journal, game_text(az, options, job));
-    return ready && play_all(&g, lines, journal, out) ? out : NULL;
+    const az_json_lines *accepts = ready && *options->accepts ? read_accepts(az, options) : NULL;
+    if (!az_ok(az) || !ready || !play_all(&g, lines, journal, out)) return NULL;
+    if (accepts) take_accepts(az, accepts, out);
+    return az_ok(az) ? out : NULL;
 }

@@ -14,6 +14,7 @@ static int ascending(const void *a, const void *b)
 double lacie_threshold(az_ctx *az, const lacie_game *game, const lacie_options *options)
 {
     if (options->threshold >= 0) return options->threshold;
+    if (*options->accepts) return 0.5;
     double *p = az_alloc_array(az, (size_t)game->count + 1, sizeof *p);
     int64_t n = 0;
     for (int64_t i = 0; p && i < game->count; i++)

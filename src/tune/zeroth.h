@@ -11,7 +11,7 @@ typedef enum az_zeroth_params {
     AZ_ZEROTH_FOLD  /* AZ_ZO_TEMPORAL's numbers: U diag(a) V^T beside each layer, a alone moving */
 } az_zeroth_params;
 
-typedef enum az_zeroth_objective { AZ_ZEROTH_LOSS, AZ_ZEROTH_ACCURACY } az_zeroth_objective;
+typedef enum az_zeroth_objective { AZ_ZEROTH_LOSS, AZ_ZEROTH_ACCURACY, AZ_ZEROTH_F1 } az_zeroth_objective;
 
 /* Options that all of these methods have; each has them as the first field of its own. */
 typedef struct az_zeroth_options {
@@ -31,7 +31,8 @@ typedef struct az_zeroth_options {
     {"queries", AZ_INT, offsetof(type, common.queries), "1", 1, AZ_ZO_MOST_QUERIES, NULL, "directions that a step averages over"}, \
     {"exact", AZ_BOOL, offsetof(type, common.exact), "false", 0, 0, NULL, "hold a copy of the weights, so that nothing is lost by rounding"}, \
     {"objective", AZ_CHOICE, offsetof(type, common.objective), "loss", 0, 0, az_zeroth_objectives, \
-     "what is made better: the loss, or the share of response tokens that are the likeliest ones"}, \
+     "what is made better: the loss; the share of response tokens that are the likeliest ones; or F1, the mean over examples of what a " \
+     "greedy answer has in common with the last response, 2 common tokens / (tokens of both)"}, \
     {"only", AZ_TEXT, offsetof(type, common.only), "", 0, 0, NULL, \
      "params=full: parameters whose names match one of these globs, such as \"*.attn.*,*norm*\"; without it all"}, \
     {"targets", AZ_TEXT, offsetof(type, common.targets), "all-linear", 0, 0, NULL, "other params: layers, as lora names them"}, \
@@ -51,6 +52,8 @@ typedef struct az_zeroth_how {
     int64_t rank, most; /* 0 = chosen from the spectra, at most `most` */
     double theta;       /* singular values from this share of the largest on count */
 } az_zeroth_how;
+/* 2 |a and b| / (n + m) of two bags of tokens [n], [m]; 1 when both are empty. Sorts them. */
+double az_zeroth_f1(int32_t *a, int64_t n, int32_t *b, int64_t m);
 bool az_tune_zeroth(az_ctx *az, az_tune_job *job, const az_zeroth_how *how);
 /* az_method.makes_model of methods whose options begin with az_zeroth_options. */
 bool az_zeroth_makes_model(const void *options);

@@ -164,6 +164,23 @@ static az_weight *encode_int8(az_ctx *az, const az_tensor *dense, const float *i
     return encode_bytes(az, dense, &(az_int8_settings){.threshold = 6}, (az_int8_how){.threshold = 6});
 }
 
+/* With the settings of another weight of these formats. */
+static az_weight *encode_as(az_ctx *az, const az_tensor *dense, const az_weight *like)
+{
+    const az_int8_how how = how_of(like);
+    az_int8_settings s = {.scheme = (az_int8_scheme)how.scheme,
+                          .threshold = how.threshold,
+                          .paper = how.paper != 0,
+                          .fixed = how.fixed != 0,
+                          .live = like->format == &az_format_int8_live};
+    if (like->format == &az_format_int8_columns) {
+        s.column = like->part[LISTED]->data;
+        s.listed = like->part[LISTED]->shape[0];
+    }
+    az_weight *w = az_weight_dense(az, (az_tensor *)(uintptr_t)dense);
+    return w ? az_weight_int8(az, w, &s) : NULL;
+}
+
 /* ---- products ---- */
 
 static void matmul_int8(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y)
@@ -260,6 +277,7 @@ const az_format az_format_int8 = {
     .decode = decode_int8,
     .matmul = matmul_int8,
     .encode = encode_int8,
+    .encode_as = encode_as,
     .check = check_int8,
     .keeps_zeros = true,
 };
@@ -272,6 +290,7 @@ const az_format az_format_int8_columns = {
     .block = 1,
     .decode = decode_int8,
     .matmul = matmul_int8,
+    .encode_as = encode_as,
     .check = check_columns,
     .keeps_zeros = true,
 };
@@ -284,6 +303,7 @@ const az_format az_format_int8_live = {
     .block = 1,
     .decode = decode_live,
     .matmul = matmul_live,
+    .encode_as = encode_as,
     .check = check_live,
     .keeps_zeros = true,
 };

@@ -142,6 +142,19 @@ az_weight *az_weight_encode(az_ctx *az, const az_weight *w, const az_format *for
     return dense ? format->encode(az, dense, importance) : NULL;
 }
 
+bool az_weight_encodes_as(const az_weight *like)
+{
+    return az_format_encodes(like->format) || like->format->encode_as;
+}
+
+az_weight *az_weight_encode_as(az_ctx *az, const az_weight *w, const az_weight *like)
+{
+    if (!w || !like) return NULL;
+    if (!like->format->encode_as) return az_weight_encode(az, w, like->format, NULL);
+    const az_tensor *dense = az_weight_decode(az, w);
+    return dense ? like->format->encode_as(az, dense, like) : NULL;
+}
+
 az_weight *az_weight_recode(az_ctx *az, const az_weight *w, const az_format *format, const float *importance)
 {
     if (w && format && w->format->recode) return w->format->recode(az, w, format, importance);

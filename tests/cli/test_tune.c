@@ -159,6 +159,57 @@ Test(adapter, several_make_one)
     az_close(az);
 }
 
+static json_t *last_section(az_ctx *az, const char *text, const char *section)
+{
+    const char *rest = text, *last = text, *key = az_format_text(az, "{\"section\":\"%s\"", section);
+    while ((rest = strstr(rest, key))) last = rest++;
+    return test_section(az, last, section);
+}
+
+/* The folder brings its templates: measured later, the prompt is as good as it was when it was tuned. */
+Test(tune, a_tuned_context_classifies_from_the_command_line)
+{
+    static const struct {
+        const char *options, *says;
+    } refused[] = {
+        {"--classify", "--classify goes with --examples"},         {"--examples --labels a,b", "--labels goes with --classify"},
+        {"--examples --classify --labels Tom", "one label only"},  {"--examples --classify --labels Tom,,Ann", "an empty one"},
+        {"--examples --classify --labels Tom,Tom", "'Tom' twice"},
+    };
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_models(az);
+    expect(az, folder,
+           "for i in 1 2 3 4 5 6 7 8; do echo \"{\\\"prompt\\\": \\\"word $i\\\", \\\"response\\\": \\\"$([ $((i % 2)) = 0 ] && echo even "
+           "|| echo "
+           "odd)\\\"}\"; done >labels.jsonl",
+           0);
+    const test_run tuned =
+        expect(az, folder,
+               "adze tune tiny.gguf cpt:shots=2,input='in {}',output='is {}' -d labels.jsonl --valid labels.jsonl -o out "
+               "--steps 6 --batch 1 --lr 1e-3 --json",
+               0);
+    const char *measure = "adze evaluate tiny.gguf -d labels.jsonl --examples --classify --adapter out --json";
+    const test_run measured = expect(az, folder, measure, 0);
+    json_t *with = last_section(az, measured.out, "classification"), *said = last_section(az, tuned.out, "classification");
+    cr_assert_eq(test_json_number(with, "accuracy"), test_json_number(said, "valid_accuracy"), "%s", measured.out);
+    cr_assert_eq(test_json_number(with, "labels"), 2);
+    const double loss = test_json_number(test_section(az, tuned.out, "training"), "valid_loss");
+    cr_assert_float_eq(test_json_number(last_section(az, measured.out, "models"), "nll"), loss, 1e-5 * loss, "%s", measured.out);
+    const test_run other = expect(az, folder, az_format_text(az, "%s --labels even,other", measure), 0);
+    cr_assert_not_null(strstr(other.err, "4 examples are none of the labels"), "%s", other.err);
+    const test_run half = expect(az, folder, "adze adapter convert tiny.gguf out --scale 0.5 -o half", 2);
+    cr_assert_not_null(strstr(half.err, "virtual tokens, which cannot be scaled"), "%s", half.err);
+    /* a prompt stands in the templates: its tokens are those of "in word 1 is " */
+    json_t *told = test_json(az, expect(az, folder, "adze run tiny.gguf --adapter out -p 'word 1' -n 1 --json", 0).out, 0);
+    json_t *bare = test_json(az, expect(az, folder, "adze run tiny.gguf -p 'word 1' -n 1 --json", 0).out, 0);
+    cr_assert_gt(json_array_size(json_object_get(told, "prompt_ids")), json_array_size(json_object_get(bare, "prompt_ids")));
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        const test_run run = expect(az, folder, az_format_text(az, "adze evaluate tiny.gguf -d labels.jsonl %s", refused[i].options), 2);
+        cr_assert_not_null(strstr(run.err, refused[i].says), "'%s' said: %s", refused[i].options, run.err);
+    }
+    az_close(az);
+}
+
 Test(tune, instructions_become_soft_tokens)
 {
     az_ctx *az = az_open(NULL);

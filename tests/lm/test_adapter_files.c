@@ -403,6 +403,9 @@ Test(adapter_files, that_are_wrong_are_refused)
         {.what = "\"alpha_pattern\" is not", .config = "{\"peft_type\": \"LORA\", \"alpha_pattern\": {\"q_proj\": \"8\"}, " PLAIN "}"},
         {.what = "no layer has a magnitude", .config = "{\"peft_type\": \"LORA\", \"use_dora\": true, " PLAIN "}"},
         {.what = "prompt_embeddings", .config = "{\"peft_type\": \"PROMPT_TUNING\"}"},
+        {.what = "lm_head.weight' is missing", .config = "{\"peft_type\": \"LORA\", \"modules_to_save\": [\"lm_head\"], " PLAIN "}"},
+        {.what = "model.norm.weight' is missing", .config = "{\"peft_type\": \"LORA\", \"modules_to_save\": [\"norm\"], " PLAIN "}"},
+        {.what = "\"target_modules\" names", .config = "{\"peft_type\": \"LORA\", \"target_modules\": [\"k_proj\"], " PLAIN "}"},
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         az_ctx *az = az_open(NULL);
@@ -436,4 +439,126 @@ Test(adapter_files, unknown_keys_are_noted_and_ignored)
     const spoiled more = {.config = "{\"peft_type\": \"LORA\", \"brand_new\": 7, " PLAIN "}"};
     cr_assert_not_null(az_adapter_read(az, lm, spoil(az, &more)), "%s", az_error(az));
     az_close(az);
+}
+
+/* ---- what the configuration decides ---- */
+
+typedef struct heard {
+    char text[8][256];
+    int n;
+} heard;
+
+static void hear(const az_progress_event *event, void *user)
+{
+    heard *h = user;
+    if (strcmp(event->task, "note") == 0 && h->n < 8) snprintf(h->text[h->n++], sizeof h->text[0], "%s", event->note);
+}
+
+/* As in PEFT: what the configuration does not ask for is left out, what it asks for in vain stays as it is; each is told. */
+Test(adapter_files, are_read_as_their_configuration_says)
+{
+    static const struct {
+        spoiled how;
+        const char *note; /* NULL = nothing is to be said */
+        int layers;       /* with a low-rank term */
+    } all[] = {
+        {{.config = "{\"peft_type\": \"LORA\", \"target_modules\": [\"q_proj\", \"down_proj\"], " PLAIN "}"}, NULL, 4},
+        {{.config = "{\"peft_type\": \"LORA\", \"target_modules\": [\"q_proj\"], " PLAIN "}"}, "tensors of 2 modules are not read", 2},
+        {{.config = "{\"peft_type\": \"LORA\", \"target_modules\": \".*1.*(q|down)_proj\", " PLAIN "}"}, "tensors of 2 modules", 2},
+        {{.config = "{\"peft_type\": \"LORA\", \"target_modules\": [\"q_proj\", \"down_proj\"], \"layers_to_transform\": 1, " PLAIN "}"},
+         "tensors of 2 modules",
+         2},
+        {{.config = "{\"peft_type\": \"LORA\", \"target_modules\": [\"q_proj\", \"down_proj\"], \"layers_to_transform\": [0], "
+                    "\"layers_pattern\": \"layers\", " PLAIN "}"},
+         "tensors of 2 modules",
+         2},
+        {{.config = "{\"peft_type\": \"LORA\", \"target_modules\": [\"q_proj\", \"down_proj\"], \"exclude_modules\": "
+                    "[\"layers.0.self_attn.q_proj\"], " PLAIN "}"},
+         "tensors of 1 modules",
+         3},
+        {{.config = "{\"peft_type\": \"LORA\", \"target_modules\": [\"q_proj\", \"k_proj\", \"down_proj\"], " PLAIN "}"},
+         "2 modules that \"target_modules\" names have no tensors",
+         4},
+        {{.config = "{\"peft_type\": \"LORA\", \"r\": 2, \"lora_alpha\": 0, \"rank_pattern\": {\"down_proj\": 3}}"},
+         "alpha is 0 in 4 of 4 layers",
+         4},
+        {{.config = "{\"peft_type\": \"LORA\", \"modules_to_save\": [\"score\"], " PLAIN "}"}, "'score', which is no module", 4},
+    };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        heard said = {0};
+        az_ctx *az = az_open(&(az_settings){.progress = hear, .user = &said});
+        const az_adapter *adapter = az_adapter_read(az, model_named(az, "qwen3"), spoil(az, &all[i].how));
+        cr_assert(adapter, "%zu: %s", i, az_error(az));
+        cr_assert_eq(said.n, all[i].note != NULL, "%zu: %s", i, said.text[0]);
+        if (all[i].note) cr_assert(strstr(said.text[0], all[i].note), "%zu: %s", i, said.text[0]);
+        cr_assert_eq(adapter->layers, all[i].layers, "%zu: %d", i, adapter->layers);
+        az_close(az);
+    }
+}
+
+/* Magnitudes act where use_dora says so. */
+Test(adapter_files, have_magnitudes_with_use_dora_alone)
+{
+    heard said = {0};
+    az_ctx *az = az_open(&(az_settings){.progress = hear, .user = &said});
+    az_lm *lm = model_named(az, "qwen3");
+    const az_adapter_how how = {.rank = 2, .alpha = 3, .dora = true, .targets = "q_proj"};
+    az_adapter *made = az_adapter_new(az, lm, &how);
+    fill(az, made);
+    const char *folder = test_folder(az), *path = az_format_text(az, "%s/adapter_config.json", folder);
+    cr_assert(az_adapter_write(az, lm, made, folder, "base", AZ_F32), "%s", az_error(az));
+    char *config = az_strdup(az, az_read_file(az, path, NULL)), *at = strstr(config, "\"use_dora\": true");
+    cr_assert(at, "%s", config);
+    memcpy(at, "\"use_dora\":false", strlen("\"use_dora\":false"));
+    FILE *out = fopen(path, "w");
+    fputs(config, out);
+    fclose(out);
+    const az_adapter *read = az_adapter_read(az, lm, folder);
+    cr_assert(read, "%s", az_error(az));
+    cr_assert_eq(said.n, 1);
+    cr_assert(strstr(said.text[0], "\"use_dora\" is not set"), "%s", said.text[0]);
+    for (int i = 0; i < made->layers; i++) {
+        cr_assert_null(read->layer[i].magnitude);
+        made->layer[i].magnitude = NULL;
+    }
+    expect_same(logits_of(az, lm, read), logits_of(az, lm, made), 1e-6, "without");
+    az_close(az);
+}
+
+/* Gains of norms are replaced as PEFT's modules to save: trained, written (less what the family leaves out), read, merged. */
+Test(adapter_files, hold_norms_that_are_replaced_whole)
+{
+    static const char *const cases_of[][3] = {{"qwen3", "model.norm", "base_model.model.model.norm.weight"},
+                                              {"qwen3", "self_attn.q_norm", "base_model.model.model.layers.1.self_attn.q_norm.weight"},
+                                              {"gpt2", "transformer.ln_f", "base_model.model.transformer.ln_f.bias"},
+                                              {"gemma", "input_layernorm", "base_model.model.model.layers.0.input_layernorm.weight"}};
+    for (size_t c = 0; c < sizeof cases_of / sizeof *cases_of; c++) {
+        az_ctx *az = az_open(NULL);
+        az_lm_config config = tiny_config();
+        config.kv_heads = config.heads;
+        config.head_dim = 4;
+        az_lm *lm = az_lm_new(az, cases_of[c][0], &config, NULL, 1);
+        const az_adapter_how how = {.rank = 2, .alpha = 3, .targets = "attn.o", .save = cases_of[c][1]};
+        az_adapter_how none = how;
+        none.save = NULL;
+        az_adapter *made = az_adapter_new(az, lm, &how), *plain = az_adapter_new(az, lm, &none);
+        cr_assert_not_null(made, "%s: %s", cases_of[c][1], az_error(az));
+        const az_tensor *before = logits_of(az, lm, plain), *same = logits_of(az, lm, made);
+        cr_assert_arr_eq(before->data, same->data, (size_t)az_count(before) * sizeof(float));
+        fill(az, made);
+        const char *folder = test_folder(az);
+        cr_assert(az_adapter_write(az, lm, made, folder, "base", AZ_F32), "%s", az_error(az));
+        cr_assert(file_has(az, folder, cases_of[c][2]), "%s", cases_of[c][2]);
+        const az_adapter *read = az_adapter_read(az, lm, folder);
+        cr_assert_not_null(read, "%s: %s", cases_of[c][0], az_error(az));
+        const az_tensor *y = logits_of(az, lm, made);
+        expect_same(logits_of(az, lm, read), y, 1e-5, cases_of[c][0]);
+        az_lm *merged = az_lm_copy(az, lm);
+        cr_assert(az_adapter_merge(az, merged, made, NULL), "%s", az_error(az));
+        const az_tensor *alone =
+            az_lm_forward(az, merged, &(az_lm_batch){.sequences = 1, .token = token, .start = (int64_t[]){0, TOKENS}}, NULL);
+        expect_same(alone, y, 2e-4, cases_of[c][0]);
+        cr_assert_not(az_adapter_unmerge(az, merged, made, NULL));
+        az_close(az);
+    }
 }

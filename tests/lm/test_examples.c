@@ -68,6 +68,28 @@ static const char talk[] = "{\"messages\": [{\"role\": \"user\", \"content\": \"
                            "{\"role\": \"user\", \"content\": \"three\"}, {\"role\": \"assistant\", \"content\": \"four\"}]}";
 
 /* What counts is each answer with the mark behind it. */
+static void hear(const az_progress_event *event, void *user)
+{
+    if (strcmp(event->task, "note") == 0) snprintf(user, 256, "%s", event->note);
+}
+
+/* An empty response teaches to say nothing, which is told. */
+Test(examples, of_empty_responses_the_end_counts)
+{
+    static const char lines[] = "{\"prompt\": \"one two\", \"response\": \"\"}\n{\"prompt\": \"a\", \"response\": \"b\"}\n";
+    char said[256] = "";
+    az_ctx *az = az_open(&(az_settings){.progress = hear, .user = said});
+    az_lm *lm = test_llama(az, true);
+    cr_assert(az_token_eos(lm->tokenizer) >= 0);
+    const az_lm_examples *all = tokens_of(az, lm, lines, (az_lm_example_options){0});
+    cr_assert(all, "%s", az_error(az));
+    cr_assert_eq(all->count, 2);
+    cr_assert_eq(all->item[0].counted, 1);
+    cr_assert_eq(all->item[0].target[all->item[0].n - 1], az_token_eos(lm->tokenizer));
+    cr_assert(strstr(said, "'x.jsonl': 1 examples have a response without text, of which only the end counts"), "%s", said);
+    az_close(az);
+}
+
 Test(examples, answers_of_conversations_count)
 {
     az_ctx *az = az_open(NULL);

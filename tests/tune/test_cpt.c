@@ -12,11 +12,11 @@
 #include <math.h>
 #include <string.h>
 
-static const az_cpt_form form = {.input = "{}:", .output = "={}", .within = " ", .between = "\n"};
+static const az_lm_form form = {.input = "{}:", .output = "={}", .within = " ", .between = "\n"};
 #define FORM "input={}:,output=\"={}\""
 static const char quick[] = "steps=12,batch=2,lr=1e-2,schedule=constant,warmup=0";
 
-static az_lm_examples *lessons_of(az_ctx *az, const az_lm *lm, az_cpt_weights weights, az_cpt_line *context)
+static az_lm_examples *lessons_of(az_ctx *az, const az_lm *lm, az_cpt_weights weights, az_lm_line *context)
 {
     const az_examples *examples = words_examples(az, 3);
     cr_assert(az_cpt_context(az, lm->tokenizer, &form, examples, 3, 0, context), "%s", az_error(az));
@@ -29,18 +29,18 @@ Test(cpt, tokens_have_the_roles_of_their_pieces)
 {
     az_ctx *az = az_open(NULL);
     const az_lm *lm = small_lm(az);
-    az_cpt_line line, label;
-    cr_assert(az_cpt_query(az, lm->tokenizer, &form, "one", &line));
-    cr_assert(az_cpt_label(az, lm->tokenizer, &form, "number", &label));
-    cr_assert_eq(line.type[0], AZ_CPT_INPUT);
-    cr_assert_eq(line.type[line.n - 1], AZ_CPT_OUTPUT_FORM);
-    for (int64_t j = 0; j < label.n; j++) cr_assert_eq(label.type[j], AZ_CPT_LABEL);
-    az_cpt_line context;
+    az_lm_line line, label;
+    cr_assert(az_lm_form_query(az, lm->tokenizer, &form, "one", &line));
+    cr_assert(az_lm_form_answer(az, lm->tokenizer, &form, "number", &label));
+    cr_assert_eq(line.type[0], AZ_FORM_INPUT);
+    cr_assert_eq(line.type[line.n - 1], AZ_FORM_OUTPUT_FORM);
+    for (int64_t j = 0; j < label.n; j++) cr_assert_eq(label.type[j], AZ_FORM_LABEL);
+    az_lm_line context;
     lessons_of(az, lm, (az_cpt_weights){.decay = 1, .context_loss = true}, &context);
     int64_t most = 0;
     for (int64_t j = 0; j < context.n; j++) most = context.type[j] > most ? context.type[j] : most;
-    cr_assert_eq(most, AZ_CPT_LABEL + 2 * AZ_CPT_ROLES);
-    cr_assert_eq(context.type[context.n - 1], AZ_CPT_NOTHING);
+    cr_assert_eq(most, AZ_FORM_LABEL + 2 * AZ_FORM_ROLES);
+    cr_assert_eq(context.type[context.n - 1], AZ_FORM_NOTHING);
     az_close(az);
 }
 
@@ -49,7 +49,7 @@ Test(cpt, labels_weigh_by_how_far_back_they_are)
 {
     az_ctx *az = az_open(NULL);
     const az_lm *lm = small_lm(az);
-    az_cpt_line context;
+    az_lm_line context;
     const az_lm_examples *lessons = lessons_of(az, lm, (az_cpt_weights){.decay = 0.9, .context_loss = true}, &context);
     for (int64_t i = 0; i < 3; i++) {
         const az_lm_example *e = &lessons->item[i];
@@ -80,7 +80,7 @@ Test(cpt, the_untouched_context_is_in_context_learning)
     az_lm *lm = small_lm(az);
     const words_tuned t = words_tune(az, lm, "cpt", "variant=icl," FORM, quick, words_examples(az, 3), NULL, NULL);
     cr_assert(t.good, "%s", az_error(az));
-    az_cpt_line context;
+    az_lm_line context;
     const az_lm_examples *lessons = lessons_of(az, lm, (az_cpt_weights){.decay = 0.9, .context_loss = true}, &context);
     const az_lm_lesson lesson = az_lm_lesson_of_examples(az, lessons, (int64_t[]){1}, 1);
     const int64_t n = lesson.batch.start[1];
@@ -106,7 +106,7 @@ Test(cpt, tokens_stay_in_their_balls_and_labels_where_they_are)
     const char *options = "eps_input=0.2,eps_format=0.1," FORM;
     const words_tuned t = words_tune(az, lm, "cpt", options, quick, words_examples(az, 3), NULL, report);
     cr_assert(t.good, "%s", az_error(az));
-    az_cpt_line context;
+    az_lm_line context;
     lessons_of(az, lm, (az_cpt_weights){.decay = 1}, &context);
     const az_tensor *start = az_lm_token_rows(az, lm, context.id, context.n), *prompt = t.job.adapter->prompt;
     int at_the_edge = 0;
@@ -117,7 +117,7 @@ Test(cpt, tokens_stay_in_their_balls_and_labels_where_they_are)
             size += pow(az_item(start, j * 32 + c), 2);
         }
         const int role = context.type[j] > 0 ? context.type[j] % 4 : -1;
-        const double radius = role == AZ_CPT_INPUT ? 0.2 / 8 : role == 1 || role == 3 ? 0.1 / 8 : 0; /* sqrt(32 / 2048) = 1/8 */
+        const double radius = role == AZ_FORM_INPUT ? 0.2 / 8 : role == 1 || role == 3 ? 0.1 / 8 : 0; /* sqrt(32 / 2048) = 1/8 */
         /* the row is stored as a sum, rounded to f32 */
         cr_assert_leq(sqrt(square), radius * (1 + 1e-6) + (radius > 0 ? 2e-7 * sqrt(size) : 0), "token %lld", (long long)j);
         at_the_edge += radius > 0 && sqrt(square) > 0.99 * radius;
@@ -137,7 +137,7 @@ Test(cpt, balls_without_extent_leave_everything_as_it_is)
     const char *options = "eps_input=0,eps_format=0," FORM;
     const words_tuned t = words_tune(az, lm, "cpt", options, quick, words_examples(az, 3), NULL, NULL);
     cr_assert(t.good, "%s", az_error(az));
-    az_cpt_line context;
+    az_lm_line context;
     lessons_of(az, lm, (az_cpt_weights){.decay = 1}, &context);
     cr_assert_eq(matrix_difference(t.job.adapter->prompt, az_lm_token_rows(az, lm, context.id, context.n)), 0);
     az_close(az);
@@ -150,12 +150,12 @@ Test(cpt, earlier_labels_do_not_see_later_tokens)
     az_lm *lm = small_lm(az);
     const words_tuned t = words_tune(az, lm, "cpt", "variant=icl," FORM, quick, words_examples(az, 3), NULL, NULL);
     cr_assert(t.good, "%s", az_error(az));
-    az_cpt_line context;
+    az_lm_line context;
     const az_lm_examples *lessons = lessons_of(az, lm, (az_cpt_weights){.decay = 1, .context_loss = true}, &context);
     az_lm_lesson lesson = az_lm_lesson_of_examples(az, lessons, (int64_t[]){0}, 1);
     int32_t *target = az_alloc_array(az, (size_t)lesson.batch.start[1], sizeof *target);
     for (int64_t i = 0; i < lesson.batch.start[1]; i++) /* the label of example 1 alone */
-        target[i] = i + 1 < context.n && context.type[i + 1] == AZ_CPT_LABEL + AZ_CPT_ROLES ? lesson.target[i] : -1;
+        target[i] = i + 1 < context.n && context.type[i + 1] == AZ_FORM_LABEL + AZ_FORM_ROLES ? lesson.target[i] : -1;
     lesson.target = target;
     const az_adapter *adapter = t.job.adapter;
     const az_lm_objective objective = {.lm = lm, .lesson = lesson, .scale = 1, .run = {.adapter = &adapter, .adapters = 1}};
@@ -164,7 +164,7 @@ Test(cpt, earlier_labels_do_not_see_later_tokens)
     double before = 0, behind = 0;
     for (int64_t j = 0; j < context.n; j++)
         for (int64_t c = 0; c < 32; c++)
-            *(context.type[j] > AZ_CPT_LABEL + AZ_CPT_ROLES ? &behind : &before) += fabs(az_item(g, j * 32 + c));
+            *(context.type[j] > AZ_FORM_LABEL + AZ_FORM_ROLES ? &behind : &before) += fabs(az_item(g, j * 32 + c));
     cr_assert_eq(behind, 0);
     cr_assert_gt(before, 0);
     az_close(az);
@@ -188,18 +188,20 @@ Test(cpt, a_written_prompt_chooses_the_same_labels)
                                        "\"num_virtual_tokens\""};
     const char *config = az_read_file(az, test_path(az, folder, "adapter_config.json"), NULL);
     for (int i = 0; i < 5; i++) cr_assert(strstr(config, keys[i]), "no %s", keys[i]);
-    az_cpt_labels labels;
-    int choice[2][12];
-    cr_assert(az_cpt_labels_of(az, lm->tokenizer, &form, words_examples(az, 4), &labels));
-    cr_assert_eq(labels.n, 4);
-    cr_assert(az_cpt_classify(az, lm, t.job.adapter, &form, &labels, examples, choice[0]), "%s", az_error(az));
-    cr_assert(az_cpt_classify(az, lm, read, &form, &labels, examples, choice[1]), "%s", az_error(az));
-    cr_assert_arr_eq(choice[0], choice[1], sizeof choice[0]);
-    const double accuracy = az_cpt_accuracy(az, lm, read, &form, &labels, examples);
-    labels.told_apart = false; /* whole labels instead of their first tokens: a choice all the same */
-    cr_assert(az_cpt_classify(az, lm, read, &form, &labels, examples, choice[1]), "%s", az_error(az));
-    for (int i = 0; i < 12; i++) cr_assert(choice[1][i] >= 0 && choice[1][i] < 4);
-    cr_assert(accuracy >= 0 && accuracy <= 1);
+    cr_assert(read->form, "no templates");
+    cr_assert_str_eq(read->form->input, form.input);
+    cr_assert_str_eq(read->form->within, form.within);
+    const az_lm_labels *labels = az_lm_labels_of(az, words_examples(az, 4));
+    cr_assert(labels && labels->n == 4, "%s", az_error(az));
+    const az_lm_classification *tuned = az_lm_classify(az, lm, examples, labels, &(az_lm_classify_options){.adapter = t.job.adapter}),
+                               *again = az_lm_classify(az, lm, examples, labels, &(az_lm_classify_options){.adapter = read});
+    cr_assert(tuned && again, "%s", az_error(az));
+    cr_assert_eq(again->count, 12);
+    cr_assert_arr_eq(tuned->choice, again->choice, 12 * sizeof(int));
+    /* whole labels instead of their first tokens: a choice all the same */
+    again = az_lm_classify(az, lm, examples, labels, &(az_lm_classify_options){.adapter = read, .whole = true});
+    cr_assert(again, "%s", az_error(az));
+    for (int i = 0; i < 12; i++) cr_assert(again->choice[i] >= 0 && again->choice[i] < 4);
     az_close(az);
 }
 
@@ -242,7 +244,7 @@ Test(cpt, the_baselines_train_soft_tokens_alone)
         const words_tuned t = words_tune(az, lm, "cpt", options, quick, words_examples(az, 3), NULL, NULL);
         cr_assert(t.good, "%s: %s", variants[v], az_error(az));
         cr_assert_str_eq(t.job.adapter->kind, "PROMPT_TUNING");
-        az_cpt_line context;
+        az_lm_line context;
         cr_assert(az_cpt_context(az, lm->tokenizer, &form, words_examples(az, 3), v ? 3 : 0, 4, &context));
         cr_assert_eq(t.job.adapter->virtual_tokens, context.n);
         const az_tensor *behind = az_slice(az, t.job.adapter->prompt, 0, 4, context.n - 4);

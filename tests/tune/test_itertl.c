@@ -64,14 +64,16 @@ Test(itertl, loss_of_a_group_and_its_derivatives)
     const double p[] = {-0.5, -1, -0.8, -0.3}, score[] = {-1, 0.3, 0.45, 1}, length[] = {4, 5, 8, 10};
     double nll[4], weight[4], unused[4];
     for (int i = 0; i < 4; i++) nll[i] = -p[i] * length[i];
-    const itertl_group group = {.n = 4, .nll = nll, .length = length, .score = score};
+    itertl_group group = {.n = 4, .nll = nll, .length = length, .score = score};
     itertl_options o = options_of("");
     int64_t pairs = 0, active = 0;
     const double loss = itertl_group_loss(&o, &group, weight, &pairs, &active);
     cr_assert_float_eq(loss - 0.3, 1.313882, 1e-6); /* NLL of the reference: 0.3 a token */
     cr_assert_eq(pairs, 5);                         /* 0.45 and 0.3 are nearer than the gap */
-    for (int combine = 0; combine < 2; combine++) {
-        o.combine = combine;
+    const double with_prompts[] = {9, 10, 13, 15};
+    for (int way = 0; way < 4; way++) {
+        o.combine = way % 2;
+        group.divisor = way < 2 ? NULL : with_prompts;
         itertl_group_loss(&o, &group, weight, NULL, NULL);
         for (int i = 0; i < 4; i++) {
             const double old = nll[i], h = 1e-6;
@@ -83,6 +85,13 @@ Test(itertl, loss_of_a_group_and_its_derivatives)
             cr_assert_float_eq(weight[i], (up - down) / (2 * h), 1e-7);
         }
     }
+    o.combine = ITERTL_ADD; /* p = -nll / tokens of instruction and program; the reference's NLL stays that of its own tokens */
+    double s[4], sum = 0, ranking = 0;
+    for (int i = 0; i < 4; i++) sum += s[i] = exp(-nll[i] / with_prompts[i]);
+    for (int i = 0; i < 4; i++)
+        for (int j = 0; j < 4; j++)
+            if (score[j] - score[i] > o.gap) ranking += fmax(0, o.margin - (s[j] - s[i]) / sum);
+    cr_assert_float_eq(itertl_group_loss(&o, &group, weight, NULL, NULL), 0.3 + ranking, 1e-9);
 }
 
 Test(itertl, equal_scores_are_plain_fine_tuning)
@@ -90,7 +99,7 @@ Test(itertl, equal_scores_are_plain_fine_tuning)
     const double nll[] = {3, 5, 4}, length[] = {2, 2, 8}, score[] = {1, 1, 1};
     double weight[3];
     const itertl_options o = options_of("");
-    cr_assert_float_eq(itertl_group_loss(&o, &(itertl_group){3, nll, length, score}, weight, NULL, NULL), 0.5, 1e-12);
+    cr_assert_float_eq(itertl_group_loss(&o, &(itertl_group){3, nll, length, score, NULL}, weight, NULL, NULL), 0.5, 1e-12);
     cr_assert_float_eq(weight[0], 0, 1e-12);
     cr_assert_float_eq(weight[2], 1.0 / 8, 1e-12);
 }

@@ -16,7 +16,7 @@ static lacie_options options_of(const char *text)
     az_ctx *az = az_open(NULL);
     lacie_options o;
     cr_assert(az_options_parse(az, az_lacie.options, "lacie", text, &o), "%s", az_error(az));
-    o.pattern = "";
+    o.pattern = o.accepts = "";
     az_close(az);
     return o;
 }
@@ -221,6 +221,65 @@ Test(lacie, a_game_with_known_players)
         const bool known = atoi(strstr(pairs->item[i].turn[0].text, "country ") + 8) % 2 == 0;
         cr_assert_eq(strstr(pairs->item[i].turn[1].text, "certainly") != NULL, known);
     }
+    az_close(az);
+}
+
+/* Believes every answer three times out of ten. */
+static bool doubt(az_ctx *az, const az_call_text *call, az_answer *answer, void *user)
+{
+    (void)call, (void)user;
+    answer->next = az_alloc_array(az, 2, sizeof *answer->next);
+    if (!answer->next) return false;
+    answer->n = 2;
+    answer->next[0] = (az_next_token){" yes", log(0.3)};
+    answer->next[1] = (az_next_token){" no", log(0.7)};
+    return true;
+}
+
+/* Of several listeners the mean counts; verdicts from a file take the places of theirs. */
+Test(lacie, several_listeners_and_the_verdicts_of_people)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az), *input = test_path(az, folder, "qa.jsonl"), *verdicts = test_path(az, folder, "accepts.jsonl");
+    FILE *out = fopen(input, "w");
+    for (int i = 0; i < 4; i++)
+        fprintf(out, "{\"question\": \"What is the capital of country %d ?\", \"answers\": [\"The Town%d\", \"x\"]}\n", i, i);
+    fclose(out);
+    const lacie_options o = options_of("n=4,balance=false,threshold=0.5");
+    az_backend *others[] = {az_backend_of_function(az, doubt, NULL, NULL, NULL)};
+    az_prepare_job one = {.input = input, .folder = test_path(az, folder, "one"), .report = az_report_new(az, NULL)};
+    cr_assert(az_make_folder(az, one.folder));
+    one.backend = az_backend_of_function(az, speak, NULL, NULL, NULL);
+    one.second = az_backend_of_function(az, listen, NULL, NULL, NULL);
+    az_prepare_job two = one;
+    two.folder = test_path(az, folder, "two");
+    cr_assert(az_make_folder(az, two.folder));
+    two.more = others, two.others = 1;
+    const lacie_game *a = lacie_play(az, &o, &one), *b = lacie_play(az, &o, &two);
+    cr_assert(a && b, "%s", az_error(az));
+    cr_assert_eq(a->count, 16);
+    for (int64_t i = 0; i < a->count; i++)
+        if (!isnan(a->record[i].p)) cr_assert_float_eq(b->record[i].p, (a->record[i].p + 0.3) / 2, 1e-9);
+    /* the same game, and what people said */
+    out = fopen(verdicts, "w");
+    for (int64_t i = 0; i < 15; i++)
+        fprintf(out, "{\"id\": \"%s\", \"accept\": %s}\n", a->record[i].id, i % 3 == 0 ? "true" : i % 3 == 1 ? "false" : "0.75");
+    fclose(out);
+    lacie_options people = o;
+    people.accepts = verdicts;
+    const int64_t asked = az_backend_usage(one.backend).calls;
+    const lacie_game *c = lacie_play(az, &people, &one);
+    cr_assert(c, "%s", az_error(az));
+    cr_assert_eq(az_backend_usage(one.backend).calls, asked, "the game is known");
+    for (int64_t i = 0; i < 15; i++) cr_assert_eq(c->record[i].p, i % 3 == 0 ? 1 : i % 3 == 1 ? 0 : 0.75);
+    cr_assert(isnan(c->record[15].p));
+    people.threshold = -1;
+    cr_assert_eq(lacie_threshold(az, c, &people), 0.5);
+    out = fopen(verdicts, "w");
+    fputs("{\"id\": \"1/0\", \"accept\": \"yes\"}\n", out);
+    fclose(out);
+    cr_assert_null(lacie_play(az, &people, &one));
+    cr_assert(strstr(az_error(az), "line 1: \"accept\" is not"), "%s", az_error(az));
     az_close(az);
 }
 

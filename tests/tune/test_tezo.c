@@ -1,5 +1,6 @@
 /* Tuning by losses alone, from end to end on a small model: what the loop does with the optimizer that tests/optim checks, directions
  * beside weights of any format, records, and what it refuses. */
+#include "tune/zeroth.h"
 #include "support/folder.h"
 #include "support/matrix.h"
 #include "support/small_lm.h"
@@ -290,6 +291,29 @@ Test(tezo, accuracy_can_be_what_is_made_better)
     const char *options = "objective=accuracy,radius=1e-7";
     cr_assert(words_tune(az, lm, "tezo", options, "steps=1,batch=12,lr=1e-9", examples, NULL, report).good, "%s", az_error(az));
     cr_assert_float_eq(az_report_value(report, "training", "loss"), before, 1e-9);
+    az_close(az);
+}
+
+Test(tezo, f1_counts_what_two_answers_have_in_common)
+{
+    cr_assert_float_eq(az_zeroth_f1((int32_t[]){5, 3, 3, 9}, 4, (int32_t[]){3, 9, 7}, 3), 4.0 / 7, 1e-12);
+    cr_assert_eq(az_zeroth_f1((int32_t[]){2, 1}, 2, (int32_t[]){1, 2}, 2), 1);
+    cr_assert_eq(az_zeroth_f1(NULL, 0, (int32_t[]){1}, 1), 0);
+    cr_assert_eq(az_zeroth_f1(NULL, 0, NULL, 0), 1);
+    /* a model that knows all answers has nothing left to learn; one that knows some, the share of the others at most */
+    az_ctx *az = az_open(NULL);
+    az_lm *lm = small_lm(az);
+    const az_examples *examples = words_examples(az, 12);
+    double lost[2];
+    for (int k = 0; k < 2; k++) {
+        az_report *report = az_report_new(az, NULL);
+        cr_assert(words_tune(az, lm, "full", "", k ? "steps=80,batch=12,lr=1e-2" : "steps=12,batch=12,lr=1e-2", examples, NULL, NULL).good);
+        cr_assert(words_tune(az, lm, "tezo", "objective=f1,radius=1e-7", "steps=1,batch=12,lr=1e-9", examples, NULL, report).good, "%s",
+                  az_error(az));
+        lost[k] = az_report_value(report, "training", "loss");
+    }
+    cr_assert(lost[0] > 0.01 && lost[0] <= 1, "%g", lost[0]);
+    cr_assert_lt(lost[1], 1e-9, "%g", lost[1]);
     az_close(az);
 }
 

@@ -189,6 +189,28 @@ Test(int8, decomposition_saves_the_precision_that_outliers_cost)
     az_close(az);
 }
 
+/* A matrix that changes keeps how it was stored: scheme, threshold, columns in half precision. */
+Test(int8, matrices_are_stored_again_as_they_were)
+{
+    static const int32_t column[] = {3, 17};
+    static const az_int8_settings settings[] = {{.scheme = AZ_INT8_ZEROPOINT, .threshold = 2},
+                                                {.threshold = 5, .paper = true, .live = true},
+                                                {.threshold = 6, .paper = true, .fixed = true, .column = column, .listed = 2},
+                                                {.scheme = AZ_INT8_ABSMAX}};
+    az_ctx *az = az_open(NULL);
+    az_tensor *before = normal(az, 16, 48, 1), *after = normal(az, 16, 48, 2), *x = normal(az, 4, 48, 3);
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
+        const az_weight *like = bytes(az, before, settings[i]), *wanted = bytes(az, after, settings[i]);
+        cr_assert(az_weight_encodes_as(like));
+        const az_weight *w = az_weight_encode_as(az, az_weight_dense(az, after), like);
+        cr_assert(w, "%s", az_error(az));
+        cr_assert_eq(w->format, like->format);
+        const az_tensor *y = az_weight_apply(az, w, x), *z = az_weight_apply(az, wanted, x);
+        cr_assert_arr_eq(y->data, z->data, (size_t)az_count(y) * sizeof(float), "%zu", i);
+    }
+    az_close(az);
+}
+
 Test(int8, zeros_give_zeros)
 {
     az_ctx *az = az_open(NULL);

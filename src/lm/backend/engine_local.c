@@ -25,16 +25,25 @@ static char *raw_messages(az_ctx *az, const az_request *r)
     return all.data;
 }
 
+/* The templates of the adapter, which take the place of a chat template that is not named. */
+static const az_lm_form *form_of(const az_backend *backend)
+{
+    const local_state *state = backend->state;
+    const az_adapter *adapter = backend->settings.adapter;
+    const bool named = strcmp(state->chat, "auto") != 0 && strcmp(state->chat, "raw") != 0;
+    return adapter && !named ? adapter->form : NULL;
+}
+
 static char *chat_text(az_backend *backend, const az_request *r)
 {
     const local_state *state = backend->state;
     az_ctx *az = backend->az;
-    if (strcmp(state->chat, "raw") == 0) return raw_messages(az, r);
+    const bool own = strcmp(state->chat, "auto") == 0;
+    if (strcmp(state->chat, "raw") == 0 || (own && form_of(backend))) return raw_messages(az, r);
     json_t *messages = az_json_keep(az, json_array());
     for (int i = 0; messages && i < r->messages; i++)
         json_array_append_new(messages, json_pack("{s:s, s:s}", "role", r->message[i].role, "content", r->message[i].text));
     const char *text = az_json_dump(az, messages);
-    const bool own = strcmp(state->chat, "auto") == 0;
     if (own && !az_tokenizer_chat_template(backend->lm->tokenizer))
         return az_fail(az, AZ_BAD_INPUT, "the model '%s' has no chat template; name a form, local:MODEL?chat=chatml, or chat=raw",
                        backend->model);
@@ -54,6 +63,7 @@ static az_tokens question_tokens(az_backend *backend, const az_request *r)
     const bool chat = r->messages > 0;
     const char *text = chat ? chat_text(backend, r) : r->prompt;
     if (!text) return (az_tokens){0};
+    if (form_of(backend)) return az_adapter_query(backend->az, lm, backend->settings.adapter, text);
     const bool wanted = az_tokenizer_wants_bos(lm->tokenizer) || !*text;
     const bool bos = wanted && !(chat && begins_with_bos(lm, text));
     return az_tokenize(backend->az, lm->tokenizer, text, strlen(text), (bos ? AZ_ADD_BOS : 0) | (chat ? AZ_PARSE_SPECIAL : 0));

@@ -30,6 +30,13 @@ az_tensor *az_module_part(az_ctx *az, const az_lm *lm, const az_module *module, 
 /* A prefix (contiguous) with its keys in the order of the files, or of memory. */
 az_tensor *az_prefix_reorder(az_ctx *az, const az_lm *lm, az_tensor *prefix, bool to_file);
 
+/* What a configuration says of modules: whether it names those that get a pair at all; whether a module gets one; whether it is replaced
+ * whole. A remark on names of the latter that are no modules. */
+bool az_scope_is_told(const json_t *config);
+bool az_scope_targets(az_ctx *az, const json_t *config, const az_module *module);
+bool az_scope_saves(const json_t *config, const az_module *module);
+void az_scope_note_saved(az_ctx *az, const json_t *config, const az_module *module, int modules);
+
 /* An adapter's generators into a configuration; out of one (without tensors) for the model; their tensors by the files' names, which
  * reading fills; and whether the file has networks of the sizes that the configuration tells. */
 void az_generators_describe(const az_adapter *adapter, json_t *config);

@@ -1,11 +1,18 @@
 /* adapter_read.c - PEFT's folders: the configuration is believed only where the tensors agree with it. */
 #include "lm/files/adapter_files.h"
+#include "lm/files/huggingface.h"
 
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+/* How many modules something is said of, and the first of them. */
+typedef struct az_remark {
+    int n;
+    const char *first;
+} az_remark;
 
 typedef struct az_adapter_folder {
     const az_lm *lm;
@@ -15,7 +22,8 @@ typedef struct az_adapter_folder {
     az_module *module;
     int modules;
     az_adapter *adapter;
-    az_dtype dtype; /* of the activations */
+    az_dtype dtype;                         /* of the activations */
+    az_remark outside, missing, magnitudes; /* pairs beside no target; targets without a pair; magnitudes without use_dora */
 } az_adapter_folder;
 
 /* ---- the configuration ---- */
@@ -57,6 +65,7 @@ static const char *const known[] = {"peft_type",
                                     "encoder_hidden_size",
                                     "ensure_weight_tying",
                                     "adze_bos",
+                                    "adze_form",
                                     "bottleneck",
                                     "pooler",
                                     "normalize",
@@ -217,7 +226,7 @@ static bool expect_shape(az_ctx *az, const az_module *module, const char *what, 
 
 /* What lies in the folder for one module. */
 typedef struct az_module_tensors {
-    az_tensor *a, *b, *e, *magnitude, *b_bias, *bias, *weight;
+    az_tensor *a, *b, *e, *magnitude, *b_bias, *bias, *weight; /* weight of a norm: its gains [out] */
 } az_module_tensors;
 
 static bool take_all(az_ctx *az, az_adapter_folder *f, const az_module *module, az_module_tensors *t)
@@ -263,6 +272,33 @@ static bool check_pair(az_ctx *az, const az_adapter_folder *f, const az_module *
     return true;
 }
 
+static void remark(az_remark *about, const az_module *module)
+{
+    if (about->n++ == 0) about->first = module->path;
+}
+
+/* As PEFT does, the configuration decides: what lies beside no target is left out, magnitudes without use_dora as well; a target without a
+ * pair stays as it is. A module to save must be there. */
+static bool fit_scope(az_ctx *az, az_adapter_folder *f, const az_module *module, az_module_tensors *t)
+{
+    const bool pair = t->a || t->b || t->e || t->magnitude || t->b_bias, linear = module->part[0]->weight;
+    const bool told = az_scope_is_told(f->config), target = told && az_scope_targets(az, f->config, module);
+    if (told && pair && !target) {
+        remark(&f->outside, module);
+        t->a = t->b = t->e = t->magnitude = t->b_bias = NULL;
+    }
+    if (target && linear && !pair && strcmp(f->adapter->kind, "LORA") == 0) remark(&f->missing, module);
+    if (t->magnitude && !json_is_true(json_object_get(f->config, "use_dora"))) {
+        remark(&f->magnitudes, module);
+        t->magnitude = NULL;
+    }
+    const bool whole = t->weight && (t->bias || !module->part[0]->bias);
+    if (az_ok(az) && az_scope_saves(f->config, module) && !whole)
+        return az_fail(az, AZ_BAD_INPUT, "\"modules_to_save\" has '%s', but the tensor '%s%s.%s' is missing", module->path, prefix,
+                       module->path, t->weight ? "bias" : "weight");
+    return az_ok(az);
+}
+
 static bool check_rest(az_ctx *az, const az_module *module, const az_module_tensors *t)
 {
     const int64_t vector[] = {module->out}, rank = t->a ? t->a->shape[0] : 0;
@@ -270,13 +306,13 @@ static bool check_rest(az_ctx *az, const az_module *module, const az_module_tens
                               module->turned || module->table ? module->out : module->in};
     if (t->e && t->e->rank != 1 && !expect_shape(az, module, "lora_E", t->e, 2, (int64_t[]){rank, 1})) return false;
     if (t->e && t->e->rank == 1 && !expect_shape(az, module, "lora_E", t->e, 1, &rank)) return false;
-    if (!module->part[0]->weight && (t->a || t->weight))
-        return az_fail(az, AZ_BAD_INPUT, "'%s' is a norm, of which only a bias is read", module->path);
+    const bool norm = !module->part[0]->weight;
+    if (norm && t->a) return az_fail(az, AZ_BAD_INPUT, "'%s' is a norm, beside which no pair can sit", module->path);
     if (t->magnitude && module->table) return az_fail(az, AZ_BAD_INPUT, "DoRA of an embedding is not known here");
     return (!t->magnitude || expect_shape(az, module, "the magnitude", t->magnitude, 1, vector)) &&
            (!t->b_bias || expect_shape(az, module, "the bias of B", t->b_bias, 1, vector)) &&
            (!t->bias || expect_shape(az, module, "the bias", t->bias, 1, vector)) &&
-           (!t->weight || expect_shape(az, module, "the weight", t->weight, 2, matrix));
+           (!t->weight || expect_shape(az, module, "the weight", t->weight, norm ? 1 : 2, norm ? vector : matrix));
 }
 
 /* ---- layers ---- */
@@ -320,7 +356,10 @@ static bool fill_part(az_ctx *az, az_adapter_folder *f, const az_module *module,
     if (t->magnitude) layer->magnitude = az_module_part(az, f->lm, module, t->magnitude, k);
     if (t->b_bias) layer->b_bias = az_module_part(az, f->lm, module, t->b_bias, k);
     if (t->bias) layer->bias = az_module_part(az, f->lm, module, t->bias, k);
-    if (t->weight) {
+    if (t->weight && !module->part[k]->weight) {
+        const az_lm_family *family = az_lm_family_by_arch(az_lm_architecture(f->lm));
+        layer->gain = az_affine(az, az_module_part(az, f->lm, module, t->weight, k), 1, family ? family->norm_shift : 0);
+    } else if (t->weight) {
         const az_tensor *whole = module->turned ? az_contiguous(az, az_transpose(az, t->weight)) : t->weight;
         layer->weight = az_weight_dense(az, module->table ? az_copy(az, whole) : az_module_part(az, f->lm, module, whole, k));
     }
@@ -335,7 +374,7 @@ static bool read_module(az_ctx *az, az_adapter_folder *f, const az_module *modul
     if (!take_all(az, f, module, &t)) return false;
     const bool adalora = strcmp(f->adapter->kind, "ADALORA") == 0;
     if (adalora && t.a && t.a->rank == 2 && t.a->shape[0] == 0) return true; /* nothing of it is left */
-    if (!check_pair(az, f, module, &t) || !check_rest(az, module, &t)) return false;
+    if (!fit_scope(az, f, module, &t) || !check_pair(az, f, module, &t) || !check_rest(az, module, &t)) return false;
     if (!t.a && !t.bias && !t.weight) return true;
     for (int k = 0; k < module->parts; k++)
         if (!fill_part(az, f, module, &t, k)) return false;
@@ -349,6 +388,26 @@ static bool has_bos(const az_adapter_folder *f)
     const json_t *first = json_array_get(json_object_get(f->config, "cpt_token_ids"), 0);
     if (bos < 0) return false;
     return json_is_true(json_object_get(f->config, "adze_bos")) || (json_is_integer(first) && json_integer_value(first) == bos);
+}
+
+/* The templates that the adapter was tuned with, if it says them. */
+static bool read_form(az_ctx *az, az_adapter_folder *f)
+{
+    const json_t *list = json_object_get(f->config, "adze_form");
+    const char *text[4];
+    if (is_nothing(list)) return true;
+    for (size_t i = 0; i < 4; i++) {
+        text[i] = json_array_size(list) == 4 ? json_string_value(json_array_get(list, i)) : NULL;
+        if (!text[i]) return az_fail(az, AZ_BAD_INPUT, "\"adze_form\" is not the four texts of input, output, within and between");
+    }
+    az_lm_form *form = az_alloc(az, sizeof *form);
+    if (!form) return false;
+    *form = (az_lm_form){.input = az_strdup(az, text[0]),
+                         .output = az_strdup(az, text[1]),
+                         .within = az_strdup(az, text[2]),
+                         .between = az_strdup(az, text[3])};
+    f->adapter->form = form;
+    return az_ok(az) && az_lm_form_check(az, form);
 }
 
 static bool read_virtual(az_ctx *az, az_adapter_folder *f)
@@ -374,8 +433,9 @@ static bool read_virtual(az_ctx *az, az_adapter_folder *f)
         f->adapter->prefix = az_prefix_reorder(az, f->lm, rows, false);
     else
         f->adapter->prompt = rows;
+    const bool good = read_form(az, f);
     az_arena_leave(az);
-    return az_ok(az);
+    return good && az_ok(az);
 }
 
 /* A tensor of generators, whose place has the shape that it should have. */
@@ -410,6 +470,24 @@ static bool read_generators(az_ctx *az, az_adapter_folder *f)
 
 /* ---- the folder ---- */
 
+static void note_scope(az_ctx *az, const az_adapter_folder *f)
+{
+    if (f->outside.n > 0)
+        az_note(az, "the tensors of %d modules are not read: \"target_modules\" leaves them out ('%s' is the first)", f->outside.n,
+                f->outside.first);
+    if (f->missing.n > 0)
+        az_note(az, "%d modules that \"target_modules\" names have no tensors and stay as they are ('%s' is the first)", f->missing.n,
+                f->missing.first);
+    if (f->magnitudes.n > 0) az_note(az, "the magnitudes of %d modules are not read: \"use_dora\" is not set", f->magnitudes.n);
+    int with_term = 0, of_no_effect = 0;
+    for (int i = 0; i < f->adapter->layers; i++) {
+        with_term += f->adapter->layer[i].a != NULL;
+        of_no_effect += f->adapter->layer[i].a && f->adapter->layer[i].scale == 0;
+    }
+    if (of_no_effect > 0) az_note(az, "alpha is 0 in %d of %d layers: their low-rank terms change nothing", of_no_effect, with_term);
+    az_scope_note_saved(az, f->config, f->module, f->modules);
+}
+
 static bool read_tensors(az_ctx *az, az_adapter_folder *f)
 {
     f->used = az_alloc_array(az, (size_t)f->file->count + 1, sizeof *f->used);
@@ -424,7 +502,10 @@ static bool read_tensors(az_ctx *az, az_adapter_folder *f)
         if (!read_module(az, f, &f->module[i])) return false;
     for (int64_t i = 0; i < f->file->count; i++)
         if (!f->used[i]) return az_fail(az, AZ_BAD_INPUT, "tensor '%s' belongs to nothing in this model", f->file->item[i].name);
-    if (f->adapter->layers == 0 && f->adapter->virtual_tokens == 0) return az_fail(az, AZ_BAD_INPUT, "the adapter is empty");
+    if (f->adapter->layers == 0 && f->adapter->virtual_tokens == 0)
+        return az_fail(az, AZ_BAD_INPUT,
+                       f->outside.n ? "no tensor lies beside a module that \"target_modules\" names" : "the adapter is empty");
+    note_scope(az, f);
     bool dora = false;
     for (int i = 0; i < f->adapter->layers; i++) dora = dora || f->adapter->layer[i].magnitude;
     if (json_is_true(json_object_get(f->config, "use_dora")) && !dora)

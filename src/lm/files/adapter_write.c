@@ -192,6 +192,7 @@ static bool add_rest(az_ctx *az, az_adapter_file *f, const az_module *module)
 {
     az_tensor *magnitude[AZ_MODULE_PARTS] = {NULL}, *b_bias[AZ_MODULE_PARTS] = {NULL}, *bias[AZ_MODULE_PARTS] = {NULL};
     az_tensor *weight[AZ_MODULE_PARTS] = {NULL};
+    const az_lm_family *family = az_lm_family_by_arch(az_lm_architecture(f->lm));
     for (int k = 0; k < module->parts; k++) {
         const az_adapter_layer *layer = az_adapter_find(f->adapter, module->part[k]->name);
         if (!layer) continue;
@@ -199,6 +200,7 @@ static bool add_rest(az_ctx *az, az_adapter_file *f, const az_module *module)
         b_bias[k] = layer->b_bias;
         bias[k] = layer->bias;
         weight[k] = layer->weight ? layer->weight->part[0] : NULL;
+        if (layer->gain) weight[k] = az_affine(az, layer->gain, 1, family ? -family->norm_shift : 0);
     }
     /* PEFT wraps a module with a term: its own bias is that of the base layer inside */
     const az_adapter_layer *first = az_adapter_find(f->adapter, module->part[0]->name);
@@ -300,8 +302,10 @@ static void put_lora(az_ctx *az, const az_adapter_file *f, json_t *json)
     for (int i = 0; i < f->adapter->layers; i++) {
         dora = dora || f->adapter->layer[i].magnitude;
         lora_bias = lora_bias || f->adapter->layer[i].b_bias;
-        bias = bias || f->adapter->layer[i].bias;
-        others = others || (f->adapter->layer[i].bias && !f->adapter->layer[i].a);
+        const az_adapter_layer *l = &f->adapter->layer[i];
+        const bool own = l->bias && !l->weight && !l->gain; /* that of a module to save goes with it */
+        bias = bias || own;
+        others = others || (own && !l->a);
     }
     const az_lm_family *family = az_lm_family_by_arch(az_lm_architecture(f->lm));
     transposed = family && family->transposed;
@@ -344,6 +348,8 @@ static void put_virtual(const az_adapter_file *f, json_t *json)
     json_object_set_new(json, "num_attention_heads", json_integer(f->adapter->prefix ? c->kv_heads : c->heads));
     json_object_set_new(json, "num_layers", json_integer(c->blocks));
     if (f->adapter->has_bos) json_object_set_new(json, "adze_bos", json_true());
+    const az_lm_form *form = f->adapter->form;
+    if (form) json_object_set_new(json, "adze_form", json_pack("[s, s, s, s]", form->input, form->output, form->within, form->between));
     if (strcmp(f->adapter->kind, "PREFIX_TUNING") == 0) json_object_set_new(json, "prefix_projection", json_false());
 }
 
