@@ -64,10 +64,15 @@ int64_t az_dag_edges(int d, const double *w)
     return n;
 }
 
-int64_t az_dag_prune(az_ctx *az, int d, double *w, double threshold)
+void az_dag_threshold(int d, double *w, double threshold)
 {
     for (int i = 0; i < d * d; i++)
         if (!(fabs(w[i]) > threshold)) w[i] = 0;
+}
+
+int64_t az_dag_prune(az_ctx *az, int d, double *w, double threshold)
+{
+    az_dag_threshold(d, w, threshold);
     int64_t removed = 0, n = 0;
     az_scope_push(az);
     edge *edges = az_alloc_array(az, (size_t)az_dag_edges(d, w), sizeof *edges);

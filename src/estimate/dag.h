@@ -7,7 +7,9 @@
 /* Fills order [d] with a topological order and returns true; of a graph with a cycle returns false, and *cycle (when not NULL) is the
  * length of one whose nodes then begin order. */
 bool az_dag_order(az_ctx *az, int d, const double *w, int *order, int *cycle);
-/* Zeroes |w| <= threshold and then, weakest first, edges until no cycle is left. Returns how many the second step took. */
+/* Zeroes |w| <= threshold. */
+void az_dag_threshold(int d, double *w, double threshold);
+/* The same, and then, weakest first, edges until no cycle is left. Returns how many the second step took. */
 int64_t az_dag_prune(az_ctx *az, int d, double *w, double threshold);
 int64_t az_dag_edges(int d, const double *w);
 
