@@ -22,7 +22,7 @@ typedef struct guard_options {
     int action, mechanism, noise;
     const char *state, *guess, *clip;
     int64_t queries, budget, levels, domain, rows, train_rows, test_seed;
-    double beta, threshold, sigma, theory, scale, theta, alpha, eps;
+    double beta, threshold, sigma, theory, scale, theta, alpha, eps, delta;
 } guard_options;
 
 static const char *const actions[] = {"plan", "init", "ask", "ledger", NULL};
@@ -43,6 +43,8 @@ static const az_option guard_table[] = {
     {"noise", AZ_CHOICE, offsetof(guard_options, noise), "laplace", 0, 0, noises,
      "gaussian: with a threshold drawn for each question, as in Science; no guarantee is known"},
     {"scale", AZ_REAL, offsetof(guard_options, scale), "0", 0, 10, NULL, "laplace: scale of the noise; 0 = the one of the best tolerance"},
+    {"delta", AZ_REAL, offsetof(guard_options, delta), "1e-6", 1e-300, 0.5, NULL,
+     "plan, ledger: chance that advanced composition leaves out, for the privacy that laplace's answers cost"},
     {"theta", AZ_REAL, offsetof(guard_options, theta), "0", 0, 1, NULL, "check, rounds: how far a guess may be off; 0 = 2 / sqrt(n)"},
     {"levels", AZ_INT, offsetof(guard_options, levels), "1000", 1, 1e9, NULL, "check: answers are rounded to so many levels"},
     {"domain", AZ_INT, offsetof(guard_options, domain), "0", 0, 1 << 25, NULL,
@@ -240,6 +242,21 @@ static void put_plan(az_report *report, const guard_settings *s)
     }
 }
 
+/* What answers with noise cost a row of the holdout, by both ways of adding up; the lower applies. */
+static void put_privacy(az_report *report, const guard_settings *s, const char *of, int64_t asked, double delta)
+{
+    const guard_cost cost = guard_composition(s, asked, delta);
+    az_report_row(report, "privacy");
+    az_report_text(report, "of", of);
+    az_report_count(report, "answers", asked);
+    az_report_number(report, "eps_each", cost.each, "");
+    az_report_number(report, "rho", cost.rho, "");
+    az_report_number(report, "eps_basic", cost.basic, "");
+    az_report_number(report, "eps_advanced", cost.advanced, "");
+    az_report_number(report, "delta_advanced", delta, "");
+    if (!s->gaussian) az_report_text(report, "lower", cost.basic <= cost.advanced ? "basic" : "advanced");
+}
+
 /* ---- actions ---- */
 
 static bool plan(az_ctx *az, const guard_options *o, const az_estimate_job *job)
@@ -249,9 +266,8 @@ static bool plan(az_ctx *az, const guard_options *o, const az_estimate_job *job)
     s = settings_of(o, s.n, s.n_train);
     if (s.n < 1 || s.queries < 1) return az_fail(az, AZ_BAD_INPUT, "plan needs rows=... (or -d holdout=FILE) and queries=...");
     put_plan(job->report, &s);
-    if (!s.gaussian) return true;
-    az_report_row(job->report, "privacy");
-    az_report_number(job->report, "rho", guard_concentrated(&s), "");
+    if (!s.gaussian) guard_tolerance(&s, GUARD_LAPLACE, &s.scale); /* the best scale, unless one is given */
+    put_privacy(job->report, &s, "laplace, all questions", s.queries, o->delta);
     return true;
 }
 
@@ -336,6 +352,8 @@ static bool ledger(az_ctx *az, const guard_options *o, const az_estimate_job *jo
     if (!guard_file_open(az, o->state, &g)) return false;
     put_plan(job->report, &g.s);
     put_guard(job->report, &g, 1);
+    if (g.s.mechanism == GUARD_LAPLACE) put_privacy(job->report, &g.s, "answers so far", g.asked, o->delta);
+    if (g.s.mechanism == GUARD_LAPLACE) put_privacy(job->report, &g.s, "all questions", g.s.queries, o->delta);
     return true;
 }
 
@@ -367,7 +385,10 @@ const az_method az_adaptive_analysis = {
         "row, where the mechanism compares the two) is in a file, and writes the ledger; action=ledger tells what is left. When the "
         "declared "
         "questions or the budget are used up it answers no more (exit status 2). action=plan compares the tolerances of all mechanisms. "
-        "`adze evaluate --guard FILE` asks for a model's score.\n"
+        "`adze evaluate --guard FILE` asks for a model's score. plan and ledger also tell what laplace's answers cost the holdout's rows "
+        "in "
+        "differential privacy, by basic composition (eps adds up) and by advanced composition (less for many answers, but for a chance "
+        "delta); tolerances rest on the basic one, for which they are proved.\n"
         "Tolerances hold for all questions together with probability 1 - beta, if rows are independent and disjoint from training; one of "
         "0.5 "
         "or more says nothing (vacuous). At sizes met in practice check is tightest; thresholdout's default T and sigma are those of the "

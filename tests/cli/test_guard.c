@@ -3,6 +3,7 @@
 #include "support/folder.h"
 
 #include <criterion/criterion.h>
+#include <math.h>
 #include <string.h>
 
 static const char make_files[] =
@@ -30,6 +31,35 @@ Test(guard, from_init_to_exhaustion)
     cr_assert_not_null(strstr(run.err, "exhausted: 2 of 5 questions"), "%s", run.err);
     run = test_shell(az, folder, "adze estimate adaptive-analysis:action=ledger,state=g --json");
     cr_assert(json_is_true(json_object_get(test_section(az, run.out, "guard"), "exhausted")));
+    az_close(az);
+}
+
+/* eps0 = 1 / (n b) = 1/40 an answer; both compositions by hand: of few answers the basic one is lower, of many the advanced one. */
+Test(guard, privacy_by_basic_and_advanced_composition)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    test_shell(az, folder, make_files);
+    test_run run = test_shell(az, folder, "adze estimate adaptive-analysis:queries=10000,rows=400,scale=0.1,delta=1e-5 --json");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    const json_t *all = test_section(az, run.out, "privacy");
+    cr_assert_float_eq(test_json_number(all, "eps_basic"), 10000 / 40.0, 1e-12);
+    cr_assert_float_eq(test_json_number(all, "eps_advanced"), sqrt(20000 * log(1e5)) / 40 + 250 * expm1(1 / 40.0), 1e-10);
+    cr_assert_str_eq(json_string_value(json_object_get(all, "lower")), "advanced");
+    run = test_shell(
+        az, folder,
+        "adze estimate adaptive-analysis:action=init,state=p,queries=9,mechanism=laplace,scale=0.1,test_seed=1 -d hold.csv >t && "
+        "adze estimate adaptive-analysis:action=ask,state=p -d v.csv >t && "
+        "adze estimate adaptive-analysis:action=ledger,state=p --json");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    const json_t *so_far = test_section(az, run.out, "privacy");
+    cr_assert_eq(test_json_number(so_far, "answers"), 1);
+    cr_assert_float_eq(test_json_number(so_far, "eps_basic"), 1 / 40.0, 1e-12);
+    cr_assert_str_eq(json_string_value(json_object_get(so_far, "lower")), "basic");
+    run = test_shell(az, folder, "adze estimate adaptive-analysis:queries=10,rows=400,noise=gaussian,scale=0.1,delta=1e-5 --json");
+    const double rho = 10 / (2 * 1600.0);
+    cr_assert_float_eq(test_json_number(test_section(az, run.out, "privacy"), "rho"), rho, 1e-15);
+    cr_assert_float_eq(test_json_number(test_section(az, run.out, "privacy"), "eps_advanced"), rho + 2 * sqrt(rho * log(1e5)), 1e-12);
     az_close(az);
 }
 
