@@ -43,14 +43,14 @@ static const az_option guard_table[] = {
     {"noise", AZ_CHOICE, offsetof(guard_options, noise), "laplace", 0, 0, noises,
      "gaussian: with a threshold drawn for each question, as in Science; no guarantee is known"},
     {"scale", AZ_REAL, offsetof(guard_options, scale), "0", 0, 10, NULL, "laplace: scale of the noise; 0 = the one of the best tolerance"},
+    {"delta", AZ_REAL, offsetof(guard_options, delta), "1e-6", 1e-300, 0.5, NULL,
+     "plan, ledger: chance that advanced composition leaves out, for the privacy that laplace's answers cost"},
     {"theta", AZ_REAL, offsetof(guard_options, theta), "0", 0, 1, NULL, "check, rounds: how far a guess may be off; 0 = 2 / sqrt(n)"},
     {"levels", AZ_INT, offsetof(guard_options, levels), "1000", 1, 1e9, NULL, "check: answers are rounded to so many levels"},
     {"domain", AZ_INT, offsetof(guard_options, domain), "0", 0, 1 << 25, NULL,
      "pmw: number of possible rows, which the holdout names from 0"},
     {"alpha", AZ_REAL, offsetof(guard_options, alpha), "0.1", 1e-3, 1, NULL, "pmw: accuracy, which sets the most updates"},
     {"eps", AZ_REAL, offsetof(guard_options, eps), "1", 1e-6, 1e6, NULL, "pmw: privacy of all answers"},
-    {"delta", AZ_REAL, offsetof(guard_options, delta), "1e-6", 1e-300, 0.5, NULL,
-     "plan: chance that the privacy of all answers to laplace is worse than eps_advanced"},
     {"rows", AZ_INT, offsetof(guard_options, rows), "0", 0, 1e12, NULL, "rows of the holdout, when its file is not given"},
     {"train_rows", AZ_INT, offsetof(guard_options, train_rows), "0", 0, 1e12, NULL, "rows of the training set, when its file is not given"},
     {"guess", AZ_TEXT, offsetof(guard_options, guess), "", 0, 0, NULL, "ask: the analyst's guess, instead of the training mean"},
@@ -242,23 +242,19 @@ static void put_plan(az_report *report, const guard_settings *s)
     }
 }
 
-/* The privacy of all answers with noise: pure, and what other ways of adding it up give. */
-static void put_privacy(az_report *report, const guard_settings *s, double delta)
+/* What answers with noise cost a row of the holdout, by both ways of adding up; the lower applies. */
+static void put_privacy(az_report *report, const guard_settings *s, const char *of, int64_t asked, double delta)
 {
-    guard_settings own = *s;
+    const guard_cost cost = guard_composition(s, asked, delta);
     az_report_row(report, "privacy");
-    if (s->gaussian) {
-        az_report_text(report, "noise", "gaussian");
-        az_report_number(report, "scale", s->scale, "");
-        az_report_number(report, "rho", guard_concentrated(s), "");
-        return;
-    }
-    guard_tolerance(s, GUARD_LAPLACE, &own.scale);
-    az_report_text(report, "noise", "laplace");
-    az_report_number(report, "scale", own.scale, "");
-    az_report_number(report, "eps", guard_privacy(&own, GUARD_LAPLACE), "");
-    az_report_number(report, "delta", delta, "");
-    az_report_number(report, "eps_advanced", guard_privacy_advanced(&own, delta), "");
+    az_report_text(report, "of", of);
+    az_report_count(report, "answers", asked);
+    az_report_number(report, "eps_each", cost.each, "");
+    az_report_number(report, "rho", cost.rho, "");
+    az_report_number(report, "eps_basic", cost.basic, "");
+    az_report_number(report, "eps_advanced", cost.advanced, "");
+    az_report_number(report, "delta_advanced", delta, "");
+    if (!s->gaussian) az_report_text(report, "lower", cost.basic <= cost.advanced ? "basic" : "advanced");
 }
 
 /* ---- actions ---- */
@@ -270,7 +266,8 @@ static bool plan(az_ctx *az, const guard_options *o, const az_estimate_job *job)
     s = settings_of(o, s.n, s.n_train);
     if (s.n < 1 || s.queries < 1) return az_fail(az, AZ_BAD_INPUT, "plan needs rows=... (or -d holdout=FILE) and queries=...");
     put_plan(job->report, &s);
-    put_privacy(job->report, &s, o->delta);
+    if (!s.gaussian) guard_tolerance(&s, GUARD_LAPLACE, &s.scale); /* the best scale, unless one is given */
+    put_privacy(job->report, &s, "laplace, all questions", s.queries, o->delta);
     return true;
 }
 
@@ -355,6 +352,8 @@ static bool ledger(az_ctx *az, const guard_options *o, const az_estimate_job *jo
     if (!guard_file_open(az, o->state, &g)) return false;
     put_plan(job->report, &g.s);
     put_guard(job->report, &g, 1);
+    if (g.s.mechanism == GUARD_LAPLACE) put_privacy(job->report, &g.s, "answers so far", g.asked, o->delta);
+    if (g.s.mechanism == GUARD_LAPLACE) put_privacy(job->report, &g.s, "all questions", g.s.queries, o->delta);
     return true;
 }
 
@@ -386,7 +385,10 @@ const az_method az_adaptive_analysis = {
         "row, where the mechanism compares the two) is in a file, and writes the ledger; action=ledger tells what is left. When the "
         "declared "
         "questions or the budget are used up it answers no more (exit status 2). action=plan compares the tolerances of all mechanisms. "
-        "`adze evaluate --guard FILE` asks for a model's score.\n"
+        "`adze evaluate --guard FILE` asks for a model's score. plan and ledger also tell what laplace's answers cost the holdout's rows "
+        "in "
+        "differential privacy, by basic composition (eps adds up) and by advanced composition (less for many answers, but for a chance "
+        "delta); tolerances rest on the basic one, for which they are proved.\n"
         "Tolerances hold for all questions together with probability 1 - beta, if rows are independent and disjoint from training; one of "
         "0.5 "
         "or more says nothing (vacuous). At sizes met in practice check is tightest; thresholdout's default T and sigma are those of the "

@@ -54,6 +54,7 @@ static const az_option colide_table[] = {
 static const az_input_slot colide_inputs[] = {
     {"samples", AZ_INPUT_TABLE, 1, 1, "one row a sample, one column a variable"},
     {"truth", AZ_INPUT_FILE, 0, 1, "the true graph, to compare with: a matrix of weights, or a table of edges from, to, weight"},
+    {"sigma", AZ_INPUT_FILE, 0, 1, "the true noise levels, to compare with"},
     {0},
 };
 
@@ -64,26 +65,21 @@ typedef struct samples {
     int64_t n;
     const char **name;   /* [d] */
     double *cov, *scale; /* [d, d]; [d] what columns were divided by */
-    const double *truth; /* [d, d] or NULL */
+    double *truth;       /* [d, d] or NULL */
+    double *noise;       /* [d] true noise levels or NULL */
 } samples;
 
-/* C becomes the matrix of correlations. */
+/* C becomes the matrix of correlations, and what it is compared with is told in the same units. */
 static void standardize(samples *in)
 {
     for (int j = 0; j < in->d; j++) in->scale[j] = sqrt(in->cov[j * in->d + j]);
-    for (int i = 0; i < in->d; i++)
-        for (int j = 0; j < in->d; j++) in->cov[i * in->d + j] /= in->scale[i] * in->scale[j];
-}
-
-/* Edges are told by the names of their ends. */
-static bool check_names(az_ctx *az, const samples *in)
-{
-    for (int i = 0; i < in->d; i++)
-        for (int j = 0; j < i; j++)
-            if (strcmp(in->name[i], in->name[j]) == 0)
-                return az_fail(az, AZ_BAD_INPUT, "columns %d and %d are both called '%s': variables need names of their own", j + 1, i + 1,
-                               in->name[i]);
-    return true;
+    for (int i = 0; i < in->d; i++) {
+        for (int j = 0; j < in->d; j++) {
+            in->cov[i * in->d + j] /= in->scale[i] * in->scale[j];
+            if (in->truth) in->truth[i * in->d + j] *= in->scale[i] / in->scale[j];
+        }
+        if (in->noise) in->noise[i] /= in->scale[i];
+    }
 }
 
 static bool read_samples(az_ctx *az, const colide_options *o, const az_estimate_job *job, samples *in)
@@ -99,11 +95,12 @@ static bool read_samples(az_ctx *az, const colide_options *o, const az_estimate_
     const az_tensor *x = az_table_matrix(az, table, column, count);
     if (!x || !in->name || !in->scale) return false;
     for (int j = 0; j < count; j++) in->name[j] = column ? column[j]->name : table->column[j].name, in->scale[j] = 1;
-    if (!check_names(az, in)) return false;
-    if (!check_samples(az, in->name, az_f64(x), in->n, in->d) || !(in->cov = az_sem_covariance(az, az_f64(x), in->n, in->d))) return false;
-    if (o->standardize) standardize(in);
-    const az_input *truth = az_job_input(job, 1, 0);
+    if (!az_dag_check_names(az, table->path, in->d, in->name) || !check_samples(az, in->name, az_f64(x), in->n, in->d)) return false;
+    const az_input *truth = az_job_input(job, 1, 0), *noise = az_job_input(job, 2, 0);
     if (truth && !(in->truth = az_dag_read(az, truth->path, job->how, in->d, in->name))) return false;
+    if (noise && !(in->noise = az_dag_read_noise(az, noise->path, job->how, in->d, in->name))) return false;
+    if (!(in->cov = az_sem_covariance(az, az_f64(x), in->n, in->d))) return false;
+    if (o->standardize) standardize(in);
     return true;
 }
 
@@ -139,7 +136,7 @@ static double *copy(az_ctx *az, const double *from, int64_t n)
     return to;
 }
 
-static bool fit_score(az_ctx *az, const colide_options *o, const samples *in, az_sem_score score, fitted *out)
+static bool fit_score(az_ctx *az, const colide_options *o, const samples *in, az_sem_score score, az_report *report, fitted *out)
 {
     const int64_t cells = (int64_t)in->d * in->d;
     double power = 0;
@@ -163,11 +160,12 @@ static bool fit_score(az_ctx *az, const colide_options *o, const samples *in, az
     *out = (fitted){.fit = az_sem_estimate(az, &problem, &path)};
     out->seconds = az_seconds() - began;
     if (!out->fit || !(out->w = copy(az, out->fit->w, cells))) return false;
-    out->removed = az_dag_prune(az, in->d, out->w, o->threshold);
+    az_dag_threshold(in->d, out->w, o->threshold);
+    out->removed = az_dag_cut(az, in->d, out->w, in->name, az_format_text(az, "the graph of %s", az_sem_score_names[score]), report);
     if (out->removed > 0)
         az_note(az,
-                "%s did not end in a graph without cycles (h = %.3g): the weakest edges of its cycles were removed, and others may be "
-                "missing; columns of another unit, nearer to 1, may help",
+                "%s did not end in a graph without cycles (h = %.3g), and other edges may be missing; columns of another unit, nearer to "
+                "1, may help",
                 az_sem_score_names[score], out->fit->h);
     out->edges = az_dag_edges(in->d, out->w);
     out->refit = az_dag_refit(az, in->d, out->w, in->cov);
@@ -176,10 +174,11 @@ static bool fit_score(az_ctx *az, const colide_options *o, const samples *in, az
 
 /* ---- what is told ---- */
 
-static void report_comparison(az_report *report, const samples *in, const double *w)
+static void report_comparison(az_report *report, const samples *in, const fitted *out)
 {
+    if (in->noise) az_report_number(report, "sigma_error", az_dag_noise_error(in->d, out->fit->sigma, in->noise), "");
     if (!in->truth) return;
-    const az_dag_comparison c = az_dag_compare(in->d, w, in->truth);
+    const az_dag_comparison c = az_dag_compare(in->d, out->w, in->truth);
     az_report_count(report, "shd", c.shd);
     az_report_number(report, "tpr", c.tpr, "");
     az_report_number(report, "fdr", c.fdr, "");
@@ -193,7 +192,7 @@ static void report_fit(az_report *report, const char *section, const samples *in
     az_report_row(report, section);
     az_report_text(report, "score", az_sem_score_names[score]);
     az_report_count(report, "edges", out->edges);
-    report_comparison(report, in, out->w);
+    report_comparison(report, in, out);
     az_report_number(report, "objective", out->fit->score, "");
     az_report_number(report, "h", out->fit->h, "");
     az_report_count(report, "cyclic_edges_removed", out->removed);
@@ -218,6 +217,9 @@ static void report_details(az_report *report, const samples *in, const fitted *o
         az_report_row(report, "noise");
         az_report_text(report, "variable", in->name[j]);
         az_report_number(report, "sigma", out->fit->sigma[j], "");
+        if (!in->noise) continue;
+        az_report_number(report, "true_sigma", in->noise[j], "");
+        az_report_number(report, "relative_error", out->fit->sigma[j] / in->noise[j] - 1, "");
     }
     for (int k = 0; k < out->fit->stages; k++) {
         const az_sem_stage *stage = &out->fit->stage[k];
@@ -252,7 +254,7 @@ static bool colide_estimate(az_ctx *az, const void *options, az_estimate_job *jo
     if (!read_beside(az, o->beside, &(alternatives){"score", az_sem_score_names, AZ_SEM_SCORES, o->score}, beside) ||
         !read_samples(az, o, job, &in))
         return false;
-    if (!fit_score(az, o, &in, (az_sem_score)o->score, &best)) return false;
+    if (!fit_score(az, o, &in, (az_sem_score)o->score, job->report, &best)) return false;
     if (o->standardize) az_note(az, "weights and noise levels are in standard deviations of the columns");
     report_fit(job->report, "fit", &in, (az_sem_score)o->score, &best);
     report_details(job->report, &in, &best);
@@ -262,7 +264,7 @@ static bool colide_estimate(az_ctx *az, const void *options, az_estimate_job *jo
         if (!beside[i]) continue;
         if (first) report_fit(job->report, "scores", &in, (az_sem_score)o->score, &best);
         first = false;
-        if (!fit_score(az, o, &in, (az_sem_score)i, &other)) return false;
+        if (!fit_score(az, o, &in, (az_sem_score)i, job->report, &other)) return false;
         report_fit(job->report, "scores", &in, (az_sem_score)i, &other);
     }
     return az_ok(az);
@@ -276,9 +278,10 @@ const az_method az_colide = {
     .details = "Fits x = W^T x + z to a table of samples (one column a variable): W is sparse and acyclic, W[i, j] the weight of the edge "
                "i -> j. Weights and noise levels are estimated together, so that one lambda serves for quiet and loud data. Weights are "
                "shrunk; 'refit' is the least-squares fit on the graph that was found. The result depends on the scale of the columns: do "
-               "not rescale them without a reason. With -d truth=FILE the graph is compared with a known one; beside=all adds the earlier "
-               "estimators (ls = DAGMA, GOLEM, NOTEARS). -o W.csv writes the weights, -o graph.dot a drawing for dot.",
-    .example = "adze estimate colide -d sem/samples.csv -d sem/truth.csv -o graph.dot",
+               "not rescale them without a reason. With -d truth=FILE the graph is compared with a known one, with -d sigma=FILE the noise "
+               "levels (sigma_error = |sigma - truth| / |truth|); beside=all adds the earlier estimators (ls = DAGMA, GOLEM, NOTEARS). -o "
+               "W.csv writes the weights, -o graph.dot a drawing for dot.",
+    .example = "adze estimate colide -d sem/samples.csv -d sem/truth.csv -d sem/sigma.csv -o graph.dot",
     .options = colide_table,
     .options_size = sizeof(colide_options),
     .inputs = colide_inputs,

@@ -45,15 +45,6 @@ bool az_dag_order(az_ctx *az, int d, const double *w, int *order, int *cycle)
     return placed == d;
 }
 
-const char *az_dag_cycle(az_ctx *az, int d, const double *w, const char *const *name)
-{
-    int *order = az_alloc_array(az, (size_t)d, sizeof *order), cycle = 0;
-    if (!order || az_dag_order(az, d, w, order, &cycle)) return NULL;
-    const char *text = name[order[0]];
-    for (int i = 1; text && i <= cycle; i++) text = az_format_text(az, "%s -> %s", text, name[order[i % cycle]]);
-    return text;
-}
-
 typedef struct edge {
     double weight;
     int at;
@@ -73,7 +64,7 @@ int64_t az_dag_edges(int d, const double *w)
     return n;
 }
 
-void az_dag_drop(int d, double *w, double threshold)
+void az_dag_threshold(int d, double *w, double threshold)
 {
     for (int i = 0; i < d * d; i++)
         if (!(fabs(w[i]) > threshold)) w[i] = 0;
@@ -81,7 +72,7 @@ void az_dag_drop(int d, double *w, double threshold)
 
 int64_t az_dag_prune(az_ctx *az, int d, double *w, double threshold)
 {
-    az_dag_drop(d, w, threshold);
+    az_dag_threshold(d, w, threshold);
     int64_t removed = 0, n = 0;
     az_scope_push(az);
     edge *edges = az_alloc_array(az, (size_t)az_dag_edges(d, w), sizeof *edges);
@@ -121,16 +112,6 @@ az_dag_comparison az_dag_compare(int d, const double *w, const double *truth)
     c.fpr = absent > 0 ? (double)wrong / (double)absent : NAN;
     c.weight_error = sqrt(error / norm);
     return c;
-}
-
-double az_dag_noise_error(int d, const az_tensor *sigma, const az_tensor *truth)
-{
-    double sum = 0;
-    for (int j = 0; j < d; j++) {
-        const double ratio = az_item(sigma, j) / az_item(truth, j), off = ratio * ratio - 1;
-        sum += off * off;
-    }
-    return sum / d;
 }
 
 double *az_dag_refit(az_ctx *az, int d, const double *w, const double *cov)

@@ -69,9 +69,16 @@ bool guard_exhausted(const guard *g);
 double guard_tolerance(const guard_settings *s, guard_mechanism mechanism, double *scale);
 /* Pure differential privacy of all answers, 0 for mechanisms without noise. */
 double guard_privacy(const guard_settings *s, guard_mechanism mechanism);
-/* (eps, delta) of m Laplace answers by advanced composition, and rho of zero-concentrated privacy of m Gaussian ones. */
-double guard_privacy_advanced(const guard_settings *s, double delta);
-double guard_concentrated(const guard_settings *s);
+/* What `asked` Laplace answers of scale b cost a row of the holdout, each being eps0 = 1 / (n b) private: basic composition gives asked
+ * eps0, with delta 0; advanced composition (Dwork, Rothblum and Vadhan 2010) sqrt(2 asked log(1 / delta)) eps0 + asked eps0 (e^eps0 - 1),
+ * except with probability delta. Gaussian answers of that standard deviation are rho = asked / (2 n^2 b^2) zero-concentrated private, hence
+ * (rho + 2 sqrt(rho log(1 / delta)), delta) private (Bun and Steinke 2016). The tolerance rests on the basic one, which needs no delta. */
+typedef struct guard_cost {
+    double each;            /* eps0; NaN of Gaussian noise */
+    double basic, advanced; /* basic: NaN of Gaussian noise */
+    double rho;             /* NaN of Laplace noise */
+} guard_cost;
+guard_cost guard_composition(const guard_settings *s, int64_t asked, double delta);
 /* Above which the pmw answer is taken from the holdout, and the most updates. */
 double guard_pmw_threshold(const guard_settings *s);
 int64_t guard_pmw_updates(const guard_settings *s);

@@ -92,16 +92,11 @@ double guard_privacy(const guard_settings *s, guard_mechanism mechanism)
     }
 }
 
-double guard_privacy_advanced(const guard_settings *s, double delta)
+guard_cost guard_composition(const guard_settings *s, int64_t asked, double delta)
 {
-    const double one = 1 / ((double)s->n * s->scale), m = (double)s->queries;
-    return sqrt(2 * m * log(1 / delta)) * one + m * one * expm1(one);
-}
-
-double guard_concentrated(const guard_settings *s)
-{
-    const double n = (double)s->n;
-    return (double)s->queries / (2 * n * n * s->scale * s->scale);
+    const double one = 1 / ((double)s->n * s->scale), k = (double)asked, rho = k * one * one / 2;
+    if (s->gaussian) return (guard_cost){.each = NAN, .basic = NAN, .advanced = rho + 2 * sqrt(rho * log(1 / delta)), .rho = rho};
+    return (guard_cost){.each = one, .basic = k * one, .advanced = sqrt(2 * k * log(1 / delta)) * one + k * one * expm1(one), .rho = NAN};
 }
 
 double guard_tolerance(const guard_settings *s, guard_mechanism mechanism, double *scale)

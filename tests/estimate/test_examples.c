@@ -103,4 +103,59 @@ Test(examples, command_fits_and_checks, .init = open_context, .fini = close_cont
     const test_run bad = test_shell(az, folder, "adze estimate programmable-vi:model=coin,observation=11 -o no.json");
     cr_expect_eq(bad.code, 2);
     cr_expect(strstr(bad.err, "observation=11"), "%s", bad.err);
+    const test_run strategy = test_shell(az, folder, "adze estimate programmable-vi:model=coin,strategy=mvd,steps=2");
+    cr_expect(strategy.code == 2 && strstr(strategy.err, "'p': a choice from beta cannot be followed by mvd"), "%s", strategy.err);
+}
+
+/* 150 points around -2e6 and 350 around 1.5e6, normal quantiles. */
+static void write_points(void)
+{
+    FILE *table = fopen(az_format_text(az, "%s/points.csv", folder), "w");
+    fputs("where\n", table);
+    for (int i = 0; i < 500; i++) {
+        const int n = i < 150 ? 150 : 350, k = i < 150 ? i : i - 150;
+        fprintf(table, "%.17g\n", 1e6 * ((i < 150 ? -2 : 1.5) + 0.5 * az_normal_quantile((k + 0.5) / n)));
+    }
+    fclose(table);
+}
+
+/* The model's variables are learnt too: reweighted wake-sleep from the command line. */
+Test(examples, command_learns_a_mixture, .init = open_context, .fini = close_context)
+{
+    write_points();
+    const test_run fit = test_shell(
+        az, folder, "adze estimate programmable-vi:model=mixture,objective=rws,optimizer=adam,lr=0.03,steps=1200 -d points.csv --json");
+    cr_assert_eq(fit.code, 0, "%s", fit.err);
+    const json_t *first = test_section(az, fit.out, "components"), *points = test_section(az, fit.out, "points");
+    cr_expect_float_eq(test_json_number(first, "weight"), .3, .03, "%s", fit.out);
+    cr_expect_float_eq(test_json_number(first, "mean"), -2e6, 1e5, "%s", fit.out);
+    cr_expect_float_eq(test_json_number(first, "sd"), 5e5, 4e4, "%s", fit.out);
+    /* the maximum, by another program: 0.30000, -1.99992e6, 1.49999e6, 4.98825e5 */
+    cr_expect_float_eq(test_json_number(points, "log_likelihood"), -15.1495493, 5e-3, "%s", fit.out);
+    const test_run fixed = test_shell(az, folder, "adze estimate programmable-vi:model=coin,objective=pwake");
+    cr_expect(fixed.code == 2 && strstr(fixed.err, "model=coin has none"), "%s", fixed.err);
+    cr_expect_eq(test_shell(az, folder, "adze estimate programmable-vi:model=mixture").code, 2);
+    cr_expect_eq(test_shell(az, folder, "adze estimate programmable-vi:model=coin -d points.csv").code, 2);
+}
+
+/* Beside each estimator stands what it estimates: for the coin by quadrature, for the mixture by enumeration. */
+Test(examples, command_checks_against_the_exact_gradient, .init = open_context, .fini = close_context)
+{
+    write_points();
+    const test_run coin = test_shell(az, folder, "adze estimate programmable-vi:task=check,model=coin,draws=500 --json");
+    cr_assert_eq(coin.code, 0, "%s", coin.err);
+    /* digamma(1) and digamma(2) in closed form */
+    cr_expect_float_eq(test_json_number(test_section(az, coin.out, "exact"), "value"), -14.263770772963, 1e-9, "%s", coin.out);
+    cr_expect_float_eq(test_json_number(test_section(az, coin.out, "gradients"), "exact"), 6.6158571315, 1e-7, "%s", coin.out);
+    cr_expect_str_eq(json_string_value(json_object_get(test_section(az, coin.out, "left_out"), "followed_by")),
+                     "reparam, reinforce, reinforce-loo");
+    const test_run mixture =
+        test_shell(az, folder, "adze estimate programmable-vi:task=check,model=mixture,draws=500,column=where -d points.csv --json");
+    cr_assert_eq(mixture.code, 0, "%s", mixture.err);
+    cr_expect_float_eq(test_json_number(test_section(az, mixture.out, "exact"), "value"), -1.9189385332047, 1e-10, "%s", mixture.out);
+    cr_expect(strstr(mixture.out, "\"enum\"") && strstr(mixture.out, "\"mvd\""), "%s", mixture.out);
+    const test_run wake = test_shell(
+        az, folder, "adze estimate programmable-vi:task=check,model=mixture,objective=pwake,particles=2,draws=500 -d points.csv --json");
+    cr_assert_eq(wake.code, 0, "%s", wake.err);
+    cr_expect_str_eq(json_string_value(json_object_get(test_section(az, wake.out, "exact"), "by")), "enumeration");
 }
