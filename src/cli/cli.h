@@ -36,6 +36,8 @@ typedef struct cli_job {
     const cli_common *common;
     const char *const *word; /* what stands on the line besides options */
     int words;
+    const char *reads[4]; /* files that options name, which no result may be written over */
+    int n_reads;
     az_report *report;
     bool plotted;     /* --plot is served already */
     bool found;       /* the report holds, even when what comes after it fails: writing the result */
@@ -99,10 +101,12 @@ bool cli_check_folder(az_ctx *az, const char *path); /* the same for a folder, n
 /* The same for a model, which is not written over where it is read: names that end in .gguf, the standard output and files that exist
  * become GGUF, other names folders. */
 bool cli_check_model(cli_job *job, const char *path);
-/* Fails when a word of the line names the same file or folder: methods to come may need the weights as they were. */
+/* Fails when a word of the line, or a file that cli_reads told, is the same file or folder: methods to come may need the weights as they
+ * were, and nobody wants his data gone. */
 bool cli_check_unread(const cli_job *job, const char *path);
 /* Whether the file or folder of that name can hold a model of this configuration; to be asked before the work. */
 bool cli_check_fit(az_ctx *az, const az_lm *lm, const char *path);
+void cli_reads(cli_job *job, const char *path); /* "" and "-" are no files */
 bool cli_save_model(az_ctx *az, const az_lm *lm, const char *path, const az_format *format);
 /* Whether the path is the standard output, "-". */
 bool cli_is_stdout(const char *path);

@@ -179,6 +179,8 @@ static void report_result(const chain *c)
 static bool check_options(cli_job *job, const compress_settings *options)
 {
     if (options->dry_run) return true;
+    cli_reads(job, options->data);
+    cli_reads(job, options->eval);
     if (*options->output) return cli_check_model(job, options->output);
     az_fail(job->az, AZ_BAD_INPUT, "compress: where does the result go? -o OUT.gguf, or --dry-run to measure only");
     return false;

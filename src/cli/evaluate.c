@@ -132,6 +132,9 @@ static bool measure(cli_job *job, const subject *what, const texts *on, const ev
     how.adapter = cli_load_adapter(job, lm, what->adapter);
     if (how.adapter && how.adapter->form && !on->examples)
         az_note(job->az, "'%s' was tuned on examples in templates, which stand around examples alone (--examples)", what->adapter);
+    if (how.adapter && !how.adapter->form && strcmp(how.adapter->kind, "CPT") == 0)
+        az_note(job->az, "'%s' does not tell the templates that it was tuned with (adze_form); prompts and responses stand without any",
+                what->adapter);
     bool done = lm && az_ok(job->az);
     if (done && *options->guard)
         done = ask_guard(job, what, lm, on, options, &how);

@@ -79,11 +79,23 @@ static bool is_folder_name(const char *path)
     return az_is_folder(path) || (!cli_is_stdout(path) && access(path, F_OK) != 0);
 }
 
+void cli_reads(cli_job *job, const char *path)
+{
+    const int most = (int)(sizeof job->reads / sizeof *job->reads);
+    if (*path && !cli_is_stdout(path) && job->n_reads < most) job->reads[job->n_reads++] = path;
+}
+
+static bool is_same_file(const struct stat *a, const char *path)
+{
+    struct stat b;
+    return stat(path, &b) == 0 && a->st_dev == b.st_dev && a->st_ino == b.st_ino;
+}
+
 bool cli_check_unread(const cli_job *job, const char *path)
 {
-    struct stat output, input;
-    for (int i = 0; i < job->words && stat(path, &output) == 0; i++)
-        if (stat(job->word[i], &input) == 0 && output.st_dev == input.st_dev && output.st_ino == input.st_ino)
+    struct stat output;
+    for (int i = 0; i < job->words + job->n_reads && stat(path, &output) == 0; i++)
+        if (is_same_file(&output, i < job->words ? job->word[i] : job->reads[i - job->words]))
             return az_fail(job->az, AZ_BAD_INPUT, "'%s' is read here and would be written over; give the result another name", path);
     return true;
 }

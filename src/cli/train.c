@@ -129,6 +129,8 @@ static int train(cli_job *job, const void *settings)
     const train_settings *options = settings;
     const az_format *format = cli_format(job->az, options->save_as);
     az_documents *documents = NULL, *valid = NULL;
+    cli_reads(job, options->data);
+    cli_reads(job, options->valid);
     if (!az_ok(job->az) || !cli_check_model(job, options->output) || !read_documents(job, options, &documents, &valid)) return CLI_BAD;
     az_lm *lm = start_model(job, options, documents);
     if (!lm || !cli_check_fit(job->az, lm, options->output)) return CLI_BAD;

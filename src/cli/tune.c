@@ -89,6 +89,8 @@ static int tune(cli_job *job, const void *settings)
     tune_settings options = *(const tune_settings *)settings;
     void *method_settings;
     const az_method *method = tune_method(job, &options, &method_settings);
+    cli_reads(job, options.data);
+    cli_reads(job, options.valid);
     if (!method || !check_output(job, method, method_settings, options.output)) return CLI_BAD;
     options.tuning.training.seed = (int64_t)az_seed(job->az);
     az_tune_job work = {.settings = &options.tuning, .model = job->word[0], .report = job->report};

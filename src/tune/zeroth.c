@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 const char *const az_zeroth_objectives[] = {"loss", "accuracy", "f1", NULL};
 const char *const az_zeroth_params_names[] = {"full", "lora", "fold", NULL};
@@ -408,6 +409,25 @@ static bool replay(az_ctx *az, zeroth_run *r)
     return az_ok(az);
 }
 
+static bool is_same_file(const char *path, const char *other)
+{
+    struct stat a, b;
+    return other && stat(path, &a) == 0 && stat(other, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+/* A record that could not be written must not cost the run, nor what the run reads. */
+static bool check_log(az_ctx *az, const char *log, const az_tune_job *job)
+{
+    const char *const read[] = {job->model, job->train ? job->train->path : NULL, job->valid ? job->valid->path : NULL};
+    if (!*log) return true;
+    for (size_t i = 0; i < sizeof read / sizeof *read; i++)
+        if (is_same_file(log, read[i])) return az_fail(az, AZ_BAD_INPUT, "log='%s' is read here and would be written over", log);
+    az_scope_push(az);
+    az_create(az, log); /* and dropped */
+    az_scope_pop(az);
+    return az_ok(az);
+}
+
 bool az_tune_zeroth(az_ctx *az, az_tune_job *job, const az_zeroth_how *how)
 {
     zeroth_run r = {.tuning = {.job = job, .settings = job->settings->training}, .how = how, .options = how->settings, .lm = job->lm};
@@ -415,6 +435,7 @@ bool az_tune_zeroth(az_ctx *az, az_tune_job *job, const az_zeroth_how *how)
     if (!(r.options->radius > 0)) return az_fail(az, AZ_BAD_INPUT, "%s: the radius must be above 0", how->method->name);
     if (!replays && !job->train) return az_fail(az, AZ_BAD_INPUT, "%s needs examples: -d FILE", how->method->name);
     if (!replays && !(job->settings->training.lr > 0)) return az_fail(az, AZ_BAD_INPUT, "%s: lr must be above 0", how->method->name);
+    if (!check_log(az, r.options->log, job)) return false;
     if (!replays && !az_tuning_begin(az, job, 0, &r.tuning)) return false;
     r.identity = identity_of(az, &r);
     if (!r.identity || !begin_parameters(az, &r) || !begin_optimizer(az, &r)) return false;

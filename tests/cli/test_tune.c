@@ -35,11 +35,17 @@ Test(tune, results_that_could_not_be_written_are_refused_before_the_work)
     static const struct {
         const char *line, *says;
     } cases[] = {
-        {"tune tiny.gguf lora -d train.jsonl -o train.jsonl", "is a file; give the name of a folder"},
+        {"tune tiny.gguf lora -d train.jsonl -o text.txt", "is a file; give the name of a folder"},
         {"tune tiny.gguf lora -d train.jsonl -o new.gguf", "would become a folder"},
         {"tune tiny.gguf lora -d train.jsonl -o -", "cannot go to the standard output"},
         {"tune tiny.gguf tezo:params=lora -d train.jsonl -o new.gguf", "would become a folder"},
         {"tune tiny.gguf full -d train.jsonl -o new.safetensors", "would become a folder"},
+        {"tune tiny.gguf full -d train.jsonl -o train.jsonl", "is read here and would be written over"},
+        {"tune tiny.gguf full -d train.jsonl --valid text.txt -o ./text.txt", "is read here and would be written over"},
+        {"compress tiny.gguf wanda -d train.jsonl -o train.jsonl", "is read here and would be written over"},
+        {"train llama:width=8 -d train.jsonl -o train.jsonl", "is read here and would be written over"},
+        {"tune tiny.gguf tezo:log=train.jsonl -d train.jsonl -o new.gguf", "is read here and would be written over"},
+        {"tune tiny.gguf tezo:log=nowhere/log -d train.jsonl -o new.gguf", "nowhere/log"},
         {"tune tiny.gguf aops -d train.jsonl -o new", "adze prepare INPUT aops"},
         {"tune tiny.gguf dpo -d train.jsonl -o new", "adze: dpo: example 1 has no strings"},
         {"adapter merge tiny.gguf nowhere", "where does the result go? -o NAME.gguf"},

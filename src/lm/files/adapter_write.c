@@ -371,13 +371,14 @@ static char *config_text(az_ctx *az, const az_adapter_file *f, const char *base)
     return text;
 }
 
-static bool write_config(az_ctx *az, const az_adapter_file *f, const char *folder, const char *base)
+/* Ready for its commit; NULL on errors. */
+static az_out *write_config(az_ctx *az, const az_adapter_file *f, const char *folder, const char *base)
 {
     char *text = config_text(az, f, base);
     az_out *out = text ? az_create(az, az_format_text(az, "%s/adapter_config.json", folder)) : NULL;
-    const bool good = out && az_out_write(out, text, strlen(text)) && az_out_write(out, "\n", 1) && az_commit(out);
+    const bool good = out && az_out_write(out, text, strlen(text)) && az_out_write(out, "\n", 1);
     free(text);
-    return good;
+    return good ? out : NULL;
 }
 
 /* ---- writing ---- */
@@ -387,16 +388,17 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const az_named_tensor *)a)->name, ((const az_named_tensor *)b)->name);
 }
 
-static bool write_tensors(az_ctx *az, const az_adapter_file *f, const char *folder)
+/* The same. */
+static az_safetensors_writer *write_tensors(az_ctx *az, const az_adapter_file *f, const char *folder)
 {
     az_safetensors_writer *writer = az_safetensors_create(az, az_format_text(az, "%s/adapter_model.safetensors", folder));
-    if (!writer || !az_safetensors_put_metadata(writer, "format", "pt")) return false;
-    if (f->adapter->base && !az_safetensors_put_metadata(writer, AZ_BASE_KEY, f->adapter->base)) return false;
+    if (!writer || !az_safetensors_put_metadata(writer, "format", "pt")) return NULL;
+    if (f->adapter->base && !az_safetensors_put_metadata(writer, AZ_BASE_KEY, f->adapter->base)) return NULL;
     for (int i = 0; i < f->n; i++)
-        if (!az_safetensors_declare(writer, f->item[i].name, f->dtype, f->item[i].value->rank, f->item[i].value->shape)) return false;
+        if (!az_safetensors_declare(writer, f->item[i].name, f->dtype, f->item[i].value->rank, f->item[i].value->shape)) return NULL;
     for (int i = 0; i < f->n; i++)
-        if (!az_safetensors_write(writer, f->item[i].value)) return false;
-    return az_safetensors_commit(writer);
+        if (!az_safetensors_write(writer, f->item[i].value)) return NULL;
+    return writer;
 }
 
 bool az_adapter_write(az_ctx *az, const az_lm *lm, const az_adapter *adapter, const char *folder, const char *base, az_dtype dtype)
@@ -415,7 +417,9 @@ bool az_adapter_write(az_ctx *az, const az_lm *lm, const az_adapter *adapter, co
     az_scope_push(az);
     bool good = az_adapter_check(az, adapter, lm) && az_make_folder(az, folder) && list_tensors(az, &f);
     if (good) qsort(f.item, (size_t)f.n, sizeof *f.item, by_name);
-    good = good && write_tensors(az, &f, folder) && write_config(az, &f, folder, base);
+    az_safetensors_writer *tensors = good ? write_tensors(az, &f, folder) : NULL;
+    az_out *config = tensors ? write_config(az, &f, folder, base) : NULL;
+    good = config && az_safetensors_commit(tensors) && az_commit(config); /* a full disk shows before either is in its place */
     az_scope_pop(az);
     json_decref(f.targets);
     json_decref(f.saved);
