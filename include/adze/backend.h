@@ -141,8 +141,6 @@ az_backend *az_backend_of_model(az_ctx *az, const az_lm *lm, const char *chat, c
 typedef bool (*az_answer_function)(az_ctx *az, const az_call_text *call, az_answer *answer, void *user);
 az_backend *az_backend_of_function(az_ctx *az, az_answer_function function, void *user, const char *identity,
                                    const az_backend_settings *settings);
-/* The accuracy that a simulated model has by law under its parameters; NaN with an error for unknown ones. */
-double az_oracle_accuracy(az_ctx *az, const char *spec);
 unsigned az_backend_capabilities(const az_backend *backend);
 /* Fails, before the first call, when the backend lacks one of the capabilities that `who` needs. */
 bool az_backend_need(az_backend *backend, unsigned capabilities, const char *who);
@@ -279,6 +277,56 @@ const char *az_outcome_name(az_outcome_kind kind);
 /* Fails when bubblewrap is not installed or the program is not there. */
 az_outcome *az_sandbox_run(az_ctx *az, const az_program *program);
 bool az_sandbox_has(az_ctx *az, const char *program, const char *package); /* fails, and names the package, when it is not installed */
+
+/* ---- simulated models ----------------------------------------------------------------------------------------------------------- */
+
+/* "oracle:NAME?parameter=value" is a model whose behaviour is known in law. It reads nothing but the text of the question, finds the right
+ * answer by an algorithm, and spoils it by draws that SHA-256(seed, name, text, sample) decides; `seed` is a parameter of each. Where the
+ * law of its answers is a list, it gives scores and next tokens, too: an answer counts as one token, and one that never comes has
+ * AZ_ORACLE_NEVER. What its texts have to look like stands in the files of src/lm/backend/oracle/ and in `adze prompt oracle`. */
+#define AZ_ORACLE_NEVER (-100.0) /* nat */
+enum { AZ_EXPECTATIONS = 4 };
+typedef struct az_expectation {
+    const char *name; /* "accuracy" */
+    double value;
+} az_expectation;
+/* What is expected of a simulated model by law under the parameters of "NAME?parameter=value": their number, at most AZ_EXPECTATIONS, the
+ * first being what it is judged by; 0 with an error for an unknown name or parameter. */
+int az_oracle_expect(az_ctx *az, const char *spec, az_expectation expect[AZ_EXPECTATIONS]);
+/* Section "oracles": a row for each parameter of each simulated model, its default, range and meaning. */
+void az_oracle_list(az_report *report);
+
+/* ---- retrieval ---------------------------------------------------------------------------------------------------------------- */
+
+/* Texts that are found by a question. Words are those of az_word_columns, all of them; f(t,d) is how often word t occurs in text d, df(t)
+ * in how many of the N texts it occurs, |d| the number of words. AZ_FIND_BM25    sum over the question's words of idf f (k1 + 1) / (f + k1
+ * (1 - b + b |d| / mean |d|)), idf = ln(1 + (N - df + 1/2) / (df + 1/2)); with okapi ln((N - df + 1/2) / (df + 1/2)), where negative ones
+ * become a quarter of the mean over all words (Robertson and Zaragoza, 2009; the second as rank_bm25 has it) AZ_FIND_TFIDF   cosine of the
+ * vectors f (1 + ln((1 + N) / (1 + df))), as scikit-learn's TfidfVectorizer has it AZ_FIND_DENSE   cosine of the vectors that a backend
+ * gives (AZ_EMBED) */
+typedef enum az_find_kind { AZ_FIND_BM25, AZ_FIND_TFIDF, AZ_FIND_DENSE } az_find_kind;
+typedef struct az_find_how {
+    az_find_kind kind;
+    double k1, b;        /* of BM25: at least 0; from 0 to 1 */
+    bool okapi;          /* BM25's older idf */
+    az_backend *backend; /* who embeds; AZ_FIND_DENSE only */
+    /* Maximal marginal relevance (Carbonell and Goldstein, 1998): each further text maximises relevance * score - (1 - relevance) * (its
+     * largest cosine with those found before). 1 = by score alone; less is an error with BM25, whose scores are no cosines. */
+    double relevance;
+} az_find_how;
+extern const az_option az_find_options[]; /* by, k1, b, okapi, relevance */
+typedef struct az_found {
+    int64_t text; /* its position */
+    double score;
+} az_found;
+typedef struct az_finder az_finder; /* lives in the scope that made it */
+/* Fails where there are no texts, or none has a word. */
+az_finder *az_finder_new(az_ctx *az, const az_documents *texts, const az_find_how *how);
+/* score[i] of text i, [texts->count]; 0 for all where the question has none of their words. */
+bool az_find_scores(az_finder *finder, const char *question, double *score);
+/* The best k texts, best first, equal ones in their order, without those for which left_out [texts->count] (NULL = none) is true. Returns
+ * their number, which may be less than k, or -1 with an error. */
+int64_t az_find(az_finder *finder, const char *question, const bool *left_out, int64_t k, az_found *found);
 
 #ifdef __cplusplus
 }

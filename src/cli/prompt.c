@@ -257,6 +257,20 @@ static int decay(cli_job *job, const prompt_settings *o)
     return CLI_OK;
 }
 
+/* ---- oracle ---- */
+
+static int oracle(cli_job *job)
+{
+    az_expectation expect[AZ_EXPECTATIONS];
+    if (job->words == 1) return az_oracle_list(job->report), CLI_OK;
+    const int n = az_oracle_expect(job->az, job->word[1], expect);
+    if (n == 0) return CLI_BAD;
+    az_report_row(job->report, "oracle");
+    az_report_text(job->report, "oracle", job->word[1]);
+    for (int i = 0; i < n; i++) az_report_number(job->report, expect[i].name, expect[i].value, "");
+    return CLI_OK;
+}
+
 static int prompt(cli_job *job, const void *settings)
 {
     const prompt_settings *o = settings;
@@ -264,12 +278,7 @@ static int prompt(cli_job *job, const void *settings)
     if (strcmp(job->word[0], "ask") == 0 && job->words == 1) return ask(job, o);
     if (strcmp(job->word[0], "math") == 0 && job->words == 2) return math(job, o);
     if (strcmp(job->word[0], "decay") == 0 && job->words == 2) return decay(job, o);
-    if (strcmp(job->word[0], "oracle") == 0 && job->words == 2) {
-        az_report_row(job->report, "oracle");
-        az_report_text(job->report, "oracle", job->word[1]);
-        az_report_number(job->report, "accuracy", az_oracle_accuracy(job->az, job->word[1]), "");
-        return CLI_OK;
-    }
+    if (strcmp(job->word[0], "oracle") == 0 && job->words <= 2) return oracle(job);
     az_fail(job->az, AZ_BAD_INPUT,
             "prompt: write `adze prompt ask --backend SPEC -p TEXT`, `adze prompt math ...`, `decay ...`, `cache ...` or `oracle NAME`");
     return CLI_BAD;

@@ -524,49 +524,6 @@ Test(backend, a_program_that_ends_or_hangs_is_a_failure)
     }
 }
 
-/* ---- simulated models ---- */
-
-static double share_right(az_ctx *az, const char *spec, const char *prompt, const char *right, int n)
-{
-    az_scope_push(az);
-    az_backend *backend = az_backend_open(az, spec, NULL);
-    const az_request r = complete(prompt, n);
-    const az_reply *reply = az_backend_ask(backend, &r);
-    int good = 0;
-    for (int i = 0; reply && i < n; i++) good += strcmp(reply->sample[i].text, right) == 0;
-    az_scope_pop(az);
-    return (double)good / n;
-}
-
-Test(backend, oracles_keep_their_law)
-{
-    enum { CALLS = 10000 };
-    const struct {
-        const char *spec, *prompt, *right;
-    } cases[] = {
-        {"oracle:icl-vote?err=0.2", "a -> red\nb -> blue\na -> red\na -> blue\na ->", "red"},
-        {"oracle:arith?e=0.1&hops=3", "Compute:\n7 + 3 * 2 - 4 =", "The answer is 16."},
-    };
-    for (int i = 0; i < 2; i++) {
-        az_ctx *az = az_open(NULL);
-        const double law = az_oracle_accuracy(az, cases[i].spec + 7);
-        const double share = share_right(az, cases[i].spec, cases[i].prompt, cases[i].right, CALLS);
-        cr_assert(az_ok(az), "%s", az_error(az));
-        /* errors of arith may cancel, with less than e^2 / 2 for each pair of steps */
-        const double slack = i == 1 ? 3 * 0.1 * 0.1 / 2 : 0;
-        cr_assert_lt(fabs(share - law), 4 * sqrt(law * (1 - law) / CALLS) + slack, "%s: %g, by law %g", cases[i].spec, share, law);
-        az_close(az);
-    }
-}
-
-Test(backend, an_oracle_without_a_demonstration_guesses)
-{
-    az_ctx *az = az_open(NULL);
-    const double share = share_right(az, "oracle:icl-vote", "b -> red\nc -> blue\na ->", "red", 4000);
-    cr_assert_lt(fabs(share - 0.5), 4 * 0.5 / sqrt(4000));
-    az_close(az);
-}
-
 Test(backend, specs_that_name_nothing)
 {
     const struct {
