@@ -225,17 +225,6 @@ int64_t az_cache_export(az_ctx *az, const char *path, FILE *out);
 /* Adds the rows of an export; fails on lines whose key is not the hash of their request. */
 int64_t az_cache_import(az_ctx *az, const char *path, const char *lines);
 
-/* ---- templates --------------------------------------------------------------------------------------------------------------- */
-
-/* Lines "@@system", "@@user", "@@assistant" open messages (without one the text is one user message); {{name}} inserts a variable, as it
- * is; {{#each name}} ... {{/each}} repeats for each object of a list, whose fields are variables inside, with {{@index}} from 1.
- * `variables` is a JSON object. A name that is unknown is an error, one that is not used is noted. */
-typedef struct az_messages {
-    az_message *item;
-    int n;
-} az_messages;
-az_messages *az_template_fill(az_ctx *az, const char *text, const char *variables);
-
 /* ---- what a reply holds -------------------------------------------------------------------------------------------------------- */
 
 /* All return a copy in the current scope, or NULL (without an error) when it is not there. */
@@ -327,6 +316,31 @@ bool az_find_scores(az_finder *finder, const char *question, double *score);
 /* The best k texts, best first, equal ones in their order, without those for which left_out [texts->count] (NULL = none) is true. Returns
  * their number, which may be less than k, or -1 with an error. */
 int64_t az_find(az_finder *finder, const char *question, const bool *left_out, int64_t k, az_found *found);
+
+/* ---- templates --------------------------------------------------------------------------------------------------------------- */
+
+/* Lines "@@system", "@@user", "@@assistant" open messages (without one the text is one user message); {{name}} inserts a variable, as it
+ * is: neither names nor "@@" lines in it mean anything. {{#each name}} ... {{/each}} repeats for each object of a list, whose fields are
+ * variables inside, with {{@index}} from 1. Lines may end in CRLF; a byte order mark is skipped. `variables` is a JSON object: texts are
+ * inserted as they are, other values as JSON. A name that is unknown is an error, one that is not used is noted. */
+typedef struct az_messages {
+    az_message *item;
+    int n;
+} az_messages;
+az_messages *az_template_fill(az_ctx *az, const char *text, const char *variables);
+
+/* A template filled from every row; retrieved demonstrations become its variable "demos", a list for {{#each demos}}, the nearest one last.
+ * A demonstration with the row's "id" or its text is not among the row's. */
+typedef struct az_template_job {
+    const char *text;                  /* of the template */
+    const az_json_lines *rows, *demos; /* demos: NULL = none are looked for */
+    const char *field;                 /* the text of rows and demonstrations that nearness is about */
+    int64_t shots;                     /* demonstrations of a row, at most */
+    const az_find_how *how;            /* NULL = BM25 */
+} az_template_job;
+/* Writes {"id", "messages": [{"role", "content"}, ...]} a row, as `adze tune` and az_examples_read take them. Their number, -1 with an
+ * error that names the row. */
+int64_t az_template_fill_rows(az_ctx *az, const az_template_job *job, FILE *out);
 
 #ifdef __cplusplus
 }

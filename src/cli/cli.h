@@ -101,6 +101,8 @@ bool cli_check_folder(az_ctx *az, const char *path); /* the same for a folder, n
 bool cli_check_model(cli_job *job, const char *path);
 /* Fails when a word of the line names the same file or folder: methods to come may need the weights as they were. */
 bool cli_check_unread(const cli_job *job, const char *path);
+/* Fails when both name the same file or folder. */
+bool cli_check_other(az_ctx *az, const char *path, const char *read);
 bool cli_save_model(az_ctx *az, const az_lm *lm, const char *path, const az_format *format);
 /* Whether the path is the standard output, "-". */
 bool cli_is_stdout(const char *path);

@@ -79,12 +79,17 @@ static bool is_folder_name(const char *path)
     return az_is_folder(path) || (!cli_is_stdout(path) && access(path, F_OK) != 0);
 }
 
-bool cli_check_unread(const cli_job *job, const char *path)
+bool cli_check_other(az_ctx *az, const char *path, const char *read)
 {
     struct stat output, input;
-    for (int i = 0; i < job->words && stat(path, &output) == 0; i++)
-        if (stat(job->word[i], &input) == 0 && output.st_dev == input.st_dev && output.st_ino == input.st_ino)
-            return az_fail(job->az, AZ_BAD_INPUT, "'%s' is read here and would be written over; give the result another name", path);
+    if (stat(path, &output) != 0 || stat(read, &input) != 0 || output.st_dev != input.st_dev || output.st_ino != input.st_ino) return true;
+    return az_fail(az, AZ_BAD_INPUT, "'%s' is read here and would be written over; give the result another name", path);
+}
+
+bool cli_check_unread(const cli_job *job, const char *path)
+{
+    for (int i = 0; i < job->words; i++)
+        if (!cli_check_other(job->az, path, job->word[i])) return false;
     return true;
 }
 
