@@ -108,7 +108,8 @@ typedef enum az_capability {
  *   replay:FILE                             recorded replies (a cache, or its export .jsonl); a question that is not there is an error
  *   oracle:NAME[?parameter=value&...]       a simulated model, of known accuracy
  *   exec:PROGRAM                            a program: one request as a line of JSON in, one reply as a line out
- * The key of a server comes from the environment and is neither stored nor told. */
+ * The key of a server comes from the environment and is neither stored nor told: where a reply repeats a key of 12 bytes or more, it is
+ * struck out. Tokens that an engine does not count are estimated, four bytes each. */
 typedef struct az_backend_settings {
     const char *key_env; /* name of the variable; NULL = ADZE_API_KEY */
     const char *cache;   /* SQLite file of replies; NULL or "" = none */

@@ -288,9 +288,14 @@ static size_t bytes_of(const az_request *r)
     return bytes;
 }
 
+static int64_t tokens_of(int64_t bytes)
+{
+    return bytes / AZ_TOKEN_BYTES + 1;
+}
+
 int64_t az_question_tokens(az_backend *backend, const az_request *r)
 {
-    return backend->engine->count ? backend->engine->count(backend, r) : (int64_t)bytes_of(r) / AZ_TOKEN_BYTES + 1;
+    return backend->engine->count ? backend->engine->count(backend, r) : tokens_of((int64_t)bytes_of(r));
 }
 
 static bool exhausted(az_backend *backend, const char *what, double limit, const char *option)
@@ -325,9 +330,19 @@ bool az_call_begin(az_backend *backend, az_call *call)
     return true;
 }
 
+/* Counts that the engine did not give. */
+static void estimate_tokens(az_backend *backend, const az_request *request, az_answer *answer)
+{
+    const bool told = answer->prompt_tokens > 0, wrote = answer->text && *answer->text && answer->completion_tokens <= 0;
+    if (!told) answer->prompt_tokens = az_question_tokens(backend, request);
+    if (wrote) answer->completion_tokens = tokens_of((int64_t)strlen(answer->text));
+    answer->estimated = answer->estimated || !told || wrote;
+}
+
 bool az_call_done(az_backend *backend, az_call *call)
 {
     az_answer *answer = call->answer;
+    if (!answer->failure) estimate_tokens(backend, call->request, answer);
     backend->reserved_calls--;
     backend->reserved_tokens -= call->reserved_tokens;
     backend->reserved_cost -= call->reserved_cost;
