@@ -1,6 +1,7 @@
 /* prompt.c - adze prompt: asks one question of any backend, and looks after caches of replies. */
 #include "cli/prompt.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <string.h>
 #include <unistd.h>
@@ -195,7 +196,10 @@ static void drop_cache(cli_job *job, const char *path)
     az_scope_push(job->az); /* closes the file before it goes */
     const bool good = az_cache_stat(job->az, path, &size, NULL);
     az_scope_pop(job->az);
-    for (int i = 0; good && i < 3; i++) unlink(az_format_text(job->az, "%s%s", path, ending[i]));
+    for (int i = 0; good && i < 3; i++) {
+        const char *name = az_format_text(job->az, "%s%s", path, ending[i]);
+        if (name && unlink(name) != 0 && errno != ENOENT) az_fail(job->az, AZ_IO, "cannot remove '%s': %s", name, strerror(errno));
+    }
 }
 
 static int cache(cli_job *job, const prompt_settings *o)

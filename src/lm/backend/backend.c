@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 const az_option az_backend_options[] = {
     {"key_env", AZ_TEXT, offsetof(az_backend_settings, key_env), "ADZE_API_KEY", 0, 0, NULL,
@@ -98,7 +99,9 @@ static bool finish_opening(az_backend *backend)
 {
     const char *cache = backend->settings.cache;
     if (!read_price(backend)) return false;
-    if (cache && *cache && !backend->cache && backend->keeps) backend->cache = az_cache_open(backend->az, cache);
+    const bool reads = backend->settings.replay || backend->settings.dry_run, absent = cache && access(cache, F_OK) != 0;
+    if (cache && *cache && !backend->cache && backend->keeps && !(backend->settings.dry_run && absent)) /* a dry run makes no file */
+        backend->cache = (reads ? az_cache_open_to_read : az_cache_open)(backend->az, cache);
     if (backend->settings.replay && !backend->cache && az_ok(backend->az))
         return az_fail(backend->az, AZ_BAD_INPUT, "--replay needs a cache that holds the replies");
     return az_ok(backend->az);
@@ -339,6 +342,19 @@ static void estimate_tokens(az_backend *backend, const az_request *request, az_a
     answer->estimated = answer->estimated || !told || wrote;
 }
 
+/* Where another process has answered the same meanwhile, its answer counts for all: what a run says can be found in the cache. */
+static bool keep_answer(az_backend *backend, az_call *call)
+{
+    bool stored = false;
+    if (!az_cache_store(backend->cache, call, backend->identity, &stored)) return false;
+    az_answer kept = {0};
+    if (!stored && az_cache_find(backend->cache, call->key, call->index, &kept)) {
+        kept.cached = false; /* this one was paid, too */
+        *call->answer = kept;
+    }
+    return az_ok(backend->az);
+}
+
 bool az_call_done(az_backend *backend, az_call *call)
 {
     az_answer *answer = call->answer;
@@ -349,8 +365,7 @@ bool az_call_done(az_backend *backend, az_call *call)
     answer->milliseconds = 1e3 * (az_seconds() - call->began);
     if (!answer->finish) answer->finish = "stop";
     count(backend, call->request, answer);
-    if (answer->failure || !backend->cache) return az_ok(backend->az);
-    return az_cache_store(backend->cache, call, backend->identity);
+    return answer->failure || !backend->cache ? az_ok(backend->az) : keep_answer(backend, call);
 }
 
 void az_call_fail(az_backend *backend, az_call *call, const char *format, ...)
