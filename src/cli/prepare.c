@@ -81,13 +81,15 @@ static int prepare(cli_job *job, const void *settings)
         az_fail(az, AZ_BAD_INPUT, "prepare: cannot read '%s': %s", job->word[0], strerror(errno));
     const char *folder = method ? result_folder(az, o) : NULL;
     if (!folder) return CLI_BAD;
+    az_backend_settings how = o->how;
+    if (!*how.cache) how.cache = az_format_text(az, "%s/replies.db", folder); /* so that a run may end at any moment */
     az_prepare_job work = {.input = job->word[0],
                            .folder = folder,
                            .dry_run = o->how.dry_run,
                            .seed = job->common->seed,
                            .report = o->how.dry_run ? az_report_new(az, NULL) : job->report,
-                           .backend = open_backend(job, o->backend, &o->how)};
-    if (work.backend && *o->second) work.second = open_backend(job, o->second, &o->how);
+                           .backend = open_backend(job, o->backend, &how)};
+    if (work.backend && *o->second) work.second = open_backend(job, o->second, &how);
     if (!az_ok(az)) return CLI_BAD;
     const bool done = method->prepare(az, options, &work);
     const bool ended = !done && (az_backend_exhausted(work.backend) || az_backend_exhausted(work.second));
@@ -102,9 +104,11 @@ const cli_verb cli_prepare = {
     .name = "prepare",
     .summary = "make data for tuning with the help of language models",
     .usage = "INPUT.jsonl METHOD[:options] --backend SPEC [--second SPEC] -o FOLDER",
-    .details = "Methods: `adze methods` lists those of the family tune; `adze help METHOD` tells what one reads and writes. What was asked "
-               "is kept in the folder (and with --cache in a file that several runs share), so that the same command goes on where it was "
-               "stopped. The exit status is 3 when a budget ends the work. run.json in the folder lists the runs: settings, models, calls, "
+    .details = "Methods: `adze methods` lists those of the family tune; `adze help METHOD` tells what one reads and writes. Every reply "
+               "is kept in the folder, in replies.db (with --cache in another file, which several runs may share), so that the same "
+               "command goes on "
+               "where it was stopped, and asks nothing twice. The exit status is 3 when a budget ends the work. run.json in the folder "
+               "lists the runs: settings, models, calls, "
                "tokens and costs. --dry-run asks nothing and leaves the folder as it is: it counts the calls that are left and what they "
                "would take at most, as far as they do not depend on replies.",
     .groups = prepare_groups,

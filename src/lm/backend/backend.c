@@ -68,6 +68,8 @@ static bool read_price(az_backend *backend)
         if (price && (!json_is_number(prompt) || !json_is_number(completion)))
             return az_fail(az, AZ_BAD_INPUT, "the prices '%s': \"%s\" needs the numbers \"prompt\" and \"completion\"", path,
                            backend->model);
+        if (json_number_value(prompt) < 0 || json_number_value(completion) < 0)
+            return az_fail(az, AZ_BAD_INPUT, "the prices '%s': \"%s\" has a negative one", path, backend->model);
         backend->priced = price != NULL;
         backend->price_prompt = json_number_value(prompt) / 1e6;
         backend->price_completion = json_number_value(completion) / 1e6;
