@@ -125,8 +125,8 @@ void cli_prepare_environment(char **argv);
 
 /* ---- prompt.c ---- */
 
-/* The spec of a backend, its model found as cli_model_path finds models. */
-const char *cli_backend_spec(az_ctx *az, const char *spec);
+/* A backend, a local one's model found as cli_model_path finds models. replies: the cache where the settings name none; may be NULL. */
+az_backend *cli_open_backend(az_ctx *az, const char *spec, const az_backend_settings *settings, const char *replies);
 /* Tells the budget's error, and clears it: the exit code. */
 int cli_out_of_budget(cli_job *job);
 

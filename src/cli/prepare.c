@@ -32,12 +32,6 @@ static const az_method *find_method(cli_job *job, void **options)
     return method;
 }
 
-static az_backend *open_backend(cli_job *job, const char *spec, const az_backend_settings *how)
-{
-    const char *path = cli_backend_spec(job->az, spec);
-    return path ? az_backend_open(job->az, path, how) : NULL;
-}
-
 /* What is asked and counted stands in the folder beside the results. */
 static bool record_run(cli_job *job, const az_method *method, const prepare_settings *o, const void *options, const az_prepare_job *work)
 {
@@ -81,15 +75,14 @@ static int prepare(cli_job *job, const void *settings)
         az_fail(az, AZ_BAD_INPUT, "prepare: cannot read '%s': %s", job->word[0], strerror(errno));
     const char *folder = method ? result_folder(az, o) : NULL;
     if (!folder) return CLI_BAD;
-    az_backend_settings how = o->how;
-    if (!*how.cache) how.cache = az_format_text(az, "%s/replies.db", folder); /* so that a run may end at any moment */
+    const char *replies = az_format_text(az, "%s/replies.db", folder); /* so that a run may end at any moment */
     az_prepare_job work = {.input = job->word[0],
                            .folder = folder,
                            .dry_run = o->how.dry_run,
                            .seed = job->common->seed,
                            .report = o->how.dry_run ? az_report_new(az, NULL) : job->report,
-                           .backend = open_backend(job, o->backend, &how)};
-    if (work.backend && *o->second) work.second = open_backend(job, o->second, &how);
+                           .backend = cli_open_backend(az, o->backend, &o->how, replies)};
+    if (work.backend && *o->second) work.second = cli_open_backend(az, o->second, &o->how, replies);
     if (!az_ok(az)) return CLI_BAD;
     const bool done = method->prepare(az, options, &work);
     const bool ended = !done && (az_backend_exhausted(work.backend) || az_backend_exhausted(work.second));

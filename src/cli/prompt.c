@@ -70,7 +70,7 @@ static az_operation operation_of(const prompt_settings *o)
 }
 
 /* "local:tales" is the bundled model. */
-const char *cli_backend_spec(az_ctx *az, const char *spec)
+static const char *backend_spec(az_ctx *az, const char *spec)
 {
     if (strncmp(spec, "local:", 6) != 0) return spec;
     const char *rest = spec + 6, *name = az_format_text(az, "%.*s", (int)strcspn(rest, "?"), rest);
@@ -78,10 +78,17 @@ const char *cli_backend_spec(az_ctx *az, const char *spec)
     return path ? az_format_text(az, "local:%s%s", path, rest + strcspn(rest, "?")) : NULL;
 }
 
+az_backend *cli_open_backend(az_ctx *az, const char *spec, const az_backend_settings *settings, const char *replies)
+{
+    az_backend_settings how = *settings;
+    if (!*how.cache && replies) how.cache = replies;
+    const char *path = backend_spec(az, spec);
+    return path ? az_backend_open(az, path, &how) : NULL;
+}
+
 az_backend *prompt_backend(cli_job *job, const prompt_settings *o)
 {
-    const char *spec = cli_backend_spec(job->az, o->backend);
-    return spec ? az_backend_open(job->az, spec, &o->how) : NULL;
+    return cli_open_backend(job->az, o->backend, &o->how, NULL);
 }
 
 static void print_answer(cli_job *job, const az_reply *reply, int sample)
@@ -242,7 +249,8 @@ static int math(cli_job *job, const prompt_settings *o)
         return CLI_BAD;
     }
     const bool dry = o->how.dry_run;
-    az_backend *backend = cli_check_output(az, o->output) ? prompt_backend(job, o) : NULL;
+    const char *replies = az_format_text(az, "%s.replies.db", o->output);
+    az_backend *backend = cli_check_output(az, o->output) ? cli_open_backend(az, o->backend, &o->how, replies) : NULL;
     const char *predictions = dry ? cli_scratch_copy(az, o->output) : o->output;
     const bool done = backend && predictions &&
                       az_math_evaluate(backend, job->word[1], predictions, o->tokens, dry ? az_report_new(az, NULL) : job->report);
@@ -304,7 +312,9 @@ const cli_verb cli_prompt = {
         "when a budget (--max-cost, --max-calls, --max-tokens) ends the work; what was answered is kept. --dry-run asks nothing and "
         "counts the calls that the cache lacks, with the tokens and the cost that they would take at most.\n"
         "math asks the questions "
-        "of a file and counts the right answers (PREDICTIONS.run.json lists the runs: settings, model, calls, tokens, costs); decay "
+        "of a file and counts the right answers (PREDICTIONS.run.json lists the runs: settings, model, calls, tokens, costs; without "
+        "--cache "
+        "PREDICTIONS.replies.db keeps every reply, so that a run that was stopped asks nothing twice); decay "
         "tells whether fewer of the newer ones are right.\n"
         "template fills a template from the JSON object --vars, or from every line of --rows; --demos adds to each row the nearest "
         "of other lines as its list demos, nearest last. In a template, lines @@system, @@user and @@assistant open messages, {{name}} "
