@@ -108,7 +108,8 @@ typedef enum az_capability {
  *   replay:FILE                             recorded replies (a cache, or its export .jsonl); a question that is not there is an error
  *   oracle:NAME[?parameter=value&...]       a simulated model, of known accuracy
  *   exec:PROGRAM                            a program: one request as a line of JSON in, one reply as a line out
- * The key of a server comes from the environment and is neither stored nor told. */
+ * The key of a server comes from the environment and is neither stored nor told: where a reply repeats a key of 12 bytes or more, it is
+ * struck out. Tokens that an engine does not count are estimated, four bytes each. */
 typedef struct az_backend_settings {
     const char *key_env; /* name of the variable; NULL = ADZE_API_KEY */
     const char *cache;   /* SQLite file of replies; NULL or "" = none */
@@ -141,8 +142,6 @@ az_backend *az_backend_of_model(az_ctx *az, const az_lm *lm, const char *chat, c
 typedef bool (*az_answer_function)(az_ctx *az, const az_call_text *call, az_answer *answer, void *user);
 az_backend *az_backend_of_function(az_ctx *az, az_answer_function function, void *user, const char *identity,
                                    const az_backend_settings *settings);
-/* The accuracy that a simulated model has by law under its parameters; NaN with an error for unknown ones. */
-double az_oracle_accuracy(az_ctx *az, const char *spec);
 unsigned az_backend_capabilities(const az_backend *backend);
 /* Fails, before the first call, when the backend lacks one of the capabilities that `who` needs. */
 bool az_backend_need(az_backend *backend, unsigned capabilities, const char *who);
@@ -227,17 +226,6 @@ int64_t az_cache_export(az_ctx *az, const char *path, FILE *out);
 /* Adds the rows of an export; fails on lines whose key is not the hash of their request. */
 int64_t az_cache_import(az_ctx *az, const char *path, const char *lines);
 
-/* ---- templates --------------------------------------------------------------------------------------------------------------- */
-
-/* Lines "@@system", "@@user", "@@assistant" open messages (without one the text is one user message); {{name}} inserts a variable, as it
- * is; {{#each name}} ... {{/each}} repeats for each object of a list, whose fields are variables inside, with {{@index}} from 1.
- * `variables` is a JSON object. A name that is unknown is an error, one that is not used is noted. */
-typedef struct az_messages {
-    az_message *item;
-    int n;
-} az_messages;
-az_messages *az_template_fill(az_ctx *az, const char *text, const char *variables);
-
 /* ---- what a reply holds -------------------------------------------------------------------------------------------------------- */
 
 /* All return a copy in the current scope, or NULL (without an error) when it is not there. */
@@ -279,6 +267,81 @@ const char *az_outcome_name(az_outcome_kind kind);
 /* Fails when bubblewrap is not installed or the program is not there. */
 az_outcome *az_sandbox_run(az_ctx *az, const az_program *program);
 bool az_sandbox_has(az_ctx *az, const char *program, const char *package); /* fails, and names the package, when it is not installed */
+
+/* ---- simulated models ----------------------------------------------------------------------------------------------------------- */
+
+/* "oracle:NAME?parameter=value" is a model whose behaviour is known in law. It reads nothing but the text of the question, finds the right
+ * answer by an algorithm, and spoils it by draws that SHA-256(seed, name, text, sample) decides; `seed` is a parameter of each. Where the
+ * law of its answers is a list, it gives scores and next tokens, too: an answer counts as one token, and one that never comes has
+ * AZ_ORACLE_NEVER. What its texts have to look like stands in the files of src/lm/backend/oracle/ and in `adze prompt oracle`. */
+#define AZ_ORACLE_NEVER (-100.0) /* nat */
+enum { AZ_EXPECTATIONS = 4 };
+typedef struct az_expectation {
+    const char *name; /* "accuracy" */
+    double value;
+} az_expectation;
+/* What is expected of a simulated model by law under the parameters of "NAME?parameter=value": their number, at most AZ_EXPECTATIONS, the
+ * first being what it is judged by; 0 with an error for an unknown name or parameter. */
+int az_oracle_expect(az_ctx *az, const char *spec, az_expectation expect[AZ_EXPECTATIONS]);
+/* Section "oracles": a row for each parameter of each simulated model, its default, range and meaning. */
+void az_oracle_list(az_report *report);
+
+/* ---- retrieval ---------------------------------------------------------------------------------------------------------------- */
+
+/* Texts that are found by a question. Words are those of az_word_columns, all of them; f(t,d) is how often word t occurs in text d, df(t)
+ * in how many of the N texts it occurs, |d| the number of words. AZ_FIND_BM25    sum over the question's words of idf f (k1 + 1) / (f + k1
+ * (1 - b + b |d| / mean |d|)), idf = ln(1 + (N - df + 1/2) / (df + 1/2)); with okapi ln((N - df + 1/2) / (df + 1/2)), where negative ones
+ * become a quarter of the mean over all words (Robertson and Zaragoza, 2009; the second as rank_bm25 has it) AZ_FIND_TFIDF   cosine of the
+ * vectors f (1 + ln((1 + N) / (1 + df))), as scikit-learn's TfidfVectorizer has it AZ_FIND_DENSE   cosine of the vectors that a backend
+ * gives (AZ_EMBED) */
+typedef enum az_find_kind { AZ_FIND_BM25, AZ_FIND_TFIDF, AZ_FIND_DENSE } az_find_kind;
+typedef struct az_find_how {
+    az_find_kind kind;
+    double k1, b;        /* of BM25: at least 0; from 0 to 1 */
+    bool okapi;          /* BM25's older idf */
+    az_backend *backend; /* who embeds; AZ_FIND_DENSE only */
+    /* Maximal marginal relevance (Carbonell and Goldstein, 1998): each further text maximises relevance * score - (1 - relevance) * (its
+     * largest cosine with those found before). 1 = by score alone; less is an error with BM25, whose scores are no cosines. */
+    double relevance;
+} az_find_how;
+extern const az_option az_find_options[]; /* by, k1, b, okapi, relevance */
+typedef struct az_found {
+    int64_t text; /* its position */
+    double score;
+} az_found;
+typedef struct az_finder az_finder; /* lives in the scope that made it */
+/* Fails where there are no texts, or none has a word. */
+az_finder *az_finder_new(az_ctx *az, const az_documents *texts, const az_find_how *how);
+/* score[i] of text i, [texts->count]; 0 for all where the question has none of their words. */
+bool az_find_scores(az_finder *finder, const char *question, double *score);
+/* The best k texts, best first, equal ones in their order, without those for which left_out [texts->count] (NULL = none) is true. Returns
+ * their number, which may be less than k, or -1 with an error. */
+int64_t az_find(az_finder *finder, const char *question, const bool *left_out, int64_t k, az_found *found);
+
+/* ---- templates --------------------------------------------------------------------------------------------------------------- */
+
+/* Lines "@@system", "@@user", "@@assistant" open messages (without one the text is one user message); {{name}} inserts a variable, as it
+ * is: neither names nor "@@" lines in it mean anything. {{#each name}} ... {{/each}} repeats for each object of a list, whose fields are
+ * variables inside, with {{@index}} from 1. Lines may end in CRLF; a byte order mark is skipped. `variables` is a JSON object: texts are
+ * inserted as they are, other values as JSON. A name that is unknown is an error, one that is not used is noted. */
+typedef struct az_messages {
+    az_message *item;
+    int n;
+} az_messages;
+az_messages *az_template_fill(az_ctx *az, const char *text, const char *variables);
+
+/* A template filled from every row; retrieved demonstrations become its variable "demos", a list for {{#each demos}}, the nearest one last.
+ * A demonstration with the row's "id" or its text is not among the row's. */
+typedef struct az_template_job {
+    const char *text;                  /* of the template */
+    const az_json_lines *rows, *demos; /* demos: NULL = none are looked for */
+    const char *field;                 /* the text of rows and demonstrations that nearness is about */
+    int64_t shots;                     /* demonstrations of a row, at most */
+    const az_find_how *how;            /* NULL = BM25 */
+} az_template_job;
+/* Writes {"id", "messages": [{"role", "content"}, ...]} a row, as `adze tune` and az_examples_read take them. Their number, -1 with an
+ * error that names the row. */
+int64_t az_template_fill_rows(az_ctx *az, const az_template_job *job, FILE *out);
 
 #ifdef __cplusplus
 }

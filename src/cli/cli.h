@@ -107,6 +107,8 @@ bool cli_check_unread(const cli_job *job, const char *path);
 /* Whether the file or folder of that name can hold a model of this configuration; to be asked before the work. */
 bool cli_check_fit(az_ctx *az, const az_lm *lm, const char *path);
 void cli_reads(cli_job *job, const char *path); /* "" and "-" are no files */
+/* Fails when both name the same file or folder. */
+bool cli_check_other(az_ctx *az, const char *path, const char *read);
 bool cli_save_model(az_ctx *az, const az_lm *lm, const char *path, const az_format *format);
 /* Whether the path is the standard output, "-". */
 bool cli_is_stdout(const char *path);
@@ -136,8 +138,8 @@ typedef struct cli_spectra {
 } cli_spectra;
 bool cli_report_spectra(cli_job *job, az_lm *lm, const cli_spectra *how);
 
-/* The spec of a backend, its model found as cli_model_path finds models. */
-const char *cli_backend_spec(az_ctx *az, const char *spec);
+/* A backend, a local one's model found as cli_model_path finds models. replies: the cache where the settings name none; may be NULL. */
+az_backend *cli_open_backend(az_ctx *az, const char *spec, const az_backend_settings *settings, const char *replies);
 /* Tells the budget's error, and clears it: the exit code. */
 int cli_out_of_budget(cli_job *job);
 

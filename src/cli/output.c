@@ -85,18 +85,17 @@ void cli_reads(cli_job *job, const char *path)
     if (*path && !cli_is_stdout(path) && job->n_reads < most) job->reads[job->n_reads++] = path;
 }
 
-static bool is_same_file(const struct stat *a, const char *path)
+bool cli_check_other(az_ctx *az, const char *path, const char *read)
 {
-    struct stat b;
-    return stat(path, &b) == 0 && a->st_dev == b.st_dev && a->st_ino == b.st_ino;
+    struct stat output, input;
+    if (stat(path, &output) != 0 || stat(read, &input) != 0 || output.st_dev != input.st_dev || output.st_ino != input.st_ino) return true;
+    return az_fail(az, AZ_BAD_INPUT, "'%s' is read here and would be written over; give the result another name", path);
 }
 
 bool cli_check_unread(const cli_job *job, const char *path)
 {
-    struct stat output;
-    for (int i = 0; i < job->words + job->n_reads && stat(path, &output) == 0; i++)
-        if (is_same_file(&output, i < job->words ? job->word[i] : job->reads[i - job->words]))
-            return az_fail(job->az, AZ_BAD_INPUT, "'%s' is read here and would be written over; give the result another name", path);
+    for (int i = 0; i < job->words + job->n_reads; i++)
+        if (!cli_check_other(job->az, path, i < job->words ? job->word[i] : job->reads[i - job->words])) return false;
     return true;
 }
 

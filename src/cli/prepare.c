@@ -34,14 +34,8 @@ static const az_method *find_method(cli_job *job, void **options)
     return method;
 }
 
-static az_backend *open_backend(cli_job *job, const char *spec, const az_backend_settings *how)
-{
-    const char *path = cli_backend_spec(job->az, spec);
-    return path ? az_backend_open(job->az, path, how) : NULL;
-}
-
 /* The models of --second. */
-static bool open_second(cli_job *job, const az_method *method, const prepare_settings *o, az_prepare_job *work)
+static bool open_second(cli_job *job, const az_method *method, const prepare_settings *o, const char *replies, az_prepare_job *work)
 {
     int n = 1, opened = 0;
     for (const char *c = o->second; *c; c++) n += *c == ';';
@@ -51,7 +45,7 @@ static bool open_second(cli_job *job, const az_method *method, const prepare_set
     for (char *spec; all && rest && (spec = strsep(&rest, ";"));) {
         spec += strspn(spec, " ");
         if (!*spec) return az_fail(job->az, AZ_BAD_INPUT, "prepare: --second has an empty model");
-        if (!(all[opened++] = open_backend(job, spec, &o->how))) return false;
+        if (!(all[opened++] = cli_open_backend(job->az, spec, &o->how, replies))) return false;
     }
     if (!az_ok(job->az)) return false;
     work->second = all[0];
@@ -118,13 +112,14 @@ static int prepare(cli_job *job, const void *settings)
         az_fail(az, AZ_BAD_INPUT, "prepare: cannot read '%s': %s", job->word[0], strerror(errno));
     const char *folder = method ? result_folder(az, o) : NULL;
     if (!folder) return CLI_BAD;
+    const char *replies = az_format_text(az, "%s/replies.db", folder); /* so that a run may end at any moment */
     az_prepare_job work = {.input = job->word[0],
                            .folder = folder,
                            .dry_run = o->how.dry_run,
                            .seed = job->common->seed,
                            .report = o->how.dry_run ? az_report_new(az, NULL) : job->report,
-                           .backend = open_backend(job, o->backend, &o->how)};
-    if (work.backend && *o->second) open_second(job, method, o, &work);
+                           .backend = cli_open_backend(az, o->backend, &o->how, replies)};
+    if (work.backend && *o->second) open_second(job, method, o, replies, &work);
     if (!az_ok(az)) return CLI_BAD;
     const bool done = method->prepare(az, options, &work);
     const bool ended = !done && is_exhausted(&work);
@@ -139,9 +134,10 @@ const cli_verb cli_prepare = {
     .name = "prepare",
     .summary = "make data for tuning with the help of language models",
     .usage = "INPUT.jsonl METHOD[:options] --backend SPEC [--second SPEC[;SPEC...]] -o FOLDER",
-    .details = "Methods: `adze methods` lists those of the family tune; `adze help METHOD` tells what one reads and writes. What was asked "
-               "is kept in the folder (and with --cache in a file that several runs share), so that the same command goes on where it was "
-               "stopped. The exit status is 3 when a budget ends the work. run.json in the folder lists the runs: settings, models, calls, "
+    .details = "Methods: `adze methods` lists those of the family tune; `adze help METHOD` tells what one reads and writes. Every reply "
+               "is kept in the folder, in replies.db (with --cache in another file, which several runs may share), so that the same "
+               "command goes on where it was stopped, and asks nothing twice. The exit status is 3 when a budget ends the work. run.json "
+               "in the folder lists the runs: settings, models, calls, "
                "tokens and costs. --dry-run asks nothing and leaves the folder as it is: it counts the calls that are left and what they "
                "would take at most, as far as they do not depend on replies.",
     .groups = prepare_groups,

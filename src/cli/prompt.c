@@ -1,18 +1,10 @@
 /* prompt.c - adze prompt: asks one question of any backend, and looks after caches of replies. */
-#include "adze/backend.h"
-#include "cli/cli.h"
+#include "cli/prompt.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <string.h>
 #include <unistd.h>
-
-typedef struct prompt_settings {
-    const char *backend, *prompt, *system, *template, *vars, *output, *score, *cutoff;
-    int64_t samples, tokens, next, top_k;
-    double temperature, top_p;
-    bool complete, embed;
-    az_backend_settings how;
-} prompt_settings;
 
 static const az_option prompt_options[] = {
     {"backend", AZ_TEXT, offsetof(prompt_settings, backend), "", 0, 0, NULL,
@@ -31,25 +23,31 @@ static const az_option prompt_options[] = {
     {"top_p", AZ_REAL, offsetof(prompt_settings, top_p), "0", 0, 1, NULL, "keep the most likely tokens with this mass; 0 = all"},
     {"top_k", AZ_INT, offsetof(prompt_settings, top_k), "0", 0, 1 << 24, NULL, "keep the k most likely tokens; 0 = all"},
     {"output", AZ_TEXT, offsetof(prompt_settings, output), "", 0, 0, NULL,
-     "cache export: the file to write (default: the standard output); math: the predictions"},
+     "cache export, template: the file to write (default: the standard output); math: the predictions"},
+    {"rows", AZ_TEXT, offsetof(prompt_settings, rows), "", 0, 0, NULL, "template: JSON lines, each of which fills it"},
+    {"demos", AZ_TEXT, offsetof(prompt_settings, demos), "", 0, 0, NULL,
+     "template: JSON lines; the nearest of each row become its list demos"},
+    {"field", AZ_TEXT, offsetof(prompt_settings, field), "text", 0, 0, NULL, "template: the text of rows and demos that is compared"},
+    {"shots", AZ_INT, offsetof(prompt_settings, shots), "5", 1, 1e6, NULL, "texts to find; demos of each row"},
     {"cutoff", AZ_TEXT, offsetof(prompt_settings, cutoff), "2024-01", 0, 0, NULL, "decay: the first month behind the model's training"},
     {0},
 };
 static const cli_group prompt_groups[] = {
     {"options", prompt_options, 0},
+    {"finding texts", az_find_options, offsetof(prompt_settings, find)},
     {"the backend", az_backend_options, offsetof(prompt_settings, how)},
     {0},
 };
 
 /* ---- ask ---- */
 
-static const az_messages *messages_of(cli_job *job, const prompt_settings *o)
+const az_messages *prompt_messages(cli_job *job, const prompt_settings *o, const char *template)
 {
     az_ctx *az = job->az;
-    if (*o->template) {
-        const char *text = az_read_file(az, o->template, NULL), *vars = *o->vars ? az_read_file(az, o->vars, NULL) : "{}";
+    if (*template) {
+        const char *text = az_read_file(az, template, NULL), *vars = *o->vars ? az_read_file(az, o->vars, NULL) : "{}";
         const az_messages *messages = az_template_fill(az, text, vars);
-        if (!messages) az_fail_context(az, "prompt: '%s'", o->template);
+        if (!messages) az_fail_context(az, "prompt: '%s'", template);
         return messages;
     }
     az_messages *messages = az_alloc(az, sizeof *messages);
@@ -72,12 +70,25 @@ static az_operation operation_of(const prompt_settings *o)
 }
 
 /* "local:tales" is the bundled model. */
-const char *cli_backend_spec(az_ctx *az, const char *spec)
+static const char *backend_spec(az_ctx *az, const char *spec)
 {
     if (strncmp(spec, "local:", 6) != 0) return spec;
     const char *rest = spec + 6, *name = az_format_text(az, "%.*s", (int)strcspn(rest, "?"), rest);
     const char *path = name ? cli_model_path(az, name) : NULL;
     return path ? az_format_text(az, "local:%s%s", path, rest + strcspn(rest, "?")) : NULL;
+}
+
+az_backend *cli_open_backend(az_ctx *az, const char *spec, const az_backend_settings *settings, const char *replies)
+{
+    az_backend_settings how = *settings;
+    if (!*how.cache && replies) how.cache = replies;
+    const char *path = backend_spec(az, spec);
+    return path ? az_backend_open(az, path, &how) : NULL;
+}
+
+az_backend *prompt_backend(cli_job *job, const prompt_settings *o)
+{
+    return cli_open_backend(job->az, o->backend, &o->how, NULL);
 }
 
 static void print_answer(cli_job *job, const az_reply *reply, int sample)
@@ -122,9 +133,8 @@ static int ask(cli_job *job, const prompt_settings *o)
 {
     az_ctx *az = job->az;
     if (!*o->backend) return az_fail(az, AZ_BAD_INPUT, "prompt ask: --backend is missing, such as --backend local:tales"), CLI_BAD;
-    const az_messages *messages = messages_of(job, o);
-    const char *spec = messages ? cli_backend_spec(az, o->backend) : NULL;
-    az_backend *backend = az_backend_open(az, spec, &o->how);
+    const az_messages *messages = prompt_messages(job, o, o->template);
+    az_backend *backend = messages ? prompt_backend(job, o) : NULL;
     const az_operation operation = operation_of(o);
     if (!messages || !az_backend_need(backend, 1u << operation, "prompt ask")) return CLI_BAD;
     const bool chat = operation == AZ_CHAT || (operation == AZ_NEXT && !o->complete);
@@ -193,7 +203,10 @@ static void drop_cache(cli_job *job, const char *path)
     az_scope_push(job->az); /* closes the file before it goes */
     const bool good = az_cache_stat(job->az, path, &size, NULL);
     az_scope_pop(job->az);
-    for (int i = 0; good && i < 3; i++) unlink(az_format_text(job->az, "%s%s", path, ending[i]));
+    for (int i = 0; good && i < 3; i++) {
+        const char *name = az_format_text(job->az, "%s%s", path, ending[i]);
+        if (name && unlink(name) != 0 && errno != ENOENT) az_fail(job->az, AZ_IO, "cannot remove '%s': %s", name, strerror(errno));
+    }
 }
 
 static int cache(cli_job *job, const prompt_settings *o)
@@ -236,8 +249,8 @@ static int math(cli_job *job, const prompt_settings *o)
         return CLI_BAD;
     }
     const bool dry = o->how.dry_run;
-    const char *spec = cli_check_output(az, o->output) ? cli_backend_spec(az, o->backend) : NULL;
-    az_backend *backend = spec ? az_backend_open(az, spec, &o->how) : NULL;
+    const char *replies = az_format_text(az, "%s.replies.db", o->output);
+    az_backend *backend = cli_check_output(az, o->output) ? cli_open_backend(az, o->backend, &o->how, replies) : NULL;
     const char *predictions = dry ? cli_scratch_copy(az, o->output) : o->output;
     const bool done = backend && predictions &&
                       az_math_evaluate(backend, job->word[1], predictions, o->tokens, dry ? az_report_new(az, NULL) : job->report);
@@ -257,6 +270,20 @@ static int decay(cli_job *job, const prompt_settings *o)
     return CLI_OK;
 }
 
+/* ---- oracle ---- */
+
+static int oracle(cli_job *job)
+{
+    az_expectation expect[AZ_EXPECTATIONS];
+    if (job->words == 1) return az_oracle_list(job->report), CLI_OK;
+    const int n = az_oracle_expect(job->az, job->word[1], expect);
+    if (n == 0) return CLI_BAD;
+    az_report_row(job->report, "oracle");
+    az_report_text(job->report, "oracle", job->word[1]);
+    for (int i = 0; i < n; i++) az_report_number(job->report, expect[i].name, expect[i].value, "");
+    return CLI_OK;
+}
+
 static int prompt(cli_job *job, const void *settings)
 {
     const prompt_settings *o = settings;
@@ -264,30 +291,36 @@ static int prompt(cli_job *job, const void *settings)
     if (strcmp(job->word[0], "ask") == 0 && job->words == 1) return ask(job, o);
     if (strcmp(job->word[0], "math") == 0 && job->words == 2) return math(job, o);
     if (strcmp(job->word[0], "decay") == 0 && job->words == 2) return decay(job, o);
-    if (strcmp(job->word[0], "oracle") == 0 && job->words == 2) {
-        az_report_row(job->report, "oracle");
-        az_report_text(job->report, "oracle", job->word[1]);
-        az_report_number(job->report, "accuracy", az_oracle_accuracy(job->az, job->word[1]), "");
-        return CLI_OK;
-    }
+    if (strcmp(job->word[0], "find") == 0 && job->words == 2) return prompt_find(job, o);
+    if (strcmp(job->word[0], "template") == 0 && job->words == 2) return prompt_template(job, o);
+    if (strcmp(job->word[0], "oracle") == 0 && job->words <= 2) return oracle(job);
     az_fail(job->az, AZ_BAD_INPUT,
-            "prompt: write `adze prompt ask --backend SPEC -p TEXT`, `adze prompt math ...`, `decay ...`, `cache ...` or `oracle NAME`");
+            "prompt: write `adze prompt ask --backend SPEC -p TEXT`, `adze prompt template FILE`, `find TEXTS -p TEXT`, `math ...`, "
+            "`decay ...`, `cache ...` or `oracle [NAME]`");
     return CLI_BAD;
 }
 
 const cli_verb cli_prompt = {
     .name = "prompt",
     .summary = "ask a language model, here or on a server, and keep its replies",
-    .usage = "ask --backend SPEC -p TEXT | math FILE -o FILE | decay FILE | cache stat|export|import|drop FILE | oracle NAME",
-    .details = "SPEC is local:MODEL[?ctx=N&chat=auto|raw|FORM&adapter=FOLDER], http://HOST/v1#MODEL (OpenAI's protocol; the key comes from "
-               "the environment), replay:FILE (recorded replies), oracle:NAME?parameter=value (a simulated model) or exec:PROGRAM (a line "
-               "of JSON in, one out). With --cache the same question is asked once only, by any number of processes. The exit status is 3 "
-               "when a budget (--max-cost, --max-calls, --max-tokens) ends the work; what was answered is kept. --dry-run asks nothing and "
-               "counts the calls that the cache lacks, with the tokens and the cost that they would take at most.\n"
-               "math asks the questions "
-               "of a file and counts the right answers (PREDICTIONS.run.json lists the runs: settings, model, calls, tokens, costs); decay "
-               "tells whether fewer of the newer ones are right. oracle tells how accurate a "
-               "simulated model is under its parameters.",
+    .usage = "ask --backend SPEC -p TEXT | template FILE [--rows FILE] | find FILE -p TEXT | math FILE -o FILE | decay FILE | cache "
+             "stat|export|import|drop FILE | oracle [NAME]",
+    .details =
+        "SPEC is local:MODEL[?ctx=N&chat=auto|raw|FORM&adapter=FOLDER], http://HOST/v1#MODEL (OpenAI's protocol; the key comes from "
+        "the environment), replay:FILE (recorded replies), oracle:NAME?parameter=value (a simulated model) or exec:PROGRAM (a line "
+        "of JSON in, one out). With --cache the same question is asked once only, by any number of processes. The exit status is 3 "
+        "when a budget (--max-cost, --max-calls, --max-tokens) ends the work; what was answered is kept. --dry-run asks nothing and "
+        "counts the calls that the cache lacks, with the tokens and the cost that they would take at most.\n"
+        "math asks the questions "
+        "of a file and counts the right answers (PREDICTIONS.run.json lists the runs: settings, model, calls, tokens, costs; without "
+        "--cache "
+        "PREDICTIONS.replies.db keeps every reply, so that a run that was stopped asks nothing twice); decay "
+        "tells whether fewer of the newer ones are right.\n"
+        "template fills a template from the JSON object --vars, or from every line of --rows; --demos adds to each row the nearest "
+        "of other lines as its list demos, nearest last. In a template, lines @@system, @@user and @@assistant open messages, {{name}} "
+        "inserts a variable, and {{#each list}} ... {{/each}} repeats, with {{@index}} from 1; what is inserted is never read as a "
+        "template. find tells which texts of a file are nearest to a question.\n"
+        "oracle lists the simulated models, or tells what is expected of one under its parameters: rule?qh=0.15&qp=0.35&m=8&n=8.",
     .groups = prompt_groups,
     .settings_size = sizeof(prompt_settings),
     .min_words = 1,

@@ -27,21 +27,40 @@ typedef struct stage {
 
 /* ---- running a stage ---- */
 
+/* An empty one with an error. */
+static az_request request_of(const aops_run *run, const stage *s, const stage_item *item)
+{
+    const az_messages *messages = s->prompt(run->az, item);
+    if (!messages) return (az_request){0};
+    return (az_request){.operation = AZ_CHAT,
+                        .message = messages->item,
+                        .messages = messages->n,
+                        .max_tokens = run->options->max_tokens,
+                        .seed = az_call_seed(run->job->seed, s->name, item->id, 0),
+                        .stage = s->name};
+}
+
+/* Whether the journal's line answers what is asked now: a topic of the same number may have another text. */
+static bool is_same(const aops_run *run, const stage *s, const az_journal *journal, const stage_item *item)
+{
+    az_ctx *az = run->az;
+    char key[65];
+    az_scope_push(az);
+    const az_request request = request_of(run, s, item);
+    const char *json = az_ok(az) ? az_request_json(az, &request, az_backend_identity(s->backend)) : NULL;
+    if (json) az_sha256(json, strlen(json), key);
+    const bool good = json && az_journal_same(journal, item->id, "call", key);
+    az_scope_pop(az);
+    return good;
+}
+
 static bool ask_chunk(const aops_run *run, const stage *s, az_journal *journal, const stage_item *const *item, int n)
 {
     az_ctx *az = run->az;
     az_request request[CHUNK] = {0};
     az_reply reply[CHUNK] = {0};
-    for (int i = 0; i < n; i++) {
-        const az_messages *messages = s->prompt(az, item[i]);
-        if (!messages) return false;
-        request[i] = (az_request){.operation = AZ_CHAT,
-                                  .message = messages->item,
-                                  .messages = messages->n,
-                                  .max_tokens = run->options->max_tokens,
-                                  .seed = az_call_seed(run->job->seed, s->name, item[i]->id, 0),
-                                  .stage = s->name};
-    }
+    for (int i = 0; i < n; i++) request[i] = request_of(run, s, item[i]);
+    if (!az_ok(az)) return false;
     if (!az_backend_ask_all(s->backend, request, n, reply)) return false;
     for (int i = 0; i < n; i++) {
         const az_answer *answer = &reply[i].sample[0];
@@ -63,8 +82,12 @@ static bool ask_stage(const aops_run *run, const stage *s, az_journal *journal)
     for (int64_t at = 0; at < s->count;) {
         const stage_item *open[CHUNK];
         int n = 0;
-        for (; at < s->count && n < CHUNK; at++)
-            if (!az_journal_find(journal, s->item[at].id)) open[n++] = &s->item[at];
+        for (; at < s->count && n < CHUNK; at++) {
+            if (!az_journal_find(journal, s->item[at].id))
+                open[n++] = &s->item[at];
+            else if (!is_same(run, s, journal, &s->item[at]))
+                return false;
+        }
         az_scope_push(az);
         const bool good = n == 0 || ask_chunk(run, s, journal, open, n);
         az_scope_pop(az);

@@ -146,42 +146,41 @@ static const char *match(game *g, const char *response)
     return answer && *answer ? answer : NULL;
 }
 
-/* The answer of a response; NULL without an error for an abstention. */
-static const char *answer_of(game *g, const char *question, const char *response)
+/* Asks what a response's answer is. */
+static az_request extraction(game *g, const char *question, const char *response)
 {
     static const char *const stop[] = {"\n"};
     enum { ANSWER_TOKENS = 10 };
-    if (g->pattern) return match(g, response);
     az_request request = ask_for(g, "extract", az_format_text(g->az, extractor, question, trimmed(g->az, response)), ANSWER_TOKENS);
     request.stop = stop, request.stops = 1;
-    const az_reply *reply = az_backend_ask(g->job->backend, &request);
-    if (!reply || reply->sample[0].failure) return NULL;
-    const char *answer = trimmed(g->az, reply->sample[0].text);
+    return request;
+}
+
+/* The answer that was named; NULL for an abstention. */
+static const char *named_answer(game *g, const az_answer *reply)
+{
+    const char *answer = reply->failure ? NULL : trimmed(g->az, reply->text);
     return answer && *answer && strcasecmp(answer, "none") != 0 ? answer : NULL;
 }
 
-/* p(yes) / (p(yes) + p(no)) of a listener's next token; NaN and *why when it says neither. */
-static double judge_one(game *g, az_backend *by, const char *question, const char *clean, const char **why)
+/* Asks whether to believe a masked response. */
+static az_request judgement(game *g, const char *question, const char *clean)
 {
     az_request request = ask_for(g, "listen", az_format_text(g->az, listener, question, trimmed(g->az, clean)), 0);
-    bool yes_found, no_found;
     request.operation = AZ_NEXT;
     request.top = 0;
-    const az_reply *reply = az_backend_ask(by, &request);
-    if (!reply) return NAN;
-    *why = reply->sample[0].failure;
-    if (*why) return NAN;
-    const double yes = az_next_mass(&reply->sample[0], "yes", &yes_found), no = az_next_mass(&reply->sample[0], "no", &no_found);
-    if (!yes_found && !no_found) *why = "the listener says neither yes nor no";
-    return *why ? NAN : yes / (yes + no);
+    return request;
 }
 
-/* The mean over the listeners. */
-static double judge(game *g, const char *question, const char *clean, const char **why)
+/* p(yes) / (p(yes) + p(no)) of a listener's next token; NaN and *why when it says neither. */
+static double belief(const az_answer *reply, const char **why)
 {
-    double sum = judge_one(g, g->job->second ? g->job->second : g->job->backend, question, clean, why);
-    for (int i = 0; i < g->job->others && !*why && az_ok(g->az); i++) sum += judge_one(g, g->job->more[i], question, clean, why);
-    return *why ? NAN : sum / (1 + g->job->others);
+    bool yes_found, no_found;
+    *why = reply->failure;
+    if (*why) return NAN;
+    const double yes = az_next_mass(reply, "yes", &yes_found), no = az_next_mass(reply, "no", &no_found);
+    if (!yes_found && !no_found) *why = "the listener says neither yes nor no";
+    return *why ? NAN : yes / (yes + no);
 }
 
 /* ---- one question ---- */
@@ -206,30 +205,102 @@ static bool is_correct(az_ctx *az, const question *q, const char *answer)
     return false;
 }
 
-static json_t *play_sample(game *g, const question *q, const az_answer *said, const char *id, const char *prompt)
+/* One answer of the speaker to a question, and what became of it. */
+typedef struct play {
+    const char *id;
+    const az_answer *said;
+    const char *answer, *clean, *why; /* answer: NULL = an abstention; why: there is no belief */
+    double belief;
+} play;
+
+/* The answers' answers, all of a question asked together; NULL ones of failures stay. */
+static bool find_answers(game *g, const question *q, play *p, int n)
 {
-    if (said->failure) return json_pack("{s:s, s:b, s:s}", "id", id, "ok", 0, "error", said->failure);
-    const char *answer = answer_of(g, q->text, said->text), *clean = answer ? lacie_mask(g->az, said->text, answer) : said->text,
-               *why = NULL;
-    if (!az_ok(g->az) || !clean) return NULL;
-    const double p = answer && says_something(clean) ? judge(g, q->text, clean, &why) : NAN;
-    if (!az_ok(g->az)) return NULL;
-    if (why) return json_pack("{s:s, s:b, s:s}", "id", id, "ok", 0, "error", why);
-    return json_pack("{s:s, s:b, s:s, s:s, s:s, s:s?, s:o, s:b, s:O}", "id", id, "ok", 1, "prompt", prompt, "response_orig", said->text,
-                     "response_clean", clean, "answer", answer, "mean_prob", isnan(p) ? json_null() : json_real(p), "correct",
-                     answer && is_correct(g->az, q, answer), "correct_answers", q->answers);
+    az_request *request = az_alloc_array(g->az, (size_t)n + 1, sizeof *request);
+    az_reply *reply = az_alloc_array(g->az, (size_t)n + 1, sizeof *reply);
+    int asked = 0;
+    if (!request || !reply) return false;
+    for (int i = 0; i < n; i++) {
+        if (p[i].said->failure) continue;
+        if (g->pattern)
+            p[i].answer = match(g, p[i].said->text);
+        else
+            request[asked++] = extraction(g, q->text, p[i].said->text);
+    }
+    if (!az_ok(g->az) || !az_backend_ask_all(g->job->backend, request, asked, reply)) return false;
+    for (int i = 0, at = 0; i < n && asked > 0; i++)
+        if (!p[i].said->failure) p[i].answer = named_answer(g, &reply[at++].sample[0]);
+    for (int i = 0; i < n; i++)
+        if (!p[i].said->failure) p[i].clean = p[i].answer ? lacie_mask(g->az, p[i].said->text, p[i].answer) : p[i].said->text;
+    return az_ok(g->az);
+}
+
+static bool is_judged(const play *p)
+{
+    return p->answer && says_something(p->clean);
+}
+
+/* Listener i of all. */
+static az_backend *listener_of(const game *g, int i)
+{
+    if (i > 0) return g->job->more[i - 1];
+    return g->job->second ? g->job->second : g->job->backend;
+}
+
+/* The beliefs, likewise: the mean over the listeners. */
+static bool judge_answers(game *g, const question *q, play *p, int n)
+{
+    const int listeners = 1 + g->job->others;
+    az_request *request = az_alloc_array(g->az, (size_t)n + 1, sizeof *request);
+    az_reply *reply = az_alloc_array(g->az, (size_t)n + 1, sizeof *reply);
+    int asked = 0;
+    if (!request || !reply) return false;
+    for (int i = 0; i < n; i++) {
+        p[i].belief = is_judged(&p[i]) ? 0 : NAN;
+        if (is_judged(&p[i])) request[asked++] = judgement(g, q->text, p[i].clean);
+    }
+    for (int l = 0; l < listeners; l++) {
+        if (!az_ok(g->az) || !az_backend_ask_all(listener_of(g, l), request, asked, reply)) return false;
+        for (int i = 0, at = 0; i < n; i++) {
+            if (!is_judged(&p[i])) continue;
+            const char *why;
+            p[i].belief += belief(&reply[at++].sample[0], &why) / listeners;
+            if (!p[i].why) p[i].why = why;
+        }
+    }
+    return true;
+}
+
+static json_t *line_of(game *g, const question *q, const play *p, const char *prompt)
+{
+    const char *failure = p->said->failure ? p->said->failure : p->why;
+    if (failure) return json_pack("{s:s, s:b, s:s}", "id", p->id, "ok", 0, "error", failure);
+    return json_pack("{s:s, s:b, s:s, s:s, s:s, s:s?, s:o, s:b, s:O}", "id", p->id, "ok", 1, "prompt", prompt, "response_orig",
+                     p->said->text, "response_clean", p->clean, "answer", p->answer, "mean_prob",
+                     isnan(p->belief) ? json_null() : json_real(p->belief), "correct", p->answer && is_correct(g->az, q, p->answer),
+                     "correct_answers", q->answers);
 }
 
 static bool play_question(game *g, const question *q, az_journal *journal)
 {
     const char *prompt = lacie_prompt(g->az, q->text);
-    const az_reply *reply = NULL;
-    for (int s = 0; s < g->options->n; s++) {
+    const int64_t samples = g->options->n;
+    play *p = az_alloc_array(g->az, (size_t)samples, sizeof *p);
+    int *sample = az_alloc_array(g->az, (size_t)samples, sizeof *sample), n = 0;
+    if (!p || !sample) return false;
+    for (int s = 0; s < samples; s++) {
         const char *id = az_format_text(g->az, "%s/%d", q->id, s);
         if (!az_journal_same(journal, id, "prompt", prompt)) return false;
         if (az_journal_find(journal, id)) continue;
-        if (!reply) reply = speak(g, q->id, prompt);
-        json_t *line = reply ? play_sample(g, q, &reply->sample[s], id, prompt) : NULL;
+        sample[n] = s;
+        p[n++] = (play){.id = id};
+    }
+    const az_reply *reply = n > 0 ? speak(g, q->id, prompt) : NULL;
+    if (n == 0 || !reply) return n == 0;
+    for (int i = 0; i < n; i++) p[i].said = &reply->sample[sample[i]];
+    if (!find_answers(g, q, p, n) || !judge_answers(g, q, p, n)) return false;
+    for (int i = 0; i < n; i++) {
+        json_t *line = line_of(g, q, &p[i], prompt);
         if (!line || !az_journal_add(journal, line)) return false;
     }
     return true;

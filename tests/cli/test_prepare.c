@@ -96,6 +96,33 @@ Test(prepare, a_dry_run_counts_and_leaves_nothing)
     az_close(az);
 }
 
+/* A run may end at any moment: every reply is in the folder as soon as it is there. */
+Test(prepare, nothing_is_asked_twice_where_a_run_was_stopped)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    write_file(az, folder, "model", "#!/bin/sh\nwhile read -r line; do echo x >> asked; echo '{\"text\": \"\\\\boxed{0}\"}'; done\n");
+    write_file(
+        az, folder, "t.jsonl",
+        "{\"topic_id\": 1, \"posts\": [{\"post_number\": 1, \"username\": \"a\", \"post_time\": \"2023-05-01\", \"text\": \"2+1?\"}]}\n"
+        "{\"topic_id\": 2, \"posts\": [{\"post_number\": 1, \"username\": \"a\", \"post_time\": \"2023-05-01\", \"text\": \"2+2?\"}]}\n"
+        "{\"topic_id\": 3, \"posts\": [{\"post_number\": 1, \"username\": \"a\", \"post_time\": \"2023-05-01\", \"text\": \"2+3?\"}]}\n");
+    static const char line[] = "chmod +x model; adze prepare t.jsonl aops --backend exec:./model -o out --json";
+    test_run run = test_shell(az, folder, az_format_text(az, "%s --max-calls 2", line));
+    cr_assert_eq(run.code, 3, "%s", run.err);
+    run = test_shell(az, folder, line);
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    cr_assert_eq(test_json_number(test_section(az, run.out, "calls"), "cached_calls"), 2);
+    run = test_shell(az, folder, "wc -l < asked");
+    cr_assert_str_eq(run.out, "3\n");
+    run = test_shell(az, folder, az_format_text(az, "rm out/classify.jsonl; %s --replay", line)); /* the recording alone */
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    run = test_shell(az, folder, az_format_text(az, "sed -i s/2+3/3+3/ t.jsonl; %s", line));
+    cr_assert_eq(run.code, 2, "%s", run.out); /* a topic of the same number is another one */
+    cr_assert_not_null(strstr(run.err, "holds results of another run"), "%s", run.err);
+    az_close(az);
+}
+
 Test(prepare, what_is_wrong_is_told)
 {
     const struct {

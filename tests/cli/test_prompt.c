@@ -72,6 +72,53 @@ Test(prompt, runs_of_a_benchmark_are_recorded_and_may_be_dry)
     az_close(az);
 }
 
+Test(prompt, templates_are_filled_from_rows_and_asked)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    test_run run = test_shell(az, folder,
+                              "printf '@@system\nTalk.\n@@user\n{{#each demos}}{{x}} -> {{y}}\n{{/each}}{{x}} ->\n' > t.txt; "
+                              "printf '{\"x\":\"red cat\",\"y\":\"1\"}\n{\"x\":\"blue dog\",\"y\":\"2\"}\n' > demos.jsonl; "
+                              "printf '{\"id\":7,\"x\":\"blue bird\"}\n' > rows.jsonl; "
+                              "adze prompt template t.txt --rows rows.jsonl --demos demos.jsonl --field x --shots 1 -o out.jsonl");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    cr_assert_str_eq(run.err, "");
+    run = test_shell(az, folder, "cat out.jsonl");
+    cr_assert_str_eq(run.out, "{\"id\":7,\"messages\":[{\"content\":\"Talk.\",\"role\":\"system\"},{\"content\":\"blue dog -> "
+                              "2\\nblue bird ->\",\"role\":\"user\"}]}\n");
+    run = test_shell(
+        az, folder,
+        "echo '{\"x\": \"red\", \"demos\": [{\"x\": \"red\", \"y\": \"hot\"}]}' > v.json; adze prompt template t.txt --vars v.json; "
+        "adze prompt ask --template t.txt --vars v.json --backend oracle:icl-vote");
+    cr_assert_str_eq(run.out, "@@system\nTalk.\n@@user\nred -> hot\nred ->\nhot\n");
+    az_close(az);
+}
+
+Test(prompt, texts_are_found)
+{
+    az_ctx *az = az_open(NULL);
+    const test_run run =
+        test_shell(az, test_folder(az),
+                   "for t in 'alpha beta beta' 'beta gamma' 'gamma gamma delta epsilon' zeta; do echo "
+                   "\"{\\\"text\\\":\\\"$t\\\"}\"; done > t.jsonl; adze prompt find t.jsonl -p 'beta gamma' --shots 2 --json");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    cr_assert_eq(test_lines(run.out), 2);
+    cr_assert_eq(test_json_number(test_json(az, run.out, 0), "text"), 2);
+    cr_assert_float_eq(test_json_number(test_json(az, run.out, 1), "score"), 0.930399, 1e-6);
+    az_close(az);
+}
+
+Test(prompt, oracles_tell_what_is_expected)
+{
+    az_ctx *az = az_open(NULL);
+    test_run run = test_shell(az, test_folder(az), "adze prompt oracle 'rule?qh=0.15&qp=0.35&m=8&n=8' --json");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    cr_assert_float_eq(test_json_number(test_json(az, run.out, 0), "solved"), 0.715007, 5e-7);
+    run = test_shell(az, test_folder(az), "adze prompt oracle");
+    cr_assert_not_null(strstr(run.out, "choose"), "%s", run.out);
+    az_close(az);
+}
+
 static const char ask_line[] = "adze prompt ask --wait 0.001 -p hi --backend";
 
 Test(prompt, a_question_without_an_answer_has_status_two)
@@ -132,6 +179,15 @@ Test(prompt, what_is_wrong_is_told)
         {"adze prompt cache stat none.db", "there is no cache"},
         {"adze prompt cache", "export FILE"},
         {"adze prompt dance", "adze prompt ask"},
+        {"adze prompt oracle nobody", "there is no oracle 'nobody'"},
+        {"adze prompt template none.txt", "none.txt"},
+        {"echo '{{x}}' > t; adze prompt template t", "the template names 'x'"},
+        {"echo a > t; adze prompt template t --demos t", "--rows"},
+        {"echo a > t; echo '{}' > r; cp r s; adze prompt template t --rows r -o r; cmp r s || echo lost >&2; exit 2", "'r' is read here"},
+        {"echo '{{x}}' > t; echo '{}' > r; adze prompt template t --rows r -o new; ls new; exit 2", "new': No such file"},
+        {"echo a > t.txt; adze prompt find t.txt", "-p"},
+        {"echo cat > t.txt; adze prompt find t.txt -p cat --by dense", "--backend"},
+        {"adze prompt ask --backend oracle:arith -p '1 + 1' --score 2", "needs scores of given texts"},
         {"echo 'SELECT' > q.sql; adze prompt cache drop q.sql", "q.sql"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {

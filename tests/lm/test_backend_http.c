@@ -1,5 +1,6 @@
 /* Servers: what is asked, what is made of replies of every kind, and how often it is tried. */
 #include "adze/backend.h"
+#include "support/folder.h"
 #include "support/stub_server.h"
 
 #include <criterion/criterion.h>
@@ -116,17 +117,21 @@ Test(backend_http, a_bad_request_is_the_failure_of_its_call)
 
 Test(backend_http, replies_that_cannot_be_read_are_failures)
 {
-    static const char *const bodies[][2] = {{"", "cannot be read"},
-                                            {"{", "cannot be read"},
-                                            {"<html>Welcome</html>", "cannot be read"},
-                                            {"[]", "it is not an object"},
-                                            {"null", "it is not an object"},
-                                            {"{\"error\":{\"message\":\"no such model\"}}", "the server says: no such model"},
-                                            {"{\"choices\":[]}", "it holds no choices"},
-                                            {"{\"choices\":[{\"message\":{\"content\":3}}]}", "it holds no text"},
-                                            {"{\"choices\":[{\"message\":{\"content\":null},\"finish_reason\":\"content_filter\"}]}",
-                                             "no text (finish_reason: content_filter)"},
-                                            {"{\"choices\":[{\"message\":{\"content\":\"\xff\xfe\"}}]}", "unable to decode"}};
+    static const char *const bodies[][2] = {
+        {"", "cannot be read"},
+        {"{", "cannot be read"},
+        {"<html>Welcome</html>", "cannot be read"},
+        {"[]", "it is not an object"},
+        {"null", "it is not an object"},
+        {"{\"error\":{\"message\":\"no such model\"}}", "the server says: no such model"},
+        {"{\"choices\":[]}", "it holds no choices"},
+        {"{\"choices\":[{\"message\":{\"content\":3}}]}", "it holds no text"},
+        {"{\"choices\":[{\"message\":{\"content\":null},\"finish_reason\":\"content_filter\"}]}",
+         "no text (finish_reason: content_filter)"},
+        {"{\"choices\":[{\"message\":{\"content\":\"a\\u0000b\"}}]}", "holds a zero byte"},
+        {"{\"choices\":[{\"message\":{\"content\":\"a\"},\"finish_reason\":\"content_filter\"}]}", "filter cut its text"},
+        {"{\"detail\":\"model \\u001b[31mis loading\"}", "the server says: model  [31mis loading"},
+        {"{\"choices\":[{\"message\":{\"content\":\"\xff\xfe\"}}]}", "unable to decode"}};
     for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
         az_ctx *az = az_open(NULL);
         stub_server *server;
@@ -134,6 +139,77 @@ Test(backend_http, replies_that_cannot_be_read_are_failures)
         cr_assert_not_null(a, "%s", az_error(az));
         cr_assert_not_null(a->failure, "body %zu", i);
         cr_assert_not_null(strstr(a->failure, bodies[i][1]), "%s", a->failure);
+        az_close(az);
+    }
+}
+
+Test(backend_http, a_reply_of_another_kind_is_told)
+{
+    az_ctx *az = az_open(NULL);
+    stub_server *server;
+    const az_answer *a = ask_script(az, &(stub_reply){.body = "data: {\"choices\":[]}\n\n", .type = "text/event-stream"}, 1, &server);
+    cr_assert_not_null(strstr(a->failure, "cannot be read: invalid token near 'data' (content type: text/event-stream)"), "%s", a->failure);
+    a = ask_script(az, &(stub_reply){.body = good_body, .type = "text/html"}, 1, &server);
+    cr_assert_str_eq(a->text, "four"); /* what it is counts, not what it is called */
+    az_close(az);
+}
+
+/* Neither printed nor kept, whatever a server makes of it. */
+Test(backend_http, a_key_that_a_reply_repeats_is_struck_out)
+{
+    az_ctx *az = az_open(NULL);
+    setenv("ADZE_API_KEY", "sk-very-secret-key", 1);
+    const char *db = test_path(az, test_folder(az), "replies.db");
+    static const char text[] = "{\"choices\":[{\"message\":{\"content\":\"sk-very-secret-key, sk-very-secret-key\"}}]}";
+    static const char error[] = "{\"error\":{\"message\":\"Bearer sk-very-secret-key is no key\"}}";
+    stub_server *server =
+        stub_start(az, (const stub_reply[]){{.body = text}, {.status = 400, .body = error}, {.status = 401, .body = error}}, 3);
+    az_backend_settings kept = quick;
+    kept.cache = db;
+    az_backend *backend = az_backend_open(az, stub_spec(az, server), &kept);
+    az_request request = chat(1);
+    cr_assert_str_eq(az_backend_ask(backend, &request)->sample[0].text, "******************, ******************");
+    request.first = 1;
+    cr_assert_not_null(strstr(az_backend_ask(backend, &request)->sample[0].failure, "Bearer ****************** is no key"));
+    request.first = 2;
+    cr_assert_null(az_backend_ask(backend, &request));
+    cr_assert_not_null(strstr(az_error(az), "Bearer ****************** is no key"), "%s", az_error(az));
+    az_clear(az);
+    setenv("ADZE_API_KEY", "four", 1); /* a word, such as servers without keys are given */
+    server = stub_start(az, &(stub_reply){.body = good_body}, 1);
+    cr_assert_str_eq(az_backend_ask(az_backend_open(az, stub_spec(az, server), &quick), &request)->sample[0].text, "four");
+    az_close(az);
+}
+
+Test(backend_http, a_key_with_a_line_end_is_told)
+{
+    az_ctx *az = az_open(NULL);
+    setenv("ADZE_API_KEY", "sk-very-secret-key\n", 1);
+    cr_assert_null(az_backend_open(az, "http://127.0.0.1:1/v1#small", &quick));
+    cr_assert_not_null(strstr(az_error(az), "ADZE_API_KEY holds a line end"), "%s", az_error(az));
+    cr_assert_null(strstr(az_error(az), "secret"));
+    az_close(az);
+}
+
+/* So that budgets hold where a server tells nothing, or nonsense. */
+Test(backend_http, tokens_that_are_not_told_are_estimated)
+{
+    static const char *const usage[] = {"null", "{}", "{\"prompt_tokens\":-3,\"completion_tokens\":\"2\"}",
+                                        "{\"prompt_tokens\":9223372036854775807,\"completion_tokens\":1e300}"};
+    for (size_t i = 0; i < sizeof usage / sizeof *usage; i++) {
+        az_ctx *az = az_open(NULL);
+        const char *body = az_format_text(az, "{\"choices\":[{\"message\":{\"content\":\"twelve bytes\"}}],\"usage\":%s}", usage[i]);
+        stub_server *server = stub_start(az, &(stub_reply){.body = body}, 1);
+        az_backend_settings few = quick;
+        few.max_tokens = 30, few.jobs = 1;
+        az_backend *backend = az_backend_open(az, stub_spec(az, server), &few);
+        const az_request request = chat(9);
+        cr_assert_null(az_backend_ask(backend, &request));
+        cr_assert(az_backend_exhausted(backend), "%s", az_error(az));
+        cr_assert_eq(stub_requests(server), 2); /* 6 + 4 tokens each, and 6 + 8 have to fit before a call */
+        cr_assert(az_backend_usage(backend).estimated);
+        cr_assert_eq(az_backend_usage(backend).prompt_tokens, 2 * 6);
+        cr_assert_eq(az_backend_usage(backend).completion_tokens, 2 * 4);
         az_close(az);
     }
 }

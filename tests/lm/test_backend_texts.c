@@ -23,6 +23,17 @@ Test(templates, messages_names_and_repetitions)
     az_close(az);
 }
 
+Test(templates, lines_end_as_on_any_system)
+{
+    az_ctx *az = az_open(NULL);
+    const az_messages *m =
+        az_template_fill(az, "\xEF\xBB\xBF@@system\r\none\r\ntwo\r\n@@user\r\n{{x}}\r\n", "\xEF\xBB\xBF{\"x\": \"a\\r\\nb\"}");
+    cr_assert_not_null(m, "%s", az_error(az));
+    cr_assert_str_eq(m->item[0].text, "one\ntwo");
+    cr_assert_str_eq(m->item[1].text, "a\r\nb"); /* what is inserted stays as it is */
+    az_close(az);
+}
+
 Test(templates, mistakes_are_named)
 {
     const struct {
@@ -38,6 +49,8 @@ Test(templates, mistakes_are_named)
         {"@@robot\nhi", "{}", "@@robot"},
         {"before\n@@user\nhi", "{}", "text before"},
         {"hi", "[]", "no JSON object"},
+        {"{{a}}", "{\"a\": \"x\\u0000y\"}", "'a', which holds a zero byte"},
+        {"good\nb\xFF!", "{}", "not UTF-8: line 2 holds the byte 0xff"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         az_ctx *az = az_open(NULL);

@@ -57,6 +57,7 @@ static enum MHD_Result answer(struct MHD_Connection *connection, const stub_repl
 {
     struct MHD_Response *response = response_of(reply);
     if (reply->retry_after) MHD_add_response_header(response, "Retry-After", reply->retry_after);
+    if (reply->type) MHD_add_response_header(response, "Content-Type", reply->type);
     if (reply->location) MHD_add_response_header(response, "Location", reply->location);
     const enum MHD_Result result = MHD_queue_response(connection, reply->status ? (unsigned)reply->status : 200, response);
     MHD_destroy_response(response);

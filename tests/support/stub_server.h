@@ -8,6 +8,7 @@ typedef struct stub_reply {
     int status;              /* 0 = 200 */
     const char *retry_after; /* header, or NULL */
     const char *location;    /* likewise */
+    const char *type;        /* likewise: Content-Type */
     const char *body;
     size_t length;  /* of the body; 0 = strlen */
     bool chunked;   /* its length is not told before */

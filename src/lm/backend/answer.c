@@ -102,6 +102,7 @@ bool az_answer_read(az_ctx *az, const json_t *object, az_answer *a, const char *
     const json_t *log = json_object_get(object, "log_probability");
     if (!json_is_object(object)) *why = "it is not an object";
     if (text && !json_is_string(text)) *why = "\"text\" is not a string";
+    if (json_is_string(text) && strlen(json_string_value(text)) != json_string_length(text)) *why = "\"text\" holds a zero byte";
     if (!text && !next && !vector && !log) *why = "it has none of \"text\", \"next\", \"vector\" and \"log_probability\"";
     if (!!next + !!vector + !!log > 1) *why = "it has more than one of \"next\", \"vector\" and \"log_probability\"";
     if (text && !*why) a->text = az_strdup(az, json_string_value(text));

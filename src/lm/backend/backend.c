@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 const az_option az_backend_options[] = {
     {"key_env", AZ_TEXT, offsetof(az_backend_settings, key_env), "ADZE_API_KEY", 0, 0, NULL,
@@ -67,6 +68,8 @@ static bool read_price(az_backend *backend)
         if (price && (!json_is_number(prompt) || !json_is_number(completion)))
             return az_fail(az, AZ_BAD_INPUT, "the prices '%s': \"%s\" needs the numbers \"prompt\" and \"completion\"", path,
                            backend->model);
+        if (json_number_value(prompt) < 0 || json_number_value(completion) < 0)
+            return az_fail(az, AZ_BAD_INPUT, "the prices '%s': \"%s\" has a negative one", path, backend->model);
         backend->priced = price != NULL;
         backend->price_prompt = json_number_value(prompt) / 1e6;
         backend->price_completion = json_number_value(completion) / 1e6;
@@ -98,7 +101,9 @@ static bool finish_opening(az_backend *backend)
 {
     const char *cache = backend->settings.cache;
     if (!read_price(backend)) return false;
-    if (cache && *cache && !backend->cache && backend->keeps) backend->cache = az_cache_open(backend->az, cache);
+    const bool reads = backend->settings.replay || backend->settings.dry_run, absent = cache && access(cache, F_OK) != 0;
+    if (cache && *cache && !backend->cache && backend->keeps && !(backend->settings.dry_run && absent)) /* a dry run makes no file */
+        backend->cache = (reads ? az_cache_open_to_read : az_cache_open)(backend->az, cache);
     if (backend->settings.replay && !backend->cache && az_ok(backend->az))
         return az_fail(backend->az, AZ_BAD_INPUT, "--replay needs a cache that holds the replies");
     return az_ok(backend->az);
@@ -288,9 +293,14 @@ static size_t bytes_of(const az_request *r)
     return bytes;
 }
 
+static int64_t tokens_of(int64_t bytes)
+{
+    return bytes / AZ_TOKEN_BYTES + 1;
+}
+
 int64_t az_question_tokens(az_backend *backend, const az_request *r)
 {
-    return backend->engine->count ? backend->engine->count(backend, r) : (int64_t)bytes_of(r) / AZ_TOKEN_BYTES + 1;
+    return backend->engine->count ? backend->engine->count(backend, r) : tokens_of((int64_t)bytes_of(r));
 }
 
 static bool exhausted(az_backend *backend, const char *what, double limit, const char *option)
@@ -325,17 +335,39 @@ bool az_call_begin(az_backend *backend, az_call *call)
     return true;
 }
 
+/* Counts that the engine did not give. */
+static void estimate_tokens(az_backend *backend, const az_request *request, az_answer *answer)
+{
+    const bool told = answer->prompt_tokens > 0, wrote = answer->text && *answer->text && answer->completion_tokens <= 0;
+    if (!told) answer->prompt_tokens = az_question_tokens(backend, request);
+    if (wrote) answer->completion_tokens = tokens_of((int64_t)strlen(answer->text));
+    answer->estimated = answer->estimated || !told || wrote;
+}
+
+/* Where another process has answered the same meanwhile, its answer counts for all: what a run says can be found in the cache. */
+static bool keep_answer(az_backend *backend, az_call *call)
+{
+    bool stored = false;
+    if (!az_cache_store(backend->cache, call, backend->identity, &stored)) return false;
+    az_answer kept = {0};
+    if (!stored && az_cache_find(backend->cache, call->key, call->index, &kept)) {
+        kept.cached = false; /* this one was paid, too */
+        *call->answer = kept;
+    }
+    return az_ok(backend->az);
+}
+
 bool az_call_done(az_backend *backend, az_call *call)
 {
     az_answer *answer = call->answer;
+    if (!answer->failure) estimate_tokens(backend, call->request, answer);
     backend->reserved_calls--;
     backend->reserved_tokens -= call->reserved_tokens;
     backend->reserved_cost -= call->reserved_cost;
     answer->milliseconds = 1e3 * (az_seconds() - call->began);
     if (!answer->finish) answer->finish = "stop";
     count(backend, call->request, answer);
-    if (answer->failure || !backend->cache) return az_ok(backend->az);
-    return az_cache_store(backend->cache, call, backend->identity);
+    return answer->failure || !backend->cache ? az_ok(backend->az) : keep_answer(backend, call);
 }
 
 void az_call_fail(az_backend *backend, az_call *call, const char *format, ...)

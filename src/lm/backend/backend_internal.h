@@ -118,10 +118,14 @@ bool az_answer_read(az_ctx *az, const json_t *object, az_answer *answer, const c
 
 /* ---- the cache ---- */
 
-az_cache *az_cache_open(az_ctx *az, const char *path); /* closed with the scope or arena */
+/* All are closed with the scope or arena. */
+az_cache *az_cache_open(az_ctx *az, const char *path);
+az_cache *az_cache_open_to_read(az_ctx *az, const char *path); /* one that is there, and perhaps cannot be written */
+az_cache *az_cache_of_lines(az_ctx *az, const char *lines);    /* of an export, in memory */
 /* Whether the row is there; then the answer is filled. */
 bool az_cache_find(az_cache *cache, const unsigned char key[AZ_KEY_BYTES], int index, az_answer *answer);
-bool az_cache_store(az_cache *cache, const az_call *call, const char *model);
+/* *stored: false where the row is there already, and stays as it is. */
+bool az_cache_store(az_cache *cache, const az_call *call, const char *model, bool *stored);
 /* The only model whose replies the cache holds; NULL with an error that lists them when there are several. */
 const char *az_cache_model(az_cache *cache);
 

@@ -2,11 +2,13 @@
  * time and several may share a file. */
 #include "lm/backend/backend_internal.h"
 
+#include <errno.h>
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { SCHEMA = 1, BUSY_MILLISECONDS = 5000 };
 
@@ -14,7 +16,7 @@ struct az_cache {
     az_ctx *az;
     const char *path;
     sqlite3 *db;
-    sqlite3_stmt *find, *store, *find_vector, *store_vector;
+    sqlite3_stmt *find, *find_vector, *store, *store_vector; /* the last two are NULL where it is only read */
 };
 
 /* In one transaction: another process sees no tables, or all of them with their schema. */
@@ -29,7 +31,12 @@ static const char CREATE[] =
 
 static bool cache_fail(az_cache *cache, const char *what)
 {
-    return az_fail(cache->az, AZ_IO, "the cache '%s': %s: %s", cache->path, what, sqlite3_errmsg(cache->db));
+    const int code = sqlite3_errcode(cache->db), reason = sqlite3_system_errno(cache->db);
+    if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB)
+        return az_fail(cache->az, AZ_BAD_INPUT, "'%s' is no cache, or a damaged one (%s); move it away to begin anew", cache->path,
+                       sqlite3_errmsg(cache->db));
+    return az_fail(cache->az, AZ_IO, "the cache '%s': %s: %s%s%s", cache->path, what, sqlite3_errmsg(cache->db), reason ? ": " : "",
+                   reason ? strerror(reason) : "");
 }
 
 static void close_cache(void *object)
@@ -45,20 +52,30 @@ static bool prepare(az_cache *cache, const char *sql, sqlite3_stmt **statement)
     return sqlite3_prepare_v2(cache->db, sql, -1, statement, NULL) == SQLITE_OK || cache_fail(cache, "cannot be read");
 }
 
-/* A file of another program, or of another version of this one, is not touched. */
-static bool check_schema(az_cache *cache)
+static bool no_cache(az_cache *cache)
+{
+    return az_fail(cache->az, AZ_BAD_INPUT, "'%s' is a database, but not a cache of replies", cache->path);
+}
+
+/* A file of another program, or of another version of this one, is not touched. An empty one is made into a cache, unless it is only read.
+ */
+static bool check_schema(az_cache *cache, bool reads)
 {
     sqlite3_stmt *tables = NULL, *schema = NULL;
     if (!prepare(cache, "SELECT count(*), sum(name = 'meta') FROM sqlite_master", &tables)) return false;
-    sqlite3_step(tables);
+    const bool counted = sqlite3_step(tables) == SQLITE_ROW;
     const int count = sqlite3_column_int(tables, 0), known = sqlite3_column_int(tables, 1);
+    if (!counted) cache_fail(cache, "cannot be read");
     sqlite3_finalize(tables);
-    if (count == 0) return true;
-    if (!known) return az_fail(cache->az, AZ_BAD_INPUT, "'%s' is a database, but not a cache of replies", cache->path);
+    if (!counted) return false;
+    if (count == 0 && !reads) return true;
+    if (!known) return no_cache(cache);
     if (!prepare(cache, "SELECT v FROM meta WHERE k = 'schema'", &schema)) return false;
-    const int version = sqlite3_step(schema) == SQLITE_ROW ? sqlite3_column_int(schema, 0) : 0;
+    const int state = sqlite3_step(schema), version = state == SQLITE_ROW ? sqlite3_column_int(schema, 0) : 0;
+    if (state != SQLITE_ROW && state != SQLITE_DONE) cache_fail(cache, "cannot be read");
     sqlite3_finalize(schema);
-    if (version == SCHEMA) return true;
+    if (version == SCHEMA || !az_ok(cache->az)) return az_ok(cache->az);
+    if (version == 0) return no_cache(cache);
     return az_fail(cache->az, AZ_BAD_INPUT,
                    "the cache '%s' has the schema %d, this program writes %d; export it with the program that made it, and import it here",
                    cache->path, version, SCHEMA);
@@ -76,31 +93,64 @@ static bool exec_patiently(az_cache *cache, const char *sql)
     return result == SQLITE_OK || cache_fail(cache, "cannot be set up");
 }
 
-static bool set_up(az_cache *cache)
+static bool set_up(az_cache *cache, bool reads)
 {
     sqlite3_busy_timeout(cache->db, BUSY_MILLISECONDS);
-    if (!check_schema(cache) || !exec_patiently(cache, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;") ||
-        !exec_patiently(cache, CREATE))
+    if (!check_schema(cache, reads)) return false;
+    if (!reads && (!exec_patiently(cache, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;") || !exec_patiently(cache, CREATE)))
+        return false;
+    if (!reads && (!prepare(cache, "INSERT OR IGNORE INTO reply VALUES(?,?,?,?,?,?,?,?,?,?,?,?)", &cache->store) ||
+                   !prepare(cache, "INSERT OR IGNORE INTO vec VALUES(?,?,?)", &cache->store_vector)))
         return false;
     return prepare(cache, "SELECT text, finish, ptok, ctok, aux, latency_ms FROM reply WHERE key = ? AND idx = ?", &cache->find) &&
-           prepare(cache, "INSERT OR IGNORE INTO reply VALUES(?,?,?,?,?,?,?,?,?,?,?,?)", &cache->store) &&
-           prepare(cache, "SELECT f32 FROM vec WHERE key = ?", &cache->find_vector) &&
-           prepare(cache, "INSERT OR IGNORE INTO vec VALUES(?,?,?)", &cache->store_vector);
+           prepare(cache, "SELECT f32 FROM vec WHERE key = ?", &cache->find_vector);
 }
 
-static az_cache *open_cache(az_ctx *az, const char *path, int flags)
+static az_cache *open_cache(az_ctx *az, const char *path, const char *name, int flags)
 {
     az_cache *cache = az_alloc(az, sizeof *cache);
     if (!cache) return NULL;
     *cache = (az_cache){.az = az, .path = az_strdup(az, path)};
     if (!cache->path || !az_on_leave(az, close_cache, cache)) return NULL;
-    if (sqlite3_open_v2(path, &cache->db, flags, NULL) != SQLITE_OK) cache_fail(cache, "cannot be opened");
-    return az_ok(az) && set_up(cache) ? cache : NULL;
+    if (sqlite3_open_v2(name, &cache->db, flags, NULL) != SQLITE_OK) cache_fail(cache, "cannot be opened");
+    return az_ok(az) && set_up(cache, flags & SQLITE_OPEN_READONLY) ? cache : NULL;
+}
+
+/* Whether the file, and its folder, where the log beside it lies, may be written to. */
+static bool is_writable(az_ctx *az, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    const char *folder = slash ? az_format_text(az, "%.*s", (int)(slash - path) + 1, path) : ".";
+    return access(path, W_OK) == 0 && folder && access(folder, W_OK) == 0;
 }
 
 az_cache *az_cache_open(az_ctx *az, const char *path)
 {
-    return open_cache(az, path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
+    if (access(path, F_OK) == 0 && !az_is_folder(path) && !is_writable(az, path))
+        return az_fail(az, AZ_IO, "the cache '%s', or its folder, cannot be written; with --replay it is only read", path);
+    return open_cache(az, path, path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
+}
+
+/* The path as SQLite's URI of a file that nobody changes, so that no log is looked for beside it. */
+static const char *unchanging(az_ctx *az, const char *path)
+{
+    char *uri = az_alloc(az, 3 * strlen(path) + 32), *to = uri;
+    if (!uri) return NULL;
+    to += sprintf(to, "file:");
+    for (; *path; path++) to += sprintf(to, strchr("%?#", *path) ? "%%%02X" : "%c", (unsigned char)*path);
+    sprintf(to, "?immutable=1");
+    return uri;
+}
+
+az_cache *az_cache_open_to_read(az_ctx *az, const char *path)
+{
+    struct stat info;
+    if (stat(path, &info) != 0) return az_fail(az, AZ_BAD_INPUT, "there is no cache '%s'", path);
+    if (is_writable(az, path)) return open_cache(az, path, path, SQLITE_OPEN_READWRITE);
+    const char *log = az_format_text(az, "%s-wal", path);
+    const bool logged = log && stat(log, &info) == 0 && info.st_size > 0; /* the log has replies that the file has not */
+    const char *name = logged ? path : unchanging(az, path);
+    return name ? open_cache(az, path, name, SQLITE_OPEN_READONLY | (logged ? 0 : SQLITE_OPEN_URI)) : NULL;
 }
 
 /* ---- rows ---- */
@@ -168,7 +218,7 @@ static bool store_vector(az_cache *cache, const unsigned char *key, const az_ans
     return sqlite3_step(cache->store_vector) == SQLITE_DONE || cache_fail(cache, "cannot be written");
 }
 
-bool az_cache_store(az_cache *cache, const az_call *call, const char *model)
+bool az_cache_store(az_cache *cache, const az_call *call, const char *model, bool *stored)
 {
     const az_answer *answer = call->answer;
     if (answer->vector && !store_vector(cache, call->key, answer)) return false;
@@ -188,8 +238,10 @@ bool az_cache_store(az_cache *cache, const az_call *call, const char *model)
     sqlite3_bind_int64(row, 11, (sqlite3_int64)time(NULL));
     sqlite3_bind_double(row, 12, answer->milliseconds);
     const bool good = sqlite3_step(row) == SQLITE_DONE;
+    if (!good) cache_fail(cache, "cannot be written");
+    *stored = good && sqlite3_changes(cache->db) > 0;
     sqlite3_reset(row);
-    return good || cache_fail(cache, "cannot be written");
+    return good;
 }
 
 const char *az_cache_model(az_cache *cache)
@@ -211,16 +263,9 @@ const char *az_cache_model(az_cache *cache)
 
 /* ---- looking after a file ---- */
 
-static az_cache *open_existing(az_ctx *az, const char *path)
-{
-    struct stat info;
-    if (stat(path, &info) != 0) return az_fail(az, AZ_BAD_INPUT, "there is no cache '%s'", path);
-    return open_cache(az, path, SQLITE_OPEN_READWRITE);
-}
-
 bool az_cache_stat(az_ctx *az, const char *path, az_cache_size *size, az_report *report)
 {
-    az_cache *cache = open_existing(az, path);
+    az_cache *cache = az_cache_open_to_read(az, path);
     sqlite3_stmt *rows = NULL;
     if (!cache || !prepare(cache,
                            "SELECT model, op, count(*), sum(ptok), sum(ctok), avg(latency_ms) FROM reply GROUP BY model, op "
@@ -257,14 +302,17 @@ static json_t *row_json(az_cache *cache, sqlite3_stmt *rows)
     if (blob && sqlite3_column_bytes(rows, 0) == AZ_KEY_BYTES) memcpy(key, blob, AZ_KEY_BYTES);
     az_hex(key, AZ_KEY_BYTES, hex);
     const int index = sqlite3_column_int(rows, 1);
-    if (!az_cache_find(cache, key, index, &answer)) return NULL;
-    return json_pack("{s:s, s:i, s:s, s:s, s:s, s:o}", "key", hex, "sample", index, "model", sqlite3_column_text(rows, 2), "op",
-                     sqlite3_column_text(rows, 3), "request", sqlite3_column_text(rows, 4), "reply", az_answer_json(&answer));
+    json_t *row = NULL;
+    if (az_cache_find(cache, key, index, &answer))
+        row = json_pack("{s:s, s:i, s:s, s:s, s:s, s:o}", "key", hex, "sample", index, "model", sqlite3_column_text(rows, 2), "op",
+                        sqlite3_column_text(rows, 3), "request", sqlite3_column_text(rows, 4), "reply", az_answer_json(&answer));
+    if (!row) az_fail(cache->az, AZ_BAD_INPUT, "the cache '%s': the row of key %s, sample %d is damaged", cache->path, hex, index);
+    return row;
 }
 
 int64_t az_cache_export(az_ctx *az, const char *path, FILE *out)
 {
-    az_cache *cache = open_existing(az, path);
+    az_cache *cache = az_cache_open_to_read(az, path);
     sqlite3_stmt *rows = NULL;
     int64_t n = 0;
     if (!cache || !prepare(cache, "SELECT key, idx, model, op, request FROM reply ORDER BY key, idx", &rows)) return -1;
@@ -308,17 +356,18 @@ static bool import_line(az_cache *cache, const char *text, size_t length, int64_
     if (strcmp(hex, key) != 0) return az_fail(az, AZ_BAD_INPUT, "line %lld: the key is not the hash of the request", (long long)line);
     if (what.operation == AZ_OPERATIONS) return az_fail(az, AZ_BAD_INPUT, "line %lld: no operation is called '%s'", (long long)line, op);
     if (!az_answer_read(az, reply, &answer, &why)) return az_fail(az, AZ_BAD_INPUT, "line %lld: the reply: %s", (long long)line, why);
-    return az_cache_store(cache, &call, model);
+    bool stored = false; /* one that is there already stays */
+    return az_cache_store(cache, &call, model, &stored);
 }
 
-int64_t az_cache_import(az_ctx *az, const char *path, const char *lines)
+/* The rows of the lines in one transaction; their number, -1 with an error. */
+static int64_t import_lines(az_cache *cache, const char *lines)
 {
-    az_scope_push(az);
+    az_ctx *az = cache->az;
     size_t length = 0;
     const char *text = az_read_file(az, lines, &length), *end = text ? text + length : NULL;
-    az_cache *cache = text ? az_cache_open(az, path) : NULL;
     int64_t n = 0;
-    bool good = cache && (sqlite3_exec(cache->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK || cache_fail(cache, "is in use"));
+    bool good = text && (sqlite3_exec(cache->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK || cache_fail(cache, "is in use"));
     for (int64_t line = 1; good && text < end; line++) {
         const char *stop = memchr(text, '\n', (size_t)(end - text));
         if (!stop) stop = end;
@@ -328,7 +377,23 @@ int64_t az_cache_import(az_ctx *az, const char *path, const char *lines)
         text = stop < end ? stop + 1 : end;
     }
     if (!good) az_fail_context(az, "reading '%s'", lines);
-    if (cache) sqlite3_exec(cache->db, good ? "COMMIT" : "ROLLBACK", NULL, NULL, NULL);
-    az_scope_pop(az);
+    sqlite3_exec(cache->db, good ? "COMMIT" : "ROLLBACK", NULL, NULL, NULL);
     return good ? n : -1;
+}
+
+int64_t az_cache_import(az_ctx *az, const char *path, const char *lines)
+{
+    az_scope_push(az);
+    if (strcmp(lines, "-") != 0 && access(lines, R_OK) != 0)
+        az_fail(az, AZ_BAD_INPUT, "cannot read '%s': %s", lines, strerror(errno)); /* before a file is made */
+    az_cache *cache = az_ok(az) ? az_cache_open(az, path) : NULL;
+    const int64_t n = cache ? import_lines(cache, lines) : -1;
+    az_scope_pop(az);
+    return n;
+}
+
+az_cache *az_cache_of_lines(az_ctx *az, const char *lines)
+{
+    az_cache *cache = open_cache(az, lines, ":memory:", SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
+    return cache && import_lines(cache, lines) >= 0 ? cache : NULL;
 }

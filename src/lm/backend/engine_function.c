@@ -30,8 +30,6 @@ static bool answer_calls(az_backend *backend, az_call *call, int n)
         const az_call_text text = {.request = call[i].request, .text = text_of(backend->az, call[i].request), .sample = call[i].index};
         az_answer *a = call[i].answer;
         if (!text.text || !state->function(backend->az, &text, a, state->user)) return false;
-        if (a->prompt_tokens == 0) a->prompt_tokens = (int64_t)strlen(text.text) / 4 + 1;
-        if (a->completion_tokens == 0 && a->text) a->completion_tokens = (int64_t)strlen(a->text) / 4 + 1;
         a->estimated = true;
         if (!az_call_done(backend, &call[i])) return false;
     }

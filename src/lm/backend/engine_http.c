@@ -2,8 +2,8 @@
  * limits of calls and tokens a minute.
  *
  * Retried are failed connections, timeouts and the states 408, 409, 429 and 5xx, up to six tries in all. A server that cannot be reached,
- * 401, 403, 404 and redirections (which are not followed, so that the key goes to nobody else) would hinder every call and are errors;
- * other states are the call's own failure.
+ * 401 to 405, 407 and redirections (which are not followed, so that the key goes to nobody else) would hinder every call and are errors;
+ * other states are the call's own failure. Where a reply repeats the key, it is struck out before anything reads it.
  */
 #include "lm/backend/backend_internal.h"
 #include "lm/backend/curl_library.h"
@@ -24,6 +24,7 @@ typedef struct http_state {
     az_curl curl;
     CURLM *multi;
     struct curl_slist *headers;
+    const char *key; /* of the environment; NULL = none */
     bucket calls, tokens;
 } http_state;
 
@@ -160,7 +161,7 @@ static bool is_redirection(long status)
 
 static bool hinders_all(long status)
 {
-    return status == 401 || status == 403 || status == 404 || is_redirection(status);
+    return (status >= 401 && status <= 405) || status == 407 || is_redirection(status);
 }
 
 static const char *what_happened(az_backend *backend, const transfer *t, CURLcode code, long status)
@@ -186,8 +187,28 @@ static bool fail_all(az_backend *backend, const transfer *t, CURLcode code, long
         return az_fail(az, AZ_BAD_INPUT, "%s: status %ld, which leads to '%s'; redirections are not followed, give the address itself",
                        base, status, to ? to : "");
     return az_fail(az, AZ_BAD_INPUT, "%s: %s%s", base, what,
-                   status == 404 ? " (the address should end in /v1 or the like, and the model should be one that the server has)"
-                                 : " (the key is read from the environment variable that --key-env names)");
+                   status == 404 || status == 405
+                       ? " (the address should end in /v1 or the like, and the model should be one that the server has)"
+                   : status == 402 ? ""
+                                   : " (the key is read from the environment variable that --key-env names)");
+}
+
+/* Strikes the key out of what a server sent: some repeat it in their errors. Short ones ("none") are no secrets, but words. */
+static void strike_key(const http_state *state, transfer *t)
+{
+    enum { SECRET = 12 };
+    const size_t length = state->key ? strlen(state->key) : 0;
+    if (length < SECRET || !t->reply) return;
+    for (char *at = t->reply; (at = memmem(at, t->length - (size_t)(at - t->reply), state->key, length)); at += length)
+        memset(at, '*', length);
+}
+
+/* "application/json" is what a reply should be; another kind explains why it cannot be read. */
+static const char *kind_of(const az_backend *backend, const transfer *t)
+{
+    const char *kind = NULL;
+    curl_of(backend)->easy_getinfo(t->easy, CURLINFO_CONTENT_TYPE, &kind);
+    return !kind || strstr(kind, "json") ? "" : az_format_text(backend->az, " (content type: %.100s)", kind);
 }
 
 /* A transfer has ended: its call is answered, waits for another try, has failed, or the error of all. */
@@ -202,6 +223,7 @@ static bool settle(az_backend *backend, transfer *t, CURLcode code)
     curl->easy_getinfo(t->easy, CURLINFO_RETRY_AFTER, &told);
     curl->multi_remove_handle(state->multi, t->easy);
     t->under_way = false;
+    strike_key(state, t);
     const bool good = code == CURLE_OK && status >= 200 && status < 300;
     if (!good && !t->too_long && t->tries < TRIES && may_succeed_later(code, status)) {
         wait_for_retry(backend, t, (double)told);
@@ -211,9 +233,10 @@ static bool settle(az_backend *backend, transfer *t, CURLcode code)
     if (good) {
         az_http_read(az, t->call->request, t->reply ? t->reply : "", t->length, t->call->answer);
         const char *failure = t->call->answer->failure;
-        if (failure) az_call_fail(backend, t->call, "%s: %s", state->base, failure);
+        if (failure) az_call_fail(backend, t->call, "%s: %s%s", state->base, failure, kind_of(backend, t));
     } else {
-        az_call_fail(backend, t->call, "%s, after %d tries: %s", state->base, t->tries, what_happened(backend, t, code, status));
+        az_call_fail(backend, t->call, "%s, after %d %s: %s", state->base, t->tries, t->tries == 1 ? "try" : "tries",
+                     what_happened(backend, t, code, status));
     }
     const bool done = az_call_done(backend, t->call);
     forget(t);
@@ -250,27 +273,30 @@ static int begin_some(az_backend *backend, transfer *t, az_call *call, int n, in
     return busy + n - *next;
 }
 
-static bool settle_ended(az_backend *backend)
+static bool settle_ended(az_backend *backend, int *ended)
 {
     const http_state *state = backend->state;
     int left = 0;
+    *ended = 0;
     for (CURLMsg *message; (message = state->curl.multi_info_read(state->multi, &left));) {
         transfer *t = NULL;
         if (message->msg != CURLMSG_DONE) continue;
         const CURLcode code = message->data.result;
         state->curl.easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &t);
         if (!settle(backend, t, code)) return false;
+        ++*ended;
     }
     return true;
 }
 
+/* What has come is read; where nothing has ended, so that nothing new may begin, more is waited for. */
 static bool turn(az_backend *backend, double pause)
 {
     const http_state *state = backend->state;
-    int running = 0;
+    int running = 0, ended = 0;
     if (state->curl.multi_perform(state->multi, &running) != CURLM_OK) return az_fail(backend->az, AZ_IO, "libcurl failed");
-    if (!settle_ended(backend)) return false;
-    state->curl.multi_poll(state->multi, NULL, 0, running > 0 || pause > 0 ? (int)(1e3 * pause) + 1 : 0, NULL);
+    if (!settle_ended(backend, &ended)) return false;
+    if (ended == 0) state->curl.multi_poll(state->multi, NULL, 0, (int)(1e3 * pause) + 1, NULL);
     if (az_interrupted(backend->az)) return az_fail(backend->az, AZ_INTERRUPTED, "interrupted while a server was asked");
     return true;
 }
@@ -327,14 +353,26 @@ static struct curl_slist *headers_of(const az_backend *backend)
 {
     const az_curl *curl = curl_of(backend);
     struct curl_slist *list = curl->slist_append(NULL, "Content-Type: application/json");
-    const char *key = getenv(backend->settings.key_env);
-    if (!key || !*key || strpbrk(key, "\r\n")) return list;
+    const char *key = ((const http_state *)backend->state)->key;
+    if (!key) return list;
     char *line = NULL;
     if (asprintf(&line, "Authorization: Bearer %s", key) < 0) return list;
     list = curl->slist_append(list, line);
     explicit_bzero(line, strlen(line));
     free(line);
     return list;
+}
+
+/* The key of the environment; NULL when there is none, or with an error for one that no header can hold. */
+static const char *find_key(az_backend *backend)
+{
+    const char *name = backend->settings.key_env, *key = getenv(name);
+    if (!key || !*key) return NULL;
+    for (const char *c = key; *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 127)
+            return az_fail(backend->az, AZ_BAD_INPUT,
+                           "the key in the environment variable %s holds a line end or another control character", name);
+    return key;
 }
 
 /* "http://host" and "http://host/v1/" are the same server. */
@@ -357,7 +395,8 @@ bool az_engine_http(az_backend *backend, const char *spec)
     *state = (http_state){.base = base_of(az, spec),
                           .calls = new_bucket(backend->settings.calls_per_minute),
                           .tokens = new_bucket(backend->settings.tokens_per_minute)};
-    if (!az_curl_load(az, &state->curl)) return false;
+    state->key = find_key(backend);
+    if (!az_ok(az) || !az_curl_load(az, &state->curl)) return false;
     state->multi = state->curl.multi_init();
     state->headers = headers_of(backend);
     if (!az_on_leave(az, close_state, state) || !state->base || !state->multi || !state->headers) return false;

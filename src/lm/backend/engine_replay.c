@@ -12,19 +12,6 @@ static bool never_called(az_backend *backend, az_call *call, int n)
 
 static const az_engine replay_engine = {.answer = never_called};
 
-/* An export is read into a database in memory. */
-static az_cache *open_lines(az_ctx *az, const char *path)
-{
-    char *name = az_format_text(az, "/tmp/adze-replay-XXXXXX");
-    const int fd = name ? mkstemp(name) : -1;
-    if (fd < 0) return az_fail(az, AZ_IO, "cannot make a temporary file in /tmp");
-    close(fd);
-    az_cache *cache = az_cache_import(az, name, path) >= 0 ? az_cache_open(az, name) : NULL;
-    const char *const ending[] = {"", "-wal", "-shm"};
-    for (int i = 0; i < 3; i++) unlink(az_format_text(az, "%s%s", name, ending[i])); /* the open database keeps its bytes */
-    return cache;
-}
-
 bool az_engine_replay(az_backend *backend, const char *spec)
 {
     az_ctx *az = backend->az;
@@ -34,7 +21,7 @@ bool az_engine_replay(az_backend *backend, const char *spec)
     if (access(path, R_OK) != 0) return az_fail(az, AZ_BAD_INPUT, "there is no recording '%s'", path);
     const size_t length = strlen(path);
     const bool lines = length > 6 && strcmp(path + length - 6, ".jsonl") == 0;
-    backend->cache = lines ? open_lines(az, path) : az_cache_open(az, path);
+    backend->cache = (lines ? az_cache_of_lines : az_cache_open_to_read)(az, path);
     if (!backend->cache) return false;
     backend->model = backend->identity = hash ? az_strdup(az, hash + 1) : az_cache_model(backend->cache);
     backend->engine = &replay_engine;

@@ -91,24 +91,36 @@ static const char *text_at(const json_t *value, const char *const *path)
     return json_string_value(at(value, path));
 }
 
+static bool has_zero(const json_t *text)
+{
+    return strlen(json_string_value(text)) != json_string_length(text);
+}
+
+/* A number of tokens; 0, which az_call_done replaces by an estimate, for what cannot be one. */
+static int64_t tokens_at(const json_t *usage, const char *key)
+{
+    const json_t *value = json_object_get(usage, key);
+    const double tokens = json_number_value(value);
+    return tokens >= 0 && tokens <= 0x1p40 ? (int64_t)tokens : 0;
+}
+
 static void read_usage(const json_t *reply, az_answer *a)
 {
-    const json_t *usage = json_object_get(reply, "usage"), *prompt = json_object_get(usage, "prompt_tokens");
-    a->prompt_tokens = json_integer_value(prompt);
-    a->completion_tokens = json_integer_value(json_object_get(usage, "completion_tokens"));
-    a->estimated = !json_is_integer(prompt);
-    if (a->prompt_tokens < 0) a->prompt_tokens = 0;
-    if (a->completion_tokens < 0) a->completion_tokens = 0;
+    const json_t *usage = json_object_get(reply, "usage");
+    a->prompt_tokens = tokens_at(usage, "prompt_tokens");
+    a->completion_tokens = tokens_at(usage, "completion_tokens");
 }
 
 static const char *read_text(az_ctx *az, const az_request *r, const json_t *reply, az_answer *a)
 {
-    const char *text = r->messages > 0 ? text_at(reply, (const char *const[]){"choices", "0", "message", "content", NULL})
-                                       : text_at(reply, (const char *const[]){"choices", "0", "text", NULL});
+    const json_t *text = r->messages > 0 ? at(reply, (const char *const[]){"choices", "0", "message", "content", NULL})
+                                         : at(reply, (const char *const[]){"choices", "0", "text", NULL});
     const char *finish = text_at(reply, (const char *const[]){"choices", "0", "finish_reason", NULL});
     if (json_array_size(json_object_get(reply, "choices")) == 0) return "it holds no choices";
-    if (!text) return finish ? az_format_text(az, "it holds no text (finish_reason: %.100s)", finish) : "it holds no text";
-    a->text = az_strdup(az, text);
+    if (!json_is_string(text)) return finish ? az_format_text(az, "it holds no text (finish_reason: %.100s)", finish) : "it holds no text";
+    if (has_zero(text)) return "its text holds a zero byte";
+    if (finish && strcmp(finish, "content_filter") == 0) return "the server's filter cut its text (finish_reason: content_filter)";
+    a->text = az_strdup(az, json_string_value(text));
     a->finish = finish && strcmp(finish, "length") == 0 ? "length" : "stop";
     return NULL;
 }
@@ -186,11 +198,28 @@ static const char *read_vector(az_ctx *az, const json_t *reply, az_answer *a)
     return NULL;
 }
 
-/* The text of {"error": {"message": TEXT}} or {"error": TEXT}; NULL when the reply is no such object. */
+/* The text of {"error": {"message": TEXT}}, {"error": TEXT}, {"message": TEXT} or {"detail": TEXT}; NULL when the reply is no such object.
+ */
 static const char *error_text(const json_t *reply)
 {
-    const char *text = text_at(reply, (const char *const[]){"error", "message", NULL});
-    return text ? text : json_string_value(json_object_get(reply, "error"));
+    static const char *const path[][3] = {{"error", "message", NULL}, {"error", NULL}, {"message", NULL}, {"detail", NULL}};
+    const char *text = NULL;
+    for (size_t i = 0; !text && i < sizeof path / sizeof *path; i++) text = text_at(reply, path[i]);
+    return text;
+}
+
+/* At most 300 bytes that a terminal prints as they are. */
+static const char *printable(az_ctx *az, const char *text, size_t length)
+{
+    json_t *clean = az_json_keep(az, az_json_string(text, length < 300 ? length : 300));
+    const size_t n = json_string_length(clean);
+    char *out = az_alloc(az, n + 1);
+    if (!clean || !out) return "";
+    memcpy(out, json_string_value(clean), n);
+    for (size_t i = 0; i < n; i++)
+        if ((unsigned char)out[i] < ' ' || out[i] == 127) out[i] = ' ';
+    out[n] = '\0';
+    return out;
 }
 
 void az_http_read(az_ctx *az, const az_request *r, const char *body, size_t length, az_answer *a)
@@ -209,9 +238,9 @@ void az_http_read(az_ctx *az, const az_request *r, const char *body, size_t leng
     }
     const char *said = why && reply ? error_text(reply) : NULL;
     if (said)
-        a->failure = az_format_text(az, "the server says: %.300s", said);
+        a->failure = az_format_text(az, "the server says: %s", printable(az, said, strlen(said)));
     else if (why)
-        a->failure = az_format_text(az, "the server's reply cannot be read: %s", why);
+        a->failure = az_format_text(az, "the server's reply cannot be read: %s", printable(az, why, strlen(why)));
 }
 
 const char *az_http_error(az_ctx *az, const char *body, size_t length)
@@ -219,7 +248,5 @@ const char *az_http_error(az_ctx *az, const char *body, size_t length)
     const char *why = NULL;
     const json_t *reply = az_json_read(az, body, length, &why);
     const char *text = reply ? error_text(reply) : NULL;
-    if (text) return az_format_text(az, "%.300s", text);
-    json_t *clean = az_json_keep(az, az_json_string(body, length < 300 ? length : 300));
-    return clean ? json_string_value(clean) : "";
+    return text ? printable(az, text, strlen(text)) : printable(az, body, length);
 }

@@ -104,6 +104,7 @@ static int depth_of(const char *text, size_t length)
 json_t *az_json_read(az_ctx *az, const char *text, size_t length, const char **why)
 {
     json_error_t error;
+    if (length >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0) text += 3, length -= 3; /* a byte order mark */
     *why = "it is nested too deeply";
     if (depth_of(text, length) > AZ_JSON_DEPTH) return NULL;
     json_t *value = json_loadb(text, length, JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
