@@ -283,8 +283,8 @@ bool az_table_write(az_ctx *az, const az_table *table, const char *path);
  * sqrt, abs, sin, cos, tanh of expressions; I(arithmetic with + - * / ^ and comparisons); center(x), scale(x); C(x) and factor(x) make
  *              categories, C(x, level) with that level as the reference
  *   coding     a category gives an indicator for each level but the reference (the first in ascending order), or for all levels where the
- *              terms below it are absent, as R does. Interactions are products of columns; terms are ordered by degree, as R does.
- * Names of columns: "(Intercept)", "x1", "log(x1)", "group[b]", "x1:group[b]". */
+ *              terms below it are absent, as R does; one of a single level has no indicator, which a note tells. Interactions are products
+ * of columns; terms are ordered by degree, as R does. Names of columns: "(Intercept)", "x1", "log(x1)", "group[b]", "x1:group[b]". */
 typedef struct az_design {
     az_tensor *x;       /* [n, p] f64 */
     az_tensor *y;       /* [n] f64; NULL without a left side. A category of two levels is 0 and 1 */
@@ -306,8 +306,11 @@ az_design *az_design_new(az_ctx *az, const char *formula, const az_table *table)
 /* The same columns for other rows: levels, centres and scales are those of the first design; levels that it had not are an error. Without
  * need_y the left side may be absent or missing. */
 az_design *az_design_like(az_ctx *az, const az_design *first, const az_table *table, bool need_y);
-/* The columns of the table that the formula reads, once each. */
-bool az_design_variables(az_ctx *az, const az_design *design, const char ***names, int *count);
+/* The same rows, none of which may have been dropped, where only these columns of the table have other values: what does not read them is
+ * taken from the first design as it is. A row that has no value any more is an error. */
+az_design *az_design_again(az_ctx *az, const az_design *first, const az_table *table, const int *column, int columns);
+/* The columns of the table that a formula reads, once each. */
+bool az_formula_variables(az_ctx *az, const char *formula, const az_table *table, const char ***names, int *count);
 
 /* ---- regression -------------------------------------------------------------------------------------------------------------- */
 
@@ -404,6 +407,8 @@ const char *az_results_find_text(const az_results *results, const char *name);
  * "folder/" = a file for each result, NAME.csv (NAME.npy above two axes); an ending of a text result = that text; "-" = .json on the
  * standard output. */
 bool az_results_write(az_ctx *az, const az_results *results, const char *path);
+/* One array of a result that az_results_write has written with more than one: .npz, .safetensors, .json or a folder. */
+az_array *az_results_read(az_ctx *az, const char *path, const char *name);
 /* Fails on endings that az_results_write does not know (those of texts cannot be told before), on folders that are not there. */
 bool az_results_check(az_ctx *az, const char *path);
 

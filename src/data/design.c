@@ -18,7 +18,11 @@ typedef struct maker {
     values v;
     int32_t **code; /* [factors] of categories: [rows of the table] level of the design, -1 = missing */
     az_design *design;
-    bool first; /* levels and scales are found here */
+    bool first;            /* levels and scales are found here */
+    const az_design *base; /* or NULL: what does not read the changed columns is copied from it */
+    const bool *stale;     /* [terms] with base: those that read them */
+    const bool *need;      /* [factors] with base: the variables of those terms */
+    bool stale_response;
 } maker;
 
 /* ---- variables ---- */
@@ -26,7 +30,7 @@ typedef struct maker {
 static bool evaluate_response(maker *m, bool need)
 {
     struct az_formula *f = m->formula;
-    if (!f->response || !need) return true;
+    if (!f->response || !need || (m->base && !m->stale_response)) return true;
     m->v.response = expr_numbers(m->az, f->response, m->table, m->first);
     const bool text = m->v.response && expr_is_category(m->az, f->response, m->table);
     const az_column *column = text ? expr_categories(m->az, f->response, m->table) : NULL;
@@ -46,7 +50,7 @@ static bool evaluate(maker *m, bool need_y)
     if (!m->code) return false;
     for (int i = 0; i < f->factors && az_ok(m->az); i++) {
         factor *one = &f->factor[i];
-        if (!one->used) continue;
+        if (!one->used || (m->need && !m->need[i])) continue;
         if (m->first) one->category = expr_is_category(m->az, one->expr, m->table);
         if (one->category)
             m->v.column[i] = expr_categories(m->az, one->expr, m->table);
@@ -134,7 +138,7 @@ static bool code_categories(maker *m)
 {
     for (int i = 0; i < m->formula->factors; i++) {
         factor *one = &m->formula->factor[i];
-        if (!one->used || !one->category) continue;
+        if (!one->used || !one->category || !m->v.column[i]) continue;
         if (m->first && !find_levels(m, one, m->v.column[i])) return false;
         if (!recode(m, i)) return false;
     }
@@ -238,6 +242,18 @@ static const char *term_name(maker *m, const term *t)
     return name;
 }
 
+/* A category of one level has nothing to tell, which should not happen unseen. */
+static void note_vanished(maker *m, int t)
+{
+    const term *whole = &m->formula->terms.item[t];
+    for (int i = 0; i < whole->degree; i++) {
+        const factor *one = &m->formula->factor[whole->factor[i]];
+        if (one->category && one->levels == 1)
+            az_note(m->az, "%s has the level '%s' alone in the rows that take part: the term %s adds no column", one->name, one->level[0],
+                    term_name(m, whole));
+    }
+}
+
 static bool lay_out(maker *m, layout *l)
 {
     az_design *d = m->design;
@@ -247,6 +263,7 @@ static bool lay_out(maker *m, layout *l)
         l[t] = layout_of(m->formula, t);
         if (l[t].columns > INT32_MAX - d->p) return az_fail(m->az, AZ_BAD_INPUT, "'%s' makes too many columns", m->formula->text);
         d->p += l[t].columns;
+        if (m->first && l[t].columns == 0) note_vanished(m, t);
     }
     d->name = az_alloc_array(m->az, (size_t)d->p + 1, sizeof *d->name);
     d->term = az_alloc_array(m->az, (size_t)d->p + 1, sizeof *d->term);
@@ -267,11 +284,13 @@ static bool lay_out(maker *m, layout *l)
 static bool fill(maker *m, const layout *l)
 {
     az_design *d = m->design;
-    d->x = az_zeros(m->az, AZ_F64, 2, (int64_t[]){d->n, d->p});
+    d->x = m->base ? az_copy(m->az, m->base->x) : az_zeros(m->az, AZ_F64, 2, (int64_t[]){d->n, d->p});
     double *x = az_f64_mut(d->x);
     int64_t at = 0;
     for (int t = 0; x && t < d->terms; t++) {
-        fill_term(m, t, &l[t], x, at);
+        const bool again = m->stale && m->stale[t];
+        for (int64_t i = 0; again && i < d->n; i++) memset(x + i * d->p + at, 0, (size_t)l[t].columns * sizeof *x);
+        if (!m->stale || again) fill_term(m, t, &l[t], x, at);
         at += l[t].columns;
     }
     if (!m->v.response) return x != NULL;
@@ -304,17 +323,65 @@ az_design *az_design_like(az_ctx *az, const az_design *first, const az_table *ta
     return make(az, (struct az_formula *)first->formula, table, false, need_y);
 }
 
+/* ---- the same rows again ---- */
+
+static bool reads(const expr *e, const az_table *table, const int *column, int columns)
+{
+    if (!e) return false;
+    for (int i = 0; e->kind == EXPR_COLUMN && i < columns; i++)
+        if (strcmp(e->name, table->column[column[i]].name) == 0) return true;
+    return reads(e->a, table, column, columns) || reads(e->b, table, column, columns);
+}
+
+/* Which terms read the columns, and which variables those have. */
+static bool find_stale(maker *m, const int *column, int columns)
+{
+    const struct az_formula *f = m->formula;
+    bool *stale = az_alloc_array(m->az, (size_t)f->terms.count + 1, sizeof *stale),
+         *need = az_alloc_array(m->az, (size_t)f->factors + 1, sizeof *need);
+    if (!stale || !need) return false;
+    for (int t = 0; t < f->terms.count; t++) {
+        const term *whole = &f->terms.item[t];
+        for (int i = 0; i < whole->degree; i++) stale[t] |= reads(f->factor[whole->factor[i]].expr, m->table, column, columns);
+        for (int i = 0; stale[t] && i < whole->degree; i++) need[whole->factor[i]] = true;
+    }
+    m->stale = stale;
+    m->need = need;
+    m->stale_response = reads(f->response, m->table, column, columns);
+    return true;
+}
+
+az_design *az_design_again(az_ctx *az, const az_design *first, const az_table *table, const int *column, int columns)
+{
+    if (!first || !table || !az_ok(az)) return NULL;
+    const int64_t rows = table->rows;
+    if (first->n != rows || first->dropped > 0)
+        return az_fail(az, AZ_BAD_CALL, "az_design_again: the first design has %lld of %lld rows", (long long)first->n, (long long)rows);
+    maker m = {.az = az, .formula = (struct az_formula *)first->formula, .table = table, .base = first};
+    layout *l = az_alloc_array(az, (size_t)m.formula->terms.count + 1, sizeof *l);
+    m.design = az_alloc(az, sizeof *m.design);
+    if (!l || !m.design || !find_stale(&m, column, columns) || !evaluate(&m, true) || !choose_rows(&m)) return NULL;
+    if (m.design->n < rows)
+        return az_fail(az, AZ_NUMERIC, "'%s' has no value any more in %lld rows", m.formula->text, (long long)(rows - m.design->n));
+    const int64_t *row = m.design->row;
+    *m.design = *first;
+    m.design->row = row;
+    for (int t = 0; t < first->terms; t++) l[t] = layout_of(m.formula, t);
+    return code_categories(&m) && fill(&m, l) ? m.design : NULL;
+}
+
 /* ---- what a formula reads ---- */
 
-static bool collect(const expr *e, const char **names, int *count)
+static void collect(const expr *e, const char **names, int *count)
 {
-    if (!e) return true;
+    if (!e) return;
     if (e->kind == EXPR_COLUMN) {
         for (int i = 0; i < *count; i++)
-            if (strcmp(names[i], e->name) == 0) return true;
+            if (strcmp(names[i], e->name) == 0) return;
         names[(*count)++] = e->name;
     }
-    return collect(e->a, names, count) && collect(e->b, names, count);
+    collect(e->a, names, count);
+    collect(e->b, names, count);
 }
 
 static int leaves(const expr *e)
@@ -322,10 +389,10 @@ static int leaves(const expr *e)
     return e ? (e->kind == EXPR_COLUMN) + leaves(e->a) + leaves(e->b) : 0;
 }
 
-bool az_design_variables(az_ctx *az, const az_design *design, const char ***names, int *count)
+bool az_formula_variables(az_ctx *az, const char *formula, const az_table *table, const char ***names, int *count)
 {
-    if (!design) return false;
-    const struct az_formula *f = design->formula;
+    const struct az_formula *f = formula && table && az_ok(az) ? formula_parse(az, formula, table) : NULL;
+    if (!f) return false;
     int most = leaves(f->response);
     for (int i = 0; i < f->factors; i++) most += leaves(f->factor[i].expr);
     *count = 0;

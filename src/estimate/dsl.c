@@ -45,7 +45,7 @@ enum { SLOT_DATA, SLOT_SCORES, SLOT_FIT };
 static const az_input_slot dsl_slots[] = {
     {"data", AZ_INPUT_TABLE, 0, 1, "the table; a row is a unit"},
     {"scores", AZ_INPUT_TABLE, 0, 1, "columns to put beside it, such as a model's scores: a table with as many rows"},
-    {"fit", AZ_INPUT_FILE, 0, 1, "instead of the table: an earlier result (.npz), for power=..."},
+    {"fit", AZ_INPUT_FILE, 0, 1, "instead of the table: an earlier result (.npz, .safetensors, .json or a folder), for power=..."},
     {0},
 };
 
@@ -62,6 +62,29 @@ static void report_data(const dsl_data *d, const dsl_fit *f, az_report *report)
     az_report_text(report, "model", models[d->options->model]);
     az_report_text(report, "label_model", label_kind_names[d->options->label_model]);
     az_report_count(report, "splits", f->splits);
+}
+
+/* How well the labels of each fold were predicted from the others: a row for each, over the splits. */
+static void report_folds(const dsl_data *d, const dsl_fit *f, int g, az_report *report)
+{
+    for (int64_t k = 0; k < d->folds; k++) {
+        double sum = 0, low = INFINITY, high = 0;
+        int64_t n = 0;
+        for (int64_t s = 0; s < f->splits; s++) {
+            const double rmse = f->split[s].rmse[g * d->folds + k];
+            if (isnan(rmse)) continue; /* no labelled row is in it */
+            sum += rmse;
+            low = fmin(low, rmse);
+            high = fmax(high, rmse);
+            n++;
+        }
+        az_report_row(report, "folds");
+        az_report_text(report, "gold", d->table->column[d->gold[g]].name);
+        az_report_count(report, "fold", k + 1);
+        az_report_number(report, "rmse", n > 0 ? sum / (double)n : NAN, "");
+        az_report_number(report, "rmse_least", n > 0 ? low : NAN, "");
+        az_report_number(report, "rmse_most", n > 0 ? high : NAN, "");
+    }
 }
 
 /* How well labels were predicted, over splits and folds. */
@@ -89,6 +112,7 @@ static void report_labels(const dsl_data *d, const dsl_fit *f, az_report *report
             agree += d->surrogate[g][d->labelled[l]] == d->table->column[d->gold[g]].value[d->labelled[l]];
         if (d->surrogate[g]) az_report_number(report, "surrogate_agrees", agree / (double)d->labels, "");
     }
+    for (int g = 0; g < d->golds; g++) report_folds(d, f, g, report);
 }
 
 static void report_other(az_report *report, const char *name, const az_regression *r, int64_t j)
@@ -124,6 +148,16 @@ static az_tensor *stack_parts(az_ctx *az, const dsl_fit *f, az_tensor *const *fi
     return parts ? az_concat(az, parts, (int)f->splits, 0) : NULL;
 }
 
+/* [golds, splits, folds] of the root mean squared errors of predicted labels. */
+static az_tensor *fold_errors(az_ctx *az, const dsl_data *d, const dsl_fit *f)
+{
+    az_tensor *out = az_tensor_new(az, AZ_F64, 3, (int64_t[]){d->golds, f->splits, d->folds});
+    double *to = az_f64_mut(out);
+    for (int g = 0; to && g < d->golds; g++)
+        for (int64_t s = 0; s < f->splits; s++, to += d->folds) memcpy(to, f->split[s].rmse + g * d->folds, (size_t)d->folds * sizeof *to);
+    return out;
+}
+
 static void put_column(az_ctx *az, az_table *table, const char *name, const az_regression *r, const double *values, bool se)
 {
     double *column = az_alloc_array(az, (size_t)table->rows + 1, sizeof *column);
@@ -154,6 +188,7 @@ static void put_results(az_ctx *az, const dsl_data *d, const dsl_fit *f, az_resu
     az_results_array(results, "split_jacobian", stack_parts(az, f, &s->jacobian, sizeof *s), NULL, NULL);
     az_results_array(results, "split_labelled", stack_parts(az, f, &s->labelled, sizeof *s), NULL, NULL);
     az_results_array(results, "split_rest", stack_parts(az, f, &s->rest, sizeof *s), NULL, NULL);
+    az_results_array(results, "fold_rmse", fold_errors(az, d, f), NULL, NULL);
     az_results_array(results, "labels", az_scalar(az, AZ_F64, (double)d->labels), NULL, NULL);
 }
 
@@ -187,10 +222,14 @@ static bool report_power(az_ctx *az, const dsl_options *o, const dsl_split *spli
 
 static const az_tensor *part_of(az_ctx *az, const char *path, const char *name, int rank)
 {
-    const az_array *array = az_array_read(az, az_format_text(az, "%s:%s", path, name), NULL, false);
-    if (array && array->value->rank != rank)
-        return az_fail(az, AZ_BAD_INPUT, "'%s': '%s' has the shape %s", path, name, az_shape_text(az, array->value));
-    return array ? array->value : NULL;
+    const az_array *array = az_results_read(az, path, name);
+    if (!array) return NULL;
+    if (rank == 0 && az_count(array->value) == 1)
+        return az_reshape(az, array->value, 0, (int64_t[]){1}); /* a folder's tables have two axes */
+    if (array->value->rank != rank || az_first_nonfinite(array->value) >= 0)
+        return az_fail(az, AZ_BAD_INPUT, "'%s': '%s' is no part of a fit: %s", path, name,
+                       array->value->rank != rank ? az_shape_text(az, array->value) : "it has numbers that are not finite");
+    return array->value;
 }
 
 /* Slice k without its first axis. */
@@ -218,7 +257,9 @@ static bool power_of_file(az_ctx *az, const dsl_options *o, const char *path, az
                                 .labelled = slice_of(az, labelled, k),
                                 .rest = slice_of(az, rest, k)};
     if (!az_ok(az) || count < 1) return az_fail(az, AZ_BAD_INPUT, "'%s' holds no fit", path);
-    return report_power(az, o, splits, count, NULL, az_to_double(labels), report);
+    const az_array *named = az_results_read(az, path, "covariance"); /* .npz and .safetensors have no names */
+    const char *const *name = named && named->column_name && named->value->shape[1] == p ? named->column_name : NULL;
+    return az_ok(az) && report_power(az, o, splits, count, name, az_to_double(labels), report);
 }
 
 /* ---- the method ---- */
@@ -247,7 +288,7 @@ static bool dsl_run(az_ctx *az, const void *options, az_estimate_job *job)
     const az_input *table = az_job_input(job, SLOT_DATA, 0), *scores = az_job_input(job, SLOT_SCORES, 0),
                    *fit = az_job_input(job, SLOT_FIT, 0);
     if ((table != NULL) == (fit != NULL))
-        return az_fail(az, AZ_BAD_INPUT, "either a table is needed (-d FILE) or an earlier fit (-d fit=FILE.npz)");
+        return az_fail(az, AZ_BAD_INPUT, "either a table is needed (-d FILE) or an earlier fit (-d fit=RESULT)");
     if (fit && !*o->power) return az_fail(az, AZ_BAD_INPUT, "what an earlier fit is for: power=600,800 in double quotes");
     if (fit) return power_of_file(az, o, fit->path, job->report);
     if (!*o->formula || !*o->gold) return az_fail(az, AZ_BAD_INPUT, "formula and gold must be given");

@@ -193,9 +193,9 @@ static void compare(az_ctx *az, const dsl_data *d, dsl_fit *f)
         all = all && surrogate[g];
     }
     if (all) {
-        const az_design *design = az_design_like(az, f->designs.predicted, dsl_replace(az, d->table, d->gold, surrogate, d->golds), true);
-        f->naive =
-            without_error(az, design && design->n == d->n ? plain_fit(az, d, f, design, NULL) : NULL, "the fit to the surrogates alone");
+        const az_table *table = dsl_replace(az, d->table, d->gold, surrogate, d->golds);
+        const az_design *design = az_design_again(az, f->designs.predicted, table, d->gold, d->golds);
+        f->naive = without_error(az, design ? plain_fit(az, d, f, design, NULL) : NULL, "the fit to the surrogates alone");
     }
     f->gold_only = without_error(az, plain_fit(az, d, f, f->designs.gold, d->labelled), "the fit to the labelled rows alone");
 }

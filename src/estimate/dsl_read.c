@@ -123,28 +123,15 @@ static bool missing(const az_column *column, int64_t row)
     return column && (column->code ? column->code[row] < 0 : isnan(column->value[row]));
 }
 
-/* The columns of the formula that are not gold: the design is made once with mean labels, to learn what it reads. */
+/* The columns of the formula that are not gold. */
 static bool formula_columns(reader *r, const az_column ***columns, int *count)
 {
     az_ctx *az = r->az;
-    double *filled[DSL_MOST_GOLDS];
-    for (int g = 0; g < r->golds; g++) {
-        double sum = 0;
-        int64_t n = 0;
-        filled[g] = az_alloc_array(az, (size_t)r->given->rows, sizeof **filled);
-        if (!filled[g]) return false;
-        for (int64_t i = 0; i < r->given->rows; i++)
-            if (!isnan(gold_values(r, g)[i])) sum += gold_values(r, g)[i], n++;
-        for (int64_t i = 0; i < r->given->rows; i++) filled[g][i] = isnan(gold_values(r, g)[i]) ? sum / (double)n : gold_values(r, g)[i];
-    }
     const char **names = NULL;
-    int all = 0;
-    const az_design *probe = az_design_new(az, r->o->formula, dsl_replace(az, r->numbers, r->d->gold, filled, r->golds));
-    if (!az_design_variables(az, probe, &names, &all)) return false;
-    if (!probe->y) return az_fail(az, AZ_BAD_INPUT, "'%s' has no left side", r->o->formula);
+    int all = 0, golds = 0;
+    if (!az_formula_variables(az, r->o->formula, r->numbers, &names, &all)) return false;
     *columns = az_alloc_array(az, (size_t)all + 1, sizeof **columns);
     *count = 0;
-    int golds = 0;
     for (int i = 0; *columns && i < all; i++) {
         const az_column *column = az_table_find(az, r->given, names[i]);
         bool gold = false;
@@ -152,7 +139,8 @@ static bool formula_columns(reader *r, const az_column ***columns, int *count)
         golds += gold;
         if (!gold) (*columns)[(*count)++] = column;
     }
-    if (golds == 0) return az_fail(az, AZ_BAD_INPUT, "'%s' reads no gold column: an ordinary regression needs no labels", r->o->formula);
+    if (az_ok(az) && golds == 0)
+        return az_fail(az, AZ_BAD_INPUT, "'%s' reads no gold column: an ordinary regression needs no labels", r->o->formula);
     return az_ok(az);
 }
 
@@ -237,6 +225,26 @@ static int64_t *levels_of(reader *r, const az_column *given, int64_t *count)
     return level;
 }
 
+/* A given fold that holds part of a cluster only would predict rows from others of their own cluster. */
+static bool clusters_are_whole(reader *r)
+{
+    const dsl_data *d = r->d;
+    int64_t *first = az_alloc_array(r->az, (size_t)d->clusters + 1, sizeof *first); /* its first row, from 1 */
+    if (!first) return false;
+    for (int64_t i = 0; r->cluster && i < d->n; i++) {
+        int64_t *seen = &first[d->cluster[i]];
+        if (!*seen) *seen = i + 1;
+        if (d->fold[i] == d->fold[*seen - 1]) continue;
+        const az_column *cluster = &d->table->column[column_number(r, r->cluster)], *fold = &d->table->column[column_number(r, r->fold)];
+        return az_fail(
+            r->az, AZ_BAD_INPUT,
+            "rows %lld and %lld are of one cluster ('%s' = %s), but in two folds ('%s' = %s and %s): a cluster stays in one fold",
+            (long long)d->original[*seen - 1] + 1, (long long)d->original[i] + 1, cluster->name, az_column_text(r->az, cluster, i),
+            fold->name, az_column_text(r->az, fold, *seen - 1), az_column_text(r->az, fold, i));
+    }
+    return true;
+}
+
 static bool set_groups(reader *r)
 {
     dsl_data *d = r->d;
@@ -248,7 +256,7 @@ static bool set_groups(reader *r)
     for (int e = 0; e < r->effects; e++)
         if (!(d->effect[e] = levels_of(r, r->effect[e], &d->effect_levels[e]))) return false;
     d->folds = r->o->folds;
-    if (r->fold && !(d->fold = levels_of(r, r->fold, &d->folds))) return false;
+    if (r->fold && (!(d->fold = levels_of(r, r->fold, &d->folds)) || !clusters_are_whole(r))) return false;
     if (d->folds > d->clusters)
         return az_fail(r->az, AZ_BAD_INPUT, "%lld folds cannot be made of %lld %s", (long long)d->folds, (long long)d->clusters,
                        r->cluster ? "clusters" : "rows");

@@ -69,7 +69,7 @@ typedef struct stack {
     int64_t n, labels, p;
 } stack;
 
-/* The designs drop rows with missing values, of which none must be left. */
+/* Designs drop rows with missing values, of which none must be left. */
 static bool complete(az_ctx *az, const az_design *design, int64_t rows)
 {
     if (!design) return false;
@@ -153,14 +153,14 @@ static bool split_variance(az_ctx *az, const dsl_data *d, const stack *s, const 
     return out->rest != NULL;
 }
 
-/* The design of all rows, by the first split's; the first makes that of the labelled rows too. */
+/* The design of all rows: later splits change what reads a label in that of the first, which makes that of the labelled rows too. */
 static const az_design *predicted_design(az_ctx *az, const dsl_data *d, double *const *prediction, dsl_designs *first)
 {
     const az_table *table = dsl_replace(az, d->table, d->gold, prediction, d->golds);
-    const az_design *design =
-        first->predicted ? az_design_like(az, first->predicted, table, true) : az_design_new(az, d->options->formula, table);
+    if (first->predicted) return az_design_again(az, first->predicted, table, d->gold, d->golds);
+    const az_design *design = az_design_new(az, d->options->formula, table);
     if (!complete(az, design, d->n)) return NULL;
-    if (first->predicted) return design;
+    if (!design->y) return az_fail(az, AZ_BAD_INPUT, "'%s' has no left side", d->options->formula);
     first->predicted = design;
     first->gold = az_design_like(az, design, az_table_rows(az, d->table, d->labelled, d->labels), true);
     return complete(az, first->gold, d->labels) ? design : NULL;

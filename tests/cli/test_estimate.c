@@ -1,4 +1,5 @@
 /* adze estimate: slots, options, results in files, reports, and mistakes. */
+#include "adze/data.h"
 #include "support/command.h"
 #include "support/folder.h"
 
@@ -112,6 +113,44 @@ Test(estimate, an_earlier_fit_tells_of_more_labels)
                    "for f in a b; do sed 's/.*\"se\"://' $f > $f.se; done; cmp a.se b.se");
     cr_assert_eq(run.code, 0, "%s%s", run.out, run.err);
     cr_assert_eq(test_lines(run.out), 4);
+    run =
+        test_shell(az, folder,
+                   "mkdir d; for o in f.json f.safetensors d/; do "
+                   "adze estimate 'dsl:formula=y ~ x,gold=y,surrogate=q' -d t.csv -o $o >t && "
+                   "adze estimate 'dsl:power=\"80,160\"' -d fit=$o --json | grep power | sed 's/.*\"se\"://' | cmp - a.se || exit 1; done; "
+                   "adze estimate 'dsl:power=\"80\"' -d fit=f.json; adze estimate 'dsl:power=\"80\"' -d fit=t.csv");
+    cr_assert_eq(run.code, 2);
+    cr_assert_not_null(strstr(run.out, "(Intercept)"), "%s%s", run.out, run.err);
+    cr_assert_not_null(strstr(run.err, "'t.csv': a result with several arrays is"), "%s", run.err);
+    az_close(az);
+}
+
+/* Errors of the label model fold by fold; a category of one level is told of. */
+Test(estimate, folds_and_vanished_terms_are_told)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    test_shell(az, folder, make_table);
+    const test_run run = test_shell(az, folder,
+                                    "sed '1s/$/,one/;2,$s/$/,u/' t.csv > u.csv; adze estimate 'dsl:formula=y ~ x + C(one),gold=y,"
+                                    "surrogate=q,folds=4,splits=3' -d u.csv -o f.json --json");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    int folds = 0;
+    double sum = 0;
+    for (int i = 0; i < test_lines(run.out); i++) {
+        const json_t *row = test_json(az, run.out, i);
+        const char *section = json_string_value(json_object_get(row, "section"));
+        if (!section || strcmp(section, "folds") != 0) continue;
+        folds++;
+        sum += test_json_number(row, "rmse");
+        cr_assert_leq(test_json_number(row, "rmse_least"), test_json_number(row, "rmse_most"));
+    }
+    cr_assert_eq(folds, 4);
+    cr_assert_float_eq(sum / 4, test_json_number(test_section(az, run.out, "labels"), "rmse"), 1e-12);
+    cr_assert_not_null(strstr(run.err, "C(one) has the level 'u' alone"), "%s", run.err);
+    cr_assert_null(strstr(strstr(run.err, "C(one)") + 1, "C(one) has"), "told once: %s", run.err);
+    const az_array *all = az_results_read(az, test_path(az, folder, "f.json"), "fold_rmse");
+    cr_assert(all && all->value->rank == 3 && all->value->shape[1] == 3 && all->value->shape[2] == 4, "%s", az_error(az));
     az_close(az);
 }
 

@@ -106,13 +106,40 @@ Test(formula, a_second_table_gets_the_columns_of_the_first)
     az_close(az);
 }
 
+/* What the other columns make is the same; products, centres and the left side follow the changed ones. */
+Test(formula, the_same_rows_with_other_values)
+{
+    az_ctx *az = az_open(NULL);
+    az_table *table = table_of(az);
+    const char *formula = "log(y) ~ g*x + h:x + scale(x) + yes + I(y + x) - 1";
+    const az_design *d = az_design_new(az, formula, table);
+    double other[] = {3, 1, 7, 2, 9}, left[] = {5, 6, 7, 8, 9};
+    az_table changed = *table;
+    az_column columns[8];
+    memcpy(columns, table->column, (size_t)table->columns * sizeof *columns);
+    changed.column = columns;
+    columns[0].value = left;
+    columns[1].value = other;
+    const az_design *a = az_design_again(az, d, &changed, (int[]){0, 1}, 2), *b = az_design_like(az, d, &changed, true);
+    cr_assert(a && b, "%s", az_error(az));
+    cr_assert_eq(matrix_difference(a->x, b->x), 0);
+    cr_assert_eq(matrix_difference(a->y, b->y), 0);
+    columns[0].value = (double *)table->column[0].value;
+    a = az_design_again(az, d, &changed, (int[]){1}, 1), b = az_design_like(az, d, &changed, true);
+    cr_assert_eq(matrix_difference(a->x, b->x), 0);
+    cr_assert_eq(matrix_difference(a->y, b->y), 0);
+    other[2] = NAN;
+    cr_assert_null(az_design_again(az, d, &changed, (int[]){1}, 1));
+    cr_assert_not_null(strstr(az_error(az), "has no value any more in 1 rows"), "%s", az_error(az));
+    az_close(az);
+}
+
 Test(formula, variables_are_named_once)
 {
     az_ctx *az = az_open(NULL);
-    az_design *d = az_design_new(az, "log(y) ~ x*g + I(x^2 + z)", table_of(az));
     const char **names;
     int count;
-    cr_assert(az_design_variables(az, d, &names, &count));
+    cr_assert(az_formula_variables(az, "log(y) ~ x*g + I(x^2 + z)", table_of(az), &names, &count));
     static const char *const expected[] = {"y", "x", "g", "z"};
     cr_assert_eq(count, 4);
     for (int i = 0; i < 4; i++) cr_assert_str_eq(names[i], expected[i]);
