@@ -6,7 +6,6 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -212,57 +211,6 @@ static bool begin_optimizer(az_ctx *az, zeroth_run *r)
 
 /* ---- steps ---- */
 
-/* Tokens of the lesson whose target is not the likeliest. */
-static double misses(az_ctx *az, const zeroth_run *r, const az_lm_lesson *lesson)
-{
-    const az_tensor *best = az_argmax(az, az_lm_forward(az, r->lm, &lesson->batch, &r->pass));
-    double n = 0;
-    for (int64_t i = 0; best && i < az_count(best); i++)
-        n += lesson->target[i] >= 0 && ((const int32_t *)best->data)[i] != lesson->target[i];
-    return n;
-}
-
-static int by_value(const void *a, const void *b)
-{
-    const int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
-    return (x > y) - (x < y);
-}
-
-double az_zeroth_f1(int32_t *a, int64_t n, int32_t *b, int64_t m)
-{
-    if (n + m == 0) return 1;
-    if (n > 0) qsort(a, (size_t)n, sizeof *a, by_value);
-    if (m > 0) qsort(b, (size_t)m, sizeof *b, by_value);
-    int64_t common = 0;
-    for (int64_t i = 0, j = 0; i < n && j < m;) {
-        common += a[i] == b[j];
-        const bool step = a[i] <= b[j], other = b[j] <= a[i];
-        i += step, j += other;
-    }
-    return 2 * (double)common / (double)(n + m);
-}
-
-/* 1 - F1 of the greedy answer, of at most as many tokens, in the place of the last response of a sequence. */
-static double answer_misses(az_ctx *az, const zeroth_run *r, const az_lm_lesson *lesson, int sequence)
-{
-    const int32_t *token = lesson->batch.token, *target = lesson->target;
-    const int64_t begin = lesson->batch.start[sequence];
-    int64_t last = lesson->batch.start[sequence + 1];
-    while (last > begin && target[last - 1] < 0) last--;
-    int64_t first = last;
-    while (first > begin && target[first - 1] >= 0) first--;
-    int64_t n = last - first;
-    int32_t *wanted = az_alloc_array(az, (size_t)n + 1, sizeof *wanted);
-    if (!wanted || first == last) return 0;
-    memcpy(wanted, target + first, (size_t)n * sizeof *wanted);
-    const az_tokens prompt = {.id = (int32_t *)(uintptr_t)(token + begin), .n = first - begin + 1};
-    const az_lm_generate_options how = {.max_tokens = n, .cache = AZ_KV_F32, .adapter = r->adapter};
-    const az_tokens *made = az_lm_generate(az, r->lm, &prompt, &how);
-    if (!made) return NAN;
-    while (n > 0 && az_token_ends(r->lm->tokenizer, wanted[n - 1])) n--;
-    return 1 - az_zeroth_f1(made->id + prompt.n, made->n - prompt.n, wanted, n);
-}
-
 /* What is to be small: a token, or for F1 an example. */
 static double measure(az_ctx *az, void *user)
 {
@@ -271,9 +219,9 @@ static double measure(az_ctx *az, void *user)
     for (int64_t k = 0; k < r->passes && az_ok(az); k++) {
         az_scope_push(az);
         if (r->options->objective == AZ_ZEROTH_ACCURACY)
-            sum += misses(az, r, &r->lesson[k]);
+            sum += az_zeroth_misses(az, r->lm, &r->lesson[k], &r->pass);
         else if (r->options->objective == AZ_ZEROTH_F1)
-            for (int s = 0; s < r->lesson[k].batch.sequences && az_ok(az); s++) sum += answer_misses(az, r, &r->lesson[k], s);
+            sum += az_zeroth_answer_misses(az, r->lm, &r->lesson[k], r->adapter);
         else
             sum += az_to_double(az_lm_loss(az, r->lm, &r->lesson[k], &r->pass));
         az_scope_pop(az);

@@ -52,6 +52,10 @@ typedef struct az_zeroth_how {
     int64_t rank, most; /* 0 = chosen from the spectra, at most `most` */
     double theta;       /* singular values from this share of the largest on count */
 } az_zeroth_how;
+/* Tokens of the lesson whose target is not the likeliest; and the sum over its sequences of 1 - F1 of a greedy answer in the place of the
+ * last response. */
+double az_zeroth_misses(az_ctx *az, const az_lm *lm, const az_lm_lesson *lesson, const az_lm_run *run);
+double az_zeroth_answer_misses(az_ctx *az, const az_lm *lm, const az_lm_lesson *lesson, const az_adapter *adapter);
 /* 2 |a and b| / (n + m) of two bags of tokens [n], [m]; 1 when both are empty. Sorts them. */
 double az_zeroth_f1(int32_t *a, int64_t n, int32_t *b, int64_t m);
 bool az_tune_zeroth(az_ctx *az, az_tune_job *job, const az_zeroth_how *how);

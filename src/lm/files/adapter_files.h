@@ -30,6 +30,11 @@ az_tensor *az_module_part(az_ctx *az, const az_lm *lm, const az_module *module, 
 /* A prefix (contiguous) with its keys in the order of the files, or of memory. */
 az_tensor *az_prefix_reorder(az_ctx *az, const az_lm *lm, az_tensor *prefix, bool to_file);
 
+/* The kind of a configuration, one that is known; and whether its keys and their types are such as are known. Keys of kinds other than LORA
+ * that have no meaning here are kept in adapter->config. */
+const char *az_config_kind(az_ctx *az, const json_t *config);
+bool az_config_check(az_ctx *az, const json_t *config, az_adapter *adapter);
+
 /* What a configuration says of modules: whether it names those that get a pair at all; whether a module gets one; whether it is replaced
  * whole. A remark on names of the latter that are no modules. */
 bool az_scope_is_told(const json_t *config);
