@@ -181,11 +181,12 @@ int *az_ward(az_ctx *az, const az_points *points, int k)
 typedef struct mixture {
     const az_points *points;
     int k;
+    double ridge;
     double *weight, *mean, *covariance, *factor, *log_det; /* [k], [k, p], [k, p, p] twice, [k] */
     double *share;                                         /* [n, k] responsibilities */
 } mixture;
 
-/* Weights, means and covariances (with 1e-6 on the diagonal) from the responsibilities. */
+/* Weights, means and covariances (with the ridge on the diagonal) from the responsibilities. */
 static bool maximise(az_ctx *az, mixture *m)
 {
     const int p = m->points->p, k = m->k;
@@ -201,7 +202,7 @@ static bool maximise(az_ctx *az, mixture *m)
             for (int a = 0; a < p; a++)
                 for (int b = 0; b < p; b++)
                     s[a * p + b] += m->share[i * k + c] / mass * (m->points->x[i * p + a] - mean[a]) * (m->points->x[i * p + b] - mean[b]);
-        for (int a = 0; a < p; a++) s[a * p + a] += 1e-6;
+        for (int a = 0; a < p; a++) s[a * p + a] += m->ridge;
         m->weight[c] = mass / (double)n;
         if (!az_cov_factor(p, s, m->factor + (size_t)c * (size_t)(p * p), &m->log_det[c]))
             return az_fail(az, AZ_NUMERIC, "expectation-maximisation: the covariance of group %d has collapsed", c + 1);
@@ -240,7 +241,7 @@ int *az_mixture(az_ctx *az, const az_points *points, int k, const int *start, in
     const size_t n = (size_t)points->n, p = (size_t)points->p, groups = (size_t)k;
     int *label = az_alloc_array(az, n, sizeof *label);
     az_scope_push(az);
-    mixture m = {.points = points, .k = k};
+    mixture m = {.points = points, .k = k, .ridge = 1e-6 * az_points_spread(points)};
     double *off = az_alloc_array(az, p, sizeof *off), *logs = az_alloc_array(az, groups, sizeof *logs);
     m.weight = az_alloc_array(az, groups, sizeof(double)), m.mean = az_alloc_array(az, groups * p, sizeof(double));
     m.covariance = az_alloc_array(az, groups * p * p, sizeof(double)), m.factor = az_alloc_array(az, groups * p * p, sizeof(double));
@@ -248,7 +249,12 @@ int *az_mixture(az_ctx *az, const az_points *points, int k, const int *start, in
     *likelihood = -INFINITY;
     if (az_ok(az)) {
         for (size_t i = 0; i < n; i++) m.share[i * groups + (size_t)start[i]] = 1;
-        for (int turn = 0; turn < iterations && maximise(az, &m); turn++) {
+        for (int c = 0; c < k; c++) {
+            bool empty = true;
+            for (size_t i = 0; i < n && empty; i++) empty = start[i] != c;
+            if (empty) az_fail(az, AZ_BAD_INPUT, "expectation-maximisation: group %d of the start has no points", c + 1);
+        }
+        for (int turn = 0; az_ok(az) && turn < iterations && maximise(az, &m); turn++) {
             const double before = *likelihood;
             *likelihood = expect(&m, off, logs);
             if (fabs(*likelihood - before) < tolerance) break;

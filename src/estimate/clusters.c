@@ -7,8 +7,7 @@
 
 /* ---- covariances ---- */
 
-/* Mean eigenvalue of the covariance of all points. */
-static double spread_of(const az_points *points)
+double az_points_spread(const az_points *points)
 {
     double sum = 0;
     for (int j = 0; j < points->p; j++) {
@@ -66,7 +65,7 @@ void az_restrain_covariances(az_ctx *az, const az_points *points, int k, az_cov_
                              int *floored)
 {
     const int p = points->p;
-    const double spread = spread_of(points);
+    const double spread = az_points_spread(points);
     *floored = 0;
     if (kind == AZ_COV_SHARED) share_covariances(k, p, mass, covariance);
     for (int c = 0; c < k && az_ok(az); c++) {
@@ -147,10 +146,10 @@ double az_partition_likelihood(az_ctx *az, const az_points *points, int k, const
 
 /* ---- comparing labelings ---- */
 
-/* Columns matched to rows at least total cost [k, k], by shortest augmenting paths (Kuhn 1955; Jonker & Volgenant's form); 1-based inside.
- */
-static double assign(az_ctx *az, const double *cost, int k)
+/* By shortest augmenting paths (Kuhn 1955; Jonker & Volgenant's form); 1-based inside. */
+double az_match(az_ctx *az, const double *cost, int k, int *match)
 {
+    az_scope_push(az);
     const size_t size = (size_t)k + 1;
     double *row = az_alloc_array(az, size, sizeof *row), *column = az_alloc_array(az, size, sizeof *column);
     double *least = az_alloc_array(az, size, sizeof *least), total = 0;
@@ -180,7 +179,8 @@ static double assign(az_ctx *az, const double *cost, int k)
         } while (owner[at] != 0);
         for (; at != 0; at = way[at]) owner[at] = owner[way[at]];
     }
-    for (int j = 1; owner && j <= k; j++) total += cost[(owner[j] - 1) * k + j - 1];
+    for (int j = 1; az_ok(az) && j <= k; j++) total += cost[(owner[j] - 1) * k + j - 1], match[owner[j] - 1] = j - 1;
+    az_scope_pop(az);
     return total;
 }
 
@@ -188,8 +188,9 @@ double az_label_error(az_ctx *az, const int *a, const int *b, int64_t n, int k)
 {
     az_scope_push(az);
     double *cost = az_alloc_array(az, (size_t)(k * k), sizeof *cost);
+    int *match = az_alloc_array(az, (size_t)k, sizeof *match);
     for (int64_t i = 0; cost && i < n; i++) cost[a[i] * k + b[i]]--;
-    const double agree = cost ? -assign(az, cost, k) : NAN;
+    const double agree = cost && match ? -az_match(az, cost, k, match) : NAN;
     az_scope_pop(az);
     return 1 - agree / (double)n;
 }

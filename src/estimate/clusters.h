@@ -18,9 +18,12 @@ typedef enum az_cov_kind { AZ_COV_FULL, AZ_COV_DIAGONAL, AZ_COV_SHARED, AZ_COV_S
 int *az_kmeans(az_ctx *az, const az_points *points, int k, int restarts, uint64_t seed, double *cost);
 /* Labels by Ward's linkage (nearest-neighbour chains), cut at k groups. O(n^2) memory. */
 int *az_ward(az_ctx *az, const az_points *points, int k);
-/* Labels by the mixture of k Gaussians that expectation-maximisation reaches from the given ones; *likelihood: mean log density. */
+/* Labels by the mixture of k Gaussians that expectation-maximisation reaches from the given ones; *likelihood: mean log density. Its
+ * covariances get 1e-6 tr(S) / p on the diagonal, S that of all points. Every group must have a point to start from. */
 int *az_mixture(az_ctx *az, const az_points *points, int k, const int *start, int iterations, double tolerance, double *likelihood);
 
+/* tr(S) / p, S the covariance of all points: the mean variance of a column. */
+double az_points_spread(const az_points *points);
 /* Covariances [k, p, p] from weights: z_k 1 = mass [k, n] and scatter [k, p, p] not yet divided; *floored counts eigenvalues lifted. */
 void az_restrain_covariances(az_ctx *az, const az_points *points, int k, az_cov_kind kind, const double *mass, double *covariance,
                              int *floored);
@@ -40,6 +43,8 @@ typedef struct az_projection {
 az_projection *az_project_points(az_ctx *az, const az_points *points, int k, const int *label, int rank);
 bool az_project(az_ctx *az, const az_projection *projection, const az_points *from, az_points *to);
 
+/* Columns matched to rows at the least total cost [k, k] (Hungarian method): column[i] of row i; the total. */
+double az_match(az_ctx *az, const double *cost, int k, int *column);
 /* Share of points on which two labelings disagree, for the best matching of their groups (Hungarian method). */
 double az_label_error(az_ctx *az, const int *a, const int *b, int64_t n, int k);
 

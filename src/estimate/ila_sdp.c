@@ -2,7 +2,7 @@
  *
  * Problem: points x_i ~ N(mu_k, S_k) for i in G_k; find the partition, S_k unknown.
  * Lift: Z_k = 1_{G_k} 1_{G_k}^T / |G_k| makes the profile log-likelihood linear, sum_k <A_k, Z_k>; relaxed to positive semidefinite Z_k >=
- * 0 with tr Z_k = 1 and sum_k Z_k 1 = 1 it is a semidefinite program, whose optimum bounds every partition. Rule: solve it with the S_k of
+ * 0 with tr Z_k = 1 and sum_k Z_k 1 = 1 it is a semidefinite program, whose dual bounds every partition. Rule: solve it with the S_k of
  * a start, take S_k from Z, and so on (ila.c).
  *
  * Zhuang, Chen, Yang: "Likelihood adjusted semidefinite programs for clustering heterogeneous data", ICML 2023 (arXiv 2209.15097). */
@@ -39,7 +39,7 @@ static const az_option ila_table[] = {
     {"method", AZ_CHOICE, offsetof(ila_options, method), "ila-sdp", 0, 0, method_names,
      "ila-sdp; sdp = the K-means program; kmeans; em = a mixture of Gaussians"},
     {"cov", AZ_CHOICE, offsetof(ila_options, covariance), "auto", 0, 0, cov_names,
-     "structure of the covariances; auto = full, diag from n / (2 k) columns on"},
+     "structure of the covariances; auto = full, diag from n / (2 k) columns on, shared below 2 k points"},
     {"init", AZ_CHOICE, offsetof(ila_options, init), "kmeans", 0, 0, init_names, "start of ila-sdp and em; column = start=NAME"},
     {"start", AZ_TEXT, offsetof(ila_options, start), "", 0, 0, NULL, "column of the table with labels to start from"},
     {"restarts", AZ_INT, offsetof(ila_options, restarts), "20", 1, 1e5, NULL, "of K-means"},
@@ -131,6 +131,7 @@ static bool draw_points(az_ctx *az, const ila_options *o, given *in)
 static az_cov_kind covariance_of(const ila_options *o, const given *in)
 {
     if (o->covariance != COV_AUTO) return (az_cov_kind)o->covariance;
+    if (in->drawn.n < 2 * o->k) return AZ_COV_SHARED;
     return in->drawn.p >= (double)in->drawn.n / (2 * (double)o->k) ? AZ_COV_DIAGONAL : AZ_COV_FULL;
 }
 
@@ -158,7 +159,7 @@ static bool read_given(az_ctx *az, const ila_options *o, const az_estimate_job *
 
 /* ---- clustering ---- */
 
-static int *start_labels(az_ctx *az, const ila_options *o, const given *in)
+static int *draw_labels(az_ctx *az, const ila_options *o, const given *in)
 {
     const az_points *points = &in->drawn;
     const int k = (int)o->k;
@@ -171,6 +172,22 @@ static int *start_labels(az_ctx *az, const ila_options *o, const given *in)
     az_rng rng = az_rng_at(az_seed(az), az_stream("random labels", 0));
     for (int64_t i = 0; label && i < points->n; i++)
         label[i] = in->start ? in->start[in->row ? in->row[i] : i] : i < k ? (int)i : (int)az_below(&rng, (uint64_t)k);
+    return label;
+}
+
+/* A start with points in every group. */
+static const int *start_labels(az_ctx *az, const ila_options *o, const given *in)
+{
+    const int *label = draw_labels(az, o, in);
+    for (int c = 0; label && c < o->k; c++) {
+        bool empty = true;
+        for (int64_t i = 0; i < in->drawn.n && empty; i++) empty = label[i] != c;
+        if (empty && o->init == INIT_COLUMN)
+            return az_fail(az, AZ_BAD_INPUT, "start=%s: group %d of k=%lld has no points there", o->start, c + 1, (long long)o->k);
+        if (empty)
+            return az_fail(az, AZ_BAD_INPUT, "k=%lld: a group of the start has no points; are so many of the points different?",
+                           (long long)o->k);
+    }
     return label;
 }
 
@@ -211,7 +228,7 @@ static az_ila_fit *cluster(az_ctx *az, const ila_options *o, const given *in, in
     for (int64_t i = 0; i < points->n; i++) fit->membership[i * how.k + fit->label[i]] = 1;
     fit->covariance = az_partition_covariances(az, points, how.k, fit->label, in->covariance, &floored);
     fit->likelihood = fit->covariance ? az_partition_likelihood(az, points, how.k, fit->label, fit->covariance) : NAN;
-    fit->bound = NAN, fit->exact = fit->integral = true;
+    fit->bound = fit->gap = NAN, fit->exact = fit->integral = true;
     return az_ok(az) ? fit : NULL;
 }
 
@@ -261,11 +278,14 @@ static void report_fit(az_ctx *az, az_report *report, const char *section, int m
     az_report_number(report, "log_likelihood", fit->likelihood, "");
     if (method == METHOD_ILA || method == METHOD_SDP) {
         az_report_number(report, "bound", fit->bound, "");
+        az_report_number(report, "gap", fit->gap, "");
         az_report_count(report, "programs", fit->iterations);
         az_report_count(report, "program_steps", fit->program_steps);
         az_report_bool(report, "solved", fit->exact);
         az_report_bool(report, "integral", fit->integral);
         az_report_count(report, "ambiguous", fit->ambiguous);
+        az_report_text(report, "labels_by", fit->by_vectors ? "eigenvectors" : "membership");
+        az_report_count(report, "least_points", fit->least);
         az_report_count(report, "eigenvalues_lifted", fit->floored);
     }
     az_report_number(report, "seconds", seconds, "s");
@@ -329,7 +349,7 @@ static bool ila_estimate(az_ctx *az, const void *options, az_estimate_job *job)
             own = seconds, chosen = fit;
             report_fit(az, job->report, "fit", method, &in, fit, label, k, seconds);
             if (!hand_over(az, job, &in, fit, label, k)) return false;
-            if (!fit->exact) az_note(az, "a program was not solved to sdp_tol: no bound is claimed; raise sdp_iterations");
+            if (!fit->exact) az_note(az, "a program was not solved to sdp_tol: the bound holds and may be loose; raise sdp_iterations");
             continue;
         }
         if (first) report_fit(az, job->report, "methods", o->method, &in, chosen, extend(az, &in, chosen, k), k, own);
@@ -346,8 +366,11 @@ const az_method az_ila_sdp_method = {
     .paper = "Zhuang, Chen, Yang: Likelihood adjusted semidefinite programs for clustering heterogeneous data, ICML 2023, arXiv 2209.15097",
     .details = "Finds k groups with a covariance of their own each. A semidefinite program replaces the search over partitions; it depends "
                "little on where it starts, where expectation-maximisation may end in a bad optimum. 'bound' is a likelihood that no "
-               "partition exceeds with these covariances, as exactly as sdp_tol has the program solved. Costs k eigenvalue decompositions "
-               "of n x n an iteration: some hundred points. "
+               "partition exceeds with these covariances, from the program's dual (so that sdp_tol makes it tight, not true), 'gap' what "
+               "it is above the labels' own; with method=sdp both are of the sum of squares between groups, <X X^T, Z>. solver=lowrank "
+               "gives no bound. Groups have p + 1 points at least where each has a full covariance of p columns, 2 with diag and shrink. "
+               "Where memberships are not clear, K-means on the eigenvectors of Z is tried too, and the more likely labels kept "
+               "('labels_by'). Costs k eigenvalue decompositions of n x n an iteration of a program: some hundred points, few groups. "
                "project=r clusters data of many columns in r directions. truth=COLUMN tells the error; beside=all adds the K-means "
                "program, K-means and a mixture. -o labels.csv writes the labels.",
     .example = "adze estimate ila-sdp:k=2 -d points.csv -o labels.csv",

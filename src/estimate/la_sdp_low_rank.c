@@ -1,7 +1,7 @@
 /* la_sdp_low_rank.c - the clustering program with Z_k = V_k V_k^T, V_k [n, r] >= 0 (Burer & Monteiro 2003).
  *
- * Augmented Lagrangian of the constraints sum_k V_k V_k^T 1 = 1 and |V_k|_F^2 = 1 (tr Z = K for one block), minimised by projected L-BFGS.
- */
+ * Augmented Lagrangian of the constraints sum_k V_k V_k^T 1 = 1, |V_k|_F^2 = 1 (tr Z = K for one block) and |V_k^T 1|^2 >= m, minimised by
+ * projected L-BFGS. */
 #include "estimate/la_sdp.h"
 
 #include "adze/optim.h"
@@ -13,10 +13,10 @@
 typedef struct lagrangian {
     const az_la_sdp *problem;
     int64_t r;
-    double scale, beta;
-    double *row_multiplier, *trace_multiplier; /* [n], [blocks] */
-    double *row, *trace;                       /* violations: [n], [blocks] */
-    double *sums, *product;                    /* [blocks, r] 1^T V; [n, r] A V */
+    double shift, scale, beta;
+    double *row_multiplier, *trace_multiplier, *mass_multiplier; /* [n], [blocks], [blocks] */
+    double *row, *trace, *mass; /* violations: [n], [blocks], [blocks]; of an inequality, negative where it holds */
+    double *sums, *product;     /* [blocks, r] 1^T V; [n, r] A V */
 } lagrangian;
 
 static void find_violations(lagrangian *p, const double *v)
@@ -32,10 +32,11 @@ static void find_violations(lagrangian *p, const double *v)
         for (int64_t i = 0; i < n; i++)
             for (int64_t a = 0; a < r; a++) sum[a] += own[i * r + a];
         cblas_dgemv(CblasRowMajor, CblasNoTrans, (int)n, (int)r, 1, own, (int)r, sum, 1, 1, p->row, 1);
+        p->mass[b] = p->problem->blocks > 1 && p->problem->least > 1 ? (double)p->problem->least - cblas_ddot((int)r, sum, 1, sum, 1) : -1;
     }
 }
 
-/* -<A, V V^T> + multipliers and beta/2 squares of the violations. */
+/* -<(A - shift) / scale, V V^T> + multipliers and beta/2 squares of the violations. */
 static double value(az_ctx *az, const double *v, double *gradient, void *user)
 {
     (void)az;
@@ -48,9 +49,13 @@ static double value(az_ctx *az, const double *v, double *gradient, void *user)
         const double *own = v + b * n * r;
         double *g = gradient + b * n * r, across[64];
         const double force = p->trace_multiplier[b] + p->beta * p->trace[b];
+        const double lift = fmax(p->mass_multiplier[b] + p->beta * p->mass[b], 0);
         sum += (p->trace_multiplier[b] + 0.5 * p->beta * p->trace[b]) * p->trace[b];
+        sum += (lift * lift - p->mass_multiplier[b] * p->mass_multiplier[b]) / (2 * p->beta);
         cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)n, (int)r, (int)n, 1 / p->scale, p->problem->a[b], (int)n, own, (int)r,
                     0, p->product, (int)r);
+        for (int64_t i = 0; i < n; i++)
+            for (int64_t a = 0; a < r; a++) p->product[i * r + a] -= p->shift / p->scale * p->sums[b * r + a];
         sum -= cblas_ddot((int)(n * r), p->product, 1, own, 1);
         memset(across, 0, sizeof across);
         for (int64_t i = 0; i < n; i++)
@@ -58,7 +63,7 @@ static double value(az_ctx *az, const double *v, double *gradient, void *user)
         for (int64_t i = 0; i < n; i++) {
             const double push = p->row_multiplier[i] + p->beta * p->row[i];
             for (int64_t a = 0; a < r; a++)
-                g[i * r + a] = 2 * (force * own[i * r + a] - p->product[i * r + a]) + push * p->sums[b * r + a] + across[a];
+                g[i * r + a] = 2 * (force * own[i * r + a] - p->product[i * r + a]) + (push - 2 * lift) * p->sums[b * r + a] + across[a];
         }
     }
     return sum;
@@ -106,20 +111,26 @@ az_la_sdp_fit *az_la_sdp_low_rank(az_ctx *az, const az_la_sdp *problem, const az
     double *v = az_alloc_array(az, blocks * n * (size_t)r, sizeof *v);
     p.row_multiplier = az_alloc_array(az, n, sizeof(double)), p.trace_multiplier = az_alloc_array(az, blocks, sizeof(double));
     p.row = az_alloc_array(az, n, sizeof(double)), p.trace = az_alloc_array(az, blocks, sizeof(double));
+    p.mass_multiplier = az_alloc_array(az, blocks, sizeof(double)), p.mass = az_alloc_array(az, blocks, sizeof(double));
     p.sums = az_alloc_array(az, blocks * (size_t)r, sizeof(double)), p.product = az_alloc_array(az, n * (size_t)r, sizeof(double));
     if (!fit || !v || !p.product) return NULL;
-    for (int b = 0; b < problem->blocks; b++)
-        for (size_t e = 0; e < n * n; e++) p.scale = fmax(p.scale, fabs(problem->a[b][e]));
+    fit->bound = NAN;
+    az_la_sdp_units(problem, &p.shift, &p.scale);
     start(&p, label, how->seed, v);
     double before = INFINITY;
     const az_lbfgs_options steps = {.memory = 10, .iterations = 200, .gradient_tolerance = 1e-7, .nonnegative = true};
     for (int round = 0; round < MOST_ROUNDS && !fit->converged && az_ok(az); round++) {
         fit->iterations += az_lbfgs(az, value, &p, (int64_t)(blocks * n) * r, v, &steps).iterations;
         find_violations(&p, v);
-        fit->primal = sqrt(pow(cblas_dnrm2((int)n, p.row, 1), 2) + pow(cblas_dnrm2((int)blocks, p.trace, 1), 2));
+        fit->primal = pow(cblas_dnrm2((int)n, p.row, 1), 2) + pow(cblas_dnrm2((int)blocks, p.trace, 1), 2);
+        for (size_t b = 0; b < blocks; b++) fit->primal += pow(fmax(p.mass[b], 0), 2);
+        fit->primal = sqrt(fit->primal);
         fit->converged = fit->primal < how->tolerance;
         for (size_t i = 0; i < n; i++) p.row_multiplier[i] += p.beta * p.row[i];
-        for (size_t b = 0; b < blocks; b++) p.trace_multiplier[b] += p.beta * p.trace[b];
+        for (size_t b = 0; b < blocks; b++) {
+            p.trace_multiplier[b] += p.beta * p.trace[b];
+            p.mass_multiplier[b] = fmax(p.mass_multiplier[b] + p.beta * p.mass[b], 0);
+        }
         if (fit->primal > 0.25 * before) p.beta *= 2;
         before = fit->primal;
         if (!az_progress(az, "low-rank program", round + 1, MOST_ROUNDS, NULL)) return az_fail(az, AZ_INTERRUPTED, "interrupted");

@@ -305,12 +305,16 @@ Test(commands, points_are_clustered)
     fclose(file);
     write(az, folder, "same.csv", "x,y\n1,2\n1,3\n1,4\n");
     write(az, folder, "hole.csv", "x,y\n1,2\n,3\n1,4\n");
+    write(az, folder, "twice.csv", "x,y\n1,2\n1,2\n1,2\n3,4\n3,4\n3,4\n3,4\n");
+    write(az, folder, "start.csv", "x,y,s\n1,2,a\n2,3,a\n1,4,a\n3,5,a\n");
+    run(az, folder, "adze estimate ila-sdp:k=40,truth=kind -d p.csv --threads 1");
     const test_run fit =
         run(az, folder, "adze estimate ila-sdp:k=2,truth=kind,beside=all -d p.csv -o l.csv --threads 1 --json && head -1 l.csv > head.txt");
     const json_t *row = test_section(az, fit.out, "fit");
     cr_assert_leq(test_json_number(row, "error"), 0.051);
-    if (json_is_number(json_object_get(row, "bound")))
-        cr_assert_geq(test_json_number(row, "bound"), test_json_number(row, "log_likelihood") - 1e-3);
+    cr_assert_geq(test_json_number(row, "bound"), test_json_number(row, "log_likelihood"));
+    cr_assert_geq(test_json_number(row, "gap"), 0);
+    cr_assert_eq(test_json_number(row, "least_points"), 3);
     cr_assert(test_section(az, fit.out, "methods") && test_section(az, fit.out, "clusters"));
     cr_assert_str_eq(run(az, folder, "cat head.txt").out, "label,membership1,membership2\n");
     run(az, folder, "adze estimate ila-sdp:k=2,truth=kind,max_n=20,init=hclust,solver=lowrank -d p.csv --threads 1");
@@ -320,6 +324,9 @@ Test(commands, points_are_clustered)
     const refusal cases[] = {
         {"adze estimate ila-sdp:k=2 -d same.csv", "column 'x' has the same value in each row"},
         {"adze estimate ila-sdp:k=2 -d hole.csv", "column 'x', row 2"},
+        {"adze estimate ila-sdp:k=3 -d twice.csv", "k=3: a group of the start has no points"},
+        {"adze estimate ila-sdp:k=2,init=column,start=s,method=em -d start.csv", "start=s: group 2 of k=2 has no points"},
+        {"adze estimate ila-sdp:k=20,truth=kind,cov=full -d p.csv", "20 groups of at least 3 points each"},
         {"adze estimate ila-sdp:k=50 -d p.csv", "kind"},
         {"adze estimate ila-sdp:k=50,truth=kind -d p.csv", "there are 40 points"},
         {"adze estimate ila-sdp:k=2,truth=kind,project=3 -d p.csv", "project=3: there are 2 columns"},

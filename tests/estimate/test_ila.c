@@ -273,3 +273,137 @@ Test(ila, a_projection_finds_what_tells_groups_apart)
     cr_assert_null(az_project_points(az, &points, 2, label, 61));
     az_close(az);
 }
+
+/* The largest sum_k <A_k, Z_k> over all labelings with `least` points a group, k <= 3. */
+static double best_partition(const az_la_sdp *problem)
+{
+    const int n = (int)problem->n, k = problem->k;
+    double best = -INFINITY;
+    int64_t codes = 1;
+    for (int i = 0; i < n; i++) codes *= k;
+    for (int64_t code = 0; code < codes; code++) {
+        int label[10] = {0}, count[3] = {0};
+        double value = 0;
+        bool enough = true;
+        for (int64_t i = 0, rest = code; i < n; i++, rest /= k) count[label[i] = (int)(rest % k)]++;
+        for (int c = 0; c < k; c++) enough = enough && count[c] >= (problem->least > 1 ? problem->least : 1);
+        for (int i = 0; enough && i < n; i++)
+            for (int j = 0; j < n; j++)
+                if (label[i] == label[j]) value += problem->a[problem->blocks > 1 ? label[i] : 0][i * n + j] / count[label[i]];
+        if (enough) best = fmax(best, value);
+    }
+    return best;
+}
+
+/* After however few steps, and with however few points a group may have, the dual's bound is above the best of all partitions. */
+Test(ila, the_bound_is_above_every_partition)
+{
+    az_ctx *az = az_open(&(az_settings){.threads = 1});
+    for (uint64_t set = 0; set < 24; set++) {
+        az_scope_push(az);
+        const int k = set % 3 == 0 ? 3 : 2, n = k == 3 ? 8 : 10;
+        const double unit = set % 4 == 0 ? 1e3 : set % 4 == 1 ? 1e-3 : 1;
+        double *x = splitmix_normal(az, 300 + set, 2 * n), shape[12] = {0};
+        for (int i = 0; i < 2 * n; i++) x[i] = unit * (x[i] * (i % 4 < 2 ? 1 : 0.4) + (i % 4 == 2) * (double)(set % 5));
+        for (int c = 0; c < k; c++) shape[4 * c] = unit * unit * (c + 0.5), shape[4 * c + 3] = unit * unit / (c + 1);
+        const az_points points = {.n = n, .p = 2, .x = x};
+        double **a = az_la_sdp_costs(az, &points, k, shape);
+        for (int blocks = 1; blocks <= k; blocks += k - 1) {
+            const az_la_sdp problem = {.n = n, .blocks = blocks, .k = k, .least = (int64_t)(set % 2) * 3, .a = (const double *const *)a};
+            const bool feasible = n >= k * problem.least;
+            const double best = feasible ? best_partition(&problem) : 0;
+            double loose = INFINITY;
+            for (int64_t steps = 5; feasible && steps <= 5000; steps *= 10) {
+                const az_la_sdp_how how = {.tolerance = 1e-7, .iterations = steps};
+                const az_la_sdp_fit *fit = az_la_sdp_solve(az, &problem, &how, NULL);
+                cr_assert(fit, "%s", az_error(az));
+                cr_assert(fit->bound >= best, "set %d, %d steps: %.17g < %.17g", (int)set, (int)steps, fit->bound, best);
+                cr_assert(!fit->converged || fabs(fit->bound - fit->objective) < 1e-4 * (1 + fabs(fit->objective)), "set %d: %g, %g",
+                          (int)set, fit->bound, fit->objective);
+                loose = fmin(loose, fit->bound - best);
+            }
+            cr_assert(!feasible || loose < 3, "set %d: %g", (int)set, loose); /* the relaxation's own gap */
+        }
+        az_scope_pop(az);
+    }
+    az_close(az);
+}
+
+/* One point far away, and all others: of full covariances each group has p + 1 points, in labels as in the program. */
+Test(ila, no_group_is_too_small_for_its_covariance)
+{
+    enum { SIZE = 14 };
+    az_ctx *az = az_open(&(az_settings){.threads = 1});
+    double *x = splitmix_normal(az, 41, SIZE * P);
+    int start[SIZE] = {1};
+    x[0] += 30;
+    const az_points points = {.n = SIZE, .p = P, .x = x};
+    for (int low = 0; low < 2; low++) {
+        const az_ila_how how = {.k = 2, .iterations = 5, .low_rank = low, .program = {1e-5, 5000, 1, 3}};
+        const az_ila_fit *fit = az_ila_sdp(az, &points, start, &how);
+        cr_assert(fit, "%s", az_error(az));
+        int count[2] = {0};
+        for (int i = 0; i < SIZE; i++) count[fit->label[i]]++;
+        cr_assert(fit->least == P + 1 && count[0] >= P + 1 && count[1] >= P + 1, "%d and %d", count[0], count[1]);
+        cr_assert(low || fit->gap >= 0, "%g", fit->gap);
+    }
+    const az_ila_how many = {.k = 6, .iterations = 5, .program = {1e-5, 100, 1, 3}};
+    cr_assert_null(az_ila_sdp(az, &points, start, &many));
+    cr_assert(strstr(az_error(az), "at least 3 points"), "%s", az_error(az));
+    az_close(az);
+}
+
+/* Twelve points of each shape. */
+enum { FEW = 12 };
+
+static az_points few_points(az_ctx *az)
+{
+    int truth[2 * HALF];
+    double *x = az_alloc_array(az, 2 * FEW * P, sizeof *x);
+    const az_points all = two_shapes(az, truth);
+    for (int i = 0; i < 2 * FEW * P; i++) x[i] = all.x[(i < FEW * P ? 0 : (HALF - FEW) * P) + i] + (i >= FEW * P && i % P == 0 ? 2 : 0);
+    return (az_points){.n = 2 * FEW, .p = P, .x = x};
+}
+
+/* With one covariance for all, groups have no identity: the program of one matrix finds them from any start. */
+Test(ila, a_shared_covariance_is_one_program)
+{
+    az_ctx *az = az_open(&(az_settings){.threads = 1});
+    const az_points points = few_points(az);
+    const az_ila_how how = {.k = 2, .iterations = 10, .tolerance = 1e-6, .covariance = AZ_COV_SHARED, .program = {1e-5, 5000, 1, 3}};
+    const int *first = NULL;
+    for (uint64_t seed = 0; seed < 4; seed++) {
+        int start[2 * FEW];
+        for (int i = 0; i < 2 * FEW; i++) start[i] = (int)(splitmix(seed, (uint64_t)i) & 1);
+        const az_ila_fit *fit = az_ila_sdp(az, &points, start, &how);
+        cr_assert(fit && fit->exact && fit->ambiguous == 0 && fit->gap >= 0, "%s", az_error(az));
+        if (!first) first = fit->label;
+        cr_assert_eq(az_label_error(az, fit->label, first, 2 * FEW, 2), 0);
+    }
+    az_close(az);
+}
+
+Test(ila, labels_do_not_depend_on_units)
+{
+    az_ctx *az = az_open(&(az_settings){.threads = 1});
+    double cost, likelihood, scaled[2 * FEW * P];
+    const az_points points = few_points(az);
+    const int *start = az_kmeans(az, &points, 2, 20, 0, &cost), *mixture = az_mixture(az, &points, 2, start, 100, 1e-3, &likelihood);
+    const az_ila_how how = {.k = 2, .iterations = 20, .tolerance = 1e-6, .program = {.tolerance = 1e-4, .iterations = 2000}};
+    const az_ila_fit *fit = az_ila_sdp(az, &points, start, &how);
+    const size_t bytes = 2 * FEW * sizeof(int);
+    for (double unit = 1e-6; unit < 1e7; unit *= 1e6) {
+        double now;
+        for (int i = 0; i < 2 * FEW * P; i++) scaled[i] = unit * points.x[i];
+        const az_points other = {.n = points.n, .p = P, .x = scaled};
+        cr_assert_arr_eq(az_mixture(az, &other, 2, start, 100, 1e-3, &now), mixture, bytes);
+        cr_assert_float_eq(now, likelihood - P * log(unit), 1e-9);
+        const az_ila_fit *again = az_ila_sdp(az, &other, start, &how);
+        cr_assert_arr_eq(again->label, fit->label, bytes);
+        cr_assert_float_eq(again->bound, fit->bound - 2 * FEW * P * log(unit), 1e-6);
+    }
+    const int zeros[2 * FEW] = {0};
+    cr_assert_null(az_mixture(az, &points, 2, zeros, 100, 1e-3, &likelihood));
+    cr_assert(strstr(az_error(az), "group 2 of the start has no points"), "%s", az_error(az));
+    az_close(az);
+}
