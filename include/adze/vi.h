@@ -163,8 +163,7 @@ typedef struct az_vi_problem {
     int64_t runs;            /* averaged; 0 = 1 */
     uint64_t seed;           /* az_vi_gradient(step) is a function of (seed, step) */
     int64_t most_branches;   /* runs of the program that ENUM and MVD may ask for; 0 = 4096 */
-    az_vi_strategy strategy; /* what AZ_VI_AUTO means; an error at a choice whose distribution cannot follow it */
-    const char *name;        /* in reports; NULL = "objective" */
+    az_vi_strategy strategy; /* what AZ_VI_AUTO means; AZ_VI_AUTO where the distribution cannot follow it */
     bool each;               /* variables (scalars, or vectors of choices) are given to each copy as its own: gradients are [copies, ...] */
 } az_vi_problem;
 
@@ -183,8 +182,7 @@ typedef struct az_vi_fit_settings {
     int64_t draws; /* copies of the final estimate of the objective */
 } az_vi_fit_settings;
 /* Changes the problems' variables step by step; several problems take turns, each with its own optimizer (wake-sleep). The report receives
- * a row of the section "fit" for each problem (its objective in the last tenth of its steps, and the final estimate) and its objective as a
- * curve. */
+ * the section "fit" (the objective of the last tenth of the steps and the final estimate) and the objective as a curve. */
 bool az_vi_fit(az_ctx *az, const az_vi_problem *problem, int problems, const az_vi_fit_settings *settings, az_report *report);
 
 #ifdef __cplusplus

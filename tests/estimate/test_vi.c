@@ -104,23 +104,6 @@ Test(vi_cone, elbo_and_gradient_equal_quadrature, .init = open_context, .fini = 
     }
 }
 
-/* By two-dimensional quadrature; five particles have too many dimensions. */
-Test(vi_cone, exact_elbo_and_gradient, .init = open_context, .fini = close_context)
-{
-    static const double expected[] = {97.04420696, 4.848626257, -98.32501516, -8.528877544};
-    cone_case c;
-    vi_exact exact;
-    az_tensor *gradient[4];
-    make_cone(&c, (const double[]){2, .5, -1, -.5}, 7);
-    cr_assert(vi_integrate(az, &c.problem, &exact, gradient) && !exact.why, "%s", az_error(az));
-    cr_expect_float_eq(exact.value, -73.4546048836, 1e-9, "%.12g", exact.value);
-    for (int k = 0; k < 4; k++) cr_expect_float_eq(az_to_double(gradient[k]), expected[k], 2e-7, "%.12g", az_to_double(gradient[k]));
-    c.inference.particles = 5;
-    c.problem.objective = az_vi_iwelbo;
-    cr_assert(vi_integrate(az, &c.problem, &exact, gradient));
-    cr_expect(exact.why && strstr(exact.why, "10 choices"), "%s", exact.why);
-}
-
 Test(vi_cone, bounds_are_ordered, .init = open_context, .fini = close_context)
 {
     cone_case c;
@@ -217,8 +200,6 @@ Test(vi_strategies, leave_one_out_is_unbiased, .init = open_context, .fini = clo
     cr_expect(variance < 19, "%g", variance);
 }
 
-static az_tensor *log_gamma_objective(az_vi *vi, void *user);
-
 /* Three dependent flips with costs between them. */
 static az_tensor *three_flips(az_vi *vi, void *user)
 {
@@ -275,28 +256,6 @@ static double categorical_mean(double p)
     double norm = 0, sum = 0;
     for (int i = 0; i < 3; i++) norm += exp(i * p), sum += exp(i * p) * (i + p) * (i + p);
     return sum / norm;
-}
-
-Test(vi_strategies, exact_gradients_need_no_draws, .init = open_context, .fini = close_context)
-{
-    az_vi_strategy s[] = {AZ_VI_REINFORCE, AZ_VI_MVD, AZ_VI_AUTO};
-    az_vi_variable p = {"p", number(.6)};
-    az_vi_problem problem = {.objective = three_flips, .user = s, .variable = &p, .variables = 1};
-    const double h = 1e-5;
-    vi_exact exact;
-    az_tensor *gradient;
-    cr_assert(vi_integrate(az, &problem, &exact, &gradient) && !exact.why, "%s", az_error(az));
-    cr_expect(!exact.quadrature && exact.values == 8);
-    cr_expect_float_eq(exact.value, three_flips_mean(.6), 1e-14);
-    cr_expect_float_eq(az_to_double(gradient), (three_flips_mean(.6 + h) - three_flips_mean(.6 - h)) / (2 * h), 1e-8);
-    problem.objective = log_gamma_objective; /* has no rule here */
-    p = (az_vi_variable){"a", number(2)};
-    az_vi_variable both[] = {p, {"b", number(1)}};
-    problem.variable = both;
-    problem.variables = 2;
-    az_tensor *none[2];
-    cr_assert(vi_integrate(az, &problem, &exact, none));
-    cr_expect(exact.why && strstr(exact.why, "'x' (gamma)"), "%s", exact.why);
 }
 
 Test(vi_strategies, categorical, .init = open_context, .fini = close_context)
@@ -495,27 +454,6 @@ Test(vi_errors, name_the_choice)
         az_tensor *gradient;
         cr_expect_not(az_vi_gradient(az, &problem, 0, NULL, &gradient));
         cr_expect(strstr(az_error(az), words[fault]), "%s", az_error(az));
-        close_after_error();
-    }
-}
-
-/* What a problem asks of all choices is refused at one that cannot follow it. */
-Test(vi_errors, a_problem_s_strategy_must_fit_each_choice)
-{
-    static const struct {
-        az_vi_strategy strategy;
-        const char *words;
-    } cases[] = {{AZ_VI_ENUM, "'x': a choice from normal cannot be followed by enum; what can follow it: reparam, reinforce, "
-                              "reinforce-loo, mvd"},
-                 {AZ_VI_MVD, NULL}};
-    for (int i = 0; i < 2; i++) {
-        open_context();
-        cone_case c;
-        az_tensor *gradient[4];
-        make_cone(&c, (const double[]){1, 1, 0, 0}, 2);
-        c.problem.strategy = cases[i].strategy;
-        cr_expect_eq(az_vi_gradient(az, &c.problem, 0, NULL, gradient), cases[i].words == NULL);
-        if (cases[i].words) cr_expect(strstr(az_error(az), cases[i].words), "%s", az_error(az));
         close_after_error();
     }
 }

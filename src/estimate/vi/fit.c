@@ -9,7 +9,7 @@ typedef struct fit {
     int problems;
     const az_vi_fit_settings *settings;
     az_optimizer **optimizer; /* [problems] */
-    double *trace;            /* [steps] objective of the problem whose turn it is */
+    double *trace;            /* [steps] objective of the first problem (or of the one whose turn it is) */
 } fit;
 
 static az_optimizer *optimizer_of(az_ctx *az, const az_vi_problem *problem, const az_vi_fit_settings *settings)
@@ -56,10 +56,10 @@ static bool run_steps(az_ctx *az, const fit *f)
     return true;
 }
 
-/* The objective of a problem with fresh draws. */
-static bool final_value(az_ctx *az, const fit *f, int number, az_vi_value *value)
+/* The objective with fresh draws. */
+static bool final_value(az_ctx *az, const fit *f, az_vi_value *value)
 {
-    az_vi_problem problem = f->problem[number];
+    az_vi_problem problem = f->problem[0];
     if (problem.copies > 1 || f->settings->draws < 1) {
         problem.copies = f->settings->draws > 0 ? f->settings->draws : problem.copies;
         problem.runs = 1;
@@ -69,28 +69,20 @@ static bool final_value(az_ctx *az, const fit *f, int number, az_vi_value *value
     return az_vi_gradient(az, &problem, f->settings->steps, value, NULL);
 }
 
-static bool report_fit(az_ctx *az, const fit *f, int number, double seconds, az_report *report)
+static void report_fit(az_ctx *az, const fit *f, const az_vi_value *value, double seconds, az_report *report)
 {
-    const int64_t all = f->settings->steps, steps = (all - number + f->problems - 1) / f->problems, tail = (steps + 9) / 10;
-    const char *name = f->problem[number].name ? f->problem[number].name : "objective";
-    double *x = az_alloc_array(az, (size_t)steps + 1, sizeof *x), *y = az_alloc_array(az, (size_t)steps + 1, sizeof *y), recent = 0;
-    az_vi_value value;
-    if (!x || !y || !final_value(az, f, number, &value)) return false;
-    for (int64_t i = 0; i < steps; i++) {
-        const int64_t at = number + i * f->problems;
-        x[i] = (double)at + 1;
-        y[i] = f->trace[at];
-        if (i >= steps - tail) recent += y[i] / (double)tail;
-    }
+    const int64_t steps = f->settings->steps, tail = (steps + 9) / 10;
+    double *x = az_alloc_array(az, (size_t)steps, sizeof *x), recent = 0;
+    if (!x) return;
+    for (int64_t i = 0; i < steps; i++) x[i] = (double)i + 1;
+    for (int64_t i = steps - tail; i < steps; i++) recent += f->trace[i] / (double)tail;
     az_report_row(report, "fit");
-    if (f->problem[number].name) az_report_text(report, "of", name);
     az_report_count(report, "steps", steps);
-    az_report_number(report, "last_tenth", steps > 0 ? recent : NAN, "nat");
-    az_report_number(report, "objective", value.mean, "nat");
-    az_report_number(report, "objective_se", value.se, "nat");
+    az_report_number(report, "last_tenth", recent, "nat");
+    az_report_number(report, "objective", value->mean, "nat");
+    az_report_number(report, "objective_se", value->se, "nat");
     az_report_number(report, "seconds", seconds, "s");
-    if (steps > 0) az_report_curve(report, name, "step", "nats", steps, x, y);
-    return true;
+    az_report_curve(report, "objective", "step", "nats", steps, x, f->trace);
 }
 
 bool az_vi_fit(az_ctx *az, const az_vi_problem *problem, int problems, const az_vi_fit_settings *settings, az_report *report)
@@ -103,9 +95,9 @@ bool az_vi_fit(az_ctx *az, const az_vi_problem *problem, int problems, const az_
     f.trace = az_alloc_array(az, (size_t)settings->steps, sizeof *f.trace);
     for (int i = 0; f.optimizer && i < problems; i++) f.optimizer[i] = optimizer_of(az, &problem[i], settings);
     const double began = az_seconds();
-    bool good = f.trace && az_ok(az) && run_steps(az, &f);
-    const double seconds = az_seconds() - began;
-    for (int i = 0; good && i < problems; i++) good = report_fit(az, &f, i, seconds, report);
+    az_vi_value value;
+    const bool good = f.trace && az_ok(az) && run_steps(az, &f) && final_value(az, &f, &value);
+    if (good) report_fit(az, &f, &value, az_seconds() - began, report);
     az_scope_pop(az);
     return good;
 }

@@ -54,27 +54,10 @@ void az_vi_cost(az_vi *vi, const az_tensor *cost)
     vi->cost = vi_plus(vi->az, vi->cost, wide);
 }
 
-/* For a survey. */
-static bool note_site(az_vi *vi, vi_site site)
-{
-    if (vi->sites == vi->room_of_sites) {
-        const int room = vi->room_of_sites > 0 ? 2 * vi->room_of_sites : 8;
-        vi_site *all = az_alloc_array(vi->az, (size_t)room, sizeof *all);
-        if (!all) return false;
-        if (vi->sites > 0) memcpy(all, vi->site, (size_t)vi->sites * sizeof *all);
-        vi->site = all;
-        vi->room_of_sites = room;
-    }
-    vi->site[vi->sites++] = site;
-    return true;
-}
-
 az_tensor *az_vi_subset(az_vi *vi, const char *address, int64_t n)
 {
     if (!az_ok(vi->az)) return NULL;
     if (n < 1 || n > INT32_MAX) return az_fail(vi->az, AZ_BAD_CALL, "'%s': a subset of %lld rows", address, (long long)n);
-    if (vi->grid) return vi_grid_rows(vi);
-    if (vi->plain && !note_site(vi, (vi_site){.address = address, .support = n, .rows = true})) return NULL;
     az_rng rng = az_rng_at(vi->seed, az_stream(address, (uint64_t)vi->frame->number));
     az_tensor *index = az_tensor_new(vi->az, AZ_I32, 1, &vi->copies);
     int64_t *row = az_alloc_array(vi->az, (size_t)n, sizeof *row);
@@ -144,40 +127,23 @@ const char *az_vi_strategy_name(az_vi_strategy strategy)
     return strategy_names[strategy];
 }
 
-bool vi_can_follow(const vi_site *site, az_vi_strategy strategy)
+static bool can_follow(const az_vi_distribution *d, az_vi_strategy strategy)
 {
     switch (strategy) {
-    case AZ_VI_REPARAM: return !vi_is_discrete(site->family);
-    case AZ_VI_ENUM: return site->support > 0;
-    case AZ_VI_MVD: return (site->family == AZ_VI_FLIP || site->family == AZ_VI_NORMAL) && site->size == 0;
+    case AZ_VI_REPARAM: return !vi_is_discrete(d->family);
+    case AZ_VI_ENUM: return vi_support(d) > 0;
+    case AZ_VI_MVD: return (d->family == AZ_VI_FLIP || d->family == AZ_VI_NORMAL) && d->size == 0;
     default: return true;
     }
 }
 
-const char *vi_strategies_text(az_ctx *az, const vi_site *site)
-{
-    const char *text = "";
-    for (int s = AZ_VI_REPARAM; s <= AZ_VI_MVD && text; s++)
-        if (vi_can_follow(site, (az_vi_strategy)s)) text = az_format_text(az, "%s%s%s", text, *text ? ", " : "", strategy_names[s]);
-    return text ? text : "";
-}
-
-const char *vi_site_text(az_ctx *az, const vi_site *site)
-{
-    return az_format_text(az, "%s%s", site->size > 0 ? "vectors of " : "", vi_family_name(site->family));
-}
-
-static vi_site site_of(const char *address, const az_vi_distribution *d)
-{
-    return (vi_site){.address = address, .family = d->family, .size = d->size, .support = vi_support(d)};
-}
-
-static az_vi_strategy automatic(const az_vi *vi, const vi_site *site)
+static az_vi_strategy automatic(const az_vi *vi, const az_vi_distribution *d)
 {
     enum { MOST_VALUES = 16 };
-    if (vi->problem->strategy != AZ_VI_AUTO) return vi->problem->strategy;
-    if (!vi_is_discrete(site->family)) return AZ_VI_REPARAM;
-    return site->support > 0 && site->support <= MOST_VALUES ? AZ_VI_ENUM : AZ_VI_REINFORCE;
+    const az_vi_strategy wish = vi->problem->strategy;
+    if (wish != AZ_VI_AUTO && can_follow(d, wish)) return wish;
+    if (!vi_is_discrete(d->family)) return AZ_VI_REPARAM;
+    return vi_support(d) > 0 && vi_support(d) <= MOST_VALUES ? AZ_VI_ENUM : AZ_VI_REINFORCE;
 }
 
 static vi_choice *new_choice(az_vi *vi)
@@ -203,14 +169,11 @@ static az_tensor *first_value(az_vi *vi)
 static az_tensor *draw(az_vi *vi, const char *address, const az_vi_distribution *d, vi_choice *how, vi_choice **noted)
 {
     const vi_key key = {vi->seed, az_stream(address, (uint64_t)vi->frame->number), vi->copies};
-    vi_site site = site_of(address, d);
-    site.open = vi->frozen == 0 && how->strategy == AZ_VI_AUTO;
-    if (vi->plain && !note_site(vi, site)) return NULL;
     if (vi->plain || vi->frozen > 0) return vi_draw(vi->az, d, key, false);
-    if (how->strategy == AZ_VI_AUTO) how->strategy = automatic(vi, &site);
-    if (!vi_can_follow(&site, how->strategy))
-        return az_fail(vi->az, AZ_BAD_INPUT, "'%s': a choice from %s cannot be followed by %s; what can follow it: %s", address,
-                       vi_site_text(vi->az, &site), az_vi_strategy_name(how->strategy), vi_strategies_text(vi->az, &site));
+    if (how->strategy == AZ_VI_AUTO) how->strategy = automatic(vi, d);
+    if (!can_follow(d, how->strategy))
+        return az_fail(vi->az, AZ_BAD_CALL, "'%s': a choice from %s%s cannot be followed by %s", address, d->size > 0 ? "vectors of " : "",
+                       vi_family_name(d->family), az_vi_strategy_name(how->strategy));
     if (how->strategy == AZ_VI_REPARAM) return vi_draw(vi->az, d, key, true);
     vi_choice *choice = new_choice(vi);
     if (!choice) return NULL;
@@ -246,12 +209,8 @@ static az_tensor *choose(az_vi *vi, const char *address, const az_vi_distributio
     if (!az_ok(az) || !vi_check(az, address, d)) return NULL;
     az_tensor *given = az_vi_trace_get(frame->fixed, address);
     vi_choice *noted = NULL;
-    az_tensor *node = NULL; /* log of its weight */
     if (!given && frame->closed) return az_fail(az, AZ_BAD_CALL, "no value is given to the choice '%s'", address);
-    az_tensor *value = given      ? repeated(vi, address, d, given)
-                       : vi->grid ? vi_grid_value(vi, d, &node)
-                                  : draw(vi, address, d, &how, &noted);
-    if (!value) return NULL;
+    az_tensor *value = given ? repeated(vi, address, d, given) : draw(vi, address, d, &how, &noted);
     az_tensor *density = az_vi_log_density(az, d, value);
     az_tensor *wide = density ? az_broadcast(az, density, 1, &vi->copies) : NULL;
     if (!wide || !az_vi_trace_set(frame->all, address, value)) {
@@ -262,7 +221,6 @@ static az_tensor *choose(az_vi *vi, const char *address, const az_vi_distributio
         return az_fail(az, AZ_NUMERIC, "'%s': the log density of %g is %g", address, az_item(value, az_first_nonfinite(wide)),
                        az_item(wide, az_first_nonfinite(wide)));
     if (noted) noted->log_density = wide;
-    if (node) vi->grid->log_weight[vi->grid->at - 1] = az_add(az, node, wide);
     az_tensor **sum = &frame->density[!is_selected(frame, address)];
     *sum = vi_plus(az, *sum, wide);
     return value;

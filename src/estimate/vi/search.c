@@ -36,27 +36,11 @@ static int64_t copies_of(const az_vi_problem *problem)
     return problem->copies > 0 ? problem->copies : 1;
 }
 
-az_tensor *vi_perform(az_vi *vi)
-{
-    az_ctx *az = vi->az;
-    vi_frame *frame = az_alloc_array(az, 1, sizeof *frame);
-    if (!frame) return NULL;
-    *frame = (vi_frame){.all = az_vi_trace_new(az)};
-    vi->frame = frame;
-    az_tensor *result = frame->all ? vi->problem->objective(vi, vi->problem->user) : NULL;
-    if (!result && az_ok(az)) az_fail(az, AZ_BAD_CALL, "the objective returned nothing");
-    az_tensor *wide = result ? az_broadcast(az, result, 1, &vi->copies) : NULL;
-    az_tensor *total = wide ? vi_plus(az, wide, vi->cost) : NULL;
-    if (total && az_first_nonfinite(total) >= 0)
-        return az_fail(az, AZ_NUMERIC, "the objective is %g in copy %lld", az_item(total, az_first_nonfinite(total)),
-                       (long long)az_first_nonfinite(total));
-    return total;
-}
-
-/* One run of the search; vi keeps its choices. */
+/* One run of the objective; vi keeps its choices. */
 static az_tensor *perform(const search *s, bool plain, int forced, az_vi *vi)
 {
-    *vi = (az_vi){.az = s->az,
+    az_ctx *az = s->az;
+    *vi = (az_vi){.az = az,
                   .problem = s->problem,
                   .watched = s->watched,
                   .copies = copies_of(s->problem),
@@ -64,7 +48,18 @@ static az_tensor *perform(const search *s, bool plain, int forced, az_vi *vi)
                   .plain = plain,
                   .forced = s->forced,
                   .n_forced = forced};
-    return vi_perform(vi);
+    vi_frame *frame = az_alloc_array(az, 1, sizeof *frame);
+    if (!frame) return NULL;
+    *frame = (vi_frame){.all = az_vi_trace_new(az)};
+    vi->frame = frame;
+    az_tensor *result = frame->all ? s->problem->objective(vi, s->problem->user) : NULL;
+    if (!result && az_ok(az)) az_fail(az, AZ_BAD_CALL, "the objective returned nothing");
+    az_tensor *wide = result ? az_broadcast(az, result, 1, &vi->copies) : NULL;
+    az_tensor *total = wide ? vi_plus(az, wide, vi->cost) : NULL;
+    if (total && az_first_nonfinite(total) >= 0)
+        return az_fail(az, AZ_NUMERIC, "the objective is %g in copy %lld", az_item(total, az_first_nonfinite(total)),
+                       (long long)az_first_nonfinite(total));
+    return total;
 }
 
 static bool visit(search *s, int depth, outcome *out);
@@ -213,7 +208,8 @@ static bool visit(search *s, int depth, outcome *out)
 
 /* ---- gradients ---- */
 
-az_tensor **vi_watch(az_ctx *az, const az_vi_problem *problem, bool track)
+/* The variables as the program sees them. */
+static az_tensor **watch_all(az_ctx *az, const az_vi_problem *problem, bool track)
 {
     az_tensor **watched = az_alloc_array(az, (size_t)problem->variables + 1, sizeof *watched);
     for (int i = 0; watched && i < problem->variables; i++) {
@@ -238,7 +234,7 @@ static bool add_run(az_ctx *az, const az_vi_problem *problem, search *s, double 
     az_vi run;
     az_scope_push(az);
     if (gradient) az_tape_open(az);
-    s->watched = vi_watch(az, problem, gradient != NULL);
+    s->watched = watch_all(az, problem, gradient != NULL);
     bool good = s->watched != NULL;
     if (good && gradient)
         good = visit(s, 0, &out);

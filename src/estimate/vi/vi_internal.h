@@ -1,4 +1,4 @@
-/* vi_internal.h - a run of a program: its frames, the choices that the gradient's search has to know, and runs without chance. */
+/* vi_internal.h - a run of a program: its frames, and the choices that the gradient's search has to know. */
 #ifndef ADZE_VI_INTERNAL_H
 #define ADZE_VI_INTERNAL_H
 
@@ -28,23 +28,6 @@ typedef struct vi_choice {
     const az_tensor *baseline; /* or NULL */
 } vi_choice;
 
-/* A choice as the program makes it, whatever its value. */
-typedef struct vi_site {
-    const char *address;
-    az_vi_family family;
-    int64_t size, support; /* as in the distribution; number of values, 0 = not finite */
-    bool rows;             /* a subset of `support` rows, no choice */
-    bool open;             /* followed, in a way that the problem's strategy says */
-} vi_site;
-
-/* Instead of chance: copy c has value number (c / stride) % nodes at each choice, in the order in which they are made. */
-typedef struct vi_grid {
-    const vi_site *site;
-    int64_t *nodes, *stride; /* [sites] */
-    az_tensor **log_weight;  /* [sites] log of the node's weight times the density there: [copies] */
-    int sites, at;           /* how many there are; have been met */
-} vi_grid;
-
 struct az_vi {
     az_ctx *az;
     const az_vi_problem *problem;
@@ -62,10 +45,6 @@ struct az_vi {
     int choices, room;
     az_tensor *const *forced; /* values of the first ENUM and MVD choices */
     int n_forced, branching;  /* how many; how many have been met */
-
-    vi_site *site; /* where they are noted */
-    int sites, room_of_sites;
-    vi_grid *grid; /* or NULL: values are drawn */
 };
 
 /* ---- distributions.c ---- */
@@ -94,35 +73,6 @@ bool vi_enter(az_vi *vi, vi_frame *frame, az_vi_program *program, void *user);
 /* The sum of both parts, of the one, zeros [copies] where there is none. */
 az_tensor *vi_density_of(az_vi *vi, const vi_frame *frame, bool others);
 az_tensor *vi_plus(az_ctx *az, az_tensor *a, az_tensor *b); /* either may be NULL */
-
-/* Which strategies can follow a choice; what it is called in errors ("vectors of normal"). */
-bool vi_can_follow(const vi_site *site, az_vi_strategy strategy);
-const char *vi_strategies_text(az_ctx *az, const vi_site *site);
-const char *vi_site_text(az_ctx *az, const vi_site *site);
-
-/* ---- search.c ---- */
-/* One run of the objective, [copies]; the caller has filled vi's first part. */
-az_tensor *vi_perform(az_vi *vi);
-/* The variables as the program sees them. */
-az_tensor **vi_watch(az_ctx *az, const az_vi_problem *problem, bool track);
-
-/* ---- exact.c ---- */
-/* The choices of one run, in their order. */
-bool vi_survey(az_ctx *az, const az_vi_problem *problem, vi_site **site, int *sites);
-/* The objective and its gradient without chance: the sum over all values of the choices, continuous ones at the nodes of a quadrature.
- * gradient[i] has the shape of variable[i].value (`each` is not read). Where the program does not allow it, *why says so, and the rest is
- * not touched. */
-typedef struct vi_exact {
-    const char *why; /* NULL = it was done */
-    bool quadrature; /* some choice is continuous */
-    int64_t values;  /* combinations of values */
-    double value;
-} vi_exact;
-bool vi_integrate(az_ctx *az, const az_vi_problem *problem, vi_exact *out, az_tensor **gradient);
-/* For a choice on the grid: its value in each copy, and the log of the node's weight. */
-az_tensor *vi_grid_value(az_vi *vi, const az_vi_distribution *d, az_tensor **log_weight);
-/* And for a subset: the row of each copy. */
-az_tensor *vi_grid_rows(az_vi *vi);
 
 /* ---- trace.c ---- */
 typedef struct vi_entry {

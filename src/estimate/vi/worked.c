@@ -1,7 +1,5 @@
-/* worked.c - a noisy cone under two guides, a coin whose bias has an exact posterior, and a mixture that is learnt. */
+/* worked.c - a noisy cone under two guides, and a coin whose bias has an exact posterior. */
 #include "estimate/vi/worked.h"
-
-#include <math.h>
 
 /* ---- the cone: a point of the plane and a noisy measurement of its squared distance ---- */
 
@@ -65,39 +63,6 @@ static az_tensor *beta_guide(az_vi *vi, void *user)
     return az_vi_sample(vi, "p", az_vi_beta(exp_of(vi, "log_a"), exp_of(vi, "log_b")), AZ_VI_AUTO);
 }
 
-/* ---- points of two normals: weight, means and standard deviation are unknown ---- */
-
-static az_tensor *mixture(az_vi *vi, void *user)
-{
-    (void)user;
-    az_ctx *az = az_vi_context(vi);
-    az_tensor *second = az_vi_sample(vi, "second", az_vi_flip(az_sigmoid(az, az_vi_parameter(vi, "logit"))), AZ_VI_AUTO);
-    az_tensor *mean1 = az_vi_parameter(vi, "mean1"), *mean2 = az_vi_parameter(vi, "mean2");
-    az_tensor *mean = az_add(az, mean1, az_mul(az, second, az_sub(az, mean2, mean1)));
-    return az_vi_sample(vi, "point", az_vi_normal(mean, exp_of(vi, "log_sd")), AZ_VI_AUTO);
-}
-
-/* Which component a point came from: a logistic function of the point. */
-static az_tensor *recognise(az_vi *vi, void *user)
-{
-    const vi_points *points = user;
-    az_ctx *az = az_vi_context(vi);
-    az_tensor *score = az_add(az, az_mul(az, points->here, az_vi_parameter(vi, "slope")), az_vi_parameter(vi, "shift"));
-    return az_vi_sample(vi, "second", az_vi_flip(az_sigmoid(az, score)), AZ_VI_AUTO);
-}
-
-az_tensor *vi_on_points(az_vi *vi, void *user)
-{
-    vi_points *points = user;
-    az_ctx *az = az_vi_context(vi);
-    az_vi_trace *data = az_vi_trace_new(az);
-    points->here = az_gather(az, points->all, az_vi_subset(vi, "row", az_count(points->all)));
-    if (!az_vi_trace_set(data, points->observed, points->here)) return NULL;
-    az_vi_inference inference = points->inference;
-    inference.data = data;
-    return points->objective(vi, &inference);
-}
-
 const vi_worked vi_worked_models[VI_WORKED] = {
     [VI_CONE] = {.name = "cone",
                  .summary = "a point seen through its squared distance, two normals as guide",
@@ -124,13 +89,4 @@ const vi_worked vi_worked_models[VI_WORKED] = {
                  .observation = 6,
                  .variable = {{"log_a", 0}, {"log_b", 0}},
                  .variables = 2},
-    [VI_MIXTURE] = {.name = "mixture",
-                    .summary = "two normals of unknown weight, means and standard deviation, a logistic function as guide",
-                    .model = mixture,
-                    .guide = recognise,
-                    .observed = "point",
-                    .observation = NAN,
-                    .variable = {{"logit", 0}, {"mean1", -1}, {"mean2", 1}, {"log_sd", 0}, {"slope", 0}, {"shift", 0}},
-                    .variables = 6,
-                    .learns = true},
 };
