@@ -104,3 +104,20 @@ Test(examples, command_fits_and_checks, .init = open_context, .fini = close_cont
     cr_expect_eq(bad.code, 2);
     cr_expect(strstr(bad.err, "observation=11"), "%s", bad.err);
 }
+
+Test(examples, command_refuses_a_strategy_that_does_not_fit, .init = open_context, .fini = close_context)
+{
+    static const struct {
+        const char *options, *says;
+    } cases[] = {
+        {"model=cone,strategy=enum", "vi: 'x': a choice from normal cannot be followed by enum; these strategies fit it: reparam, "},
+        {"model=coin,strategy=mvd", "'p': a choice from beta cannot be followed by mvd; these strategies fit it: reparam, "},
+        {"model=ring,strategy=mvd", "'u': a choice from uniform cannot be followed by mvd"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const test_run run =
+            test_shell(az, folder, az_format_text(az, "adze estimate programmable-vi:%s,steps=5 -o no.json", cases[i].options));
+        cr_expect_eq(run.code, 2, "%s", cases[i].options);
+        cr_expect(strstr(run.err, cases[i].says), "%s", run.err);
+    }
+}

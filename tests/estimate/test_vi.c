@@ -434,6 +434,9 @@ static az_tensor *faulty(az_vi *vi, void *user)
     if (fault == 3) return az_vi_sample(vi, "wide", az_vi_normal(p, number(1)), AZ_VI_ENUM);
     if (fault == 4) return az_vi_parameter(vi, "q");
     if (fault == 5) return az_log(az, az_affine(az, p, 0, -1));
+    if (fault == 7) return az_vi_sample(vi, "speed", az_vi_normal(p, number(1)), AZ_VI_AUTO); /* the problem says enum */
+    if (fault == 8) return az_vi_sample(vi, "share", az_vi_beta(number(1), number(1)), AZ_VI_AUTO);
+    if (fault == 9) return az_vi_sample(vi, "kind", az_vi_categorical(az_zeros(az, AZ_F64, 1, (int64_t[]){3})), AZ_VI_AUTO);
     az_vi_sample(vi, "twice", az_vi_normal(p, number(1)), AZ_VI_AUTO);
     return az_vi_sample(vi, "twice", az_vi_normal(p, number(1)), AZ_VI_AUTO);
 }
@@ -446,11 +449,18 @@ Test(vi_errors, name_the_choice)
                                         "'wide'",
                                         "no variable 'q'",
                                         "nan in copy 0",
-                                        "'twice' occurs twice"};
-    for (int fault = 0; fault < 7; fault++) {
+                                        "'twice' occurs twice",
+                                        "'speed': a choice from normal cannot be followed by enum; these strategies fit it: reparam, "
+                                        "reinforce, reinforce-loo, mvd",
+                                        "'share': a choice from beta cannot be followed by mvd; these strategies fit it: reparam, "
+                                        "reinforce, reinforce-loo",
+                                        "'kind': a choice from categorical cannot be followed by reparam; these strategies fit it: "
+                                        "reinforce, reinforce-loo, enum"};
+    static const az_vi_strategy asked[] = {[7] = AZ_VI_ENUM, AZ_VI_MVD, AZ_VI_REPARAM};
+    for (int fault = 0; fault < 10; fault++) {
         open_context();
         az_vi_variable p = {"p", number(0)};
-        const az_vi_problem problem = {.objective = faulty, .user = &fault, .variable = &p, .variables = 1};
+        const az_vi_problem problem = {.objective = faulty, .user = &fault, .variable = &p, .variables = 1, .strategy = asked[fault]};
         az_tensor *gradient;
         cr_expect_not(az_vi_gradient(az, &problem, 0, NULL, &gradient));
         cr_expect(strstr(az_error(az), words[fault]), "%s", az_error(az));

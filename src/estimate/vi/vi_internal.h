@@ -72,6 +72,8 @@ az_tensor *vi_constant(az_ctx *az, double value);
 bool vi_enter(az_vi *vi, vi_frame *frame, az_vi_program *program, void *user);
 /* The sum of both parts, of the one, zeros [copies] where there is none. */
 az_tensor *vi_density_of(az_vi *vi, const vi_frame *frame, bool others);
+/* What AZ_VI_AUTO means for a distribution where the problem names no strategy. */
+az_vi_strategy vi_default_strategy(const az_vi_distribution *d);
 az_tensor *vi_plus(az_ctx *az, az_tensor *a, az_tensor *b); /* either may be NULL */
 
 /* ---- trace.c ---- */
