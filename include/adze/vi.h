@@ -181,8 +181,9 @@ typedef struct az_vi_fit_settings {
     bool lower;    /* the objective is to be lowered, not raised */
     int64_t draws; /* copies of the final estimate of the objective */
 } az_vi_fit_settings;
-/* Changes the problems' variables step by step; several problems take turns, each with its own optimizer (wake-sleep). The report receives
- * the section "fit" (the objective of the last tenth of the steps and the final estimate) and the objective as a curve. */
+/* Changes the problems' variables step by step; several problems take turns, each with its own optimizer, and have a step each at least
+ * (wake-sleep: pwake and qwake over the same variables, of which each moves its own). The report receives the section "fit" (the first
+ * problem's objective over the last tenth of its steps, and its final estimate) and that objective as a curve. */
 bool az_vi_fit(az_ctx *az, const az_vi_problem *problem, int problems, const az_vi_fit_settings *settings, az_report *report);
 
 #ifdef __cplusplus

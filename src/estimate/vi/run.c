@@ -158,9 +158,18 @@ az_vi_strategy vi_default_strategy(const az_vi_distribution *d)
     return vi_support(d) > 0 && vi_support(d) <= MOST_VALUES ? AZ_VI_ENUM : AZ_VI_REINFORCE;
 }
 
+static void count(az_vi *vi, const char *address, const az_vi_distribution *d)
+{
+    vi->census->choices++;
+    for (int s = 0; s <= AZ_VI_MVD; s++)
+        if (!vi->census->refuses[s] && !can_follow(d, (az_vi_strategy)s))
+            vi->census->refuses[s] = az_format_text(vi->az, "%s, from %s", address, described(vi->az, d));
+}
+
 /* What the choice names, else what the problem names, else what suits the distribution. */
 static bool settle_strategy(az_vi *vi, const char *address, const az_vi_distribution *d, az_vi_strategy *strategy)
 {
+    if (*strategy == AZ_VI_AUTO && vi->census) count(vi, address, d);
     if (*strategy == AZ_VI_AUTO) *strategy = vi->problem->strategy;
     if (*strategy == AZ_VI_AUTO) *strategy = vi_default_strategy(d);
     if (can_follow(d, *strategy)) return true;

@@ -24,6 +24,7 @@ typedef struct search {
     uint64_t seed;
     az_tensor *forced[MOST_DEPTH];
     int64_t visits;
+    vi_census *census; /* or NULL */
 } search;
 
 /* What the rest of the program is worth: both [copies]; the value is a constant. */
@@ -47,7 +48,8 @@ static az_tensor *perform(const search *s, bool plain, int forced, az_vi *vi)
                   .seed = s->seed,
                   .plain = plain,
                   .forced = s->forced,
-                  .n_forced = forced};
+                  .n_forced = forced,
+                  .census = s->census};
     vi_frame *frame = az_alloc_array(az, 1, sizeof *frame);
     if (!frame) return NULL;
     *frame = (vi_frame){.all = az_vi_trace_new(az)};
@@ -224,6 +226,19 @@ static az_tensor **watch_all(az_ctx *az, const az_vi_problem *problem, bool trac
         watched[i] = track ? az_watch(az, value) : (az_tensor *)value;
     }
     return watched;
+}
+
+bool vi_take_census(az_ctx *az, const az_vi_problem *problem, vi_census *census)
+{
+    az_vi_problem undecided = *problem;
+    undecided.strategy = AZ_VI_AUTO;
+    *census = (vi_census){0};
+    search *s = az_alloc(az, sizeof *s);
+    if (!s) return false;
+    *s = (search){.az = az, .problem = &undecided, .seed = problem->seed, .census = census};
+    s->watched = watch_all(az, &undecided, false);
+    az_vi run;
+    return s->watched && perform(s, false, 0, &run);
 }
 
 /* Sums of a run: the objective and its square over the copies, and the gradient times `scale` added to gradient[i]. */

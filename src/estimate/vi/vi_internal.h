@@ -28,6 +28,12 @@ typedef struct vi_choice {
     const az_tensor *baseline; /* or NULL */
 } vi_choice;
 
+/* The choices of an objective that say AZ_VI_AUTO. */
+typedef struct vi_census {
+    int choices;
+    const char *refuses[AZ_VI_MVD + 1]; /* by strategy: the first of them that it does not fit, and its distribution; NULL = none */
+} vi_census;
+
 struct az_vi {
     az_ctx *az;
     const az_vi_problem *problem;
@@ -45,6 +51,7 @@ struct az_vi {
     int choices, room;
     az_tensor *const *forced; /* values of the first ENUM and MVD choices */
     int n_forced, branching;  /* how many; how many have been met */
+    vi_census *census;        /* or NULL */
 };
 
 /* ---- distributions.c ---- */
@@ -75,6 +82,9 @@ az_tensor *vi_density_of(az_vi *vi, const vi_frame *frame, bool others);
 /* What AZ_VI_AUTO means for a distribution where the problem names no strategy. */
 az_vi_strategy vi_default_strategy(const az_vi_distribution *d);
 az_tensor *vi_plus(az_ctx *az, az_tensor *a, az_tensor *b); /* either may be NULL */
+
+/* ---- search.c ---- */
+bool vi_take_census(az_ctx *az, const az_vi_problem *problem, vi_census *census); /* of one run; texts live in the current scope */
 
 /* ---- trace.c ---- */
 typedef struct vi_entry {
