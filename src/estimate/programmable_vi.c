@@ -185,52 +185,91 @@ static bool fit(az_ctx *az, const vi_options *o, subject *s, az_estimate_job *jo
 
 /* ---- check ---- */
 
+/* Of the gradient over draws, by variable. */
+typedef struct moments {
+    int64_t draws;
+    double mean[VI_MOST_VARIABLES + 1], variance[VI_MOST_VARIABLES + 1];
+} moments;
+
+/* Draws come in parts, so that an enumeration of many paths does not hold the tapes of all of them. The squares are of differences from the
+ * first draw, which keeps the digits of a small variance. */
+static bool draw_gradients(az_ctx *az, az_vi_problem problem, double paths, const part *of, moments *m)
+{
+    const int64_t draws = m->draws, room = (int64_t)((1 << 18) / paths), most = room < 64 ? 64 : room, parts = (draws + most - 1) / most;
+    double first[VI_MOST_VARIABLES + 1] = {0}, sum[VI_MOST_VARIABLES + 1] = {0}, square[VI_MOST_VARIABLES + 1] = {0};
+    for (int64_t k = 0; k < parts; k++) {
+        az_tensor *gradient[VI_MOST_VARIABLES + 1];
+        problem.copies = draws * (k + 1) / parts - draws * k / parts;
+        az_scope_push(az);
+        const bool good = az_vi_gradient(az, &problem, k, NULL, gradient);
+        for (int i = of->first; good && i < of->first + of->count; i++) {
+            if (k == 0) first[i] = az_item(gradient[i], 0);
+            for (int64_t c = 0; c < problem.copies; c++) {
+                const double away = az_item(gradient[i], c) - first[i];
+                sum[i] += away;
+                square[i] += away * away;
+            }
+        }
+        az_scope_pop(az);
+        if (!good) return false;
+    }
+    for (int i = of->first; i < of->first + of->count; i++) {
+        const double mean = sum[i] / (double)draws;
+        m->mean[i] = first[i] + mean;
+        m->variance[i] = fmax(square[i] / (double)draws - mean * mean, 0);
+    }
+    return true;
+}
+
 /* exact NULL: not known, the column stays empty */
-static void report_gradient(const subject *s, const part *of, const char *strategy, az_tensor *const *gradient, const double *exact,
+static void report_gradient(const subject *s, const part *of, const char *strategy, const moments *m, const double *exact,
                             az_report *report)
 {
     for (int i = of->first; i < of->first + of->count; i++) {
-        const int64_t n = az_count(gradient[i]);
-        double sum = 0, square = 0;
-        for (int64_t k = 0; k < n; k++) sum += az_item(gradient[i], k);
-        const double mean = sum / (double)n;
-        for (int64_t k = 0; k < n; k++) square += (az_item(gradient[i], k) - mean) * (az_item(gradient[i], k) - mean);
         az_report_row(report, "gradients");
         az_report_text(report, "objective", of->name);
         az_report_text(report, "variable", s->variable[i].name);
         az_report_text(report, "strategy", strategy);
-        az_report_number(report, "mean", mean, "");
-        az_report_number(report, "se", sqrt(square / (double)n / (double)n), "");
-        az_report_number(report, "variance", square / (double)n, "");
+        az_report_number(report, "mean", m->mean[i], "");
+        az_report_number(report, "se", sqrt(m->variance[i] / (double)m->draws), "");
+        az_report_number(report, "variance", m->variance[i], "");
         if (exact) az_report_number(report, "oracle", exact[i], "");
     }
+}
+
+/* NULL, or what stands against a strategy. */
+static const char *against(az_ctx *az, const vi_census *census, az_vi_strategy strategy)
+{
+    enum { MOST_PATHS = 4096 };
+    if (census->refuses[strategy]) return census->refuses[strategy];
+    return strategy == AZ_VI_ENUM && census->paths > MOST_PATHS ? az_format_text(az, "all, together of %g values", census->paths) : NULL;
 }
 
 static bool check_one(az_ctx *az, const vi_options *o, const subject *s, int which, az_report *report)
 {
     static const az_vi_strategy all[] = {AZ_VI_REPARAM, AZ_VI_REINFORCE, AZ_VI_REINFORCE_LOO, AZ_VI_ENUM, AZ_VI_MVD};
+    const part *of = &s->part[which];
     double exact[VI_MOST_VARIABLES + 1];
     const bool known = vi_exact_gradient(az, s->worked, &s->problem[which], exact);
     az_vi_problem problem = s->problem[which];
     vi_census census;
+    moments m = {.draws = o->draws};
     problem.copies = 2;
     problem.each = true;
     if (!az_ok(az) || !vi_take_census(az, &problem, &census)) return false;
-    problem.copies = o->draws;
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        const bool follows = census.choices > 0; /* otherwise every strategy is the same */
-        const char *name = follows ? az_vi_strategy_name(all[i]) : "none";
-        if (follows ? o->strategy != AZ_VI_AUTO && o->strategy != (int)all[i] : i > 0) continue;
-        if (o->strategy == AZ_VI_AUTO && census.refuses[all[i]] && follows) {
+    const int strategies = census.choices > 0 ? (int)(sizeof all / sizeof *all) : 1; /* without choices all are the same */
+    for (int i = 0; i < strategies; i++) {
+        const char *name = census.choices > 0 ? az_vi_strategy_name(all[i]) : "none", *refusal = against(az, &census, all[i]);
+        problem.strategy = all[i];
+        if (census.choices > 0 && o->strategy != AZ_VI_AUTO && o->strategy != (int)all[i]) continue;
+        if (o->strategy == AZ_VI_AUTO && refusal) {
             az_report_row(report, "unsuitable");
             az_report_text(report, "strategy", name);
-            az_report_text(report, "choice", census.refuses[all[i]]);
+            az_report_text(report, "choice", refusal);
             continue;
         }
-        az_tensor *gradient[VI_MOST_VARIABLES + 1];
-        problem.strategy = all[i];
-        if (!az_vi_gradient(az, &problem, 0, NULL, gradient)) return false;
-        report_gradient(s, &s->part[which], name, gradient, known ? exact : NULL, report);
+        if (!draw_gradients(az, problem, all[i] == AZ_VI_ENUM ? census.paths : 1, of, &m)) return false;
+        report_gradient(s, of, name, &m, known ? exact : NULL, report);
     }
     return true;
 }

@@ -161,6 +161,7 @@ az_vi_strategy vi_default_strategy(const az_vi_distribution *d)
 static void count(az_vi *vi, const char *address, const az_vi_distribution *d)
 {
     vi->census->choices++;
+    if (vi_support(d) > 0) vi->census->paths *= (double)vi_support(d);
     for (int s = 0; s <= AZ_VI_MVD; s++)
         if (!vi->census->refuses[s] && !can_follow(d, (az_vi_strategy)s))
             vi->census->refuses[s] = az_format_text(vi->az, "%s, from %s", address, described(vi->az, d));

@@ -24,6 +24,7 @@ typedef struct search {
     uint64_t seed;
     az_tensor *forced[MOST_DEPTH];
     int64_t visits;
+    int pure;          /* above 0, values alone are asked for */
     vi_census *census; /* or NULL */
 } search;
 
@@ -78,14 +79,17 @@ static bool visit_value(search *s, const az_vi *run, const vi_choice *choice, az
     return value && visit(s, choice->order + 1, out);
 }
 
-/* The same, without derivatives: the value alone. */
+/* The same, without derivatives: the value alone, for which only sums over values have to run anything again. */
 static az_tensor *pure_value(search *s, const az_vi *run, const vi_choice *choice, az_tensor *value)
 {
     outcome other = {0};
+    az_scope_push(s->az);
     az_tape_pause(s->az);
+    s->pure++;
     const bool good = visit_value(s, run, choice, value, &other);
+    s->pure--;
     az_tape_resume(s->az);
-    return good ? other.value : NULL;
+    return az_keep(s->az, good ? other.value : NULL);
 }
 
 /* surrogate += held * x */
@@ -183,6 +187,7 @@ static bool fold_normal(search *s, const az_vi *run, const vi_choice *choice, ou
 static bool fold(search *s, const az_vi *run, const vi_choice *choice, outcome *out)
 {
     if (choice->strategy == AZ_VI_ENUM) return fold_sum(s, run, choice, out);
+    if (s->pure > 0) return true; /* the others leave the value as it is */
     if (choice->strategy != AZ_VI_MVD) return fold_score(s, choice, out);
     return choice->distribution.family == AZ_VI_FLIP ? fold_flip(s, run, choice, out) : fold_normal(s, run, choice, out);
 }
@@ -232,7 +237,7 @@ bool vi_take_census(az_ctx *az, const az_vi_problem *problem, vi_census *census)
 {
     az_vi_problem undecided = *problem;
     undecided.strategy = AZ_VI_AUTO;
-    *census = (vi_census){0};
+    *census = (vi_census){.paths = 1};
     search *s = az_alloc(az, sizeof *s);
     if (!s) return false;
     *s = (search){.az = az, .problem = &undecided, .seed = problem->seed, .census = census};

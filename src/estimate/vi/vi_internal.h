@@ -31,6 +31,7 @@ typedef struct vi_choice {
 /* The choices of an objective that say AZ_VI_AUTO. */
 typedef struct vi_census {
     int choices;
+    double paths;                       /* of those with finitely many values: all combinations */
     const char *refuses[AZ_VI_MVD + 1]; /* by strategy: the first of them that it does not fit, and its distribution; NULL = none */
 } vi_census;
 
