@@ -240,9 +240,11 @@ static void report_gradient(const subject *s, const part *of, const char *strate
 /* NULL, or what stands against a strategy. */
 static const char *against(az_ctx *az, const vi_census *census, az_vi_strategy strategy)
 {
-    enum { MOST_PATHS = 4096 };
     if (census->refuses[strategy]) return census->refuses[strategy];
-    return strategy == AZ_VI_ENUM && census->paths > MOST_PATHS ? az_format_text(az, "all, together of %g values", census->paths) : NULL;
+    if (strategy == AZ_VI_ENUM && census->paths > VI_MOST_BRANCHES)
+        return az_format_text(az, "all: together they have more than %d values", VI_MOST_BRANCHES);
+    if (strategy == AZ_VI_MVD && census->choices > VI_MOST_DEPTH) return az_format_text(az, "all: they are more than %d", VI_MOST_DEPTH);
+    return NULL;
 }
 
 static bool check_one(az_ctx *az, const vi_options *o, const subject *s, int which, az_report *report)

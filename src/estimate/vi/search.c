@@ -15,14 +15,12 @@
 #include <math.h>
 #include <string.h>
 
-enum { MOST_DEPTH = 256, BRANCHES = 4096 };
-
 typedef struct search {
     az_ctx *az;
     const az_vi_problem *problem;
     az_tensor *const *watched;
     uint64_t seed;
-    az_tensor *forced[MOST_DEPTH];
+    az_tensor *forced[VI_MOST_DEPTH];
     int64_t visits;
     int pure;          /* above 0, values alone are asked for */
     vi_census *census; /* or NULL */
@@ -196,7 +194,7 @@ static bool fold(search *s, const az_vi *run, const vi_choice *choice, outcome *
 static bool visit(search *s, int depth, outcome *out)
 {
     az_ctx *az = s->az;
-    const int64_t most = s->problem->most_branches > 0 ? s->problem->most_branches : BRANCHES;
+    const int64_t most = s->problem->most_branches > 0 ? s->problem->most_branches : VI_MOST_BRANCHES;
     if (++s->visits > most)
         return az_fail(az, AZ_BAD_INPUT,
                        "the choices by enumeration and measure-valued derivatives need more than %lld runs of the program",
@@ -204,8 +202,8 @@ static bool visit(search *s, int depth, outcome *out)
     az_vi run;
     az_tensor *total = perform(s, false, depth, &run);
     if (!total) return false;
-    if (run.branching > MOST_DEPTH)
-        return az_fail(az, AZ_BAD_INPUT, "more than %d choices by enumeration or measure-valued derivatives", MOST_DEPTH);
+    if (run.branching > VI_MOST_DEPTH)
+        return az_fail(az, AZ_BAD_INPUT, "more than %d choices by enumeration or measure-valued derivatives", VI_MOST_DEPTH);
     if (run.branching < depth) return az_fail(az, AZ_BAD_CALL, "the program makes other choices when it is given the same values");
     *out = (outcome){.value = az_detach(az, total), .surrogate = total};
     for (int i = run.choices - 1; i >= 0 && run.choice[i].order >= depth; i--)

@@ -4,6 +4,9 @@
 
 #include "adze/vi.h"
 
+/* The most ENUM and MVD choices of a run, and the most runs that they may ask for where the problem does not say. */
+enum { VI_MOST_DEPTH = 256, VI_MOST_BRANCHES = 4096 };
+
 /* The innermost program being run. Choices that `fixed` names take their value from there, others are drawn. Log densities add up in two
  * sums: of the choices that `keep` or `selected` names, and of the rest. */
 typedef struct vi_frame {
