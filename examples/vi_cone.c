@@ -1,4 +1,4 @@
-/* vi_cone.c - a model, two guides, and four bounds on the evidence.
+/* vi_cone.c - a model, two guides, and five bounds on the evidence: vi_cone [STEPS].
  *
  * A point (x, y) of the plane is seen through a noisy measurement z = 5 of its squared distance from the origin: the posterior is a ring.
  * Two normals cannot follow it; a ring whose angle is integrated out can. The evidence is exp(-5.3232), and every bound stays below. */
@@ -7,6 +7,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 static az_tensor *cone(az_vi *vi, void *user)
 {
@@ -37,14 +38,20 @@ static az_tensor *ring(az_vi *vi, void *user)
     return az_vi_sample(vi, "y", az_vi_normal(az_affine(az, sine, sqrt(5), 0), sd2), AZ_VI_AUTO);
 }
 
+typedef struct bound {
+    const char *name;
+    az_vi_program *guide;
+    int inner, outer;
+} bound;
+
 /* Fits a guide and prints the bound it reaches. `inner` draws integrate the ring's angle out; `outer` draws make the bound. */
-static void fit(az_ctx *az, const char *name, az_vi_program *guide_program, int inner, int outer)
+static void fit(az_ctx *az, const bound *b, int64_t steps)
 {
     static const char *const keep[] = {"x", "y", NULL};
-    const az_vi_law model = {.program = cone}, guide = {.program = guide_program, .keep = inner > 0 ? keep : NULL, .particles = inner};
+    const az_vi_law model = {.program = cone}, guide = {.program = b->guide, .keep = b->inner > 0 ? keep : NULL, .particles = b->inner};
     az_vi_trace *data = az_vi_trace_new(az);
     az_vi_trace_set(data, "z", az_scalar(az, AZ_F64, 5));
-    az_vi_inference inference = {.model = &model, .guide = &guide, .data = data, .particles = outer};
+    az_vi_inference inference = {.model = &model, .guide = &guide, .data = data, .particles = b->outer};
     const az_vi_variable variable[] = {{"log_sd1", az_scalar(az, AZ_F64, 0)},
                                        {"log_sd2", az_scalar(az, AZ_F64, 0)},
                                        {"mean1", az_scalar(az, AZ_F64, 2)},
@@ -52,21 +59,23 @@ static void fit(az_ctx *az, const char *name, az_vi_program *guide_program, int 
     const az_vi_problem problem = {.objective = az_vi_iwelbo, /* with one draw it is the ELBO */
                                    .user = &inference,
                                    .variable = variable,
-                                   .variables = inner > 0 ? 2 : 4,
+                                   .variables = b->inner > 0 ? 2 : 4,
                                    .copies = 64};
-    const az_vi_fit_settings settings = {.steps = 1000, .lr = 1e-3, .optimizer = AZ_SGD, .draws = 20000};
+    const az_vi_fit_settings settings = {.steps = steps, .lr = 1e-3, .optimizer = AZ_SGD, .draws = 20000};
     az_report *report = az_report_new(az, NULL);
-    if (az_vi_fit(az, &problem, 1, &settings, report)) printf("%-28s %8.4f\n", name, az_report_value(report, "fit", "objective"));
+    if (az_vi_fit(az, &problem, 1, &settings, report)) printf("%-28s %8.4f\n", b->name, az_report_value(report, "fit", "objective"));
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    static const bound bounds[] = {{"two normals, ELBO", two_normals, 0, 1},
+                                   {"two normals, 5 draws", two_normals, 0, 5},
+                                   {"ring, hierarchical", ring, 1, 1},
+                                   {"ring, 5 inner draws", ring, 5, 1},
+                                   {"ring, 5 inner, 5 outer draws", ring, 5, 5}};
+    const int64_t steps = argc > 1 ? strtoll(argv[1], NULL, 10) : 1000;
     az_ctx *az = az_open(NULL);
-    fit(az, "two normals, ELBO", two_normals, 0, 1);
-    fit(az, "two normals, 5 draws", two_normals, 0, 5);
-    fit(az, "ring, hierarchical", ring, 1, 1);
-    fit(az, "ring, 5 inner draws", ring, 5, 1);
-    fit(az, "ring, 5 inner, 5 outer draws", ring, 5, 5);
+    for (size_t i = 0; i < sizeof bounds / sizeof *bounds; i++) fit(az, &bounds[i], steps);
     if (!az_ok(az)) fprintf(stderr, "%s\n", az_error(az));
     const int status = az_ok(az) ? 0 : 2;
     az_close(az);

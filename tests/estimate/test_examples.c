@@ -45,6 +45,17 @@ Test(examples, estimators_agree_on_the_derivative, .init = open_context, .fini =
     for (int i = 0; i < 6; i++) cr_expect_float_eq(number_after(out, rows[i]), 2.88, 0.06, "%s: %s", rows[i], out);
 }
 
+Test(examples, bounds_on_a_ring, .init = open_context, .fini = close_context)
+{
+    const double evidence = -5.3232;
+    const char *out = run("vi_cone 300");
+    const double normals = number_after(out, "normals, ELBO"), more = number_after(out, "normals, 5 draws");
+    const double hierarchical = number_after(out, "hierarchical"), inner = number_after(out, "ring, 5 inner draws");
+    cr_expect(normals < more && more < evidence, "%s", out);
+    cr_expect(hierarchical + .5 < inner && inner < evidence, "%s", out);
+    cr_expect(inner < number_after(out, "5 outer draws") && number_after(out, "5 outer draws") < evidence, "%s", out);
+}
+
 Test(examples, a_mixture_is_found, .init = open_context, .fini = close_context)
 {
     const char *out = run("vi_mixture");
