@@ -48,9 +48,9 @@ enum { BOUNDS = sizeof bounds / sizeof *bounds, B_ELBO = 0, B_IWELBO, B_HVI, B_I
 static double fit_bound(az_ctx *az, const bound *b, uint64_t seed)
 {
     const vi_worked *worked = &vi_worked_models[b->model];
-    double radius = sqrt(worked->observation);
-    const az_vi_law model = {.program = worked->model};
-    const az_vi_law guide = {.program = worked->guide, .user = &radius, .keep = worked->keep, .particles = b->inner};
+    vi_worked_user user = {.radius = sqrt(worked->observation)};
+    const az_vi_law model = {.program = worked->model, .user = &user};
+    const az_vi_law guide = {.program = worked->guide, .user = &user, .keep = worked->keep, .particles = b->inner};
     az_vi_trace *data = az_vi_trace_new(az);
     az_vi_trace_set(data, worked->observed, az_scalar(az, AZ_F64, worked->observation));
     az_vi_inference inference = {.model = &model, .guide = &guide, .data = data, .particles = b->outer};

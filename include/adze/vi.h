@@ -73,7 +73,7 @@ az_tensor *az_vi_log_density(az_ctx *az, const az_vi_distribution *distribution,
 /* ---- random choices ---------------------------------------------------------------------------------------------------------- */
 
 typedef enum az_vi_strategy {
-    AZ_VI_AUTO, /* REPARAM for continuous values, ENUM for at most 16 discrete ones, else REINFORCE; or what the problem says */
+    AZ_VI_AUTO, /* what the problem says; else REPARAM for continuous values, ENUM for at most 16 discrete ones, REINFORCE for more */
     AZ_VI_REPARAM,
     AZ_VI_REINFORCE,
     AZ_VI_REINFORCE_LOO, /* the baseline of a copy is the mean of the other copies */
@@ -163,7 +163,7 @@ typedef struct az_vi_problem {
     int64_t runs;            /* averaged; 0 = 1 */
     uint64_t seed;           /* az_vi_gradient(step) is a function of (seed, step) */
     int64_t most_branches;   /* runs of the program that ENUM and MVD may ask for; 0 = 4096 */
-    az_vi_strategy strategy; /* what AZ_VI_AUTO means; AZ_VI_AUTO where the distribution cannot follow it */
+    az_vi_strategy strategy; /* of the choices that say AZ_VI_AUTO; it is an error where one of them cannot be followed by it */
     bool each;               /* variables (scalars, or vectors of choices) are given to each copy as its own: gradients are [copies, ...] */
 } az_vi_problem;
 
@@ -181,8 +181,9 @@ typedef struct az_vi_fit_settings {
     bool lower;    /* the objective is to be lowered, not raised */
     int64_t draws; /* copies of the final estimate of the objective */
 } az_vi_fit_settings;
-/* Changes the problems' variables step by step; several problems take turns, each with its own optimizer (wake-sleep). The report receives
- * the section "fit" (the objective of the last tenth of the steps and the final estimate) and the objective as a curve. */
+/* Changes the problems' variables step by step; several problems take turns, each with its own optimizer, and have a step each at least
+ * (wake-sleep: pwake and qwake over the same variables, of which each moves its own). The report receives the section "fit" (the first
+ * problem's objective over the last tenth of its steps, and its final estimate) and that objective as a curve. */
 bool az_vi_fit(az_ctx *az, const az_vi_problem *problem, int problems, const az_vi_fit_settings *settings, az_report *report);
 
 #ifdef __cplusplus

@@ -9,7 +9,8 @@ typedef struct fit {
     int problems;
     const az_vi_fit_settings *settings;
     az_optimizer **optimizer; /* [problems] */
-    double *trace;            /* [steps] objective of the first problem (or of the one whose turn it is) */
+    double *step, *trace;     /* [turns] number of the first problem's steps, its objective there */
+    int64_t turns;
 } fit;
 
 static az_optimizer *optimizer_of(az_ctx *az, const az_vi_problem *problem, const az_vi_fit_settings *settings)
@@ -39,7 +40,10 @@ static bool step(az_ctx *az, const fit *f, int64_t number)
         double *g = az_f64_mut(gradient[i]);
         for (int64_t k = 0; !f->settings->lower && k < az_count(gradient[i]); k++) g[k] = -g[k]; /* optimizers go down */
     }
-    f->trace[number] = value.mean;
+    if (turn == 0) {
+        f->step[number / f->problems] = (double)number + 1;
+        f->trace[number / f->problems] = value.mean;
+    }
     return az_optimizer_step(az, f->optimizer[turn], gradient, f->settings->lr);
 }
 
@@ -69,35 +73,35 @@ static bool final_value(az_ctx *az, const fit *f, az_vi_value *value)
     return az_vi_gradient(az, &problem, f->settings->steps, value, NULL);
 }
 
-static void report_fit(az_ctx *az, const fit *f, const az_vi_value *value, double seconds, az_report *report)
+static void report_fit(const fit *f, const az_vi_value *value, double seconds, az_report *report)
 {
-    const int64_t steps = f->settings->steps, tail = (steps + 9) / 10;
-    double *x = az_alloc_array(az, (size_t)steps, sizeof *x), recent = 0;
-    if (!x) return;
-    for (int64_t i = 0; i < steps; i++) x[i] = (double)i + 1;
-    for (int64_t i = steps - tail; i < steps; i++) recent += f->trace[i] / (double)tail;
+    const int64_t tail = (f->turns + 9) / 10;
+    double recent = 0;
+    for (int64_t i = f->turns - tail; i < f->turns; i++) recent += f->trace[i] / (double)tail;
     az_report_row(report, "fit");
-    az_report_count(report, "steps", steps);
+    az_report_count(report, "steps", f->settings->steps);
     az_report_number(report, "last_tenth", recent, "nat");
     az_report_number(report, "objective", value->mean, "nat");
     az_report_number(report, "objective_se", value->se, "nat");
     az_report_number(report, "seconds", seconds, "s");
-    az_report_curve(report, "objective", "step", "nats", steps, x, f->trace);
+    az_report_curve(report, "objective", "step", "nats", f->turns, f->step, f->trace);
 }
 
 bool az_vi_fit(az_ctx *az, const az_vi_problem *problem, int problems, const az_vi_fit_settings *settings, az_report *report)
 {
     if (!az_ok(az)) return false;
-    if (problems < 1 || settings->steps < 1) return az_fail(az, AZ_BAD_CALL, "az_vi_fit: a problem and a step, at least");
-    fit f = {.problem = problem, .problems = problems, .settings = settings};
+    if (problems < 1 || settings->steps < problems)
+        return az_fail(az, AZ_BAD_CALL, "steps=%lld: at least one for each of the %d objectives", (long long)settings->steps, problems);
+    fit f = {.problem = problem, .problems = problems, .settings = settings, .turns = (settings->steps + problems - 1) / problems};
     az_scope_push(az);
     f.optimizer = az_alloc_array(az, (size_t)problems, sizeof(az_optimizer *));
-    f.trace = az_alloc_array(az, (size_t)settings->steps, sizeof *f.trace);
+    f.step = az_alloc_array(az, (size_t)f.turns, sizeof *f.step);
+    f.trace = az_alloc_array(az, (size_t)f.turns, sizeof *f.trace);
     for (int i = 0; f.optimizer && i < problems; i++) f.optimizer[i] = optimizer_of(az, &problem[i], settings);
     const double began = az_seconds();
     az_vi_value value;
     const bool good = f.trace && az_ok(az) && run_steps(az, &f) && final_value(az, &f, &value);
-    if (good) report_fit(az, &f, &value, az_seconds() - began, report);
+    if (good) report_fit(&f, &value, az_seconds() - began, report);
     az_scope_pop(az);
     return good;
 }

@@ -176,10 +176,11 @@ typedef struct ancestor_draw {
 static az_tensor *draw_ancestor(az_vi *vi, void *user)
 {
     ancestor_draw *draw = user;
-    return draw->value = az_vi_sample(vi, "ancestor", az_vi_categorical(draw->weights), AZ_VI_AUTO);
+    const az_vi_distribution among = az_vi_categorical(draw->weights);
+    return draw->value = az_vi_sample(vi, "ancestor", among, vi_default_strategy(&among));
 }
 
-/* The choice among particles is a choice like others: the gradient follows it. */
+/* The choice among particles is a choice like others: the gradient follows it, by enumeration where the particles are few. */
 static az_tensor *simulate_posterior(az_vi *vi, const az_vi_law *law, az_vi_trace **trace)
 {
     const int n = particles_of(law);

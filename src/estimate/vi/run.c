@@ -137,13 +137,45 @@ static bool can_follow(const az_vi_distribution *d, az_vi_strategy strategy)
     }
 }
 
-static az_vi_strategy automatic(const az_vi *vi, const az_vi_distribution *d)
+static const char *described(az_ctx *az, const az_vi_distribution *d)
+{
+    return az_format_text(az, "%s%s", d->size > 0 && d->family != AZ_VI_MVNORMAL ? "vectors of " : "", vi_family_name(d->family));
+}
+
+/* "reparam, reinforce, reinforce-loo, mvd" */
+static const char *fitting(az_ctx *az, const az_vi_distribution *d)
+{
+    const char *text = "";
+    for (int s = AZ_VI_REPARAM; text && s <= AZ_VI_MVD; s++)
+        if (can_follow(d, (az_vi_strategy)s)) text = az_format_text(az, "%s%s%s", text, *text ? ", " : "", strategy_names[s]);
+    return text;
+}
+
+az_vi_strategy vi_default_strategy(const az_vi_distribution *d)
 {
     enum { MOST_VALUES = 16 };
-    const az_vi_strategy wish = vi->problem->strategy;
-    if (wish != AZ_VI_AUTO && can_follow(d, wish)) return wish;
     if (!vi_is_discrete(d->family)) return AZ_VI_REPARAM;
     return vi_support(d) > 0 && vi_support(d) <= MOST_VALUES ? AZ_VI_ENUM : AZ_VI_REINFORCE;
+}
+
+static void count(az_vi *vi, const char *address, const az_vi_distribution *d)
+{
+    vi->census->choices++;
+    if (vi_support(d) > 0) vi->census->paths *= (double)vi_support(d);
+    for (int s = 0; s <= AZ_VI_MVD; s++)
+        if (!vi->census->refuses[s] && !can_follow(d, (az_vi_strategy)s))
+            vi->census->refuses[s] = az_format_text(vi->az, "%s, from %s", address, described(vi->az, d));
+}
+
+/* What the choice names, else what the problem names, else what suits the distribution. */
+static bool settle_strategy(az_vi *vi, const char *address, const az_vi_distribution *d, az_vi_strategy *strategy)
+{
+    if (*strategy == AZ_VI_AUTO && vi->census) count(vi, address, d);
+    if (*strategy == AZ_VI_AUTO) *strategy = vi->problem->strategy;
+    if (*strategy == AZ_VI_AUTO) *strategy = vi_default_strategy(d);
+    if (can_follow(d, *strategy)) return true;
+    return az_fail(vi->az, AZ_BAD_CALL, "'%s': a choice from %s cannot be followed by %s; these strategies fit it: %s", address,
+                   described(vi->az, d), az_vi_strategy_name(*strategy), fitting(vi->az, d));
 }
 
 static vi_choice *new_choice(az_vi *vi)
@@ -165,15 +197,17 @@ static az_tensor *first_value(az_vi *vi)
     return az_zeros(vi->az, AZ_F64, 1, &vi->copies);
 }
 
+/* Whether the gradient follows choices here. */
+static bool is_followed(const az_vi *vi)
+{
+    return !vi->plain && vi->frozen == 0;
+}
+
 /* Draws a value, and notes the choice when the gradient needs to know it: its log density is filled in by the caller. */
-static az_tensor *draw(az_vi *vi, const char *address, const az_vi_distribution *d, vi_choice *how, vi_choice **noted)
+static az_tensor *draw(az_vi *vi, const char *address, const az_vi_distribution *d, const vi_choice *how, vi_choice **noted)
 {
     const vi_key key = {vi->seed, az_stream(address, (uint64_t)vi->frame->number), vi->copies};
-    if (vi->plain || vi->frozen > 0) return vi_draw(vi->az, d, key, false);
-    if (how->strategy == AZ_VI_AUTO) how->strategy = automatic(vi, d);
-    if (!can_follow(d, how->strategy))
-        return az_fail(vi->az, AZ_BAD_CALL, "'%s': a choice from %s%s cannot be followed by %s", address, d->size > 0 ? "vectors of " : "",
-                       vi_family_name(d->family), az_vi_strategy_name(how->strategy));
+    if (!is_followed(vi)) return vi_draw(vi->az, d, key, false);
     if (how->strategy == AZ_VI_REPARAM) return vi_draw(vi->az, d, key, true);
     vi_choice *choice = new_choice(vi);
     if (!choice) return NULL;
@@ -210,6 +244,7 @@ static az_tensor *choose(az_vi *vi, const char *address, const az_vi_distributio
     az_tensor *given = az_vi_trace_get(frame->fixed, address);
     vi_choice *noted = NULL;
     if (!given && frame->closed) return az_fail(az, AZ_BAD_CALL, "no value is given to the choice '%s'", address);
+    if (!given && is_followed(vi) && !settle_strategy(vi, address, d, &how.strategy)) return NULL;
     az_tensor *value = given ? repeated(vi, address, d, given) : draw(vi, address, d, &how, &noted);
     az_tensor *density = az_vi_log_density(az, d, value);
     az_tensor *wide = density ? az_broadcast(az, density, 1, &vi->copies) : NULL;

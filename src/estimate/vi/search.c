@@ -15,15 +15,15 @@
 #include <math.h>
 #include <string.h>
 
-enum { MOST_DEPTH = 256, BRANCHES = 4096 };
-
 typedef struct search {
     az_ctx *az;
     const az_vi_problem *problem;
     az_tensor *const *watched;
     uint64_t seed;
-    az_tensor *forced[MOST_DEPTH];
+    az_tensor *forced[VI_MOST_DEPTH];
     int64_t visits;
+    int pure;          /* above 0, values alone are asked for */
+    vi_census *census; /* or NULL */
 } search;
 
 /* What the rest of the program is worth: both [copies]; the value is a constant. */
@@ -47,7 +47,8 @@ static az_tensor *perform(const search *s, bool plain, int forced, az_vi *vi)
                   .seed = s->seed,
                   .plain = plain,
                   .forced = s->forced,
-                  .n_forced = forced};
+                  .n_forced = forced,
+                  .census = s->census};
     vi_frame *frame = az_alloc_array(az, 1, sizeof *frame);
     if (!frame) return NULL;
     *frame = (vi_frame){.all = az_vi_trace_new(az)};
@@ -76,14 +77,17 @@ static bool visit_value(search *s, const az_vi *run, const vi_choice *choice, az
     return value && visit(s, choice->order + 1, out);
 }
 
-/* The same, without derivatives: the value alone. */
+/* The same, without derivatives: the value alone, for which only sums over values have to run anything again. */
 static az_tensor *pure_value(search *s, const az_vi *run, const vi_choice *choice, az_tensor *value)
 {
     outcome other = {0};
+    az_scope_push(s->az);
     az_tape_pause(s->az);
+    s->pure++;
     const bool good = visit_value(s, run, choice, value, &other);
+    s->pure--;
     az_tape_resume(s->az);
-    return good ? other.value : NULL;
+    return az_keep(s->az, good ? other.value : NULL);
 }
 
 /* surrogate += held * x */
@@ -181,6 +185,7 @@ static bool fold_normal(search *s, const az_vi *run, const vi_choice *choice, ou
 static bool fold(search *s, const az_vi *run, const vi_choice *choice, outcome *out)
 {
     if (choice->strategy == AZ_VI_ENUM) return fold_sum(s, run, choice, out);
+    if (s->pure > 0) return true; /* the others leave the value as it is */
     if (choice->strategy != AZ_VI_MVD) return fold_score(s, choice, out);
     return choice->distribution.family == AZ_VI_FLIP ? fold_flip(s, run, choice, out) : fold_normal(s, run, choice, out);
 }
@@ -189,7 +194,7 @@ static bool fold(search *s, const az_vi *run, const vi_choice *choice, outcome *
 static bool visit(search *s, int depth, outcome *out)
 {
     az_ctx *az = s->az;
-    const int64_t most = s->problem->most_branches > 0 ? s->problem->most_branches : BRANCHES;
+    const int64_t most = s->problem->most_branches > 0 ? s->problem->most_branches : VI_MOST_BRANCHES;
     if (++s->visits > most)
         return az_fail(az, AZ_BAD_INPUT,
                        "the choices by enumeration and measure-valued derivatives need more than %lld runs of the program",
@@ -197,8 +202,8 @@ static bool visit(search *s, int depth, outcome *out)
     az_vi run;
     az_tensor *total = perform(s, false, depth, &run);
     if (!total) return false;
-    if (run.branching > MOST_DEPTH)
-        return az_fail(az, AZ_BAD_INPUT, "more than %d choices by enumeration or measure-valued derivatives", MOST_DEPTH);
+    if (run.branching > VI_MOST_DEPTH)
+        return az_fail(az, AZ_BAD_INPUT, "more than %d choices by enumeration or measure-valued derivatives", VI_MOST_DEPTH);
     if (run.branching < depth) return az_fail(az, AZ_BAD_CALL, "the program makes other choices when it is given the same values");
     *out = (outcome){.value = az_detach(az, total), .surrogate = total};
     for (int i = run.choices - 1; i >= 0 && run.choice[i].order >= depth; i--)
@@ -224,6 +229,19 @@ static az_tensor **watch_all(az_ctx *az, const az_vi_problem *problem, bool trac
         watched[i] = track ? az_watch(az, value) : (az_tensor *)value;
     }
     return watched;
+}
+
+bool vi_take_census(az_ctx *az, const az_vi_problem *problem, vi_census *census)
+{
+    az_vi_problem undecided = *problem;
+    undecided.strategy = AZ_VI_AUTO;
+    *census = (vi_census){.paths = 1};
+    search *s = az_alloc(az, sizeof *s);
+    if (!s) return false;
+    *s = (search){.az = az, .problem = &undecided, .seed = problem->seed, .census = census};
+    s->watched = watch_all(az, &undecided, false);
+    az_vi run;
+    return s->watched && perform(s, false, 0, &run);
 }
 
 /* Sums of a run: the objective and its square over the copies, and the gradient times `scale` added to gradient[i]. */

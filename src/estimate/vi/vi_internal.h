@@ -4,6 +4,9 @@
 
 #include "adze/vi.h"
 
+/* The most ENUM and MVD choices of a run, and the most runs that they may ask for where the problem does not say. */
+enum { VI_MOST_DEPTH = 256, VI_MOST_BRANCHES = 4096 };
+
 /* The innermost program being run. Choices that `fixed` names take their value from there, others are drawn. Log densities add up in two
  * sums: of the choices that `keep` or `selected` names, and of the rest. */
 typedef struct vi_frame {
@@ -28,6 +31,13 @@ typedef struct vi_choice {
     const az_tensor *baseline; /* or NULL */
 } vi_choice;
 
+/* The choices of an objective that say AZ_VI_AUTO. */
+typedef struct vi_census {
+    int choices;
+    double paths;                       /* of those with finitely many values: all combinations */
+    const char *refuses[AZ_VI_MVD + 1]; /* by strategy: the first of them that it does not fit, and its distribution; NULL = none */
+} vi_census;
+
 struct az_vi {
     az_ctx *az;
     const az_vi_problem *problem;
@@ -45,6 +55,7 @@ struct az_vi {
     int choices, room;
     az_tensor *const *forced; /* values of the first ENUM and MVD choices */
     int n_forced, branching;  /* how many; how many have been met */
+    vi_census *census;        /* or NULL */
 };
 
 /* ---- distributions.c ---- */
@@ -72,7 +83,12 @@ az_tensor *vi_constant(az_ctx *az, double value);
 bool vi_enter(az_vi *vi, vi_frame *frame, az_vi_program *program, void *user);
 /* The sum of both parts, of the one, zeros [copies] where there is none. */
 az_tensor *vi_density_of(az_vi *vi, const vi_frame *frame, bool others);
+/* What AZ_VI_AUTO means for a distribution where the problem names no strategy. */
+az_vi_strategy vi_default_strategy(const az_vi_distribution *d);
 az_tensor *vi_plus(az_ctx *az, az_tensor *a, az_tensor *b); /* either may be NULL */
+
+/* ---- search.c ---- */
+bool vi_take_census(az_ctx *az, const az_vi_problem *problem, vi_census *census); /* of one run; texts live in the current scope */
 
 /* ---- trace.c ---- */
 typedef struct vi_entry {

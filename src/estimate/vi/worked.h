@@ -4,22 +4,46 @@
 
 #include "adze/vi.h"
 
-enum { VI_MOST_VARIABLES = 4 };
+enum { VI_MOST_VARIABLES = 4, VI_MOST_LATENTS = 2 };
+
+typedef struct vi_worked_variable {
+    const char *name;
+    double start;
+} vi_worked_variable;
+
+/* What the programs get as their user. */
+typedef struct vi_worked_user {
+    double radius; /* of the ring */
+    bool learns;   /* the model reads its own variable; otherwise it takes where that starts */
+} vi_worked_user;
+
+/* A choice that sums and integrals can run over. */
+typedef enum vi_axis { VI_TWO_VALUES, VI_UNIT_INTERVAL, VI_REAL_LINE } vi_axis;
+typedef struct vi_latent {
+    const char *address;
+    vi_axis axis;
+    int mean, log_sd; /* of a real line: the guide's variables that say where the mass is */
+} vi_latent;
 
 typedef struct vi_worked {
     const char *name, *summary;
     az_vi_program *model, *guide;
-    const char *const *keep; /* choices of the guide that the model makes too; NULL = all */
-    const char *observed;    /* the address of the observation */
-    double observation;      /* its default */
-    struct {
-        const char *name;
-        double start;
-    } variable[VI_MOST_VARIABLES];
+    const char *const *keep;                        /* choices of the guide that the model makes too; NULL = all */
+    const char *observed;                           /* the address of the observation */
+    double observation;                             /* its default */
+    vi_worked_variable variable[VI_MOST_VARIABLES]; /* of the guide */
     int variables;
+    vi_worked_variable own; /* of the model, for objectives that teach it */
+    vi_latent latent[VI_MOST_LATENTS];
+    int latents; /* 0 = the guide has no density in closed form */
 } vi_worked;
 
-enum { VI_CONE, VI_RING, VI_COIN, VI_WORKED };
+enum { VI_CONE, VI_RING, VI_COIN, VI_LAMP, VI_WORKED };
 extern const vi_worked vi_worked_models[VI_WORKED];
+
+/* The gradient of the expected objective (one of objectives.c) with respect to each variable, by sums over finite choices and quadrature
+ * over the others: over all particles at once, gradient [problem->variables]. False, without an error, where the guide's density is only
+ * estimated or the grid would have more than 2^18 nodes. */
+bool vi_exact_gradient(az_ctx *az, const vi_worked *worked, const az_vi_problem *problem, double *gradient);
 
 #endif
