@@ -40,7 +40,8 @@ typedef struct az_sbl_fit {
     double *costs; /* [iterations] */
 } az_sbl_fit;
 
-/* AZ_BAD_INPUT when y is too large for dense baselines, AZ_NUMERIC when nothing is left. */
+/* The estimate turns with the units of y and of the factors: it is found in those in which their entries have a mean square of one, where
+ * gamma starts at ones. AZ_BAD_INPUT when y is too large for dense baselines, AZ_NUMERIC when nothing is left. */
 az_sbl_fit *az_sbl_solve(az_ctx *az, const az_kron *a, const az_complex *y, const az_sbl_how *how);
 /* The greedy ones and the oracle; the ones without structure. */
 az_sbl_fit *az_sbl_greedy(az_ctx *az, const az_kron *a, const az_complex *y, const az_sbl_how *how);

@@ -255,15 +255,65 @@ static az_sbl_fit *learn(az_ctx *az, const az_kron *a, const az_complex *y, cons
     return finish(az, &p, fit) ? fit : NULL;
 }
 
+/* ---- units ---- */
+
+/* The problem in units in which the entries of y and of each factor have a mean square of one: there gamma starts at ones, which is wide of
+ * the moments that it will have, and on no account too narrow. x is `step` times that of these units, y `size` times. */
+typedef struct units {
+    az_kron a;
+    az_complex *y;
+    double size, step;
+} units;
+
+static bool choose_units(az_ctx *az, const az_kron *a, const az_complex *y, units *u)
+{
+    const int64_t rows = az_kron_rows(a);
+    *u = (units){.a = *a, .y = az_alloc_array(az, (size_t)rows, sizeof *u->y), .size = 1, .step = 1};
+    for (int f = 0; u->y && f < a->factors; f++) {
+        const int64_t cells = a->factor[f].rows * a->factor[f].columns;
+        const double root = cblas_dznrm2((int)cells, a->factor[f].value, 1) / sqrt((double)cells);
+        az_complex *value = az_alloc_array(az, (size_t)cells, sizeof *value);
+        for (int64_t i = 0; value && i < cells; i++) value[i] = root > 0 ? a->factor[f].value[i] / root : 0;
+        u->a.factor[f].value = value;
+        u->step /= root > 0 ? root : 1;
+    }
+    if (!az_ok(az)) return false;
+    const double root = cblas_dznrm2((int)rows, y, 1) / sqrt((double)rows);
+    u->size = root > 0 ? root : 1;
+    u->step *= u->size;
+    for (int64_t i = 0; i < rows; i++) u->y[i] = y[i] / u->size;
+    return true;
+}
+
+/* The fit in the units that were given; gamma's scale is its last factor's. */
+static void restore_units(const az_kron *a, const units *u, az_sbl_fit *fit)
+{
+    const double logs = 2 * (double)az_kron_rows(a) * log(u->size);
+    int last = a->factors - 1;
+    while (last > 0 && !fit->gamma[last]) last--;
+    const int64_t n = last > 0 || a->factors == 1 ? a->factor[last].columns : az_kron_columns(a);
+    for (int64_t j = 0; j < az_kron_columns(a); j++) fit->x[j] *= u->step;
+    for (int64_t i = 0; fit->gamma[last] && i < n; i++) fit->gamma[last][i] *= u->step * u->step;
+    for (int64_t i = 0; fit->costs && i < fit->iterations; i++) fit->costs[i] += logs;
+    fit->noise *= u->size * u->size;
+    fit->cost += logs;
+}
+
 az_sbl_fit *az_sbl_solve(az_ctx *az, const az_kron *a, const az_complex *y, const az_sbl_how *how)
 {
-    if (!az_ok(az)) return NULL;
+    units u;
+    if (!az_ok(az) || !choose_units(az, a, y, &u)) return NULL;
+    az_sbl_how scaled = *how;
+    if (how->noise >= 0) scaled.noise = how->noise / u.size / u.size;
+    az_sbl_fit *fit = NULL;
     switch (how->kind) {
     case AZ_SBL_KOMP:
     case AZ_SBL_OMP:
-    case AZ_SBL_ORACLE: return az_sbl_greedy(az, a, y, how);
+    case AZ_SBL_ORACLE: fit = az_sbl_greedy(az, &u.a, u.y, &scaled); break;
     case AZ_SBL_CLASSIC:
-    case AZ_SBL_COUPLED: return az_sbl_dense(az, a, y, how);
-    default: return learn(az, a, y, how);
+    case AZ_SBL_COUPLED: fit = az_sbl_dense(az, &u.a, u.y, &scaled); break;
+    default: fit = learn(az, &u.a, u.y, &scaled); break;
     }
+    if (fit) restore_units(a, &u, fit);
+    return fit;
 }

@@ -96,8 +96,10 @@ static bool read_problem(az_ctx *az, const az_estimate_job *job, problem *p)
         return az_fail(az, AZ_BAD_INPUT, "y has %lld entries, the product of the factors %lld rows: the factors come first, y last",
                        (long long)count, (long long)az_kron_rows(&p->a));
     if (!az_job_input(job, SLOT_TRUTH, 0)) return true;
+    az_array truth = *az_job_input(job, SLOT_TRUTH, 0)->array;
+    if (p->complex && truth.value->rank == 2 && truth.value->shape[1] == 2) truth.complex = true; /* pairs, as this method writes them */
     bool complex = false;
-    p->truth = elements(az, az_job_input(job, SLOT_TRUTH, 0)->array, &count, &complex);
+    p->truth = elements(az, &truth, &count, &complex);
     if (p->truth && count != az_kron_columns(&p->a))
         return az_fail(az, AZ_BAD_INPUT, "the truth has %lld entries, the product of the factors %lld columns", (long long)count,
                        (long long)az_kron_columns(&p->a));
@@ -226,7 +228,7 @@ static bool krosbl_estimate(az_ctx *az, const void *options, az_estimate_job *jo
     for (int64_t i = 0; i < az_kron_rows(&p.a); i++) largest = fmax(largest, cabs(p.y[i]));
     if (largest == 0) {
         az_note(az, "y is zero, and so is x");
-        az_results_array(job->results, "x", az_zeros(az, AZ_F64, 1, (int64_t[]){az_kron_columns(&p.a)}), NULL, NULL);
+        az_results_array(job->results, "x", az_zeros(az, AZ_F64, p.complex ? 2 : 1, (int64_t[]){az_kron_columns(&p.a), 2}), NULL, NULL);
         az_report_row(job->report, "fit");
         az_report_count(job->report, "kept", 0);
         return az_ok(az);
@@ -262,7 +264,9 @@ const az_method az_krosbl = {
              "estimation, arXiv 2307.14719",
     .details = "Solves y = (A_1 kron A_2 kron ...) x + noise for a sparse x, real or complex: -d A1.npy -d A2.npy -d A3.npy -d y.npy. The "
                "large matrix is never formed. Noise of unknown variance is estimated. -d truth=x.npy tells the error; beside=all runs the "
-               "other methods too, also those that form the matrix (sbl, pcsbl, omp). -o x.npy writes x, complex numbers as pairs.",
+               "other methods too, also those that form the matrix (sbl, pcsbl, omp). -o x.npy writes x, complex numbers as pairs, "
+               "as which the truth may come too. The estimate turns with the units of y and of the factors: inner_tol is in those in which "
+               "their entries have a mean square of one.",
     .example = "printf '1,0,1\\n0,1,1\\n' > a1.csv; printf '1,1,0\\n0,1,1\\n' > a2.csv; printf '1\\n1\\n1\\n1\\n' > y.csv\n"
                "adze estimate krosbl -d a1.csv -d a2.csv -d y.csv -o x.npy",
     .options = krosbl_table,

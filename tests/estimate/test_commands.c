@@ -264,6 +264,15 @@ Test(commands, a_sparse_vector_is_recovered)
     cr_assert_eq(test_json_number(support, "position"), 2);
     cr_assert_float_eq(test_json_number(support, "real"), 3, 0.01);
     run(az, folder, "test -s x.npy");
+    /* complex numbers are written as pairs, and read so as the truth: y times 1000 + 2000i */
+    FILE *file = fopen(test_path(az, folder, "y.npy"), "wb");
+    fprintf(file, "\x93NUMPY\x01%cv%c%-117s\n", 0, 0, "{'descr': '<c16', 'fortran_order': False, 'shape': (4,), }");
+    fwrite((double[]){3000, 6000, -1500, -3000, 6000, 12000, -3000, -6000}, sizeof(double), 8, file);
+    fclose(file);
+    run(az, folder, "adze estimate krosbl -d a.csv -d b.csv -d y.npy -o xc.npy");
+    const test_run pairs = run(az, folder, "adze estimate krosbl -d a.csv -d b.csv -d y.npy -d truth=xc.npy --json");
+    cr_assert_lt(test_json_number(test_section(az, pairs.out, "fit"), "nmse"), 1e-12);
+    cr_assert_float_eq(test_json_number(test_section(az, pairs.out, "support"), "imaginary"), 6000, 20);
     write(az, folder, "zero.csv", "0\n0\n0\n0\n");
     cr_assert(strstr(run(az, folder, "adze estimate krosbl -d a.csv -d b.csv -d zero.csv").err, "y is zero"));
     const refusal cases[] = {

@@ -202,3 +202,41 @@ Test(kro_sbl, structure_helps)
     cr_assert(fit->noise > 0.4 * data->noise && fit->noise < 2.5 * data->noise, "%g, not %g", fit->noise, data->noise);
     az_close(az);
 }
+
+/* y and a factor in other units: x, noise, gamma and cost turn with them, by every method. */
+Test(kro_sbl, estimates_turn_with_the_units)
+{
+    az_ctx *az = az_open(NULL);
+    const kron_data *data = kron_data_new(az, 81, 5, small, 2, 20);
+    enum { ROWS = 48, COLUMNS = 125 };
+    const double units[][2] = {{1e3, 1}, {1e-3, 1}, {1e6, 1e-4}, {1e-6, 1e5}};
+    for (int kind = 0; kind < AZ_SBL_KINDS; kind++)
+        for (int known = 0; known < 2; known++) {
+            az_sbl_how how = {.kind = (az_sbl_kind)kind, .iterations = 40, .sweeps = 9, .tolerance = 1e-4, .inner_tolerance = 1e-5};
+            how.prune[0] = how.prune[1] = how.prune[2] = 1e-3, how.alpha = how.beta = 0.5, how.truth = data->x;
+            how.noise = known ? data->noise : -1;
+            const az_sbl_fit *fit = az_sbl_solve(az, &data->a, data->y, &how);
+            cr_assert(fit, "%s", az_error(az));
+            double size = 0;
+            for (int j = 0; j < COLUMNS; j++) size = fmax(size, cabs(fit->x[j]));
+            for (int u = 0; u < 4; u++) {
+                const double of_y = units[u][0], of_a = units[u][1];
+                az_complex y[ROWS], value[15];
+                az_kron a = data->a;
+                for (int i = 0; i < ROWS; i++) y[i] = of_y * data->y[i];
+                for (int i = 0; i < 15; i++) value[i] = of_a * a.factor[0].value[i];
+                a.factor[0].value = value;
+                how.noise = known ? data->noise * of_y * of_y : -1;
+                const az_sbl_fit *again = az_sbl_solve(az, &a, y, &how);
+                cr_assert(again && again->converged == fit->converged, "%s", az_error(az));
+                for (int j = 0; j < COLUMNS; j++)
+                    cr_assert_float_eq(creal(again->x[j] * of_a / of_y), creal(fit->x[j]), 1e-6 * size, "%s", az_sbl_names[kind]);
+                cr_assert_float_eq(again->noise / of_y / of_y, fit->noise, 1e-6 * fit->noise + 1e-12);
+                if (!isnan(fit->cost)) cr_assert_float_eq(again->cost - 2 * ROWS * log(of_y), fit->cost, 1e-5 * (1 + fabs(fit->cost)));
+                const int last = fit->gamma[2] ? 2 : 0;
+                if (fit->gamma[last])
+                    cr_assert_float_eq(again->gamma[last][0] * pow(of_a / of_y, 2), fit->gamma[last][0], 1e-6 * (1 + fit->gamma[last][0]));
+            }
+        }
+    az_close(az);
+}
