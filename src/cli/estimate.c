@@ -45,6 +45,8 @@ static int estimate(cli_job *job, const void *settings)
     const az_method *method = find_method(job, &method_options);
     if (!method || !check_output(job, options->output)) return CLI_BAD;
     az_estimate_job work = {.how = &options->how, .report = job->report, .results = az_results_new(job->az)};
+    const char *colon = strchr(job->word[0], ':');
+    work.given = colon ? colon + 1 : NULL;
     work.inputs = az_inputs_read(job->az, method, options->data.item, options->data.count, &options->how);
     if (!work.inputs) return CLI_BAD;
     const bool ok = method->estimate(job->az, method_options, &work);
