@@ -192,6 +192,8 @@ bool az_options_set(az_ctx *az, const az_option *table, const char *owner, const
 bool az_options_parse(az_ctx *az, const az_option *table, const char *owner, const char *text, void *settings);
 /* The same on top of what `settings` holds, so that other values than those of the table can be the default. */
 bool az_options_read(az_ctx *az, const az_option *table, const char *owner, const char *text, void *settings);
+/* Whether a text that az_options_parse has taken sets an option, to whatever value: false means that it has its default. */
+bool az_options_given(az_ctx *az, const az_option *table, const char *text, const char *name);
 /* The value as text, in the current scope. */
 const char *az_options_get(az_ctx *az, const az_option *option, const void *settings);
 /* The table as aligned lines of help. */

@@ -78,6 +78,7 @@ typedef struct az_inputs {
 typedef struct az_estimate_job {
     const az_inputs *inputs;
     const az_table_how *how; /* for methods that read files themselves */
+    const char *given;       /* the options as they were written, for az_options_given; NULL = none */
     az_report *report;
     az_results *results;
 } az_estimate_job;

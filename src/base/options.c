@@ -347,6 +347,18 @@ bool az_options_read(az_ctx *az, const az_option *table, const char *owner, cons
     return check_required(az, table, owner, seen);
 }
 
+bool az_options_given(az_ctx *az, const az_option *table, const char *text, const char *name)
+{
+    bool given = false;
+    az_scope_push(az);
+    for (const char *item, *value; az_ok(az) && !given && text && *text;) {
+        const az_option *option = next_item(az, "", &text, &item, &value) ? named_option(table, item, &value) : NULL;
+        given = option && strcmp(option->name, name) == 0;
+    }
+    az_scope_pop(az);
+    return given;
+}
+
 /* ---- values as text, help ---- */
 
 static const char *texts_text(az_ctx *az, const az_texts *list)

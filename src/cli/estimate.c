@@ -61,6 +61,8 @@ static int estimate(cli_job *job, const void *settings)
     const az_method *method = find_method(job, &method_options);
     if (!method || !check_output(job, options->output)) return CLI_BAD;
     az_estimate_job work = {.how = &options->how, .report = job->report, .results = az_results_new(job->az)};
+    const char *colon = strchr(job->word[0], ':');
+    work.given = colon ? colon + 1 : NULL;
     const char **path = az_alloc_array(job->az, (size_t)options->data.count + 1, sizeof *path);
     if (!path || !find_models(job, method, &options->data, path)) return CLI_BAD;
     work.inputs = az_inputs_read(job->az, method, path, options->data.count, &options->how);

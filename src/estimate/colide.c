@@ -277,7 +277,8 @@ const az_method az_colide = {
     .paper = "Saboksayr, Mateos, Tepper: CoLiDE: concomitant linear DAG estimation, ICLR 2024, arXiv 2310.02895",
     .details = "Fits x = W^T x + z to a table of samples (one column a variable): W is sparse and acyclic, W[i, j] the weight of the edge "
                "i -> j. Weights and noise levels are estimated together, so that one lambda serves for quiet and loud data. Weights are "
-               "shrunk; 'refit' is the least-squares fit on the graph that was found. The result depends on the scale of the columns: do "
+               "shrunk; 'refit' is the least-squares fit on the graph that was found (collinear parents keep their weights). The result "
+               "depends on the scale of the columns: do "
                "not rescale them without a reason. With -d truth=FILE the graph is compared with a known one, with -d sigma=FILE the noise "
                "levels (sigma_error = |sigma - truth| / |truth|); beside=all adds the earlier estimators (ls = DAGMA, GOLEM, NOTEARS). -o "
                "W.csv writes the weights, -o graph.dot a drawing for dot.",

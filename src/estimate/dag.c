@@ -114,13 +114,31 @@ az_dag_comparison az_dag_compare(int d, const double *w, const double *truth)
     return c;
 }
 
+/* Solves gram b = right, gram [n, n] symmetric, in units in which its diagonal is 1. False where a variable adds less than a 1e-6th of its
+ * length to those before it: what is left of it then is rounding. */
+static bool solve_moments(int n, double *gram, double *right, double *scale)
+{
+    for (int a = 0; a < n; a++) scale[a] = sqrt(gram[a * n + a]);
+    for (int a = 0; a < n; a++) {
+        right[a] /= scale[a];
+        for (int b = 0; b < n; b++) gram[a * n + b] /= scale[a] * scale[b];
+    }
+    if (n == 0 || LAPACKE_dpotrf(LAPACK_COL_MAJOR, 'L', n, gram, n) != 0) return false;
+    for (int a = 0; a < n; a++)
+        if (!(gram[a * n + a] > 1e-6)) return false;
+    if (LAPACKE_dpotrs(LAPACK_COL_MAJOR, 'L', n, 1, gram, n, right, n) != 0) return false;
+    for (int a = 0; a < n; a++) right[a] /= scale[a];
+    return true;
+}
+
 double *az_dag_refit(az_ctx *az, int d, const double *w, const double *cov)
 {
     double *out = az_alloc_array(az, (size_t)d * (size_t)d, sizeof *out);
     az_scope_push(az);
     double *gram = az_alloc_array(az, (size_t)d * (size_t)d, sizeof *gram), *right = az_alloc_array(az, (size_t)d, sizeof *right);
+    double *scale = az_alloc_array(az, (size_t)d, sizeof *scale);
     int *parent = az_alloc_array(az, (size_t)d, sizeof *parent);
-    for (int j = 0; out && gram && right && parent && j < d; j++) {
+    for (int j = 0; out && gram && right && scale && parent && j < d; j++) {
         int n = 0;
         for (int i = 0; i < d; i++)
             if (w[i * d + j] != 0) parent[n++] = i;
@@ -128,7 +146,7 @@ double *az_dag_refit(az_ctx *az, int d, const double *w, const double *cov)
             right[a] = cov[parent[a] * d + j];
             for (int b = 0; b < n; b++) gram[a * n + b] = cov[parent[a] * d + parent[b]];
         }
-        const bool solved = n > 0 && LAPACKE_dposv(LAPACK_COL_MAJOR, 'L', n, 1, gram, n, right, n) == 0;
+        const bool solved = solve_moments(n, gram, right, scale);
         for (int a = 0; a < n; a++) out[parent[a] * d + j] = solved ? right[a] : w[parent[a] * d + j];
     }
     az_scope_pop(az);

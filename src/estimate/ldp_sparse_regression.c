@@ -190,6 +190,19 @@ static bool simulate(az_ctx *az, const ldp_options *o, const az_estimate_job *jo
 
 /* ---- client ---- */
 
+/* iht carries the estimate from round to round. */
+static bool check_round(az_ctx *az, ldp_protocol protocol, int64_t round, int64_t rounds, bool theta)
+{
+    if (protocol != LDP_IHT)
+        return !theta || az_fail(az, AZ_BAD_INPUT, "-d theta=FILE: only iht has rounds, and this is %s", ldp_protocol_names[protocol]);
+    if (round >= rounds)
+        return az_fail(az, AZ_BAD_INPUT, "round=%lld: there are rounds=%lld, counted from 0", (long long)round, (long long)rounds);
+    if (round > 0 && !theta)
+        return az_fail(az, AZ_BAD_INPUT, "round=%lld needs the server's estimate after the rounds before: -d theta=FILE", (long long)round);
+    if (round == 0 && theta) return az_fail(az, AZ_BAD_INPUT, "round=0 begins at zero: there is no estimate before it, leave -d theta out");
+    return true;
+}
+
 static bool client_ready(az_ctx *az, const ldp_options *o, const problem *p)
 {
     const ldp_settings *s = &o->s;
@@ -229,7 +242,7 @@ static bool client(az_ctx *az, const ldp_options *o, const az_estimate_job *job)
     e.value = az_alloc_array(az, (size_t)e.count, sizeof *e.value);
     double *matrix = az_alloc_array(az, (size_t)(d * d), sizeof *matrix);
     const az_tensor *given = vector_of(az, job, SLOT_THETA, d), *theta = given ? given : az_zeros(az, AZ_F64, 1, &d);
-    if (!az_ok(az)) return false;
+    if (!az_ok(az) || !check_round(az, e.protocol, e.round, e.settings.rounds, given != NULL)) return false;
     double *vector = e.value + e.count - d;
     if (e.protocol == LDP_IHT)
         ldp_gradient_message(&e.settings, p.rows.x, p.rows.y[0], d, az_f64(theta), &rng, vector);
@@ -248,50 +261,78 @@ static bool client(az_ctx *az, const ldp_options *o, const az_estimate_job *job)
 
 /* ---- server ---- */
 
-/* What all messages must have been made with: the first that differs, and its two values. */
+/* What a message was made with, by the names of the options; what a server decides alone (lambda, c, eta, regularise) is not among it. */
+enum { TERMS = 12 };
 typedef struct term {
-    const char *name;
-    double a, b;
+    const char *name, *value;
 } term;
 
-static bool find_difference(const ldp_envelope *a, const ldp_envelope *b, term *out)
+static const char *number(az_ctx *az, double value)
 {
-    const ldp_settings *s = &a->settings, *t = &b->settings;
-    const term terms[] = {{"columns", (double)a->d, (double)b->d},
-                          {"round", (double)a->round, (double)b->round},
-                          {"rounds", (double)s->rounds, (double)t->rounds},
-                          {"eps", s->eps, t->eps},
-                          {"delta", s->delta, t->delta},
-                          {"radius", s->radius, t->radius},
-                          {"tau1", s->tau1, t->tau1},
-                          {"tau2", s->tau2, t->tau2},
-                          {"kept", (double)s->kept, (double)t->kept},
-                          {"tight", s->tight, t->tight}};
-    for (size_t i = 0; i < sizeof terms / sizeof *terms; i++)
-        if (terms[i].a != terms[i].b) {
-            *out = terms[i];
-            return true;
-        }
-    return false;
+    return az_format_text(az, "%.15g", value);
+}
+
+static void terms_of(az_ctx *az, const ldp_envelope *e, term out[TERMS])
+{
+    const ldp_settings *s = &e->settings;
+    const term terms[TERMS] = {
+        {"protocol", ldp_protocol_names[e->protocol]},
+        {"columns", number(az, (double)e->d)},
+        {"eps", number(az, s->eps)},
+        {"delta", number(az, s->delta)},
+        {"radius", number(az, s->radius)},
+        {"tau1", number(az, s->tau1)},
+        {"tau2", number(az, s->tau2)},
+        {"sparsity", number(az, (double)s->sparsity)},
+        {"kept", number(az, (double)s->kept)},
+        {"rounds", number(az, (double)s->rounds)},
+        {"round", number(az, (double)e->round)},
+        {"tight", s->tight ? "true" : "false"},
+    };
+    memcpy(out, terms, sizeof terms);
 }
 
 /* Whether message i is on the terms of the first, and of a user who sent none before. */
 static bool check_message(az_ctx *az, const az_inputs *files, int i, const ldp_envelope *first, const ldp_envelope *e,
                           char (*user)[LDP_USER])
 {
-    const char *path = files->item[i].path, *other = files->item[0].path;
-    term differs;
-    if (first->protocol != e->protocol)
-        return az_fail(az, AZ_BAD_INPUT, "'%s' is a message of %s, '%s' of %s: a server takes those of one protocol", path,
-                       ldp_protocol_names[e->protocol], other, ldp_protocol_names[first->protocol]);
-    if (find_difference(first, e, &differs))
-        return az_fail(az, AZ_BAD_INPUT, "'%s' was made with %s = %g, '%s' with %g: all users must have the same", path, differs.name,
-                       differs.b, other, differs.a);
+    const char *path = files->item[i].path, *first_path = files->item[0].path;
+    term ours[TERMS], theirs[TERMS];
+    terms_of(az, first, ours);
+    terms_of(az, e, theirs);
+    for (int t = 0; az_ok(az) && t < TERMS; t++)
+        if (strcmp(ours[t].value, theirs[t].value) != 0)
+            return az_fail(az, AZ_BAD_INPUT, "'%s' was made with %s=%s, '%s' with %s=%s: all users must be on the same terms", path,
+                           theirs[t].name, theirs[t].value, first_path, ours[t].name, ours[t].value);
+    if (e->test_seed != first->test_seed)
+        return az_fail(az, AZ_BAD_INPUT, "'%s' was made %s test_seed, '%s' %s: noise that can be foretold is not mixed with other", path,
+                       e->test_seed ? "with" : "without", first_path, e->test_seed ? "without" : "with");
     for (int k = 0; k < i; k++)
         if (strcmp(user[k], e->user) == 0)
             return az_fail(az, AZ_BAD_INPUT, "'%s': user '%s' has sent '%s' already", path, e->user, files->item[k].path);
     memcpy(user[i], e->user, LDP_USER);
     return true;
+}
+
+/* What the server's command says of the messages must be so. */
+static bool check_terms(az_ctx *az, const ldp_options *o, const az_estimate_job *job, const ldp_envelope *e)
+{
+    const ldp_envelope said = {
+        .protocol = o->protocol <= LDP_IHT ? (ldp_protocol)o->protocol : LDP_NLDP, .settings = o->s, .d = e->d, .round = o->round};
+    const char *path = job->inputs[SLOT_MESSAGES].item[0].path;
+    term ours[TERMS], theirs[TERMS];
+    terms_of(az, &said, ours);
+    terms_of(az, e, theirs);
+    ours[0].value = protocols[o->protocol];
+    for (int t = 0; az_ok(az) && t < TERMS; t++)
+        if (strcmp(ours[t].value, theirs[t].value) != 0 && az_options_given(az, ldp_table, job->given, ours[t].name))
+            return az_fail(az, AZ_BAD_INPUT, "%s=%s here, but '%s' was made with %s=%s: messages bring their terms, leave it out",
+                           ours[t].name, ours[t].value, path, theirs[t].name, theirs[t].value);
+    if (az_options_given(az, ldp_table, job->given, "test_seed") && (o->test_seed >= 0) != e->test_seed)
+        return az_fail(az, AZ_BAD_INPUT, "test_seed=%lld here, but '%s' was made %s test_seed", (long long)o->test_seed, path,
+                       e->test_seed ? "with" : "without");
+    if (e->test_seed) az_note(az, "test_seed: the noise of these messages can be foretold, so they are not private");
+    return az_ok(az);
 }
 
 /* The mean of the messages' values; the first message tells the terms. */
@@ -302,19 +343,14 @@ static ldp_envelope *gather(az_ctx *az, const az_estimate_job *job, double **mea
     ldp_envelope *first = ldp_read(az, files->item[0].path);
     char(*user)[LDP_USER] = az_alloc_array(az, (size_t)files->count, LDP_USER);
     *mean = first ? az_alloc_array(az, (size_t)first->count, sizeof **mean) : NULL;
-    int64_t foretold = 0;
     for (int i = 0; user && *mean && i < files->count; i++) {
         az_scope_push(az);
         const ldp_envelope *e = ldp_read(az, files->item[i].path);
         const bool ok = e && check_message(az, files, i, first, e, user);
         for (int64_t v = 0; ok && v < e->count; v++) (*mean)[v] += e->value[v] / files->count;
-        foretold += ok && e->test_seed;
         az_scope_pop(az);
         if (!ok) return NULL;
     }
-    if (foretold > 0)
-        az_note(az, "test_seed: the noise of %lld of the %d messages can be foretold, so these are not private", (long long)foretold,
-                files->count);
     return az_ok(az) ? first : NULL;
 }
 
@@ -332,7 +368,7 @@ static bool server(az_ctx *az, const ldp_options *o, const az_estimate_job *job)
 {
     double *mean = NULL;
     const ldp_envelope *e = gather(az, job, &mean);
-    if (!e) return false;
+    if (!e || !check_terms(az, o, job, e)) return false;
     const int64_t d = e->d, n = job->inputs[SLOT_MESSAGES].count;
     ldp_settings s = e->settings;
     s.lambda = o->s.lambda, s.c = o->s.c, s.ridge = o->s.ridge, s.eta = o->s.eta;
@@ -340,7 +376,10 @@ static bool server(az_ctx *az, const ldp_options *o, const az_estimate_job *job)
     const az_tensor *public_x = public_rows(az, job, d);
     az_tensor *theta = NULL;
     double smallest = NAN;
-    if (!az_ok(az)) return false;
+    if (!az_ok(az) || !check_round(az, e->protocol, e->round, s.rounds, given != NULL)) return false;
+    if (public_x && e->protocol != LDP_PUBLIC)
+        return az_fail(az, AZ_BAD_INPUT, "-d public=FILE: these messages are of %s, which has no use for it",
+                       ldp_protocol_names[e->protocol]);
     if (e->protocol == LDP_IHT) {
         theta = given ? az_copy(az, given) : az_zeros(az, AZ_F64, 1, &d);
         if (theta) ldp_threshold_step(&s, mean, d, az_f64_mut(theta));
@@ -355,6 +394,8 @@ static bool server(az_ctx *az, const ldp_options *o, const az_estimate_job *job)
     if (!theta) return false;
     report_estimate(job->report, ldp_protocol_names[e->protocol], &s, e->protocol, n, d, theta, vector_of(az, job, SLOT_TRUTH, d));
     az_report_count(job->report, "users", n);
+    if (e->protocol == LDP_IHT) az_report_count(job->report, "round", e->round);
+    if (e->protocol == LDP_IHT) az_report_count(job->report, "rounds", s.rounds);
     az_report_number(job->report, "smallest_eigenvalue", smallest, "");
     az_results_array(job->results, "theta", theta, NULL, NULL);
     return az_ok(az);
@@ -380,7 +421,8 @@ const az_method az_ldp_sparse_regression = {
                "form, least "
                "squares and the Lasso as floors; -d truth=FILE adds errors. action=client makes the message of one row "
                "(protocol, tau1, tau2 and, for nldp, radius are mandatory there, since bounds chosen from private data are not private), "
-               "action=server takes -d messages=FILE ... on equal terms, each user once. iht needs a server's step between its rounds: -d "
+               "action=server takes -d messages=FILE ... on equal terms, each user once; they bring those terms, and what is said "
+               "otherwise is refused. iht needs a server's step between its rounds: -d "
                "theta=FILE "
                "carries the estimate on.\n"
                "nldp needs many users, about d^4 / eps^2, before its matrix of moments is positive definite; it refuses otherwise, with "

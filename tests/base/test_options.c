@@ -102,6 +102,19 @@ Test(options, what_is_wrong_is_refused_and_named)
     az_close(az);
 }
 
+Test(options, what_was_given_can_be_told_from_defaults)
+{
+    az_ctx *az = az_open(NULL);
+    const char *text = "steps=100,no-fast,file=\"a,rate=3\"";
+    cr_assert(az_options_given(az, table, text, "steps"), "to its default");
+    cr_assert(az_options_given(az, table, text, "fast"));
+    cr_assert(az_options_given(az, table, text, "file"));
+    cr_assert_not(az_options_given(az, table, text, "rate"), "it stands in quotes");
+    cr_assert_not(az_options_given(az, table, NULL, "steps"));
+    cr_assert_not(az_options_given(az, table, "", "steps"));
+    az_close(az);
+}
+
 Test(options, values_read_back_from_their_text)
 {
     static const char *const texts[] = {

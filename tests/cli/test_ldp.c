@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define CLIENT "adze estimate ldp-sparse-regression:action=client,protocol=nldp,tau1=1,tau2=2,radius=2,"
+#define IHT    "adze estimate ldp-sparse-regression:action=client,protocol=iht,tau1=1,tau2=2,"
 #define SERVER "adze estimate ldp-sparse-regression:action=server"
 
 Test(ldp, users_send_and_a_server_adds_up)
@@ -77,15 +78,31 @@ Test(ldp, mistakes_end_in_2_with_what_to_do)
         {SERVER, "a server needs messages"},
         {SERVER " -d messages=r", "this is no message of a user"},
         {SERVER " -d messages=m1 -d messages=m1", "user 'u1' has sent 'm1' already"},
-        {SERVER " -d messages=m1 -d messages=m2", "'m2' was made with eps = 2, 'm1' with"},
-        {SERVER " -d messages=m1 -d messages=m3", "'m3' was made with rounds = 9, 'm1' with 3"},
+        {SERVER " -d messages=m1 -d messages=m2", "'m2' was made with eps=2, 'm1' with eps=1"},
+        {SERVER ",eps=3 -d messages=m1", "eps=3 here, but 'm1' was made with eps=1"},
+        {SERVER ",eps=1 -d messages=m2", "eps=1 here, but 'm2' was made with eps=2"}, /* its default, but said */
+        {SERVER ",protocol=iht -d messages=m1", "protocol=iht here, but 'm1' was made with protocol=nldp"},
+        {SERVER ",no-tight -d messages=m3", "tight=false here, but 'm3' was made with tight=true"},
+        {SERVER ",test_seed=4 -d messages=m1", "test_seed=4 here, but 'm1' was made without test_seed"},
+        {SERVER ",test_seed=-1 -d messages=m4", "test_seed=-1 here, but 'm4' was made with test_seed"},
+        {SERVER " -d messages=m1 -d messages=m4", "'m4' was made with test_seed, 'm1' without"},
+        {SERVER ",rounds=5 -d messages=h1", "rounds=5 here, but 'h1' was made with rounds=4"},
+        {SERVER ",round=1 -d messages=h1", "round=1 here, but 'h1' was made with round=0"},
+        {SERVER " -d messages=h1 -d messages=h2", "'h2' was made with rounds=3, 'h1' with rounds=4"},
+        {SERVER " -d messages=h1 -d theta=theta", "round=0 begins at zero"},
+        {SERVER " -d messages=m1 -d theta=theta", "only iht has rounds, and this is nldp"},
+        {SERVER " -d messages=m1 -d public=theta", "these messages are of nldp"},
+        {IHT "user=u9,message=x,round=3,rounds=3 -d r", "round=3: there are rounds=3"},
+        {IHT "user=u9,message=x,round=1 -d r", "round=1 needs the server's estimate"},
     };
     az_ctx *az = az_open(NULL);
     const char *folder = test_folder(az);
     test_shell(az, folder,
                "printf 'a,b,c,y\\n1,-1,1,0.5\\n' > r; printf 'a,y\\n1,2\\n' > narrow; printf 'a,b,c,y\\n1,NA,1,0.5\\n' > gap; "
                "printf 'a,b,c,y\\n1,-1,1,0.5\\n1,1,-1,2\\n-1,1,1,1\\n1,1,1,1\\n' > t; " CLIENT "user=u1,message=m1 -d r -q; " CLIENT
-               "eps=2,user=u2,message=m2 -d r -q; " CLIENT "rounds=9,user=u3,message=m3 -d r -q");
+               "eps=2,user=u2,message=m2 -d r -q; " CLIENT "tight,user=u3,message=m3 -d r -q; " CLIENT
+               "test_seed=1,user=u4,message=m4 -d r -q; " IHT "rounds=4,user=u5,message=h1 -d r -q; " IHT
+               "user=u6,message=h2 -d r -q; printf '1,0,0\\n' > theta");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         test_run run = test_shell(az, folder, cases[i].line);
         cr_assert_eq(run.code, 2, "'%s' ended in %d: %s", cases[i].line, run.code, run.err);
