@@ -67,10 +67,12 @@ Test(corpus, an_interrupted_run_leaves_no_file)
 {
     az_ctx *az = az_open(NULL);
     const char *folder = test_folder(az);
-    test_run run = test_shell(
-        az, folder, "adze corpus tales --stories 100000000 -o big.txt & pid=$!; sleep 0.3; kill -INT $pid; wait $pid; echo $?; ls -A");
+    /* the signal comes when the work has begun: before, a shell's background process does not listen to it */
+    static const char begun[] = "mkdir in; adze corpus tales --stories 100000000 -o in/big.txt --progress json 2> log & pid=$!; "
+                                "while ! [ -s log ]; do sleep 0.02; done;";
+    test_run run = test_shell(az, folder, az_format_text(az, "%s kill -INT $pid; wait $pid; echo $?; ls -A in", begun));
     cr_assert_str_eq(run.out, "130\n", "%s", run.out);
-    run = test_shell(az, folder, "adze corpus tales --stories 100000000 -o big.txt & pid=$!; sleep 0.3; kill -KILL $pid; wait $pid; ls -A");
+    run = test_shell(az, folder, az_format_text(az, "rm -r in log; %s kill -KILL $pid; wait $pid; ls -A in", begun));
     cr_assert_str_empty(run.out, "%s", run.out);
     az_close(az);
 }

@@ -123,6 +123,29 @@ Test(prepare, nothing_is_asked_twice_where_a_run_was_stopped)
     az_close(az);
 }
 
+/* The model kills the command that asks it, once, at its sixth question. */
+Test(prepare, a_killed_run_goes_on_to_the_same_result)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    write_file(
+        az, folder, "model",
+        "#!/bin/sh\nwhile read -r line; do echo x >> asked; [ \"$(wc -l < asked)\" = 6 ] && [ ! -e killed ] && touch killed && kill -9 "
+        "$PPID; echo '{\"text\": \"\\\\boxed{7}\"}'; done\n");
+    const char *make = "chmod +x model; for i in 1 2 3 4 5 6 7 8 9; do echo \"{\\\"id\\\": $i, \\\"question\\\": \\\"$i + 2\\\", "
+                       "\\\"answer\\\": \\\"7\\\"}\"; done > q.jsonl; ";
+    static const char line[] = "adze prompt math q.jsonl --backend exec:./model -o p.jsonl -q";
+    test_run run = test_shell(az, folder, az_format_text(az, "%s %s; [ $? = 137 ] && wc -l < p.jsonl", make, line));
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    run = test_shell(az, folder, az_format_text(az, "%s; wc -l < asked", line));
+    cr_assert_not_null(strstr(run.out, "\n10\n"), "%s", run.out); /* the sixth has been asked twice, the others once */
+    run = test_shell(az, folder,
+                     "mkdir new; cd new; cp ../model ../killed ../q.jsonl .; adze prompt math q.jsonl --backend exec:./model -o "
+                     "p.jsonl -q > out; cmp p.jsonl ../p.jsonl");
+    cr_assert_eq(run.code, 0, "%s%s", run.out, run.err);
+    az_close(az);
+}
+
 Test(prepare, what_is_wrong_is_told)
 {
     const struct {

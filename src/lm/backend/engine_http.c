@@ -137,6 +137,7 @@ static void wait_for_retry(const az_backend *backend, transfer *t, double told)
     az_rng rng = az_rng_at((uint64_t)t->call->request->seed, az_stream("http retry", (uint64_t)(t->call->index * TRIES + t->tries)));
     const double wait = fmin(LONGEST_WAIT, backend->settings.wait * exp2(t->tries - 1)) * (0.5 + 0.5 * az_uniform(&rng));
     t->not_before = az_seconds() + (told > 0 ? fmin(told, LONGEST_TOLD_WAIT) : wait);
+    if (told > LONGEST_WAIT) az_note(backend->az, "the server asks for a wait of %g s; Ctrl-C ends it", fmin(told, LONGEST_TOLD_WAIT));
 }
 
 static bool may_succeed_later(CURLcode code, long status)
@@ -255,7 +256,7 @@ static int begin_some(az_backend *backend, transfer *t, az_call *call, int n, in
     for (int i = 0; i < backend->settings.jobs; i++) {
         if (!t[i].call && *next < n) {
             const az_request *r = call[*next].request;
-            const double wait = take(state, (double)r->max_tokens);
+            const double wait = take(state, state->tokens.rate > 0 ? (double)(az_question_tokens(backend, r) + r->max_tokens) : 0);
             if (wait > 0) *pause = fmin(*pause, wait);
             if (wait > 0) continue;
             if (!az_call_begin(backend, &call[*next])) return -1;
