@@ -78,11 +78,14 @@ az_tensor *ldp_solve(az_ctx *az, const az_tensor *matrix, const az_tensor *vecto
     const double low = az_item(values, 0) + ridge;
     az_tensor *ridged = az_add(az, matrix, az_affine(az, az_identity(az, AZ_F64, d), ridge, 0));
     if (smallest) *smallest = low;
-    if (!ridged || !is_definite(az, ridged))
-        return az_fail(az, AZ_NUMERIC,
-                       "the matrix of moments is not positive definite: its smallest eigenvalue is %.4g; more users are needed, or "
-                       "regularise=%.2g",
-                       low, 2 * fabs(low));
+    if (!ridged || !is_definite(az, ridged)) {
+        const double enough = fmax(2 * fabs(low), 1e-6 * az_item(values, d - 1)); /* for is_definite */
+        return az_fail(
+            az, AZ_NUMERIC,
+            "the matrix of moments is not positive definite: its smallest eigenvalue is %.4g; more users are needed, columns that "
+            "the others do not determine, or regularise=%.2g",
+            low, ridge + enough);
+    }
     az_tensor *theta = az_solve(az, ridged, vector);
     for (int64_t j = 0; theta && j < d; j++) az_f64_mut(theta)[j] = ldp_soft(az_f64(theta)[j], lambda);
     return theta;
@@ -220,7 +223,7 @@ static az_tensor *simulate(az_ctx *az, const ldp_settings *s, ldp_protocol proto
         add_noise(matrix, vector, 0, ldp_vector_sigma(s, rows->d, false), rows->n, &rng);
         return ldp_solve(az, public_moments(az, public_x), vector, lambda, s->ridge, NULL);
     case LDP_NONPRIVATE: return ldp_solve(az, matrix, vector, lambda, s->ridge, NULL);
-    case LDP_OLS: return ldp_solve(az, matrix, vector, 0, 0, NULL);
+    case LDP_OLS: return ldp_solve(az, matrix, vector, 0, s->ridge, NULL);
     default: return lasso(az, matrix, vector, lambda);
     }
 }

@@ -92,6 +92,7 @@ Test(ldp, mistakes_end_in_2_with_what_to_do)
         {SERVER " -d messages=h1 -d theta=theta", "round=0 begins at zero"},
         {SERVER " -d messages=m1 -d theta=theta", "only iht has rounds, and this is nldp"},
         {SERVER " -d messages=m1 -d public=theta", "these messages are of nldp"},
+        {"adze estimate ldp-sparse-regression:protocol=ols -d twice", "regularise=4e-06"}, /* eigenvalues 4, 2 and 0 */
         {IHT "user=u9,message=x,round=3,rounds=3 -d r", "round=3: there are rounds=3"},
         {IHT "user=u9,message=x,round=1 -d r", "round=1 needs the server's estimate"},
     };
@@ -102,7 +103,8 @@ Test(ldp, mistakes_end_in_2_with_what_to_do)
                "printf 'a,b,c,y\\n1,-1,1,0.5\\n1,1,-1,2\\n-1,1,1,1\\n1,1,1,1\\n' > t; " CLIENT "user=u1,message=m1 -d r -q; " CLIENT
                "eps=2,user=u2,message=m2 -d r -q; " CLIENT "tight,user=u3,message=m3 -d r -q; " CLIENT
                "test_seed=1,user=u4,message=m4 -d r -q; " IHT "rounds=4,user=u5,message=h1 -d r -q; " IHT
-               "user=u6,message=h2 -d r -q; printf '1,0,0\\n' > theta");
+               "user=u6,message=h2 -d r -q; printf '1,0,0\\n' > theta; "
+               "printf 'a,b,c,y\\n1,1,2,1\\n-1,-1,2,1\\n1,1,-2,0\\n-1,-1,-2,3\\n' > twice");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         test_run run = test_shell(az, folder, cases[i].line);
         cr_assert_eq(run.code, 2, "'%s' ended in %d: %s", cases[i].line, run.code, run.err);
