@@ -28,7 +28,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (d) check(d);
     const char **names;
     int count;
-    if (d && (!az_formula_variables(az, formula, table, &names, &count) || !az_design_like(az, d, table, true)) && az_status_of(az) != AZ_NO_MEMORY)
+    if (d && (!az_formula_variables(az, formula, table, &names, &count) || !az_design_like(az, d, table, true)) &&
+        az_status_of(az) != AZ_NO_MEMORY)
         abort();
     az_close(az);
     return 0;
