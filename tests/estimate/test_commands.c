@@ -216,6 +216,16 @@ Test(commands, a_regression_is_sketched_refined_and_read_in_blocks)
     const test_run exact = run(az, folder, "adze estimate linf-regression:target=y,intercept,rows=4000 -d a.csv -o x.csv --json");
     const test_run fit =
         run(az, folder, "adze estimate linf-regression:target=y,intercept,rows=300,refine=30,exact,beside=all -d a.csv --json");
+    const json_t *refined = test_section(az, fit.out, "coefficients");
+    cr_assert_eq(test_json_number(refined, "se"), 0);
+    cr_assert_eq(test_json_number(refined, "low"), test_json_number(refined, "value"));
+    cr_assert_eq(test_json_number(test_section(az, fit.out, "fit"), "likely_error"), 0);
+    cr_assert_float_eq(test_json_number(test_section(az, fit.out, "fit"), "residual"),
+                       test_json_number(test_section(az, exact.out, "fit"), "residual"), 1e-9);
+    const test_run cut = run(az, folder, "adze estimate linf-regression:target=y,intercept,rows=300,refine=1 -d a.csv --json");
+    cr_assert(json_is_null(json_object_get(test_section(az, cut.out, "coefficients"), "se")), "%s", cut.out);
+    cr_assert(json_is_null(json_object_get(test_section(az, cut.out, "fit"), "likely_error")), "%s", cut.out);
+    cr_assert(strstr(cut.err, "the errors that are left are not known"), "%s", cut.err);
     const test_run block =
         run(az, folder, "adze estimate linf-regression:target=y,intercept,rows=300,sketch=sign,block=1000 -d a.csv --json");
     const test_run whole = run(az, folder, "adze estimate linf-regression:target=y,intercept,rows=300,sketch=sign -d a.csv --json");
