@@ -378,11 +378,12 @@ typedef struct az_triples {
  * from 0. */
 typedef enum az_index_base { AZ_INDEX_AUTO, AZ_INDEX_ZERO, AZ_INDEX_ONE, AZ_INDEX_LABELS, AZ_INDEX_MATRIX } az_index_base;
 /* .mtx (coordinate or array, general, symmetric, skew-symmetric; patterns are 1), .npy/.npz/.safetensors matrices (NaN = not there), and
- * tables whose first three columns are row, column and value (without a third: 1). The same place twice is an error, unless the values are
- * equal. */
+ * tables whose first three columns are row, column and value (without a third: 1; rows without a value are left out, and a note counts
+ * them). The same place twice is an error, unless the values are equal; so are, in auto, negative whole numbers. */
 az_triples *az_triples_read(az_ctx *az, const char *path, const az_table_how *how, az_index_base base);
-/* The same for questions: the places of a table in its order, repetitions and all; other files as above. */
-az_triples *az_places_read(az_ctx *az, const char *path, const az_table_how *how, az_index_base base);
+/* The same for questions about the matrix `like`: the places of a table in its order, repetitions and all, rows by name where `like` names
+ * them, else by number, and columns likewise; other files, and tables with index matrix, as above. */
+az_triples *az_places_read(az_ctx *az, const char *path, const az_table_how *how, az_index_base base, const az_triples *like);
 /* Matrix Market from memory: exactly one of the two results is set. Complex matrices are refused. */
 bool az_matrix_market_parse(az_ctx *az, const char *text, size_t length, az_triples **sparse, az_tensor **dense);
 bool az_matrix_market_write(az_ctx *az, const az_triples *matrix, const char *path);

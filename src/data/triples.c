@@ -134,8 +134,22 @@ static bool is_matrix(const az_table *table, az_index_base base)
     return base == AZ_INDEX_MATRIX || (base == AZ_INDEX_AUTO && values);
 }
 
-/* `as_given`: places in the order of the table, repetitions and missing values too. */
-static az_triples *from_table(az_ctx *az, const az_table *table, az_index_base base, bool as_given)
+/* Places in whole numbers of which some are negative: neither positions nor, in all likelihood, labels. */
+static bool check_positions(az_ctx *az, const az_table *table)
+{
+    for (int c = 0; c < 2; c++)
+        if (table->column[c].type != AZ_COLUMN_INTEGER) return true;
+    for (int c = 0; c < 2; c++)
+        for (int64_t i = 0; table->column[c].value && i < table->rows; i++)
+            if (table->column[c].value[i] < 0)
+                return az_fail(
+                    az, AZ_BAD_INPUT,
+                    "row %lld: %g in column '%s' is no position (whole numbers from 0 on); if these are labels, say index=labels",
+                    (long long)i + 1, table->column[c].value[i], table->column[c].name);
+    return true;
+}
+
+static az_triples *from_table(az_ctx *az, const az_table *table, az_index_base base)
 {
     enum { USUAL_COLUMNS = 4 }; /* row, column, value and perhaps when */
     if (!table) return NULL;
@@ -147,6 +161,7 @@ static az_triples *from_table(az_ctx *az, const az_table *table, az_index_base b
     const double *value = table->columns > 2 ? az_column_numbers(az, table, &table->column[2]) : NULL;
     az_triples *t = triples_new(az, 0, 0, table->rows);
     if (!t || (table->columns > 2 && !value)) return NULL;
+    if (base == AZ_INDEX_AUTO && !check_positions(az, table)) return NULL;
     if (base == AZ_INDEX_AUTO)
         base = is_index(table, &table->column[0]) && is_index(table, &table->column[1]) ? AZ_INDEX_ZERO : AZ_INDEX_LABELS;
     if (!read_places(az, table, 0, base, t->row, &t->rows, &t->row_name) ||
@@ -156,11 +171,32 @@ static az_triples *from_table(az_ctx *az, const az_table *table, az_index_base b
     for (int64_t i = 0; i < table->rows; i++) {
         if (t->row[i] < 0 || t->col[i] < 0)
             return az_fail(az, AZ_BAD_INPUT, "row %lld names no place: a label is missing", (long long)i + 1);
-        if (value && isnan(value[i]) && !as_given) continue;
+        if (value && isnan(value[i])) continue;
         triples_put(t, n++, t->row[i], t->col[i], value ? value[i] : 1);
     }
+    if (n < table->rows)
+        az_note(az, "'%s': %lld of %lld entries have no value and are left out", table->path, (long long)(table->rows - n),
+                (long long)table->rows);
     t->count = n;
-    return as_given || triples_sort(az, t) ? t : NULL;
+    return triples_sort(az, t) ? t : NULL;
+}
+
+/* The first two columns in the order of the table, repetitions and all. */
+static az_triples *places_from_table(az_ctx *az, const az_table *table, az_index_base base, const az_triples *like)
+{
+    if (!table) return NULL;
+    if (table->columns < 2) return az_fail(az, AZ_BAD_INPUT, "places need columns for row and column");
+    const az_index_base number = base == AZ_INDEX_ONE ? AZ_INDEX_ONE : AZ_INDEX_ZERO;
+    az_triples *t = triples_new(az, 0, 0, table->rows);
+    if (!t || !read_places(az, table, 0, like->row_name ? AZ_INDEX_LABELS : number, t->row, &t->rows, &t->row_name) ||
+        !read_places(az, table, 1, like->col_name ? AZ_INDEX_LABELS : number, t->col, &t->cols, &t->col_name))
+        return NULL;
+    for (int64_t i = 0; i < table->rows; i++) {
+        if (t->row[i] < 0 || t->col[i] < 0)
+            return az_fail(az, AZ_BAD_INPUT, "row %lld names no place: a label is missing", (long long)i + 1);
+        t->value[i] = 1;
+    }
+    return t;
 }
 
 static az_triples *read_market(az_ctx *az, const char *path)
@@ -173,28 +209,33 @@ static az_triples *read_market(az_ctx *az, const char *path)
     return sparse ? sparse : from_matrix(az, &(az_array){.value = dense});
 }
 
-static az_triples *read_triples(az_ctx *az, const char *path, const az_table_how *how, az_index_base base, bool as_given)
+static az_triples *read_file(az_ctx *az, const char *path, const az_table_how *how)
 {
-    if (!path || !az_ok(az)) return NULL;
-    az_triples *t = NULL;
-    if (path_ends(path, ".mtx"))
-        t = read_market(az, path);
-    else if (path_is_array(path))
-        t = from_matrix(az, az_array_read(az, path, how, true));
-    else
-        t = from_table(az, az_table_read(az, path, how), base, as_given);
-    if (!t) az_fail_context(az, "entries of '%s'", path);
-    return t;
+    return path_ends(path, ".mtx") ? read_market(az, path) : from_matrix(az, az_array_read(az, path, how, true));
+}
+
+static bool is_table(const char *path)
+{
+    return !path_ends(path, ".mtx") && !path_is_array(path);
 }
 
 az_triples *az_triples_read(az_ctx *az, const char *path, const az_table_how *how, az_index_base base)
 {
-    return read_triples(az, path, how, base, false);
+    if (!path || !az_ok(az)) return NULL;
+    az_triples *t = is_table(path) ? from_table(az, az_table_read(az, path, how), base) : read_file(az, path, how);
+    if (!t) az_fail_context(az, "entries of '%s'", path);
+    return t;
 }
 
-az_triples *az_places_read(az_ctx *az, const char *path, const az_table_how *how, az_index_base base)
+az_triples *az_places_read(az_ctx *az, const char *path, const az_table_how *how, az_index_base base, const az_triples *like)
 {
-    return read_triples(az, path, how, base, true);
+    if (!path || !like || !az_ok(az)) return NULL;
+    const bool table = is_table(path) && base != AZ_INDEX_MATRIX;
+    az_triples *t = table            ? places_from_table(az, az_table_read(az, path, how), base, like)
+                    : is_table(path) ? from_table(az, az_table_read(az, path, how), base)
+                                     : read_file(az, path, how);
+    if (!t) az_fail_context(az, "entries of '%s'", path);
+    return t;
 }
 
 az_tensor *az_triples_dense(az_ctx *az, const az_triples *t, double absent)

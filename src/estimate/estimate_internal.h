@@ -19,6 +19,16 @@ bool check_size(az_ctx *az, const char *what, double largest);
 /* Each column of x [n, d] has finite numbers of a size that can be squared, and not the same one in each row. */
 bool check_samples(az_ctx *az, const char *const *name, const double *x, int64_t n, int d);
 
+/* A file that a fit wrote with -o, to be used again. */
+typedef struct model_file {
+    const char *path, *method; /* the name of the method, for errors */
+} model_file;
+/* Its array of that name, of that many axes. */
+az_tensor *model_part(az_ctx *az, const model_file *file, const char *name, int rank);
+/* Names as one array of bytes, each ended by a zero; and back, `count` of them unless it is 0; *found tells how many there are. */
+az_tensor *names_tensor(az_ctx *az, const char *const *name, int64_t count);
+const char **model_names(az_ctx *az, const model_file *file, const char *what, int64_t count, int64_t *found);
+
 /* What may run beside the chosen one for comparison. */
 typedef struct alternatives {
     const char *what;        /* "method" */

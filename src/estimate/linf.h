@@ -11,16 +11,20 @@ int64_t az_linf_rows(int64_t n, int64_t d, double eps, double delta, bool theory
 typedef struct az_linf_fit {
     double *x, *se;        /* [d]; standard errors of x as an estimate of the solution for all rows */
     double *r;             /* [d, d] of S A = Q R, row-major */
-    double residual;       /* estimate of |A x* - b| */
+    double residual;       /* |A x* - b|: an estimate of a sketch, exact of all rows */
     double largest, least; /* singular values of R */
     int64_t rank;
 } az_linf_fit;
 /* Rows [n, d + 1] of (A, b) side by side. */
 az_rows az_linf_joint(const double *rows, int64_t n, int64_t d);
-/* Solves on the rows of a sketch (S A, S b), b being the last column. For a Gaussian S, given S A, x - x* is normal with covariance
- * |A x* - b|^2 / m (A^T S^T S A)^-1; se estimates the roots of its diagonal. AZ_NUMERIC when S A has not rank d, unless minimum_norm (r and
- * se are NULL then). */
-az_linf_fit *az_linf_solve(az_ctx *az, const az_rows *sketch, bool minimum_norm);
+/* Solves on all rows (A, b), b being the last column. AZ_BAD_INPUT when there are fewer than d; AZ_NUMERIC when A has not rank d, unless
+ * minimum_norm (r and se are NULL then). */
+az_linf_fit *az_linf_solve(az_ctx *az, const az_rows *rows, bool minimum_norm);
+/* |A x - b| */
+double az_linf_residual(const az_rows *rows, const double *x);
+/* Solves on the rows of a sketch (S A, S b). For a Gaussian S, given S A, x - x* is normal with covariance
+ * |A x* - b|^2 / m (A^T S^T S A)^-1; se estimates the roots of its diagonal. Errors as above. */
+az_linf_fit *az_linf_solve_sketch(az_ctx *az, const az_rows *sketch, bool minimum_norm);
 /* Solves (S A, S b) made from all rows (A, b) at once. */
 az_linf_fit *az_linf_sketch_and_solve(az_ctx *az, const az_sketch *sketch, const az_rows *rows, bool minimum_norm);
 

@@ -238,7 +238,7 @@ static az_linf_fit *solve_stream(az_ctx *az, const linf_options *o, const az_est
     if (az_ok(az) && *m > p->n)
         az_note(az, "the sketch has more rows than the file, %lld: without block all rows are used as they are", (long long)p->n);
     const az_rows all = az_linf_joint(sketched, *m, p->d);
-    return az_ok(az) ? az_linf_solve(az, &all, o->minimum_norm) : NULL;
+    return az_ok(az) ? az_linf_solve_sketch(az, &all, o->minimum_norm) : NULL;
 }
 
 static az_linf_fit *solve_kind(az_ctx *az, const linf_options *o, const problem *p, int kind, int64_t *m)
@@ -249,24 +249,30 @@ static az_linf_fit *solve_kind(az_ctx *az, const linf_options *o, const problem 
     return az_linf_solve(az, &p->rows, o->minimum_norm);
 }
 
-/* x towards the solution on all rows; how many steps it took. */
-static int64_t refine(az_ctx *az, const linf_options *o, const problem *p, az_linf_fit *fit)
+/* x towards the solution on all rows, and what is known of it then: its residual, and that it has no error of a sketch any more, or none
+ * that can be told. */
+static az_sketched_result refine(az_ctx *az, const linf_options *o, const problem *p, az_linf_fit *fit)
 {
     const int64_t n = p->n, d = p->d;
+    az_sketched_result result = {0};
     az_scope_push(az);
     double *a = az_alloc_array(az, (size_t)(n * d), sizeof *a), *b = az_alloc_array(az, (size_t)n, sizeof *b);
     double *work = az_alloc_array(az, (size_t)(2 * n + 4 * d), sizeof *work);
-    int64_t steps = 0;
     if (a && b && work) {
         for (int64_t i = 0; i < n; i++) {
             memcpy(a + i * d, p->rows.x + i * p->rows.stride, (size_t)d * sizeof *a);
             b[i] = p->rows.last[i * p->rows.last_stride];
         }
         const az_sketched_how how = {.tolerance = 1e-14, .most_steps = o->refine};
-        steps = az_preconditioned_least_squares(a, b, n, d, fit->r, d, fit->x, &how, work).steps;
+        result = az_preconditioned_least_squares(a, b, n, d, fit->r, d, fit->x, &how, work);
+        fit->residual = az_linf_residual(&p->rows, fit->x);
     }
     az_scope_pop(az);
-    return steps;
+    if (result.converged)
+        memset(fit->se, 0, (size_t)d * sizeof *fit->se);
+    else
+        fit->se = NULL;
+    return result;
 }
 
 static az_linf_fit *solve_tensor(az_ctx *az, const linf_options *o, const az_estimate_job *job, problem *p, int64_t *m)
@@ -297,19 +303,20 @@ static az_linf_fit *solve_tensor(az_ctx *az, const linf_options *o, const az_est
     double *sketch = az_alloc_array(az, (size_t)(*m * (p->d + 1)), sizeof *sketch);
     if (!sketch || !p->name || !in.first || !in.second || !az_linf_tensor_sketch(az, &in, *m, az_seed(az), sketch)) return NULL;
     const az_rows rows = az_linf_joint(sketch, *m, p->d);
-    return az_linf_solve(az, &rows, o->minimum_norm);
+    return az_linf_solve_sketch(az, &rows, o->minimum_norm);
 }
 
 /* ---- what is told ---- */
 
-static void report_fit(az_report *report, const linf_options *o, const problem *p, const az_linf_fit *fit, int64_t m)
+/* steps: of refinement. */
+static void report_fit(az_report *report, const linf_options *o, const problem *p, const az_linf_fit *fit, int64_t m, int64_t steps)
 {
     const double degrees = (double)(m - p->d), root = sqrt((double)p->d);
     const double t = m > p->d ? az_student_quantile(0.5 + 0.5 * o->confidence, degrees) : NAN;
     const bool unique = fit->rank == p->d;
     double largest = 0;
     for (int64_t j = 0; fit->se && j < p->d; j++) largest = fmax(largest, fit->se[j]);
-    const double likely = m > p->d ? largest * az_student_quantile(1 - o->delta / (2 * (double)p->d), degrees) : NAN;
+    const double likely = m > p->d && fit->se ? largest * az_student_quantile(1 - o->delta / (2 * (double)p->d), degrees) : NAN;
     az_report_row(report, "fit");
     az_report_text(report, "sketch", m < p->n ? sketch_names[o->sketch] : "none, all rows");
     az_report_count(report, "rows", p->n);
@@ -317,8 +324,9 @@ static void report_fit(az_report *report, const linf_options *o, const problem *
     az_report_count(report, "sketch_rows", m);
     az_report_number(report, "residual", fit->residual, "");
     az_report_number(report, "bound", unique ? o->eps / root * fit->residual / fit->least : NAN, "");
-    az_report_number(report, "likely_error", m < p->n ? likely : 0, "");
-    az_report_number(report, "eps_reached", m < p->n ? likely * root * fit->least / fit->residual : 0, "");
+    az_report_number(report, "likely_error", m < p->n || !fit->se ? likely : 0, "");
+    az_report_number(report, "eps_reached", m < p->n || !fit->se ? likely * root * fit->least / fit->residual : 0, "");
+    if (o->refine > 0) az_report_count(report, "refine_steps", steps);
     az_report_number(report, "condition", fit->largest / fit->least, "");
     for (int64_t j = 0; j < p->d; j++) {
         const double se = !fit->se ? NAN : m < p->n ? fit->se[j] : 0, half = se == 0 ? 0 : t * se;
@@ -397,12 +405,14 @@ static bool linf_estimate(az_ctx *az, const void *options, az_estimate_job *job)
                        : whole ? solve_kind(az, o, &p, o->sketch, &m)
                                : solve_stream(az, o, job, &p, &m);
     if (!fit) return false;
-    const int64_t steps = o->refine > 0 && fit->r ? refine(az, o, &p, fit) : 0;
+    const bool refined = o->refine > 0 && fit->r && m < p.n;
+    const az_sketched_result done = refined ? refine(az, o, &p, fit) : (az_sketched_result){0};
     const double seconds = az_seconds() - began;
     if (fit->rank < p.d)
         az_note(az, "the columns depend on each other (rank %lld): this is the shortest solution, without a bound", (long long)fit->rank);
-    report_fit(job->report, o, &p, fit, m);
-    if (steps > 0) az_note(az, "%lld steps of refinement: the errors told are those before", (long long)steps);
+    report_fit(job->report, o, &p, fit, m, done.steps);
+    if (refined && !done.converged)
+        az_note(az, "refine=%lld steps have not reached the exact solution: the errors that are left are not known", (long long)o->refine);
     if (whole && (o->exact || *o->beside) && !compare(az, o, job->report, &p, fit, m, seconds)) return false;
     return hand_over(az, job, &p, fit);
 }
@@ -414,7 +424,9 @@ const az_method az_linf_regression = {
     .paper = "Song, Ye, Yin, Zhang: A nearly-optimal bound for fast regression with l-infinity guarantee, ICML 2023, arXiv 2302.00248",
     .details =
         "Solves min |A x - b| on m random combinations of the rows. Every coefficient comes with a standard error of what the sketch cost "
-        "(not of sampling: the exact solution for these rows is what is estimated). refine=20 goes on to the exact solution. exact tells "
+        "(not of sampling: the exact solution for these rows is what is estimated). refine=20 goes on to the exact solution: standard "
+        "errors "
+        "are zero when it is reached, and not known (empty) when it is not. exact tells "
         "the true errors, beside=all those of other sketches: sparse ones (count, osnap) are cheap and as good in the 2-norm, but may put "
         "all their error into one coefficient. sketch=sign,block=100000 reads files larger than memory.",
     .example = "adze estimate linf-regression:target=y,intercept,rows=100,exact -d numbers.csv",

@@ -60,13 +60,10 @@ az_rows az_linf_joint(const double *rows, int64_t n, int64_t d)
     return (az_rows){.x = rows, .count = n, .width = d, .stride = d + 1, .last = rows ? rows + d : NULL, .last_stride = d + 1};
 }
 
-az_linf_fit *az_linf_solve(az_ctx *az, const az_rows *sketch, bool minimum_norm)
+/* The fit, whatever its rank. */
+static az_linf_fit *solve(az_ctx *az, const az_rows *sketch, bool minimum_norm)
 {
     const int64_t m = sketch->count, d = sketch->width;
-    if (!az_ok(az) || !sketch->x || !sketch->last) return NULL;
-    if (m < d)
-        return az_fail(az, AZ_BAD_INPUT, "a sketch of %lld rows cannot tell %lld coefficients: rows=%lld or more", (long long)m,
-                       (long long)d, (long long)(4 * d));
     az_linf_fit *fit = az_alloc(az, sizeof *fit);
     if (!fit) return NULL;
     fit->x = az_alloc_array(az, (size_t)d, sizeof(double)), fit->se = az_alloc_array(az, (size_t)d, sizeof(double));
@@ -92,12 +89,49 @@ az_linf_fit *az_linf_solve(az_ctx *az, const az_rows *sketch, bool minimum_norm)
     }
     az_scope_pop(az);
     if (!done) return NULL;
-    if (fit->rank == d) return fit;
-    if (minimum_norm) return minimum_norm_fit(az, fit, d);
-    return az_fail(az, AZ_NUMERIC,
-                   "the %lld rows that are solved have rank %lld, not %lld: take more of them (rows=), or a dense sketch; if the columns "
-                   "themselves depend on each other, minimum_norm gives the shortest solution",
-                   (long long)m, (long long)fit->rank, (long long)d);
+    return fit->rank < d && minimum_norm ? minimum_norm_fit(az, fit, d) : fit;
+}
+
+az_linf_fit *az_linf_solve(az_ctx *az, const az_rows *rows, bool minimum_norm)
+{
+    const int64_t n = rows->count, d = rows->width;
+    if (!az_ok(az) || !rows->x || !rows->last) return NULL;
+    if (n < d) return az_fail(az, AZ_BAD_INPUT, "%lld rows do not determine %lld coefficients", (long long)n, (long long)d);
+    az_linf_fit *fit = solve(az, rows, minimum_norm);
+    if (fit && fit->rank < d && !minimum_norm)
+        return az_fail(az, AZ_NUMERIC,
+                       "the columns depend on each other: all %lld rows have rank %lld, not %lld; leave columns out, or take the shortest "
+                       "solution (minimum_norm)",
+                       (long long)n, (long long)fit->rank, (long long)d);
+    if (fit) fit->residual = az_linf_residual(rows, fit->x);
+    return fit;
+}
+
+double az_linf_residual(const az_rows *rows, const double *x)
+{
+    double square = 0;
+    for (int64_t i = 0; i < rows->count; i++) {
+        double left = rows->last[i * rows->last_stride];
+        for (int64_t j = 0; j < rows->width; j++) left -= rows->x[i * rows->stride + j] * x[j];
+        square += left * left;
+    }
+    return sqrt(square);
+}
+
+az_linf_fit *az_linf_solve_sketch(az_ctx *az, const az_rows *sketch, bool minimum_norm)
+{
+    const int64_t m = sketch->count, d = sketch->width;
+    if (!az_ok(az) || !sketch->x || !sketch->last) return NULL;
+    if (m < d)
+        return az_fail(az, AZ_BAD_INPUT, "a sketch of %lld rows cannot tell %lld coefficients: rows=%lld or more", (long long)m,
+                       (long long)d, (long long)(4 * d));
+    az_linf_fit *fit = solve(az, sketch, minimum_norm);
+    if (fit && fit->rank < d && !minimum_norm)
+        return az_fail(az, AZ_NUMERIC,
+                       "the %lld rows of the sketch have rank %lld, not %lld: take more of them (rows=), or a dense sketch; if the columns "
+                       "themselves depend on each other, minimum_norm gives the shortest solution",
+                       (long long)m, (long long)fit->rank, (long long)d);
+    return fit;
 }
 
 az_linf_fit *az_linf_sketch_and_solve(az_ctx *az, const az_sketch *sketch, const az_rows *rows, bool minimum_norm)
@@ -105,7 +139,7 @@ az_linf_fit *az_linf_sketch_and_solve(az_ctx *az, const az_sketch *sketch, const
     double *out = az_alloc_array(az, (size_t)(sketch->sketched * (rows->width + 1)), sizeof *out);
     if (!out || !az_sketch_add(az, sketch, rows, 0, out)) return NULL;
     const az_rows sketched = az_linf_joint(out, sketch->sketched, rows->width);
-    return az_linf_solve(az, &sketched, minimum_norm);
+    return az_linf_solve_sketch(az, &sketched, minimum_norm);
 }
 
 /* ---- Kronecker products ---- */

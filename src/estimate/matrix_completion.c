@@ -8,9 +8,8 @@
  * Gu, Song, Yin, Zhang: "Low rank matrix completion via robust alternating minimization in nearly linear time", ICLR 2024 (arXiv
  * 2302.11068).
  */
-#include "estimate/completion.h"
+#include "estimate/completion_model.h"
 #include "estimate/estimate_internal.h"
-#include "estimate/effects.h"
 
 #include "adze/method.h"
 
@@ -35,7 +34,7 @@ static const char *const index_names[] = {[AZ_INDEX_AUTO] = "auto",     [AZ_INDE
 static const char *const center_names[] = {[AZ_EFFECTS_NONE] = "none", [AZ_EFFECTS_MEAN] = "mean", [AZ_EFFECTS_BOTH] = "both", NULL};
 
 static const az_option completion_table[] = {
-    {"rank", AZ_INT, offsetof(completion_options, rank), NULL, 1, 1e5, NULL, "of U V^T"},
+    {"rank", AZ_INT, offsetof(completion_options, rank), "0", 0, 1e5, NULL, "of U V^T; a fit wants one"},
     {"method", AZ_CHOICE, offsetof(completion_options, method), "alternating", 0, 0, method_names,
      "alternating; exact = the same with regression=cholesky; softimpute; svd = one truncated decomposition"},
     {"regression", AZ_CHOICE, offsetof(completion_options, regression), "pcg", 0, 0, regression_names,
@@ -67,11 +66,12 @@ static const az_option completion_table[] = {
     {"beside", AZ_TEXT, offsetof(completion_options, beside), "", 0, 0, NULL, "other methods to run and compare, joined by +, or all"},
     {0},
 };
-enum { SLOT_ENTRIES, SLOT_TEST, SLOT_PAIRS };
+enum { SLOT_ENTRIES, SLOT_TEST, SLOT_PAIRS, SLOT_MODEL };
 static const az_input_slot completion_inputs[] = {
-    [SLOT_ENTRIES] = {"entries", AZ_INPUT_FILE, 1, 1, "row, column, value; or a matrix with missing values"},
+    [SLOT_ENTRIES] = {"entries", AZ_INPUT_FILE, 0, 1, "row, column, value; or a matrix with missing values"},
     [SLOT_TEST] = {"test", AZ_INPUT_FILE, 0, 1, "entries to measure the error on"},
     [SLOT_PAIRS] = {"pairs", AZ_INPUT_FILE, 0, 1, "row, column of entries to predict"},
+    [SLOT_MODEL] = {"model", AZ_INPUT_FILE, 0, 1, "an earlier fit (.npz, .safetensors): predict pairs, measure its error on a test"},
     {0},
 };
 
@@ -80,56 +80,29 @@ static const az_input_slot completion_inputs[] = {
 typedef struct given {
     az_triples *triples;
     int64_t m, n;
-    az_entries *kept, *held; /* held NULL = none */
-    az_triples *pairs; /* as they were asked for; their rows and columns lie at pair_row[] and pair_column[] of the matrix, -1 = nowhere */
-    const int64_t *pair_row, *pair_column;
+    const az_entries *kept, *held; /* held NULL = none */
 } given;
 
-/* Position of each name of `other` among those of `own`; -1 where it is not. NULL names are their own positions. */
-static int64_t *match(az_ctx *az, const char **own, int64_t size, const char **other, int64_t count)
+static const char *path_of(const az_estimate_job *job, int slot)
 {
-    int64_t *at = az_alloc_array(az, (size_t)count, sizeof *at);
-    for (int64_t i = 0; at && i < count; i++) {
-        at[i] = own || other ? -1 : i < size ? i : -1;
-        for (int64_t low = 0, high = own && other ? size : 0; low < high;) {
-            const int64_t middle = (low + high) / 2;
-            const int order = strcmp(own[middle], other[i]);
-            if (order == 0) at[i] = middle;
-            low = order < 0 ? middle + 1 : low;
-            high = order > 0 ? middle : order == 0 ? low : high;
-        }
+    return az_job_input(job, slot, 0) ? az_job_input(job, slot, 0)->path : NULL;
+}
+
+/* The test's entries that lie in the matrix. */
+static az_entries *read_test(az_ctx *az, const az_estimate_job *job, az_index_base base, const completion_model *matrix)
+{
+    const char *path = path_of(job, SLOT_TEST);
+    az_triples *t = az_triples_read(az, path, job->how, base == AZ_INDEX_AUTO && matrix->first == 1 ? AZ_INDEX_ONE : base);
+    completion_places at;
+    if (!completion_match(az, matrix, t, path, &at)) return NULL;
+    int64_t known = 0;
+    for (int64_t e = 0; e < t->count; e++) {
+        const int64_t i = at.row[t->row[e]], j = at.column[t->col[e]];
+        if (i < 0 || j < 0) continue;
+        t->row[known] = i, t->col[known] = j, t->value[known++] = t->value[e];
     }
-    return at;
-}
-
-/* Where the rows and columns of a second file lie in the first: by name if they have names, else by number. */
-static bool match_places(az_ctx *az, const given *in, const az_triples *t, const char *path, const int64_t **row, const int64_t **column)
-{
-    if (!t) return false;
-    if (!in->triples->row_name != !t->row_name || !in->triples->col_name != !t->col_name)
-        return az_fail(az, AZ_BAD_INPUT, "%s numbers its rows and columns, %s names them: give both in the same way",
-                       t->row_name ? "the entries" : path, t->row_name ? path : "the entries");
-    *row = match(az, in->triples->row_name, in->m, t->row_name, t->rows);
-    *column = match(az, in->triples->col_name, in->n, t->col_name, t->cols);
-    return *row && *column;
-}
-
-static bool read_pairs(az_ctx *az, const az_estimate_job *job, const completion_options *o, given *in)
-{
-    const char *path = az_job_input(job, SLOT_PAIRS, 0)->path;
-    in->pairs = az_places_read(az, path, job->how, (az_index_base)o->index);
-    return match_places(az, in, in->pairs, path, &in->pair_row, &in->pair_column);
-}
-
-/* The test's entries with their places in the matrix; -1 = not there. */
-static az_triples *read_test(az_ctx *az, const az_estimate_job *job, const completion_options *o, const given *in)
-{
-    const char *path = az_job_input(job, SLOT_TEST, 0)->path;
-    az_triples *t = az_triples_read(az, path, job->how, (az_index_base)o->index);
-    const int64_t *row, *column;
-    if (!match_places(az, in, t, path, &row, &column)) return NULL;
-    for (int64_t e = 0; e < t->count; e++) t->row[e] = row[t->row[e]], t->col[e] = column[t->col[e]];
-    return t;
+    if (known < t->count) az_note(az, "%lld entries of the test are in rows or columns without data", (long long)(t->count - known));
+    return az_entries_new(az, matrix->places.rows, matrix->places.cols, known, t->row, t->col, t->value);
 }
 
 static bool check_sizes(az_ctx *az, const az_triples *t)
@@ -141,7 +114,9 @@ static bool check_sizes(az_ctx *az, const az_triples *t)
 
 static bool read_given(az_ctx *az, const completion_options *o, const az_estimate_job *job, given *in)
 {
-    const char *path = az_job_input(job, SLOT_ENTRIES, 0)->path;
+    const char *path = path_of(job, SLOT_ENTRIES);
+    if (!path) return az_fail(az, AZ_BAD_INPUT, "entries are missing: -d FILE, or -d model=FILE of an earlier fit");
+    if (o->rank < 1) return az_fail(az, AZ_BAD_INPUT, "rank=K is missing: how many columns have U and V?");
     az_triples *t = az_triples_read(az, path, job->how, (az_index_base)o->index);
     if (!t || !check_sizes(az, t)) return false;
     *in = (given){.triples = t, .m = o->rows ? o->rows : t->rows, .n = o->columns ? o->columns : t->cols};
@@ -154,18 +129,12 @@ static bool read_given(az_ctx *az, const completion_options *o, const az_estimat
                        (long long)in->m, (long long)in->n, (long long)t->rows, (long long)t->cols);
     az_entries *all = az_entries_new(az, in->m, in->n, t->count, t->row, t->col, t->value);
     in->kept = all;
-    if (o->holdout > 0 && !az_entries_hold_out(az, all, o->holdout, az_seed(az), &in->kept, &in->held)) return false;
-    if (az_job_input(job, SLOT_PAIRS, 0) && !read_pairs(az, job, o, in)) return false;
-    if (!az_job_input(job, SLOT_TEST, 0)) return az_ok(az);
-    const az_triples *test = read_test(az, job, o, in);
-    if (!test) return false;
-    int64_t known = 0;
-    for (int64_t e = 0; e < test->count; e++) {
-        if (test->row[e] < 0 || test->col[e] < 0) continue;
-        test->row[known] = test->row[e], test->col[known] = test->col[e], test->value[known++] = test->value[e];
-    }
-    if (known < test->count) az_note(az, "%lld entries of the test are in rows or columns without data", (long long)(test->count - known));
-    in->held = az_entries_new(az, in->m, in->n, known, test->row, test->col, test->value);
+    az_entries *kept, *held;
+    if (o->holdout > 0 && !az_entries_hold_out(az, all, o->holdout, az_seed(az), &kept, &held)) return false;
+    if (o->holdout > 0) in->kept = kept, in->held = held;
+    const completion_model matrix = {.places = {.rows = in->m, .cols = in->n, .row_name = t->row_name, .col_name = t->col_name},
+                                     .first = o->index == AZ_INDEX_ONE};
+    if (path_of(job, SLOT_TEST)) in->held = read_test(az, job, (az_index_base)o->index, &matrix);
     return az_ok(az);
 }
 
@@ -214,58 +183,64 @@ static void report_curve(az_ctx *az, az_report *report, const az_completion *c)
     if (x && y) az_report_curve(report, "residual", "iteration", "log10 residual", c->iterations, x, y);
 }
 
-static double prediction(const az_effects *effects, const az_completion *c, int64_t i, int64_t j)
-{
-    return effects->row[i] + effects->column[j] + az_completion_value(c, i, j);
-}
-
-static const char *name_of(az_ctx *az, const char **names, int64_t i, int64_t first)
-{
-    return names ? names[i] : az_format_text(az, "%lld", (long long)(i + first));
-}
-
-/* A line for each pair that was asked for, in that order and in its words; rows and columns are counted from `first`. */
-static az_table *predicted_pairs(az_ctx *az, const given *in, const az_effects *effects, const az_completion *c, int64_t first)
-{
-    const az_triples *p = in->pairs;
-    az_table *table = az_table_new(az, p->count);
-    const char **row = az_alloc_array(az, (size_t)p->count, sizeof *row), **column = az_alloc_array(az, (size_t)p->count, sizeof *column);
-    double *value = az_alloc_array(az, (size_t)p->count, sizeof *value), *known = az_alloc_array(az, (size_t)p->count, sizeof *known);
-    for (int64_t e = 0; known && e < p->count; e++) {
-        const int64_t i = in->pair_row[p->row[e]], j = in->pair_column[p->col[e]];
-        known[e] = i >= 0 && j >= 0 && in->kept->rows.start[i] < in->kept->rows.start[i + 1] &&
-                   in->kept->columns.start[j] < in->kept->columns.start[j + 1];
-        value[e] = i < 0 || j < 0 ? NAN : prediction(effects, c, i, j);
-        row[e] = name_of(az, p->row_name, p->row[e], first);
-        column[e] = name_of(az, p->col_name, p->col[e], first);
-    }
-    const bool good = az_table_add_text(az, table, "row", row) && az_table_add_text(az, table, "column", column) &&
-                      az_table_add(az, table, "value", value) && az_table_add(az, table, "has_data", known);
-    return good ? table : NULL;
-}
-
 /* The whole matrix [m, n]: the known entries as they are, predictions for the others. */
-static const az_tensor *filled_matrix(az_ctx *az, const given *in, const az_effects *effects, const az_completion *c)
+static const az_tensor *filled_matrix(az_ctx *az, const given *in, const completion_model *model)
 {
     const az_triples *t = in->triples;
     az_tensor *out = az_new2(az, AZ_F64, in->m, in->n);
     double *to = az_f64_mut(out);
-    for (int64_t e = 0; to && e < in->m * in->n; e++) to[e] = prediction(effects, c, e / in->n, e % in->n);
+    for (int64_t e = 0; to && e < in->m * in->n; e++) to[e] = completion_predict(model, e / in->n, e % in->n);
     for (int64_t e = 0; to && e < t->count; e++) to[t->row[e] * in->n + t->col[e]] = t->value[e];
     return out;
+}
+
+/* Predictions of the pairs that were asked for; nothing when none were. */
+static bool predict_pairs(az_ctx *az, const completion_options *o, const az_estimate_job *job, const completion_model *model)
+{
+    int64_t nowhere = 0;
+    const char *path = path_of(job, SLOT_PAIRS);
+    if (!path) return true;
+    const az_table *table = completion_predict_pairs(az, model, path, job, (az_index_base)o->index, &nowhere);
+    az_results_table(job->results, "predictions", table);
+    if (table && nowhere > 0)
+        az_note(az, "%lld of %lld pairs are in rows or columns that the matrix does not have", (long long)nowhere, (long long)table->rows);
+    return table != NULL;
 }
 
 static bool hand_over(az_ctx *az, const az_estimate_job *job, const given *in, const az_effects *effects, const az_completion *c,
                       const completion_options *o)
 {
-    const az_triples *t = in->triples;
-    az_results *to = job->results;
-    if (in->pairs) az_results_table(to, "predictions", predicted_pairs(az, in, effects, c, o->index == AZ_INDEX_ONE));
-    if (o->fill) az_results_array(to, "filled", filled_matrix(az, in, effects, c), t->row_name, t->col_name);
-    az_results_array(to, "u", c->u, t->row_name, NULL);
-    az_results_array(to, "v", c->v, t->col_name, NULL);
-    az_results_array(to, "row_effect", az_from(az, AZ_F64, 1, (int64_t[]){in->m}, effects->row), t->row_name, NULL);
-    az_results_array(to, "column_effect", az_from(az, AZ_F64, 1, (int64_t[]){in->n}, effects->column), t->col_name, NULL);
+    completion_model *model = completion_model_new(az, in->triples, in->kept, effects, c);
+    if (!model) return false;
+    model->first = o->index == AZ_INDEX_ONE;
+    if (!predict_pairs(az, o, job, model)) return false;
+    if (o->fill) az_results_array(job->results, "filled", filled_matrix(az, in, model), in->triples->row_name, in->triples->col_name);
+    completion_put(az, model, job->results);
+    return az_ok(az);
+}
+
+/* ---- an earlier fit ---- */
+
+static bool use_model(az_ctx *az, const completion_options *o, az_estimate_job *job)
+{
+    const completion_model *model = completion_read(az, path_of(job, SLOT_MODEL));
+    if (!model) return false;
+    if (path_of(job, SLOT_ENTRIES) || *o->beside || o->holdout > 0 || o->fill)
+        return az_fail(az, AZ_BAD_INPUT, "with a model there is nothing to fit: entries, beside, holdout and fill are for fits");
+    if (!path_of(job, SLOT_PAIRS) && !path_of(job, SLOT_TEST))
+        return az_fail(az, AZ_BAD_INPUT, "with a model, what to predict: -d pairs=FILE, or -d test=FILE to measure its error");
+    const az_entries *held = path_of(job, SLOT_TEST) ? read_test(az, job, (az_index_base)o->index, model) : NULL;
+    if (!az_ok(az) || !predict_pairs(az, o, job, model)) return false;
+    const az_table *table = az_results_find_table(job->results, "predictions");
+    az_report_row(job->report, "predictions");
+    az_report_count(job->report, "rank", model->u->shape[1]);
+    az_report_count(job->report, "rows", model->places.rows);
+    az_report_count(job->report, "columns", model->places.cols);
+    if (table) az_report_count(job->report, "pairs", table->rows);
+    const az_entries *rest = held ? az_effects_remove(az, held, &model->effects) : NULL;
+    if (rest)
+        az_report_number(job->report, "rmse_held_out", az_completion_error(&(az_completion){.u = model->u, .v = model->v}, rest, true), "");
+    if (rest) az_report_count(job->report, "held_out", rest->count);
     return az_ok(az);
 }
 
@@ -303,6 +278,7 @@ static bool completion_estimate(az_ctx *az, const void *options, az_estimate_job
     const completion_options *o = options;
     given in;
     bool wanted[METHODS];
+    if (path_of(job, SLOT_MODEL)) return use_model(az, o, job);
     return read_beside(az, o->beside, &(alternatives){"method", method_names, METHODS, o->method}, wanted) && read_given(az, o, job, &in) &&
            run_methods(az, o, job, &in, wanted);
 }
@@ -315,9 +291,10 @@ const az_method az_matrix_completion = {
              "arXiv 2302.11068",
     .details = "Finds U and V of the given rank whose product agrees with the known entries, by alternating regressions that need not be "
                "exact. Ratings and other data with noise want center=both and a ridge. -d entries -d pairs=FILE predicts entries (the "
-               "first result, so -o p.csv writes them), fill makes the whole matrix (-o filled.csv); -o f.safetensors writes u, v, "
-               "row_effect and column_effect, the prediction being "
-               "row_effect[i] + column_effect[j] + u[i] . v[j]. holdout=0.1 or -d test=FILE measures the error; beside=all adds exact "
+               "first result, so -o p.csv writes them), fill makes the whole matrix (-o filled.csv); -o f.npz or f.safetensors writes "
+               "the fit, of which -d model=f.npz -d pairs=FILE predicts entries later: row_effect[i] + column_effect[j] + u[i] . v[j]. "
+               "Rows and columns of pairs are named as those of the entries are, or numbered as they are. holdout=0.1 or -d test=FILE "
+               "measures the error; beside=all adds exact "
                "alternating minimisation, SoftImpute and one truncated decomposition.",
     .example = "adze estimate matrix-completion:rank=2,fill -d matrix.csv -o filled.csv",
     .options = completion_table,

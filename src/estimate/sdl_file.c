@@ -1,5 +1,6 @@
 /* sdl_file.c - a model as arrays of an archive, names as zero-terminated bytes; and back. */
 #include "estimate/sdl.h"
+#include "estimate/estimate_internal.h"
 
 #include <string.h>
 
@@ -20,19 +21,6 @@ enum {
 };
 
 /* ---- writing ---- */
-
-static az_tensor *names_tensor(az_ctx *az, const char *const *name, int64_t count)
-{
-    size_t bytes = 0;
-    for (int64_t i = 0; i < count; i++) bytes += strlen(name[i]) + 1;
-    az_tensor *out = az_new1(az, AZ_U8, (int64_t)bytes);
-    char *at = out ? out->data : NULL;
-    for (int64_t i = 0; at && i < count; i++) {
-        memcpy(at, name[i], strlen(name[i]) + 1);
-        at += strlen(name[i]) + 1;
-    }
-    return out;
-}
 
 void sdl_put_model(az_ctx *az, const sdl_model *m, az_results *results)
 {
@@ -61,41 +49,6 @@ void sdl_put_model(az_ctx *az, const sdl_model *m, az_results *results)
 
 /* ---- reading ---- */
 
-static az_tensor *part_of(az_ctx *az, const char *path, const char *name, int rank)
-{
-    const az_array *array = az_array_read(az, az_format_text(az, "%s:%s", path, name), NULL, false);
-    if (!array) {
-        az_fail_context(az, "'%s' is no model of sdl", path);
-        return NULL;
-    }
-    if (array->value->rank != rank)
-        return az_fail(az, AZ_BAD_INPUT, "'%s' is no model of sdl: '%s' has the shape %s", path, name, az_shape_text(az, array->value));
-    return az_copy(az, array->value);
-}
-
-/* The names in the bytes, `count` of them unless it is 0; *found tells how many there are. */
-static const char **names_of(az_ctx *az, const char *path, const char *what, int64_t count, int64_t *found)
-{
-    const az_tensor *bytes = part_of(az, path, what, 1);
-    if (!bytes) return NULL;
-    const int64_t size = az_count(bytes);
-    char *text = az_alloc(az, (size_t)size + 1);
-    *found = 0;
-    for (int64_t i = 0; text && i < size; i++) {
-        const double value = az_f64(bytes)[i];
-        text[i] = value >= 0 && value <= 255 ? (char)(unsigned char)value : '?';
-        *found += text[i] == '\0';
-    }
-    if (!text || (count > 0 && *found != count) || (size > 0 && text[size - 1] != '\0'))
-        return az_fail(az, AZ_BAD_INPUT, "'%s' is no model of sdl: '%s' holds %lld names", path, what, (long long)*found);
-    const char **names = az_alloc_array(az, (size_t)*found + 1, sizeof *names);
-    for (int64_t i = 0; names && i < *found; i++) {
-        names[i] = text;
-        text += strlen(text) + 1;
-    }
-    return names;
-}
-
 static bool check_sizes(az_ctx *az, const char *path, const sdl_model *m)
 {
     const int64_t r = m->dictionary->shape[1], kappa = m->beta->shape[1];
@@ -107,10 +60,8 @@ static bool check_sizes(az_ctx *az, const char *path, const sdl_model *m)
 
 sdl_model *sdl_read_model(az_ctx *az, const char *path)
 {
-    const size_t length = strlen(path);
-    const bool archive = (length > 4 && strcmp(path + length - 4, ".npz") == 0) || strstr(path, ".safetensors");
-    if (!archive) return az_fail(az, AZ_BAD_INPUT, "'%s': a model is an .npz or .safetensors file that a fit wrote with -o", path);
-    const az_tensor *s = part_of(az, path, "settings", 1);
+    const model_file file = {path, "sdl"};
+    const az_tensor *s = model_part(az, &file, "settings", 1);
     if (!s) return NULL;
     if (az_count(s) != SETTINGS || az_item(s, SET_FORMAT) != FORMAT)
         return az_fail(az, AZ_BAD_INPUT, "'%s' is no model of sdl that this version reads", path);
@@ -124,17 +75,17 @@ sdl_model *sdl_read_model(az_ctx *az, const char *path)
                      .threshold = az_item(s, SET_THRESHOLD),
                      .code = {az_item(s, SET_L1), az_item(s, SET_L2), az_item(s, SET_NONNEGATIVE) != 0},
                      .tfidf = az_item(s, SET_TFIDF) != 0};
-    m->dictionary = part_of(az, path, "dictionary", 2);
-    m->beta = part_of(az, path, "beta", 2);
-    m->gamma = part_of(az, path, "gamma", 2);
+    m->dictionary = model_part(az, &file, "dictionary", 2);
+    m->beta = model_part(az, &file, "beta", 2);
+    m->gamma = model_part(az, &file, "gamma", 2);
     if (!az_ok(az)) return NULL;
     m->p = m->dictionary->shape[0];
-    m->feature = names_of(az, path, "features", m->p, &features);
-    m->class_name = names_of(az, path, "classes", 0, &classes);
-    m->covariate = names_of(az, path, "covariates", 0, &covariates);
+    m->feature = model_names(az, &file, "features", m->p, &features);
+    m->class_name = model_names(az, &file, "classes", 0, &classes);
+    m->covariate = model_names(az, &file, "covariates", 0, &covariates);
     m->q = covariates, m->classes = (int)classes;
     if (!az_ok(az) || !check_sizes(az, path, m)) return NULL;
-    const az_tensor *idf = az_item(s, SET_DOCUMENTS) != 0 ? part_of(az, path, "idf", 1) : NULL;
+    const az_tensor *idf = az_item(s, SET_DOCUMENTS) != 0 ? model_part(az, &file, "idf", 1) : NULL;
     if (idf && az_count(idf) != m->p) return az_fail(az, AZ_BAD_INPUT, "'%s' is no model of sdl: 'idf' has another size", path);
     m->idf = idf ? az_f64(idf) : NULL;
     return az_ok(az) ? m : NULL;

@@ -267,11 +267,12 @@ static bool set_covariates(az_ctx *az, const az_table *table, const az_column *c
     const int64_t n = out->samples.n, q = count + 1;
     out->covariate = az_alloc_array(az, (size_t)q, sizeof *out->covariate);
     az_tensor *z = az_new2(az, AZ_F64, n, q);
+    if (table && count > 0 && table->rows != n)
+        return az_fail(az, AZ_BAD_INPUT, "'%s' has %lld rows of %d covariates, there are %lld samples%s", path, (long long)table->rows,
+                       count, (long long)n, count == n ? ": turn it, a sample is a row" : ": each wants its row");
     const az_tensor *from = count > 0 ? az_table_matrix(az, table, column, count) : NULL;
+    if (count > 0 && !from) az_fail_context(az, "covariates of '%s'", path);
     if (!out->covariate || !z || (count > 0 && !from)) return false;
-    if (from && from->shape[0] != n)
-        return az_fail(az, AZ_BAD_INPUT, "'%s' has %lld rows of covariates for %lld samples", path, (long long)from->shape[0],
-                       (long long)n);
     out->covariate[0] = "(Intercept)";
     for (int c = 0; c < count; c++) out->covariate[c + 1] = column[c]->name;
     if (from && !check_finite(az, from, out->covariate + 1, path)) return false;
@@ -352,8 +353,13 @@ static bool check_known(az_ctx *az, const sdl_files *files, const sdl_model *kno
         return az_fail(az, AZ_BAD_INPUT, "'%s' has %lld features, the model %lld", files->data, (long long)out->samples.x->columns,
                        (long long)known->p);
     if (out->samples.q != known->q)
-        return az_fail(az, AZ_BAD_INPUT, "%lld covariates are given, the model has %lld", (long long)out->samples.q - 1,
-                       (long long)known->q - 1);
+        return az_fail(az, AZ_BAD_INPUT, "'%s' has %lld covariates, the model %lld%s%s%s%s", files->aux ? files->aux : files->data,
+                       (long long)out->samples.q - 1, (long long)known->q - 1, known->q > 1 ? ", '" : "",
+                       known->q > 1 ? known->covariate[1] : "",
+                       known->q > 2   ? "' and on"
+                       : known->q > 1 ? "'"
+                                      : "",
+                       known->q > 1 && !files->aux ? ": -d aux=FILE, or aux=COLUMNS of the data" : "");
     if ((known->idf != NULL) != (out->idf != NULL))
         return az_fail(az, AZ_BAD_INPUT, "the model is of %s, '%s' is not", known->idf ? "documents" : "numbers", files->data);
     return true;

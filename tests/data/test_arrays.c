@@ -298,5 +298,13 @@ Test(arrays, a_table_with_fractions_or_gaps_in_front_is_the_matrix_itself)
     cr_assert_eq(t->count, 6);
     t = az_triples_read(az, write_text(az, "w.csv", "a,b,c\n1,0,3\n4,5,6\n"), NULL, AZ_INDEX_AUTO);
     cr_assert_eq(t->count, 2, "whole numbers are places");
+    const char *asked = write_text(az, "q.csv", "i,j\n2,b\n0,a\n2,b\n");
+    const char *header[] = {"b", "a"};
+    const az_triples like = {.rows = 3, .cols = 2, .col_name = header};
+    t = az_places_read(az, asked, NULL, AZ_INDEX_AUTO, &like);
+    cr_assert(t && t->count == 3 && !t->row_name && t->row[0] == 2 && t->row[1] == 0, "%s", az_error(az));
+    cr_assert_str_eq(t->col_name[t->col[0]], "b");
+    cr_assert_null(az_triples_read(az, write_text(az, "n.csv", "i,j,v\n0,1,2\n-1,0,3\n"), NULL, AZ_INDEX_AUTO));
+    cr_assert(strstr(az_error(az), "row 2: -1 in column 'i' is no position"), "%s", az_error(az));
     az_close(az);
 }

@@ -166,11 +166,20 @@ Test(linf, too_few_rows_and_dependent_columns_are_refused)
     az_ctx *az = az_open(NULL);
     double *rows = random_problem(az, 1, 100, 5);
     cr_assert_null(solve(az, rows, 4, 5, false));
+    cr_assert(strstr(az_error(az), "4 rows do not determine 5"), "%s", az_error(az));
+    az_clear(az);
+    const az_sketch few = {.kind = AZ_SKETCH_SIGN, .rows = 100, .sketched = 4},
+                    enough = {.kind = AZ_SKETCH_SIGN, .rows = 100, .sketched = 50};
+    cr_assert_null(sketch_and_solve(az, &few, rows, 5, false));
     cr_assert(strstr(az_error(az), "rows=20"), "%s", az_error(az));
     az_clear(az);
     for (int i = 0; i < 100; i++) rows[i * 6 + 1] = 2 * rows[i * 6];
     cr_assert_null(solve(az, rows, 100, 5, false));
-    cr_assert(strstr(az_error(az), "rank 4"), "%s", az_error(az));
+    cr_assert(strstr(az_error(az), "all 100 rows have rank 4, not 5; leave columns out"), "%s", az_error(az));
+    cr_assert_not(strstr(az_error(az), "rows="), "%s", az_error(az)); /* more rows there are none */
+    az_clear(az);
+    cr_assert_null(sketch_and_solve(az, &enough, rows, 5, false));
+    cr_assert(strstr(az_error(az), "take more of them (rows=)"), "%s", az_error(az));
     az_clear(az);
     const az_linf_fit *fit = solve(az, rows, 100, 5, true);
     cr_assert(fit && fit->rank == 4);

@@ -211,7 +211,9 @@ Test(sdl_commands, what_cannot_be_fitted_is_refused)
         "printf 'a,b,y\\n1,2,u\\n2,1,v\\n-1,0,u\\n3,3,v\\n' > negative.csv; printf 'a,b,y\\n1,2,u\\n2,,v\\n3,1,u\\n' > hole.csv;"
         "printf 'a,b,y\\n1,2,u\\n2,1,u\\n3,1,u\\n' > one.csv; printf 'a,b,y\\n1,2,u\\n2,1,w\\n' > other.csv; printf 'u\\nv\\n' > short.csv;"
         "printf 'w1\\nw2\\nw3\\n' > words.txt; adze estimate sdl:rank=1,target=y,iterations=3 -d negative.csv -o m.npz;"
-        "adze estimate sdl:rank=1,target=y,iterations=3 -d negative.csv -o m.json; cp x.csv fake.npz");
+        "adze estimate sdl:rank=1,target=y,iterations=3 -d negative.csv -o m.json; cp x.csv fake.npz;"
+        "printf '1,2,3,4\n2,3,1,1\n' > across.csv; printf 't\nu\nv\nu\nv\n' > texts.csv; printf 's\n1\n2\n1\n0\n' > sizes.csv;"
+        "adze estimate sdl:rank=1,target=y,iterations=3 -d negative.csv -d aux=sizes.csv -o aux.npz");
     static const struct {
         const char *line, *says;
     } cases[] = {
@@ -233,7 +235,10 @@ Test(sdl_commands, what_cannot_be_fitted_is_refused)
         {"adze estimate sdl:rank=1,target=y -d negative.csv -d test=other.csv", "'w', a class that the training samples had not"},
         {"adze estimate sdl:rank=1,target=y,holdout=0.5 -d negative.csv -d test=negative.csv", "not both"},
         {"adze estimate sdl:rank=1 -d x.csv -d labels=short.csv", "1 labels for 120 samples"},
-        {"adze estimate sdl:rank=1,target=y -d all.csv -d aux=short.csv", "'u'"},
+        {"adze estimate sdl:rank=1,target=y -d all.csv -d aux=short.csv", "'short.csv' has 1 rows of 1 covariates, there are 120 samples"},
+        {"adze estimate sdl:rank=1,target=y -d negative.csv -d aux=across.csv", "turn it, a sample is a row"},
+        {"adze estimate sdl:rank=1,target=y -d negative.csv -d aux=texts.csv", "covariates of 'texts.csv': column 't' holds text"},
+        {"adze estimate sdl -d negative.csv -d model=aux.npz", "has 0 covariates, the model 1, 's': -d aux=FILE"},
         {"adze estimate sdl:rank=1,samples=columns,target=y -d all.csv", "samples=columns"},
         {"adze estimate sdl:rank=1,target=y -d negative.csv -d vocabulary=words.txt", "names 3 features, the data have 2"},
         {"adze estimate sdl:beside=svm,target=y -d all.csv", "no method"},
