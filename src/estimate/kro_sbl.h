@@ -43,6 +43,8 @@ typedef struct az_sbl_fit {
 /* The estimate turns with the units of y and of the factors: it is found in those in which their entries have a mean square of one, where
  * gamma starts at ones. AZ_BAD_INPUT when y is too large for dense baselines, AZ_NUMERIC when nothing is left. */
 az_sbl_fit *az_sbl_solve(az_ctx *az, const az_kron *a, const az_complex *y, const az_sbl_how *how);
+/* What unknown noise is measured by: the variance of y, its mean square where all entries are equal. */
+double az_sbl_spread(const az_complex *y, int64_t n);
 /* The greedy ones and the oracle; the ones without structure. */
 az_sbl_fit *az_sbl_greedy(az_ctx *az, const az_kron *a, const az_complex *y, const az_sbl_how *how);
 az_sbl_fit *az_sbl_dense(az_ctx *az, const az_kron *a, const az_complex *y, const az_sbl_how *how);

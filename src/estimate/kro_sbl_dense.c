@@ -45,11 +45,9 @@ static bool begin(az_ctx *az, const az_kron *a, const az_complex *y, const az_sb
     p->gamma = az_alloc_array(az, (size_t)n, sizeof(double)), p->before = az_alloc_array(az, (size_t)n, sizeof(double));
     p->moment = az_alloc_array(az, (size_t)n, sizeof(double));
     if (!az_ok(az)) return false;
-    az_complex mean = 0;
-    double power = 0;
-    for (int64_t i = 0; i < m; i++) mean += y[i] / (double)m, power += square(y[i]) / (double)m;
-    p->noise = how->noise >= 0 ? how->noise : 0.1 * (power - square(mean));
-    p->lowest_noise = 1e-12 * (power - square(mean));
+    const double spread = az_sbl_spread(y, m);
+    p->noise = how->noise >= 0 ? how->noise : 0.1 * spread;
+    p->lowest_noise = 1e-12 * spread;
     for (int64_t j = 0; j < n; j++) {
         az_kron_column(a, j, p->a + j * m);
         p->place[j] = j;

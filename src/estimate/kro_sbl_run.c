@@ -29,18 +29,19 @@ static double power(const az_complex *y, int64_t n)
     return sum;
 }
 
-static double variance(const az_complex *y, int64_t n)
+double az_sbl_spread(const az_complex *y, int64_t n)
 {
     az_complex mean = 0;
     for (int64_t i = 0; i < n; i++) mean += y[i] / (double)n;
-    return power(y, n) / (double)n - creal(mean * conj(mean));
+    const double square = power(y, n) / (double)n, variance = square - creal(mean * conj(mean));
+    return variance > 1e-12 * square ? variance : square;
 }
 
 /* gamma_f = 1 / sqrt(n_f), the last one the inverse of their product: a prior of ones. */
 static bool begin(az_ctx *az, learner *p, const az_kron *a, const az_complex *y, const az_sbl_how *how)
 {
     *p = (learner){.full = a, .y = y, .how = how, .a = *a};
-    const double spread = variance(y, az_kron_rows(a));
+    const double spread = az_sbl_spread(y, az_kron_rows(a));
     p->noise = how->noise >= 0 ? how->noise : 0.1 * spread;
     p->lowest_noise = 1e-12 * spread;
     double product = 1;

@@ -66,6 +66,13 @@ static const az_complex *elements(az_ctx *az, const az_array *array, int64_t *co
     return out;
 }
 
+static bool check_sizes(az_ctx *az, const char *what, const az_complex *x, int64_t n)
+{
+    double largest = 0;
+    for (int64_t i = 0; i < n; i++) largest = fmax(largest, cabs(x[i]));
+    return check_size(az, what, largest);
+}
+
 static bool read_factors(az_ctx *az, const az_estimate_job *job, problem *p)
 {
     p->a.factors = job->inputs[SLOT_FACTOR].count;
@@ -80,6 +87,7 @@ static bool read_factors(az_ctx *az, const az_estimate_job *job, problem *p)
             return az_fail(az, AZ_BAD_INPUT, "%s: a factor of %lld x %lld is beyond 4096 x 65536", input->path, (long long)rows,
                            (long long)columns);
         p->a.factor[f] = (az_kron_factor){rows, columns, elements(az, array, &count, &p->complex)};
+        if (!p->a.factor[f].value || !check_sizes(az, input->path, p->a.factor[f].value, count)) return false;
     }
     if (az_kron_columns(&p->a) > 1 << 28) return az_fail(az, AZ_BAD_INPUT, "the product of the factors has more than 2^28 columns");
     return az_ok(az);
@@ -92,6 +100,7 @@ static bool read_problem(az_ctx *az, const az_estimate_job *job, problem *p)
     if (!read_factors(az, job, p)) return false;
     p->y = elements(az, az_job_input(job, SLOT_Y, 0)->array, &count, &p->complex);
     if (!p->y) return false;
+    if (!check_sizes(az, "y", p->y, count)) return false;
     if (count != az_kron_rows(&p->a))
         return az_fail(az, AZ_BAD_INPUT, "y has %lld entries, the product of the factors %lld rows: the factors come first, y last",
                        (long long)count, (long long)az_kron_rows(&p->a));

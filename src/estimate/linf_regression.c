@@ -411,6 +411,7 @@ static bool linf_estimate(az_ctx *az, const void *options, az_estimate_job *job)
     if (fit->rank < p.d)
         az_note(az, "the columns depend on each other (rank %lld): this is the shortest solution, without a bound", (long long)fit->rank);
     report_fit(job->report, o, &p, fit, m, done.steps);
+    if (o->refine > 0 && !fit->r) az_note(az, "refine: the shortest solution of a sketch is not refined, which wants independent columns");
     if (refined && !done.converged)
         az_note(az, "refine=%lld steps have not reached the exact solution: the errors that are left are not known", (long long)o->refine);
     if (whole && (o->exact || *o->beside) && !compare(az, o, job->report, &p, fit, m, seconds)) return false;

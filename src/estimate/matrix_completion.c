@@ -105,10 +105,14 @@ static az_entries *read_test(az_ctx *az, const az_estimate_job *job, az_index_ba
     return az_entries_new(az, matrix->places.rows, matrix->places.cols, known, t->row, t->col, t->value);
 }
 
-static bool check_sizes(az_ctx *az, const az_triples *t)
+static bool check_sizes(az_ctx *az, const az_triples *t, const char *path)
 {
     double largest = 0;
-    for (int64_t e = 0; e < t->count; e++) largest = fmax(largest, fabs(t->value[e]));
+    for (int64_t e = 0; e < t->count; e++) {
+        if (!isfinite(t->value[e]))
+            return az_fail(az, AZ_BAD_INPUT, "'%s': a known entry (number %lld by rows) is not finite", path, (long long)e + 1);
+        largest = fmax(largest, fabs(t->value[e]));
+    }
     return check_size(az, "the matrix", largest);
 }
 
@@ -118,7 +122,7 @@ static bool read_given(az_ctx *az, const completion_options *o, const az_estimat
     if (!path) return az_fail(az, AZ_BAD_INPUT, "entries are missing: -d FILE, or -d model=FILE of an earlier fit");
     if (o->rank < 1) return az_fail(az, AZ_BAD_INPUT, "rank=K is missing: how many columns have U and V?");
     az_triples *t = az_triples_read(az, path, job->how, (az_index_base)o->index);
-    if (!t || !check_sizes(az, t)) return false;
+    if (!t || !check_sizes(az, t, path)) return false;
     *in = (given){.triples = t, .m = o->rows ? o->rows : t->rows, .n = o->columns ? o->columns : t->cols};
     if (in->m < t->rows || in->n < t->cols)
         return az_fail(az, AZ_BAD_INPUT, "%s has entries of a %lld x %lld matrix, more than the %lld x %lld asked for", path,

@@ -267,7 +267,8 @@ static bool read_sets(az_ctx *az, const sdl_options *o, const az_estimate_job *j
         if (!sdl_read(az, &reading, &test, &outline, &sets->test)) return false;
         if (!sets->test.samples.label) return az_fail(az, AZ_BAD_INPUT, "labels of the test samples are missing: -d test_labels=FILE");
     }
-    return check_classes(az, &sets->train) && scale_data(az, o, sets);
+    return check_classes(az, &sets->train) && check_size(az, "the matrix of the data", sqrt(az_matrix_square(sets->train.samples.x))) &&
+           scale_data(az, o, sets);
 }
 
 /* ---- fitting ---- */

@@ -144,10 +144,11 @@ static void polish(iteration *p, double *x, const az_sketched_how *how, az_sketc
         memcpy(p->step, p->direction, (size_t)k * sizeof *p->step);
         solve_r(p, CblasNoTrans, p->step);
         times(p, CblasNoTrans, p->step, p->image);
-        const double length = how->plain ? 1 : before * before / cblas_ddot((int)p->m, p->image, 1, p->image, 1);
+        const double ratio = before / cblas_dnrm2((int)p->m, p->image, 1); /* squares of small numbers would vanish */
+        const double length = how->plain ? 1 : ratio * ratio;
         step_along(p, length, x);
         norm = find_slope(p);
-        const double turn = how->plain ? 0 : norm * norm / (before * before);
+        const double turn = how->plain ? 0 : norm / before * (norm / before);
         for (int j = 0; j < k; j++) p->direction[j] = p->slope[j] + turn * p->direction[j];
         before = norm;
         result->steps++;

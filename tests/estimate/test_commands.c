@@ -232,6 +232,8 @@ Test(commands, matrices_that_cannot_be_completed_are_refused)
         {"adze estimate matrix-completion:rank=2 -d twice.csv", "twice"},
         {"adze estimate matrix-completion:rank=3 -d few.csv", "no approximation of rank 3"},
         {"adze estimate matrix-completion:rank=3,method=svd -d few.csv", "no approximation of rank 3"},
+        {"printf 'i,j,v\\n0,0,1\\n0,1,Inf\\n' > inf.csv; adze estimate matrix-completion:rank=1 -d inf.csv",
+         "(number 2 by rows) is not finite"},
         {"adze estimate matrix-completion:rank=1 -d huge.csv", "the matrix reaches 1e+200 at most"},
         {"adze estimate matrix-completion:rank=2,rows=9,columns=9 -d known.csv", "more than the 9 x 9"},
         {"adze estimate matrix-completion:rank=9 -d known.csv", "fewer than the rank 9"},
@@ -339,6 +341,8 @@ Test(commands, a_sparse_vector_is_recovered)
         {"adze estimate krosbl -d a.csv -d b.csv", "y has 4 entries"},
         {"adze estimate krosbl -d a.csv -d b.csv -d y.csv -d y.csv", "the product of the factors 16 rows"},
         {"adze estimate krosbl:method=oracle -d a.csv -d b.csv -d y.csv", "truth=FILE is missing"},
+        {"printf '3e200\\n0\\n0\\n1\\n' > big.csv; adze estimate krosbl -d a.csv -d b.csv -d big.csv", "y reaches 3e+200 at most"},
+        {"printf '3e-200,0\\n1e-200,0\\n' > small.csv; adze estimate krosbl -d a.csv -d small.csv -d y.csv", "small.csv reaches 3e-200"},
         {"adze estimate krosbl:noise=0 -d a.csv -d b.csv -d y.csv", "positive variance"},
         {"adze estimate krosbl:beside=lasso -d a.csv -d b.csv -d y.csv", "'lasso' is no method"},
     };

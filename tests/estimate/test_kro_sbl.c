@@ -240,3 +240,17 @@ Test(kro_sbl, estimates_turn_with_the_units)
         }
     az_close(az);
 }
+
+Test(kro_sbl, equal_measurements_have_a_noise_to_start_from)
+{
+    az_ctx *az = az_open(NULL);
+    const kron_data *data = kron_data_new(az, 81, 2, small, 1, 20); /* 48 measurements of 8 entries */
+    az_complex y[48];
+    for (int i = 0; i < 48; i++) y[i] = 1;
+    for (int kind = 0; kind <= AZ_SBL_COUPLED; kind++) {
+        const az_sbl_how how = {.kind = (az_sbl_kind)kind, .noise = -1, .iterations = 20, .sweeps = 9, .tolerance = 1e-4};
+        const az_sbl_fit *fit = az_sbl_solve(az, &data->a, y, &how);
+        cr_assert(fit && fit->noise > 0.1 && isfinite(fit->cost), "%s: %s", az_sbl_names[kind], az_error(az));
+    }
+    az_close(az);
+}

@@ -225,6 +225,8 @@ Test(sdl_commands, what_cannot_be_fitted_is_refused)
         {"seq 20 | awk 'BEGIN { print \"x,z,y\" } { print $1, $1 * $1, $1 / 7 }' OFS=, > numbers.csv; "
          "adze estimate sdl:rank=1,target=y -d numbers.csv",
          "20 different values in 20 rows"},
+        {"printf 'a,b,y\\n1e200,2,u\\n2,1,v\\n1,0,u\\n3,3,v\\n' > huge.csv; adze estimate sdl:rank=1,target=y -d huge.csv",
+         "the matrix of the data reaches"},
         {"adze estimate sdl:rank=3,target=y -d negative.csv", "rank=3 is more than"},
         {"adze estimate sdl:rank=1,target=y,nonneg=W+H -d negative.csv", "negative values"},
         {"adze estimate sdl:rank=1,target=y,nonneg=V -d negative.csv", "W, H and beta"},

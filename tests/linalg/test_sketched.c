@@ -87,6 +87,20 @@ Test(sketched, reaches_the_exact_fit_of_an_ill_conditioned_problem_in_few_steps)
     az_close(az);
 }
 
+/* Their squares vanish; the steps do not. */
+Test(sketched, small_right_sides_take_the_same_steps)
+{
+    az_ctx *az = az_open(NULL);
+    const az_tensor *a = az_from(az, AZ_F64, 2, (int64_t[]){M, K}, splitmix_normal(az, 1, M * K));
+    double *b = splitmix_normal(az, 3, M), *work = az_alloc_array(az, (size_t)az_sketched_workspace(M, K, M), sizeof *work), x[K], small[K];
+    const az_sketched_how how = {.rows = 4 * K, .tolerance = 1e-9, .most_steps = 50};
+    cr_assert(az_sketched_least_squares(az_f64(a), b, M, K, x, &how, work).converged);
+    for (int i = 0; i < M; i++) b[i] *= 0x1p-830;
+    cr_assert(az_sketched_least_squares(az_f64(a), b, M, K, small, &how, work).converged);
+    for (int j = 0; j < K; j++) cr_assert_float_eq(small[j] * 0x1p830, x[j], 1e-12 * fabs(x[j]));
+    az_close(az);
+}
+
 Test(sketched, dependent_columns_are_reported)
 {
     az_ctx *az = az_open(NULL);
