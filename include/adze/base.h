@@ -228,7 +228,7 @@ const double *az_report_curve_of(const az_report *report, const char *name, int6
 bool az_report_is_empty(const az_report *report); /* neither rows nor curves */
 void az_report_print(const az_report *report, FILE *out);
 void az_report_json(const az_report *report, FILE *out);
-/* Writes the curves (or, without any, the numeric columns of the last section as bars) to an .svg or .png through gnuplot. */
+/* Writes the curves (or, without any, the numeric columns of the last section that has one as bars) to an .svg or .png through gnuplot. */
 bool az_report_plot(const az_report *report, const char *path);
 bool az_plot_check(az_ctx *az, const char *path); /* fails when the name does not end in .svg or .png */
 /* The value of a key in the last row of a section, NaN when absent: for verdicts and tests. */

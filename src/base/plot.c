@@ -1,4 +1,4 @@
-/* plot.c - a report's curves, or the numbers of its last section as bars, drawn by gnuplot into an SVG or PNG file.
+/* plot.c - a report's curves, or the numbers of its last section that has any as bars, drawn by gnuplot into an SVG or PNG file.
  *
  * gnuplot reads its script from a temporary file and writes the picture straight into a file that appears only when gnuplot succeeded. */
 #include "base/report_internal.h"
@@ -151,24 +151,36 @@ static bool has_bars(const az_row *first, const az_cell *column)
     return false;
 }
 
-static const az_row *first_of_last_section(const az_report *report)
+static int panels_of(const az_row *first)
 {
-    const char *section = NULL;
-    for (const az_row *row = report->rows; row; row = row->next) section = row->section;
-    const az_row *first = report->rows;
-    while (first && strcmp(first->section, section) != 0) first = first->next;
-    return first;
+    int panels = 0;
+    for (const az_cell *cell = first->cells; cell; cell = cell->next) panels += has_bars(first, cell);
+    return panels;
 }
 
-/* The rows of the last section as bars that stand on zero, a picture for each numeric column of its first row. */
+/* The first row of the last section that has a bar, NULL when none has. */
+static const az_row *last_with_bars(const az_report *report)
+{
+    const az_row *best = NULL;
+    const char *section = NULL;
+    for (const az_row *row = report->rows; row; row = row->next) {
+        if (section && strcmp(row->section, section) == 0) continue;
+        section = row->section;
+        const az_row *first = report->rows;
+        while (strcmp(first->section, section) != 0) first = first->next;
+        if (panels_of(first) > 0) best = first;
+    }
+    return best;
+}
+
+/* The rows of that section as bars that stand on zero, a picture for each numeric column of its first row. */
 static bool put_bars(FILE *script, const az_report *report, bool svg)
 {
-    const az_row *first = first_of_last_section(report);
-    int panels = 0, column = 1;
-    for (const az_cell *cell = first ? first->cells : NULL; cell; cell = cell->next) panels += has_bars(first, cell);
-    if (panels == 0) return false;
+    const az_row *first = last_with_bars(report);
+    int column = 1;
+    if (!first) return false;
     put_bar_data(script, first);
-    put_style(script, report, panels, svg);
+    put_style(script, report, panels_of(first), svg);
     fputs("set style data histogram\nset style fill solid\nset boxwidth 0.8\nunset key\nset yrange [*<0:0<*]\n", script);
     for (const az_cell *cell = first->cells; cell; cell = cell->next) {
         column += cell->kind != AZ_CELL_TEXT;

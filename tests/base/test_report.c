@@ -210,6 +210,8 @@ Test(plot, what_has_no_value_is_left_out)
     az_report_text(bars, "name", "x");
     az_report_number(bars, "missing", NAN, "");
     az_report_number(bars, "estimate", 2, "");
+    az_report_row(bars, "left out"); /* words alone: the section before is drawn */
+    az_report_text(bars, "name", "z");
     cr_assert(az_report_plot(bars, svg), "%s", az_error(az));
     char *text = az_read_file(az, svg, NULL);
     cr_assert_not_null(strstr(text, "estimate"));

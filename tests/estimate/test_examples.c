@@ -109,7 +109,7 @@ Test(examples, command_fits_and_checks, .init = open_context, .fini = close_cont
         test_shell(az, folder, "adze estimate programmable-vi:model=coin,steps=400,lr=0.02,optimizer=adam --json -o v.json");
     cr_assert_eq(fit.code, 0, "%s", fit.err);
     cr_expect_float_eq(test_json_number(test_section(az, fit.out, "fit"), "objective"), -7.0694, .05);
-    const test_run check = test_shell(az, folder, "adze estimate programmable-vi:task=check,model=coin,draws=2000 --json");
+    const test_run check = test_shell(az, folder, "adze estimate programmable-vi:task=check,model=coin,draws=2000 --json --plot c.svg");
     cr_expect_eq(check.code, 0, "%s", check.err);
     cr_expect(strstr(check.out, "reinforce-loo"));
     const test_run bad = test_shell(az, folder, "adze estimate programmable-vi:model=coin,observation=11 -o no.json");
