@@ -372,6 +372,27 @@ Test(vi_exact, known_gradients_of_the_elbo, .init = open_context, .fini = close_
     }
 }
 
+/* Two particles of a uniform guide on the coin, by NumPy on grids of 801 and 3201 nodes a particle, which agree: their weights change over
+ * within a short distance. */
+Test(vi_exact, two_particles_are_integrated_to_the_end, .init = open_context, .fini = close_context)
+{
+    static const struct {
+        az_vi_program *objective;
+        int first;
+        double gradient[2];
+    } cases[] = {{az_vi_iwelbo, 0, {2.229031459, 1.267117654}},
+                 {az_vi_qwake, 0, {-.2394830607, -.1380118988}},
+                 {az_vi_pwake, 2, {-.5073558086, NAN}}};
+    for (int i = 0; i < 3; i++) {
+        worked_case c;
+        double exact[VI_MOST_VARIABLES + 1];
+        make_worked(&c, VI_COIN, cases[i].objective, 2, (const double[]){0, 0, 0});
+        cr_assert(vi_exact_gradient(az, &vi_worked_models[VI_COIN], &c.problem, exact), "%s", az_error(az));
+        for (int k = 0; k < 2 && !isnan(cases[i].gradient[k]); k++)
+            cr_expect_float_eq(exact[cases[i].first + k], cases[i].gradient[k], 1e-8, "case %d: %.12g", i, exact[cases[i].first + k]);
+    }
+}
+
 Test(vi_exact, draws_agree_under_every_objective, .init = open_context, .fini = close_context)
 {
     const struct {

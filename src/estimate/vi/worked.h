@@ -43,7 +43,7 @@ extern const vi_worked vi_worked_models[VI_WORKED];
 
 /* The gradient of the expected objective (one of objectives.c) with respect to each variable, by sums over finite choices and quadrature
  * over the others: over all particles at once, gradient [problem->variables]. False, without an error, where the guide's density is only
- * estimated or the grid would have more than 2^18 nodes. */
+ * estimated, the grid would have more than 2^18 nodes, or a coarser one does not agree to six digits. */
 bool vi_exact_gradient(az_ctx *az, const vi_worked *worked, const az_vi_problem *problem, double *gradient);
 
 #endif
