@@ -21,11 +21,11 @@ typedef struct bench_settings {
 } bench_settings;
 
 static const az_option options[] = {
-    {"rows", AZ_INT, offsetof(bench_settings, rows), "1024", CHECKED_ROWS, 1 << 20, NULL, "outputs"},
-    {"cols", AZ_INT, offsetof(bench_settings, cols), "4096", 256, 1 << 20, NULL, "inputs"},
-    {"threads", AZ_INT, offsetof(bench_settings, threads), "0", 0, 1024, NULL, "threads; 0 = all processors"},
-    {"rounds", AZ_INT, offsetof(bench_settings, rounds), "15", 3, MOST_ROUNDS, NULL, "timed rounds"},
-    {"resident", AZ_BOOL, offsetof(bench_settings, resident), "false", 0, 0, NULL, "time weights that caches hold"},
+    {"rows", AZ_FIELD(AZ_INT, bench_settings, rows), "1024", CHECKED_ROWS, 1 << 20, NULL, "outputs"},
+    {"cols", AZ_FIELD(AZ_INT, bench_settings, cols), "4096", 256, 1 << 20, NULL, "inputs"},
+    {"threads", AZ_FIELD(AZ_INT, bench_settings, threads), "0", 0, 1024, NULL, "threads; 0 = all processors"},
+    {"rounds", AZ_FIELD(AZ_INT, bench_settings, rounds), "15", 3, MOST_ROUNDS, NULL, "timed rounds"},
+    {"resident", AZ_FIELD(AZ_BOOL, bench_settings, resident), "false", 0, 0, NULL, "time weights that caches hold"},
     {0},
 };
 

@@ -22,12 +22,12 @@ typedef struct shape {
 } shape;
 
 static const az_option shape_options[] = {
-    {"width", AZ_INT, offsetof(shape, width), "768", 1, 1 << 16, NULL, "width of the residual stream"},
-    {"blocks", AZ_INT, offsetof(shape, blocks), "12", 1, 1024, NULL, "number of blocks"},
-    {"heads", AZ_INT, offsetof(shape, heads), "12", 1, 1024, NULL, "attention heads"},
-    {"kv_heads", AZ_INT, offsetof(shape, kv_heads), "0", 0, 1024, NULL, "heads of keys and values; 0 = as many as heads"},
-    {"hidden", AZ_INT, offsetof(shape, hidden), "2048", 1, 1 << 18, NULL, "width inside the MLP"},
-    {"vocabulary", AZ_INT, offsetof(shape, vocabulary), "32000", 2, 1 << 20, NULL, "tokens"},
+    {"width", AZ_FIELD(AZ_INT, shape, width), "768", 1, 1 << 16, NULL, "width of the residual stream"},
+    {"blocks", AZ_FIELD(AZ_INT, shape, blocks), "12", 1, 1024, NULL, "number of blocks"},
+    {"heads", AZ_FIELD(AZ_INT, shape, heads), "12", 1, 1024, NULL, "attention heads"},
+    {"kv_heads", AZ_FIELD(AZ_INT, shape, kv_heads), "0", 0, 1024, NULL, "heads of keys and values; 0 = as many as heads"},
+    {"hidden", AZ_FIELD(AZ_INT, shape, hidden), "2048", 1, 1 << 18, NULL, "width inside the MLP"},
+    {"vocabulary", AZ_FIELD(AZ_INT, shape, vocabulary), "32000", 2, 1 << 20, NULL, "tokens"},
     {0},
 };
 

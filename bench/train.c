@@ -13,18 +13,18 @@ typedef struct bench_settings {
 } bench_settings;
 
 static const az_option options[] = {
-    {"width", AZ_INT, offsetof(bench_settings, width), "128", 1, 1 << 16, NULL, "width of the residual stream"},
-    {"blocks", AZ_INT, offsetof(bench_settings, blocks), "4", 1, 1024, NULL, "number of blocks"},
-    {"heads", AZ_INT, offsetof(bench_settings, heads), "4", 1, 1024, NULL, "attention heads"},
-    {"hidden", AZ_INT, offsetof(bench_settings, hidden), "344", 1, 1 << 18, NULL, "width inside the MLP"},
-    {"vocabulary", AZ_INT, offsetof(bench_settings, vocabulary), "2048", 2, 1 << 20, NULL, "tokens"},
-    {"length", AZ_INT, offsetof(bench_settings, length), "256", 1, 1 << 16, NULL, "tokens of a sequence"},
-    {"batch", AZ_INT, offsetof(bench_settings, batch), "16", 1, 1 << 12, NULL, "sequences of a step"},
-    {"lora", AZ_INT, offsetof(bench_settings, lora), "0", 0, 1 << 12, NULL,
+    {"width", AZ_FIELD(AZ_INT, bench_settings, width), "128", 1, 1 << 16, NULL, "width of the residual stream"},
+    {"blocks", AZ_FIELD(AZ_INT, bench_settings, blocks), "4", 1, 1024, NULL, "number of blocks"},
+    {"heads", AZ_FIELD(AZ_INT, bench_settings, heads), "4", 1, 1024, NULL, "attention heads"},
+    {"hidden", AZ_FIELD(AZ_INT, bench_settings, hidden), "344", 1, 1 << 18, NULL, "width inside the MLP"},
+    {"vocabulary", AZ_FIELD(AZ_INT, bench_settings, vocabulary), "2048", 2, 1 << 20, NULL, "tokens"},
+    {"length", AZ_FIELD(AZ_INT, bench_settings, length), "256", 1, 1 << 16, NULL, "tokens of a sequence"},
+    {"batch", AZ_FIELD(AZ_INT, bench_settings, batch), "16", 1, 1 << 12, NULL, "sequences of a step"},
+    {"lora", AZ_FIELD(AZ_INT, bench_settings, lora), "0", 0, 1 << 12, NULL,
      "rank of LoRA beside every layer of the blocks; 0 = all weights"},
-    {"steps", AZ_INT, offsetof(bench_settings, steps), "3", 1, 1 << 20, NULL, "timed steps, after one that warms up"},
-    {"threads", AZ_INT, offsetof(bench_settings, threads), "0", 0, 1024, NULL, "threads; 0 = all processors"},
-    {"checkpoint", AZ_BOOL, offsetof(bench_settings, checkpoint), "false", 0, 0, NULL, "compute activations again in the backward pass"},
+    {"steps", AZ_FIELD(AZ_INT, bench_settings, steps), "3", 1, 1 << 20, NULL, "timed steps, after one that warms up"},
+    {"threads", AZ_FIELD(AZ_INT, bench_settings, threads), "0", 0, 1024, NULL, "threads; 0 = all processors"},
+    {"checkpoint", AZ_FIELD(AZ_BOOL, bench_settings, checkpoint), "false", 0, 0, NULL, "compute activations again in the backward pass"},
     {0},
 };
 

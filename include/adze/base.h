@@ -154,7 +154,7 @@ void az_fill_normal(az_ctx *az, uint64_t seed, uint64_t stream, uint64_t first, 
 /* ---- option tables ----------------------------------------------------------------------------------------------------------- */
 
 /* A struct of settings is described by a table; defaults, parsing, help, documentation, completion and JSON all come from it.
- * The fields have the C type given with each kind. */
+ * The fields have the C type given with each kind, which AZ_FIELD makes sure of. */
 typedef enum az_option_type {
     AZ_INT,     /* int64_t */
     AZ_REAL,    /* double */
@@ -177,12 +177,26 @@ typedef struct az_texts {
 typedef struct az_option {
     const char *name;
     az_option_type type;
-    size_t offset;              /* of the field: offsetof(struct, field) */
+    size_t offset;              /* of the field; AZ_FIELD gives both */
     const char *fallback;       /* the default, as text; NULL = required */
     double low, high;           /* inclusive range of AZ_INT and AZ_REAL, INFINITY = open; both 0 = any */
     const char *const *choices; /* AZ_CHOICE: NULL-terminated */
     const char *help;           /* one line, with the unit */
 } az_option;                    /* a table ends with an entry whose name is NULL */
+
+/* Type and offset of an entry: {"seed", AZ_FIELD(AZ_INT, struct, field), "0", ...}. It does not compile when the field has another C
+ * type than that of the kind (an enumeration is an int here). */
+#define AZ_FIELD(kind, owner, field) (kind), offsetof(owner, field) + 0 * sizeof(char[az_kind_of_(((owner *)0)->field) == (kind) ? 1 : -1])
+#define az_kind_of_(lvalue)                                                                                                                \
+    _Generic((lvalue),                                                                                                                 \
+        int64_t: AZ_INT,                                                                                                               \
+        double: AZ_REAL,                                                                                                               \
+        bool: AZ_BOOL,                                                                                                                 \
+        const char *: AZ_TEXT,                                                                                                         \
+        int: AZ_CHOICE,                                                                                                                \
+        unsigned: AZ_CHOICE,                                                                                                           \
+        az_pattern: AZ_PATTERN,                                                                                                        \
+        az_texts: AZ_TEXTS)
 
 bool az_options_default(az_ctx *az, const az_option *table, void *settings);
 /* Sets one option from text. `owner` names the table in messages ("maskpro"). */

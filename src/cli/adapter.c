@@ -17,15 +17,15 @@ static const char *const types[] = {"f32", "f16", "bf16", NULL};
 static const az_dtype dtypes[] = {AZ_F32, AZ_F16, AZ_BF16};
 
 static const az_option adapter_options[] = {
-    {"output", AZ_TEXT, offsetof(adapter_settings, output), "", 0, 0, NULL,
+    {"output", AZ_FIELD(AZ_TEXT, adapter_settings, output), "", 0, 0, NULL,
      "merge, unmerge: the GGUF file to write; add, convert: the adapter's folder"},
-    {"weights", AZ_TEXT, offsetof(adapter_settings, weights), "", 0, 0, NULL, "add: a weight for each adapter (\"0.5,0.5\"); without it 1"},
-    {"how", AZ_CHOICE, offsetof(adapter_settings, how), "cat", 0, 0, mixes,
+    {"weights", AZ_FIELD(AZ_TEXT, adapter_settings, weights), "", 0, 0, NULL, "add: a weight for each adapter (\"0.5,0.5\"); without it 1"},
+    {"how", AZ_FIELD(AZ_CHOICE, adapter_settings, how), "cat", 0, 0, mixes,
      "add: cat is exactly the sum, of the summed rank; linear adds the factors; svd is the sum cut to a rank"},
-    {"rank", AZ_INT, offsetof(adapter_settings, rank), "0", 0, 1 << 16, NULL, "add, svd: that rank; 0 = the largest of theirs"},
-    {"scale", AZ_REAL, offsetof(adapter_settings, scale), "1", -1e6, 1e6, NULL, "merge, convert: the change times this"},
-    {"save_as", AZ_CHOICE, offsetof(adapter_settings, save_as), "f32", 0, 0, types, "add, convert: type of the adapter's tensors"},
-    {"layers", AZ_BOOL, offsetof(adapter_settings, layers), "false", 0, 0, NULL, "info: each layer (always with --json)"},
+    {"rank", AZ_FIELD(AZ_INT, adapter_settings, rank), "0", 0, 1 << 16, NULL, "add, svd: that rank; 0 = the largest of theirs"},
+    {"scale", AZ_FIELD(AZ_REAL, adapter_settings, scale), "1", -1e6, 1e6, NULL, "merge, convert: the change times this"},
+    {"save_as", AZ_FIELD(AZ_CHOICE, adapter_settings, save_as), "f32", 0, 0, types, "add, convert: type of the adapter's tensors"},
+    {"layers", AZ_FIELD(AZ_BOOL, adapter_settings, layers), "false", 0, 0, NULL, "info: each layer (always with --json)"},
     {0},
 };
 static const cli_group adapter_groups[] = {{"options", adapter_options, 0}, {0}};

@@ -6,16 +6,16 @@
 
 static const char *const progress_names[] = {"auto", "bar", "json", "none", NULL};
 const az_option cli_common_options[] = {
-    {"json", AZ_BOOL, offsetof(cli_common, json), "false", 0, 0, NULL, "print JSON lines instead of tables"},
-    {"plot", AZ_TEXT, offsetof(cli_common, plot), "", 0, 0, NULL, "draw the result into this .svg or .png file"},
-    {"seed", AZ_INT, offsetof(cli_common, seed), "0", 0, 0, NULL, "key of all random numbers"},
-    {"threads", AZ_INT, offsetof(cli_common, threads), "0", 0, 4096, NULL,
+    {"json", AZ_FIELD(AZ_BOOL, cli_common, json), "false", 0, 0, NULL, "print JSON lines instead of tables"},
+    {"plot", AZ_FIELD(AZ_TEXT, cli_common, plot), "", 0, 0, NULL, "draw the result into this .svg or .png file"},
+    {"seed", AZ_FIELD(AZ_INT, cli_common, seed), "0", 0, 0, NULL, "key of all random numbers"},
+    {"threads", AZ_FIELD(AZ_INT, cli_common, threads), "0", 0, 4096, NULL,
      "threads to use; 0 = OMP_NUM_THREADS, or every core the process may use"},
-    {"memory", AZ_REAL, offsetof(cli_common, memory), "0", 0, 1e6, NULL, "GiB that may be held at once; 0 = no limit"},
-    {"progress", AZ_CHOICE, offsetof(cli_common, progress), "auto", 0, 0, progress_names,
+    {"memory", AZ_FIELD(AZ_REAL, cli_common, memory), "0", 0, 1e6, NULL, "GiB that may be held at once; 0 = no limit"},
+    {"progress", AZ_FIELD(AZ_CHOICE, cli_common, progress), "auto", 0, 0, progress_names,
      "what is told on the way; auto = a bar on a terminal"},
-    {"quiet", AZ_BOOL, offsetof(cli_common, quiet), "false", 0, 0, NULL, "no progress, no remarks"},
-    {"help", AZ_BOOL, offsetof(cli_common, help), "false", 0, 0, NULL, "show this help"},
+    {"quiet", AZ_FIELD(AZ_BOOL, cli_common, quiet), "false", 0, 0, NULL, "no progress, no remarks"},
+    {"help", AZ_FIELD(AZ_BOOL, cli_common, help), "false", 0, 0, NULL, "show this help"},
     {0},
 };
 

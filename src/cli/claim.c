@@ -8,8 +8,8 @@ typedef struct claim_settings {
 } claim_settings;
 
 static const az_option claim_options[] = {
-    {"all", AZ_BOOL, offsetof(claim_settings, all), "false", 0, 0, NULL, "run every claim"},
-    {"list", AZ_BOOL, offsetof(claim_settings, list), "false", 0, 0, NULL, "print the names of the claims, one a line"},
+    {"all", AZ_FIELD(AZ_BOOL, claim_settings, all), "false", 0, 0, NULL, "run every claim"},
+    {"list", AZ_FIELD(AZ_BOOL, claim_settings, list), "false", 0, 0, NULL, "print the names of the claims, one a line"},
     {0},
 };
 static const cli_group claim_groups[] = {{"options", claim_options, 0}, {0}};

@@ -12,15 +12,15 @@ typedef struct compress_settings {
 } compress_settings;
 
 static const az_option compress_options[] = {
-    {"data", AZ_TEXT, offsetof(compress_settings, data), "", 0, 0, NULL, "the calibration text"},
-    {"output", AZ_TEXT, offsetof(compress_settings, output), "", 0, 0, NULL,
+    {"data", AZ_FIELD(AZ_TEXT, compress_settings, data), "", 0, 0, NULL, "the calibration text"},
+    {"output", AZ_FIELD(AZ_TEXT, compress_settings, output), "", 0, 0, NULL,
      "the model to write: NAME.gguf, or a folder as Hugging Face has it"},
-    {"dry_run", AZ_BOOL, offsetof(compress_settings, dry_run), "false", 0, 0, NULL, "measure, but write no file"},
-    {"layers", AZ_BOOL, offsetof(compress_settings, layers), "false", 0, 0, NULL,
+    {"dry_run", AZ_FIELD(AZ_BOOL, compress_settings, dry_run), "false", 0, 0, NULL, "measure, but write no file"},
+    {"layers", AZ_FIELD(AZ_BOOL, compress_settings, layers), "false", 0, 0, NULL,
      "also tell what was done to each layer (always with --json)"},
-    {"eval", AZ_TEXT, offsetof(compress_settings, eval), "", 0, 0, NULL,
+    {"eval", AZ_FIELD(AZ_TEXT, compress_settings, eval), "", 0, 0, NULL,
      "measure perplexity on this text; without it on a share of the calibration text"},
-    {"share", AZ_REAL, offsetof(compress_settings, share), "0.2", 0, 0.9, NULL,
+    {"share", AZ_FIELD(AZ_REAL, compress_settings, share), "0.2", 0, 0.9, NULL,
      "that share of the calibration documents, about 512 at most, kept from the methods; 0 = no measuring"},
     {0},
 };

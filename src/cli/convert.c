@@ -13,11 +13,11 @@ typedef struct convert_settings {
 } convert_settings;
 
 static const az_option convert_options[] = {
-    {"format", AZ_TEXT, offsetof(convert_settings, format), "", 0, 0, NULL,
+    {"format", AZ_FIELD(AZ_TEXT, convert_settings, format), "", 0, 0, NULL,
      "format of the matrices: f16, q8_0, q4_k ... (`adze --version` lists them); none = as they are"},
-    {"dense", AZ_BOOL, offsetof(convert_settings, dense), "false", 0, 0, NULL,
+    {"dense", AZ_FIELD(AZ_BOOL, convert_settings, dense), "false", 0, 0, NULL,
      "matrices that are not dense (quantized, sparse, low-rank) become it: f32, or what --format says"},
-    {"output", AZ_TEXT, offsetof(convert_settings, output), NULL, 0, 0, NULL, "the GGUF file (.gguf) or the folder to write"},
+    {"output", AZ_FIELD(AZ_TEXT, convert_settings, output), NULL, 0, 0, NULL, "the GGUF file (.gguf) or the folder to write"},
     {0},
 };
 static const cli_group convert_groups[] = {{"options", convert_options, 0}, {0}};

@@ -12,13 +12,13 @@ typedef struct corpus_settings {
 } corpus_settings;
 
 static const az_option corpus_options[] = {
-    {"stories", AZ_INT, offsetof(corpus_settings, stories), "100", 1, 1e9, NULL, "how many stories to write"},
-    {"first", AZ_INT, offsetof(corpus_settings, first), "0", 0, 1e15, NULL, "number of the first story of the corpus named by --seed"},
-    {"output", AZ_TEXT, offsetof(corpus_settings, output), "", 0, 0, NULL,
+    {"stories", AZ_FIELD(AZ_INT, corpus_settings, stories), "100", 1, 1e9, NULL, "how many stories to write"},
+    {"first", AZ_FIELD(AZ_INT, corpus_settings, first), "0", 0, 1e15, NULL, "number of the first story of the corpus named by --seed"},
+    {"output", AZ_FIELD(AZ_TEXT, corpus_settings, output), "", 0, 0, NULL,
      "the file to write; without it the text goes to the standard output"},
-    {"score", AZ_TEXT, offsetof(corpus_settings, score), "", 0, 0, NULL,
+    {"score", AZ_FIELD(AZ_TEXT, corpus_settings, score), "", 0, 0, NULL,
      "tell the exact log-probability of the documents of this file instead"},
-    {"entropy", AZ_BOOL, offsetof(corpus_settings, entropy), "false", 0, 0, NULL, "tell the exact entropy of a story instead"},
+    {"entropy", AZ_FIELD(AZ_BOOL, corpus_settings, entropy), "false", 0, 0, NULL, "tell the exact entropy of a story instead"},
     {0},
 };
 static const cli_group corpus_groups[] = {{"options", corpus_options, 0}, {0}};

@@ -10,8 +10,8 @@ typedef struct estimate_settings {
 } estimate_settings;
 
 static const az_option estimate_options[] = {
-    {"data", AZ_TEXTS, offsetof(estimate_settings, data), "", 0, 0, NULL, "a file that the method reads, or SLOT=FILE; once for each file"},
-    {"output", AZ_TEXT, offsetof(estimate_settings, output), "", 0, 0, NULL,
+    {"data", AZ_FIELD(AZ_TEXTS, estimate_settings, data), "", 0, 0, NULL, "a file that the method reads, or SLOT=FILE; once for each file"},
+    {"output", AZ_FIELD(AZ_TEXT, estimate_settings, output), "", 0, 0, NULL,
      "where the result goes: .json, .csv, .tsv, .npy, .npz, .safetensors, .mtx, a folder/, or - for JSON"},
     {0},
 };

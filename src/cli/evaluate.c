@@ -17,25 +17,25 @@ typedef struct evaluate_settings {
 } evaluate_settings;
 
 static const az_option evaluate_options[] = {
-    {"data", AZ_TEXT, offsetof(evaluate_settings, data), NULL, 0, 0, NULL,
+    {"data", AZ_FIELD(AZ_TEXT, evaluate_settings, data), NULL, 0, 0, NULL,
      "the text: documents that end at <|endoftext|>, or JSON lines with \"text\""},
-    {"adapter", AZ_TEXT, offsetof(evaluate_settings, adapter), "", 0, 0, NULL,
+    {"adapter", AZ_FIELD(AZ_TEXT, evaluate_settings, adapter), "", 0, 0, NULL,
      "folders of adapters, separated by commas: each model is also measured with each of them"},
-    {"examples", AZ_BOOL, offsetof(evaluate_settings, examples), "false", 0, 0, NULL,
+    {"examples", AZ_FIELD(AZ_BOOL, evaluate_settings, examples), "false", 0, 0, NULL,
      "the text is examples as `adze tune` reads them: responses are scored, each behind its prompt, "
      "in the templates of an adapter that has some"},
-    {"classify", AZ_BOOL, offsetof(evaluate_settings, classify), "false", 0, 0, NULL,
+    {"classify", AZ_FIELD(AZ_BOOL, evaluate_settings, classify), "false", 0, 0, NULL,
      "with --examples: responses are labels, of which the likeliest is chosen for each prompt"},
-    {"labels", AZ_TEXT, offsetof(evaluate_settings, labels), "", 0, 0, NULL,
+    {"labels", AZ_FIELD(AZ_TEXT, evaluate_settings, labels), "", 0, 0, NULL,
      "with --classify: the labels to choose among, separated by commas; without it those of the file"},
     {0},
 };
 static const az_option guard_options[] = {
-    {"guard", AZ_TEXT, offsetof(evaluate_settings, guard), "", 0, 0, NULL,
+    {"guard", AZ_FIELD(AZ_TEXT, evaluate_settings, guard), "", 0, 0, NULL,
      "the text is a holdout behind the guard in this file (adaptive-analysis), which answers in its place"},
-    {"guard_train", AZ_TEXT, offsetof(evaluate_settings, train), "", 0, 0, NULL,
+    {"guard_train", AZ_FIELD(AZ_TEXT, evaluate_settings, train), "", 0, 0, NULL,
      "the text of the training set, for a guard that compares the two"},
-    {"guard_clip", AZ_REAL, offsetof(evaluate_settings, clip), "8", 1e-6, 1e6, NULL,
+    {"guard_clip", AZ_FIELD(AZ_REAL, evaluate_settings, clip), "8", 1e-6, 1e6, NULL,
      "nat per token beyond which a document counts no further"},
     {0},
 };

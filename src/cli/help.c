@@ -10,8 +10,8 @@ typedef struct help_settings {
 } help_settings;
 
 static const az_option help_options[] = {
-    {"man", AZ_BOOL, offsetof(help_settings, man), "false", 0, 0, NULL, "print the manual page (roff)"},
-    {"completion", AZ_BOOL, offsetof(help_settings, completion), "false", 0, 0, NULL, "print the completion for bash"},
+    {"man", AZ_FIELD(AZ_BOOL, help_settings, man), "false", 0, 0, NULL, "print the manual page (roff)"},
+    {"completion", AZ_FIELD(AZ_BOOL, help_settings, completion), "false", 0, 0, NULL, "print the completion for bash"},
     {0},
 };
 static const cli_group help_groups[] = {{"options", help_options, 0}, {0}};

@@ -11,16 +11,16 @@ typedef struct info_settings {
 } info_settings;
 
 static const az_option info_options[] = {
-    {"tensors", AZ_BOOL, offsetof(info_settings, tensors), "false", 0, 0, NULL, "list every matrix (always with --json)"},
-    {"sparsity", AZ_BOOL, offsetof(info_settings, sparsity), "false", 0, 0, NULL, "count the zeros, which reads every weight"},
-    {"against", AZ_TEXT, offsetof(info_settings, against), "", 0, 0, NULL,
+    {"tensors", AZ_FIELD(AZ_BOOL, info_settings, tensors), "false", 0, 0, NULL, "list every matrix (always with --json)"},
+    {"sparsity", AZ_FIELD(AZ_BOOL, info_settings, sparsity), "false", 0, 0, NULL, "count the zeros, which reads every weight"},
+    {"against", AZ_FIELD(AZ_TEXT, info_settings, against), "", 0, 0, NULL,
      "a model with the same matrices: tell the error of each, |W - V| / |V| (Frobenius norms)"},
-    {"spectra", AZ_BOOL, offsetof(info_settings, spectra), "false", 0, 0, NULL,
+    {"spectra", AZ_FIELD(AZ_BOOL, info_settings, spectra), "false", 0, 0, NULL,
      "tell of the singular values of each linear layer inside the blocks"},
-    {"data", AZ_TEXT, offsetof(info_settings, how.data), "", 0, 0, NULL, "with --spectra: also of the loss's gradients on this text"},
-    {"top", AZ_INT, offsetof(info_settings, how.top), "16", 1, 1e6, NULL, "with --spectra: singular values whose share is told"},
-    {"batches", AZ_INT, offsetof(info_settings, how.batches), "4", 2, 1e6, NULL, "with --spectra and --data: gradients to compare"},
-    {"batch", AZ_INT, offsetof(info_settings, how.batch), "4", 1, 1e6, NULL, "sequences that a gradient is of"},
+    {"data", AZ_FIELD(AZ_TEXT, info_settings, how.data), "", 0, 0, NULL, "with --spectra: also of the loss's gradients on this text"},
+    {"top", AZ_FIELD(AZ_INT, info_settings, how.top), "16", 1, 1e6, NULL, "with --spectra: singular values whose share is told"},
+    {"batches", AZ_FIELD(AZ_INT, info_settings, how.batches), "4", 2, 1e6, NULL, "with --spectra and --data: gradients to compare"},
+    {"batch", AZ_FIELD(AZ_INT, info_settings, how.batch), "4", 1, 1e6, NULL, "sequences that a gradient is of"},
     {0},
 };
 static const cli_group info_groups[] = {{"options", info_options, 0}, {0}};

@@ -11,10 +11,10 @@ typedef struct prepare_settings {
 } prepare_settings;
 
 static const az_option prepare_options[] = {
-    {"output", AZ_TEXT, offsetof(prepare_settings, output), NULL, 0, 0, NULL, "folder of the results, and of what is done so far"},
-    {"backend", AZ_TEXT, offsetof(prepare_settings, backend), NULL, 0, 0, NULL,
+    {"output", AZ_FIELD(AZ_TEXT, prepare_settings, output), NULL, 0, 0, NULL, "folder of the results, and of what is done so far"},
+    {"backend", AZ_FIELD(AZ_TEXT, prepare_settings, backend), NULL, 0, 0, NULL,
      "the model that is asked: local:MODEL, http://HOST/v1#MODEL, replay:FILE or exec:PROGRAM"},
-    {"second", AZ_TEXT, offsetof(prepare_settings, second), "", 0, 0, NULL,
+    {"second", AZ_FIELD(AZ_TEXT, prepare_settings, second), "", 0, 0, NULL,
      "another model: who judges, or who checks; several, "
      "for a method that asks them together (lacie), separated by semicolons"},
     {0},

@@ -20,24 +20,24 @@ typedef struct run_settings {
 static const char *const cache_forms[] = {[AZ_KV_F16] = "f16", [AZ_KV_F32] = "f32", [AZ_KV_Q8_0] = "q8_0", NULL};
 
 static const az_option run_options[] = {
-    {"prompt", AZ_TEXT, offsetof(run_settings, prompt), "-", 0, 0, NULL,
+    {"prompt", AZ_FIELD(AZ_TEXT, run_settings, prompt), "-", 0, 0, NULL,
      "the text to continue; - = each line of the standard input that is not empty is one"},
-    {"prompt_file", AZ_TEXT, offsetof(run_settings, prompt_file), "", 0, 0, NULL, "a file with the text to continue"},
-    {"tokens", AZ_INT, offsetof(run_settings, tokens), "256", -1, 1e9, NULL,
+    {"prompt_file", AZ_FIELD(AZ_TEXT, run_settings, prompt_file), "", 0, 0, NULL, "a file with the text to continue"},
+    {"tokens", AZ_FIELD(AZ_INT, run_settings, tokens), "256", -1, 1e9, NULL,
      "how many tokens to make at most; -1 = as many as the context holds"},
-    {"samples", AZ_INT, offsetof(run_settings, samples), "1", 1, 4096, NULL,
+    {"samples", AZ_FIELD(AZ_INT, run_settings, samples), "1", 1, 4096, NULL,
      "how many continuations to make, side by side; the seed of each is one more than that of the one before"},
-    {"cache", AZ_CHOICE, offsetof(run_settings, cache), "f16", 0, 0, cache_forms,
+    {"cache", AZ_FIELD(AZ_CHOICE, run_settings, cache), "f16", 0, 0, cache_forms,
      "how keys and values are kept: f32 is exact, f16 takes half of its memory, q8_0 a quarter"},
-    {"chat", AZ_BOOL, offsetof(run_settings, chat), "false", 0, 0, NULL,
+    {"chat", AZ_FIELD(AZ_BOOL, run_settings, chat), "false", 0, 0, NULL,
      "answer the prompt as a user's message, by the model's chat template"},
-    {"template", AZ_TEXT, offsetof(run_settings, template), "", 0, 0, NULL,
+    {"template", AZ_FIELD(AZ_TEXT, run_settings, template), "", 0, 0, NULL,
      "with --chat: chatml, llama2, llama3, mistral, gemma, phi3, zephyr, or a file with a template"},
-    {"system", AZ_TEXT, offsetof(run_settings, system), "", 0, 0, NULL, "with --chat: the system message in front"},
-    {"adapter", AZ_TEXT, offsetof(run_settings, adapter), "", 0, 0, NULL,
+    {"system", AZ_FIELD(AZ_TEXT, run_settings, system), "", 0, 0, NULL, "with --chat: the system message in front"},
+    {"adapter", AZ_FIELD(AZ_TEXT, run_settings, adapter), "", 0, 0, NULL,
      "the folder of an adapter to use beside the model; a prompt "
      "stands in its templates if it has some"},
-    {"echo", AZ_BOOL, offsetof(run_settings, echo), "true", 0, 0, NULL, "leave the prompt out of the output"},
+    {"echo", AZ_FIELD(AZ_BOOL, run_settings, echo), "true", 0, 0, NULL, "leave the prompt out of the output"},
     {0},
 };
 static const cli_group run_groups[] = {{"options", run_options, 0}, {"sampling", az_sampler_options, offsetof(run_settings, sampler)}, {0}};

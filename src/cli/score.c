@@ -7,11 +7,11 @@
 static const double CONFIDENCE = 0.95;
 
 const az_option cli_score_options[] = {
-    {"context", AZ_INT, offsetof(az_lm_score_options, context), "0", 0, 1 << 26, NULL,
+    {"context", AZ_FIELD(AZ_INT, az_lm_score_options, context), "0", 0, 1 << 26, NULL,
      "tokens a prediction may look back on; 0 = the model's context"},
-    {"stride", AZ_INT, offsetof(az_lm_score_options, stride), "0", 0, 1 << 26, NULL,
+    {"stride", AZ_FIELD(AZ_INT, az_lm_score_options, stride), "0", 0, 1 << 26, NULL,
      "by how many tokens the windows of a long document advance; 0 = by the context"},
-    {"limit", AZ_INT, offsetof(az_lm_score_options, limit), "0", 0, 1e15, NULL, "use the first documents only; 0 = all"},
+    {"limit", AZ_FIELD(AZ_INT, az_lm_score_options, limit), "0", 0, 1e15, NULL, "use the first documents only; 0 = all"},
     {0},
 };
 

@@ -11,12 +11,12 @@ typedef struct tokenize_settings {
 } tokenize_settings;
 
 static const az_option tokenize_options[] = {
-    {"prompt", AZ_TEXT, offsetof(tokenize_settings, prompt), "-", 0, 0, NULL, "the text; - = documents from the standard input"},
-    {"data", AZ_TEXT, offsetof(tokenize_settings, data), "", 0, 0, NULL,
+    {"prompt", AZ_FIELD(AZ_TEXT, tokenize_settings, prompt), "-", 0, 0, NULL, "the text; - = documents from the standard input"},
+    {"data", AZ_FIELD(AZ_TEXT, tokenize_settings, data), "", 0, 0, NULL,
      "a file of documents (text, or JSON lines); - = the standard input"},
-    {"bos", AZ_BOOL, offsetof(tokenize_settings, bos), "false", 0, 0, NULL, "begin with the token that begins a text"},
-    {"eos", AZ_BOOL, offsetof(tokenize_settings, eos), "false", 0, 0, NULL, "end with the token that ends a text"},
-    {"special", AZ_BOOL, offsetof(tokenize_settings, special), "false", 0, 0, NULL, "read the spelling of a special token as that token"},
+    {"bos", AZ_FIELD(AZ_BOOL, tokenize_settings, bos), "false", 0, 0, NULL, "begin with the token that begins a text"},
+    {"eos", AZ_FIELD(AZ_BOOL, tokenize_settings, eos), "false", 0, 0, NULL, "end with the token that ends a text"},
+    {"special", AZ_FIELD(AZ_BOOL, tokenize_settings, special), "false", 0, 0, NULL, "read the spelling of a special token as that token"},
     {0},
 };
 static const cli_group tokenize_groups[] = {{"options", tokenize_options, 0}, {0}};

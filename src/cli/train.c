@@ -12,16 +12,16 @@ typedef struct train_settings {
 } train_settings;
 
 static const az_option train_options[] = {
-    {"data", AZ_TEXT, offsetof(train_settings, data), NULL, 0, 0, NULL,
+    {"data", AZ_FIELD(AZ_TEXT, train_settings, data), NULL, 0, 0, NULL,
      "the text: documents that end at <|endoftext|>, or JSON lines with \"text\""},
-    {"output", AZ_TEXT, offsetof(train_settings, output), NULL, 0, 0, NULL,
+    {"output", AZ_FIELD(AZ_TEXT, train_settings, output), NULL, 0, 0, NULL,
      "the model to write: NAME.gguf, or a folder as Hugging Face has it"},
-    {"save_as", AZ_TEXT, offsetof(train_settings, save_as), "f32", 0, 0, NULL,
+    {"save_as", AZ_FIELD(AZ_TEXT, train_settings, save_as), "f32", 0, 0, NULL,
      "format of the written matrices, one of those that `adze --version` lists"},
-    {"tokenizer", AZ_TEXT, offsetof(train_settings, tokenizer), "", 0, 0, NULL,
+    {"tokenizer", AZ_FIELD(AZ_TEXT, train_settings, tokenizer), "", 0, 0, NULL,
      "a new model takes the tokenizer of this one (or tokenizer.json, tokenizer.model); without it one is learnt"},
-    {"valid", AZ_TEXT, offsetof(train_settings, valid), "", 0, 0, NULL, "measure the result on this text"},
-    {"valid_share", AZ_REAL, offsetof(train_settings, valid_share), "0.02", 0, 0.9, NULL,
+    {"valid", AZ_FIELD(AZ_TEXT, train_settings, valid), "", 0, 0, NULL, "measure the result on this text"},
+    {"valid_share", AZ_FIELD(AZ_REAL, train_settings, valid_share), "0.02", 0, 0.9, NULL,
      "without --valid: on this share of the documents, kept from training; 0 = no measuring"},
     {0},
 };
@@ -32,18 +32,18 @@ static const cli_group train_groups[] = {
 };
 
 static const az_option shape_options[] = {
-    {"width", AZ_INT, offsetof(az_lm_config, width), "128", 1, 1 << 18, NULL, "width of the residual stream"},
-    {"blocks", AZ_INT, offsetof(az_lm_config, blocks), "4", 1, 4096, NULL, "number of blocks"},
-    {"heads", AZ_INT, offsetof(az_lm_config, heads), "4", 1, 1 << 14, NULL, "attention heads"},
-    {"kv_heads", AZ_INT, offsetof(az_lm_config, kv_heads), "0", 0, 1 << 14, NULL, "heads of keys and values; 0 = as many as heads"},
-    {"head_dim", AZ_INT, offsetof(az_lm_config, head_dim), "0", 0, 1 << 14, NULL, "width of a head; 0 = width / heads"},
-    {"hidden", AZ_INT, offsetof(az_lm_config, hidden), "0", 0, 1 << 20, NULL,
+    {"width", AZ_FIELD(AZ_INT, az_lm_config, width), "128", 1, 1 << 18, NULL, "width of the residual stream"},
+    {"blocks", AZ_FIELD(AZ_INT, az_lm_config, blocks), "4", 1, 4096, NULL, "number of blocks"},
+    {"heads", AZ_FIELD(AZ_INT, az_lm_config, heads), "4", 1, 1 << 14, NULL, "attention heads"},
+    {"kv_heads", AZ_FIELD(AZ_INT, az_lm_config, kv_heads), "0", 0, 1 << 14, NULL, "heads of keys and values; 0 = as many as heads"},
+    {"head_dim", AZ_FIELD(AZ_INT, az_lm_config, head_dim), "0", 0, 1 << 14, NULL, "width of a head; 0 = width / heads"},
+    {"hidden", AZ_FIELD(AZ_INT, az_lm_config, hidden), "0", 0, 1 << 20, NULL,
      "width inside the MLP; 0 = 8/3 of the width, rounded up to 32, where it has a gate, and 4 times the width where it has none"},
-    {"context", AZ_INT, offsetof(az_lm_config, context), "256", 1, 1 << 26, NULL, "longest sequence in tokens"},
-    {"vocabulary", AZ_INT, offsetof(az_lm_config, vocabulary), "1024", 257, 1 << 24, NULL, "entries of the tokenizer that is learnt"},
-    {"tied", AZ_BOOL, offsetof(az_lm_config, tied), "true", 0, 0, NULL, "the head is the embedding"},
-    {"rope_theta", AZ_REAL, offsetof(az_lm_config, rope_theta), "10000", 0, 1e12, NULL, "base of the rotary frequencies"},
-    {"norm_eps", AZ_REAL, offsetof(az_lm_config, norm_eps), "1e-5", 0, 1, NULL, "added under the root of the norms"},
+    {"context", AZ_FIELD(AZ_INT, az_lm_config, context), "256", 1, 1 << 26, NULL, "longest sequence in tokens"},
+    {"vocabulary", AZ_FIELD(AZ_INT, az_lm_config, vocabulary), "1024", 257, 1 << 24, NULL, "entries of the tokenizer that is learnt"},
+    {"tied", AZ_FIELD(AZ_BOOL, az_lm_config, tied), "true", 0, 0, NULL, "the head is the embedding"},
+    {"rope_theta", AZ_FIELD(AZ_REAL, az_lm_config, rope_theta), "10000", 0, 1e12, NULL, "base of the rotary frequencies"},
+    {"norm_eps", AZ_FIELD(AZ_REAL, az_lm_config, norm_eps), "1e-5", 0, 1, NULL, "added under the root of the norms"},
     {0},
 };
 

@@ -15,14 +15,14 @@ static const char *const types[] = {"f32", "f16", "bf16", NULL};
 static const az_dtype dtypes[] = {AZ_F32, AZ_F16, AZ_BF16};
 
 static const az_option tune_options[] = {
-    {"data", AZ_TEXT, offsetof(tune_settings, data), "", 0, 0, NULL,
+    {"data", AZ_FIELD(AZ_TEXT, tune_settings, data), "", 0, 0, NULL,
      "the examples: JSON lines with \"prompt\" and \"response\", with \"messages\", or with \"text\""},
-    {"output", AZ_TEXT, offsetof(tune_settings, output), "", 0, 0, NULL,
+    {"output", AZ_FIELD(AZ_TEXT, tune_settings, output), "", 0, 0, NULL,
      "the folder to write the adapter to; a GGUF file for methods that change the model"},
-    {"valid", AZ_TEXT, offsetof(tune_settings, valid), "", 0, 0, NULL, "measure on these examples"},
-    {"valid_share", AZ_REAL, offsetof(tune_settings, valid_share), "0.1", 0, 0.9, NULL,
+    {"valid", AZ_FIELD(AZ_TEXT, tune_settings, valid), "", 0, 0, NULL, "measure on these examples"},
+    {"valid_share", AZ_FIELD(AZ_REAL, tune_settings, valid_share), "0.1", 0, 0.9, NULL,
      "without --valid: on this share of the examples, kept from training; 0 = no measuring"},
-    {"save_as", AZ_CHOICE, offsetof(tune_settings, save_as), "f32", 0, 0, types, "type of the adapter's tensors"},
+    {"save_as", AZ_FIELD(AZ_CHOICE, tune_settings, save_as), "f32", 0, 0, types, "type of the adapter's tensors"},
     {0},
 };
 static const cli_group tune_groups[] = {

@@ -12,10 +12,10 @@ typedef struct az_calibration {
 /* Its options, for the member `calibration` of a method's struct of options; `use` says in brackets what reads the text, or is "". */
 /* clang-format off */
 #define AZ_CALIBRATION_OPTIONS(type, use) \
-    {"nsamples", AZ_INT, offsetof(type, calibration.samples), "128", 1, 1e6, NULL, "calibration sequences" use}, \
-    {"seqlen", AZ_INT, offsetof(type, calibration.length), "0", 0, 1e6, NULL, \
+    {"nsamples", AZ_FIELD(AZ_INT, type, calibration.samples), "128", 1, 1e6, NULL, "calibration sequences" use}, \
+    {"seqlen", AZ_FIELD(AZ_INT, type, calibration.length), "0", 0, 1e6, NULL, \
      "tokens of a calibration sequence; 0 = the model's context, at most 2048"}, \
-    {"seed", AZ_INT, offsetof(type, calibration.seed), "0", 0, 0, NULL, "of the choice of calibration sequences; without it that of --seed"}
+    {"seed", AZ_FIELD(AZ_INT, type, calibration.seed), "0", 0, 0, NULL, "of the choice of calibration sequences; without it that of --seed"}
 /* clang-format on */
 /* The sequences that it names; fails without calibration text. */
 az_lm_sequences *az_calibration_sequences(az_ctx *az, const az_compress_job *job, const az_calibration *calibration);

@@ -28,11 +28,11 @@ static const char *const type_choices[] = {
     [VALUES_AUTO] = "auto", [VALUES_F16] = "f16", [VALUES_BF16] = "bf16", [VALUES_F32] = "f32", NULL};
 
 static const az_option flash_table[] = {
-    {"format", AZ_CHOICE, offsetof(flash_options, format), "auto", 0, 0, format_choices,
+    {"format", AZ_FIELD(AZ_CHOICE, flash_options, format), "auto", 0, 0, format_choices,
      "auto takes what decodes one text faster: bitmap up to 79 % zeros, then tiled-csl"},
-    {"type", AZ_CHOICE, offsetof(flash_options, type), "auto", 0, 0, type_choices,
+    {"type", AZ_FIELD(AZ_CHOICE, flash_options, type), "auto", 0, 0, type_choices,
      "of the kept values: f16 stays f16, all else becomes bf16, or as it says (f32 in bitmap only)"},
-    {"min_sparsity", AZ_REAL, offsetof(flash_options, min_sparsity), "0", 0, 1, NULL,
+    {"min_sparsity", AZ_FIELD(AZ_REAL, flash_options, min_sparsity), "0", 0, 1, NULL,
      "matrices with a smaller share of zeros stay as they are; 0 = 0.45 for bitmap, 0.5 for tiled-csl"},
     {0},
 };

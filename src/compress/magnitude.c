@@ -19,12 +19,12 @@ typedef struct magnitude_options {
 static const char *const scopes[] = {[AZ_PER_ROW] = "row", [AZ_PER_MATRIX] = "layer", NULL};
 
 static const az_option magnitude_table[] = {
-    {"sparsity", AZ_REAL, offsetof(magnitude_options, sparsity), "0.5", 0, 0.9999, NULL, "share of the weights to drop"},
-    {"pattern", AZ_PATTERN, offsetof(magnitude_options, pattern), "none", 0, 0, NULL,
+    {"sparsity", AZ_FIELD(AZ_REAL, magnitude_options, sparsity), "0.5", 0, 0.9999, NULL, "share of the weights to drop"},
+    {"pattern", AZ_FIELD(AZ_PATTERN, magnitude_options, pattern), "none", 0, 0, NULL,
      "n:m keeps n of every m consecutive inputs, instead of a share"},
-    {"scope", AZ_CHOICE, offsetof(magnitude_options, scope), "layer", 0, 0, scopes,
+    {"scope", AZ_FIELD(AZ_CHOICE, magnitude_options, scope), "layer", 0, 0, scopes,
      "where weights compete: within a row, or the whole layer"},
-    {"error", AZ_BOOL, offsetof(magnitude_options, error), "false", 0, 0, NULL,
+    {"error", AZ_FIELD(AZ_BOOL, magnitude_options, error), "false", 0, 0, NULL,
      "measure each layer's output error on the calibration text"},
     AZ_CALIBRATION_OPTIONS(magnitude_options, " (for error)"),
     {0},

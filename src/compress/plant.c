@@ -23,12 +23,12 @@ const char *az_planting_name(az_planting_kind kind)
 }
 
 static const az_option plant_table[] = {
-    {"kind", AZ_CHOICE, offsetof(plant_options, kind), "scale", 0, 0, names + AZ_PLANT_SCALE,
+    {"kind", AZ_FIELD(AZ_CHOICE, plant_options, kind), "scale", 0, 0, names + AZ_PLANT_SCALE,
      "features multiplied by a factor, or shifted by an amount of either sign"},
-    {"features", AZ_INT, offsetof(plant_options, how.features), "6", 1, 1e6, NULL, "how many, the same in every block"},
-    {"least", AZ_REAL, offsetof(plant_options, how.least), "10", 1e-6, 1e6, NULL, "smallest factor or amount"},
-    {"most", AZ_REAL, offsetof(plant_options, how.most), "40", 1e-6, 1e6, NULL, "largest"},
-    {"seed", AZ_INT, offsetof(plant_options, seed), "0", 0, 0, NULL, "of features and factors; without it that of --seed"},
+    {"features", AZ_FIELD(AZ_INT, plant_options, how.features), "6", 1, 1e6, NULL, "how many, the same in every block"},
+    {"least", AZ_FIELD(AZ_REAL, plant_options, how.least), "10", 1e-6, 1e6, NULL, "smallest factor or amount"},
+    {"most", AZ_FIELD(AZ_REAL, plant_options, how.most), "40", 1e-6, 1e6, NULL, "largest"},
+    {"seed", AZ_FIELD(AZ_INT, plant_options, seed), "0", 0, 0, NULL, "of features and factors; without it that of --seed"},
     {0},
 };
 

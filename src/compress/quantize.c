@@ -22,15 +22,15 @@ typedef struct quantize_options {
 } quantize_options;
 
 static const az_option quantize_table[] = {
-    {"type", AZ_TEXT, offsetof(quantize_options, type), "q8_0", 0, 0, NULL,
+    {"type", AZ_FIELD(AZ_TEXT, quantize_options, type), "q8_0", 0, 0, NULL,
      "format: q8_0, q6_k, q5_k, q4_k, q3_k, q2_k, iq4_nl, q5_1, q5_0, q4_1, q4_0, nf4, f16, bf16 or f32"},
-    {"embedding", AZ_BOOL, offsetof(quantize_options, embedding), "false", 0, 0, NULL, "the embedding too (and a head that is tied to it)"},
-    {"head", AZ_BOOL, offsetof(quantize_options, head), "false", 0, 0, NULL, "the head too, where it is not the embedding"},
-    {"importance", AZ_BOOL, offsetof(quantize_options, importance), "false", 0, 0, NULL,
+    {"embedding", AZ_FIELD(AZ_BOOL, quantize_options, embedding), "false", 0, 0, NULL, "the embedding too (and a head that is tied to it)"},
+    {"head", AZ_FIELD(AZ_BOOL, quantize_options, head), "false", 0, 0, NULL, "the head too, where it is not the embedding"},
+    {"importance", AZ_FIELD(AZ_BOOL, quantize_options, importance), "false", 0, 0, NULL,
      "weigh rounding errors by the squares of the inputs; needs calibration text"},
-    {"zeros", AZ_CHOICE, offsetof(quantize_options, zeros), "keep", 0, 0, az_zero_choices,
+    {"zeros", AZ_FIELD(AZ_CHOICE, quantize_options, zeros), "keep", 0, 0, az_zero_choices,
      "of pruned matrices: keep refuses formats that have no exact zero, lose takes them"},
-    {"error", AZ_BOOL, offsetof(quantize_options, error), "false", 0, 0, NULL, "measure each layer's output error on the calibration text"},
+    {"error", AZ_FIELD(AZ_BOOL, quantize_options, error), "false", 0, 0, NULL, "measure each layer's output error on the calibration text"},
     AZ_CALIBRATION_OPTIONS(quantize_options, " (for importance and error)"),
     {0},
 };

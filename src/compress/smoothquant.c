@@ -17,11 +17,11 @@ typedef struct smooth_options {
 } smooth_options;
 
 static const az_option smooth_table[] = {
-    {"alpha", AZ_REAL, offsetof(smooth_options, alpha), "0.5", 0, 1, NULL, "how much moves into the weights: 0 = nothing, 1 = all"},
-    {"nsamples", AZ_INT, offsetof(smooth_options, calibration.samples), "32", 1, 1e6, NULL, "calibration sequences"},
-    {"seqlen", AZ_INT, offsetof(smooth_options, calibration.length), "0", 0, 1e6, NULL,
+    {"alpha", AZ_FIELD(AZ_REAL, smooth_options, alpha), "0.5", 0, 1, NULL, "how much moves into the weights: 0 = nothing, 1 = all"},
+    {"nsamples", AZ_FIELD(AZ_INT, smooth_options, calibration.samples), "32", 1, 1e6, NULL, "calibration sequences"},
+    {"seqlen", AZ_FIELD(AZ_INT, smooth_options, calibration.length), "0", 0, 1e6, NULL,
      "tokens of a calibration sequence; 0 = the model's context, at most 2048"},
-    {"seed", AZ_INT, offsetof(smooth_options, calibration.seed), "0", 0, 0, NULL,
+    {"seed", AZ_FIELD(AZ_INT, smooth_options, calibration.seed), "0", 0, 0, NULL,
      "of the choice of calibration sequences; without it that of --seed"},
     {0},
 };

@@ -24,13 +24,13 @@ typedef struct sparsegpt_options {
 } sparsegpt_options;
 
 static const az_option sparsegpt_table[] = {
-    {"sparsity", AZ_REAL, offsetof(sparsegpt_options, prune.sparsity), "0.5", 0, 0.9999, NULL, "share of the weights to drop"},
-    {"pattern", AZ_PATTERN, offsetof(sparsegpt_options, prune.pattern), "none", 0, 0, NULL,
+    {"sparsity", AZ_FIELD(AZ_REAL, sparsegpt_options, prune.sparsity), "0.5", 0, 0.9999, NULL, "share of the weights to drop"},
+    {"pattern", AZ_FIELD(AZ_PATTERN, sparsegpt_options, prune.pattern), "none", 0, 0, NULL,
      "n:m keeps n of every m consecutive inputs, instead of a share"},
-    {"damp", AZ_REAL, offsetof(sparsegpt_options, prune.damp), "0.01", 0, 1e6, NULL,
+    {"damp", AZ_FIELD(AZ_REAL, sparsegpt_options, prune.damp), "0.01", 0, 1e6, NULL,
      "added to the diagonal of the Hessian, in units of its mean"},
-    {"blocksize", AZ_INT, offsetof(sparsegpt_options, prune.blocksize), "128", 1, 1e6, NULL, "columns whose mask is chosen together"},
-    {"error", AZ_BOOL, offsetof(sparsegpt_options, error), "true", 0, 0, NULL, "measure each layer's output error"},
+    {"blocksize", AZ_FIELD(AZ_INT, sparsegpt_options, prune.blocksize), "128", 1, 1e6, NULL, "columns whose mask is chosen together"},
+    {"error", AZ_FIELD(AZ_BOOL, sparsegpt_options, error), "true", 0, 0, NULL, "measure each layer's output error"},
     AZ_CALIBRATION_OPTIONS(sparsegpt_options, ""),
     {0},
 };

@@ -18,10 +18,10 @@ typedef struct wanda_options {
 } wanda_options;
 
 static const az_option wanda_table[] = {
-    {"sparsity", AZ_REAL, offsetof(wanda_options, sparsity), "0.5", 0, 0.9999, NULL, "share of the weights to drop in each row"},
-    {"pattern", AZ_PATTERN, offsetof(wanda_options, pattern), "none", 0, 0, NULL,
+    {"sparsity", AZ_FIELD(AZ_REAL, wanda_options, sparsity), "0.5", 0, 0.9999, NULL, "share of the weights to drop in each row"},
+    {"pattern", AZ_FIELD(AZ_PATTERN, wanda_options, pattern), "none", 0, 0, NULL,
      "n:m keeps n of every m consecutive inputs, instead of a share"},
-    {"error", AZ_BOOL, offsetof(wanda_options, error), "true", 0, 0, NULL,
+    {"error", AZ_FIELD(AZ_BOOL, wanda_options, error), "true", 0, 0, NULL,
      "measure each layer's output error (needs a Gram matrix per layer)"},
     AZ_CALIBRATION_OPTIONS(wanda_options, ""),
     {0},

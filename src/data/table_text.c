@@ -7,12 +7,12 @@
 static const char *const separators[] = {"auto", "comma", "tab", "semicolon", "bar", "space", NULL};
 static const char *const headers[] = {"auto", "yes", "no", NULL};
 const az_option az_table_options[] = {
-    {"separator", AZ_CHOICE, offsetof(az_table_how, separator), "auto", 0, 0, separators, "what stands between the fields of a text file"},
-    {"header", AZ_CHOICE, offsetof(az_table_how, header), "auto", 0, 0, headers,
+    {"separator", AZ_FIELD(AZ_CHOICE, az_table_how, separator), "auto", 0, 0, separators, "what stands between the fields of a text file"},
+    {"header", AZ_FIELD(AZ_CHOICE, az_table_how, header), "auto", 0, 0, headers,
      "whether the first line names the columns; auto = unless one of its fields is a number"},
-    {"na", AZ_TEXT, offsetof(az_table_how, na), "", 0, 0, NULL,
+    {"na", AZ_FIELD(AZ_TEXT, az_table_how, na), "", 0, 0, NULL,
      "spellings of a missing value besides NA, NaN, null and the like, separated by commas"},
-    {"text", AZ_TEXT, offsetof(az_table_how, text), "", 0, 0, NULL,
+    {"text", AZ_FIELD(AZ_TEXT, az_table_how, text), "", 0, 0, NULL,
      "columns that are texts even if they hold numbers, separated by commas"},
     {0},
 };

@@ -13,8 +13,8 @@ typedef struct compare_options {
 } compare_options;
 
 static const az_option compare_table[] = {
-    {"threshold", AZ_REAL, offsetof(compare_options, threshold), "0", 0, INFINITY, NULL, "edges with no larger weight are dropped first"},
-    {"cut", AZ_BOOL, offsetof(compare_options, cut), "false", 0, 0, NULL,
+    {"threshold", AZ_FIELD(AZ_REAL, compare_options, threshold), "0", 0, INFINITY, NULL, "edges with no larger weight are dropped first"},
+    {"cut", AZ_FIELD(AZ_BOOL, compare_options, cut), "false", 0, 0, NULL,
      "of weights with cycles the weakest edges are taken out until none is left; otherwise a cycle is an error"},
     {0},
 };

@@ -24,15 +24,15 @@ static const char *const noise_names[] = {
     [NOISE_NORMAL] = "normal", [NOISE_EXPONENTIAL] = "exponential", [NOISE_LAPLACE] = "laplace", [NOISE_GUMBEL] = "gumbel", NULL};
 
 static const az_option sample_table[] = {
-    {"nodes", AZ_INT, offsetof(sample_options, nodes), "20", 2, 5000, NULL, "variables"},
-    {"edges", AZ_INT, offsetof(sample_options, edges), "80", 0, 1e7, NULL, "expected number of edges"},
-    {"samples", AZ_INT, offsetof(sample_options, samples), "1000", 1, 1e8, NULL, "rows"},
-    {"graph", AZ_CHOICE, offsetof(sample_options, graph), "er", 0, 0, graph_names, "random, or scale-free"},
-    {"noise", AZ_CHOICE, offsetof(sample_options, noise), "normal", 0, 0, noise_names, "law of the noise"},
-    {"variance", AZ_REAL, offsetof(sample_options, variance), "1", 1e-300, INFINITY, NULL, "of the noise of each variable"},
-    {"unequal", AZ_BOOL, offsetof(sample_options, unequal), "false", 0, 0, NULL, "each variable has its own variance, from 0.5 to 10"},
-    {"low", AZ_REAL, offsetof(sample_options, low), "0.5", 0, INFINITY, NULL, "smallest size of a weight"},
-    {"high", AZ_REAL, offsetof(sample_options, high), "2", 0, INFINITY, NULL, "largest size of a weight"},
+    {"nodes", AZ_FIELD(AZ_INT, sample_options, nodes), "20", 2, 5000, NULL, "variables"},
+    {"edges", AZ_FIELD(AZ_INT, sample_options, edges), "80", 0, 1e7, NULL, "expected number of edges"},
+    {"samples", AZ_FIELD(AZ_INT, sample_options, samples), "1000", 1, 1e8, NULL, "rows"},
+    {"graph", AZ_FIELD(AZ_CHOICE, sample_options, graph), "er", 0, 0, graph_names, "random, or scale-free"},
+    {"noise", AZ_FIELD(AZ_CHOICE, sample_options, noise), "normal", 0, 0, noise_names, "law of the noise"},
+    {"variance", AZ_FIELD(AZ_REAL, sample_options, variance), "1", 1e-300, INFINITY, NULL, "of the noise of each variable"},
+    {"unequal", AZ_FIELD(AZ_BOOL, sample_options, unequal), "false", 0, 0, NULL, "each variable has its own variance, from 0.5 to 10"},
+    {"low", AZ_FIELD(AZ_REAL, sample_options, low), "0.5", 0, INFINITY, NULL, "smallest size of a weight"},
+    {"high", AZ_FIELD(AZ_REAL, sample_options, high), "2", 0, INFINITY, NULL, "largest size of a weight"},
     {0},
 };
 

@@ -19,24 +19,26 @@ enum { SLOT_GRADIENTS, SLOT_VECTORS, SLOT_MODEL };
 typedef struct ihvp_options {
     double damp;
     int64_t block, grads, grad_batch, length, seed;
-    bool diagonal, half;
+    bool diagonal;
+    int storage;
     const char *scratch;
 } ihvp_options;
 
 static const char *const storages[] = {"f32", "bf16", NULL};
 
 static const az_option ihvp_table[] = {
-    {"damp", AZ_REAL, offsetof(ihvp_options, damp), "1e-5", 0, INFINITY, NULL, "added to the diagonal of F, above 0"},
-    {"block", AZ_INT, offsetof(ihvp_options, block), "0", 0, 1e12, NULL, "entries in a diagonal block of F; 0 = the whole of F"},
-    {"diagonal", AZ_BOOL, offsetof(ihvp_options, diagonal), "false", 0, 0, NULL, "also the diagonal of F^-1"},
-    {"grads", AZ_INT, offsetof(ihvp_options, grads), "64", 1, 1e5, NULL, "with a model: gradients that F is made of, at most"},
-    {"grad_batch", AZ_INT, offsetof(ihvp_options, grad_batch), "1", 1, 1e5, NULL,
+    {"damp", AZ_FIELD(AZ_REAL, ihvp_options, damp), "1e-5", 0, INFINITY, NULL, "added to the diagonal of F, above 0"},
+    {"block", AZ_FIELD(AZ_INT, ihvp_options, block), "0", 0, 1e12, NULL, "entries in a diagonal block of F; 0 = the whole of F"},
+    {"diagonal", AZ_FIELD(AZ_BOOL, ihvp_options, diagonal), "false", 0, 0, NULL, "also the diagonal of F^-1"},
+    {"grads", AZ_FIELD(AZ_INT, ihvp_options, grads), "64", 1, 1e5, NULL, "with a model: gradients that F is made of, at most"},
+    {"grad_batch", AZ_FIELD(AZ_INT, ihvp_options, grad_batch), "1", 1, 1e5, NULL,
      "with a model: sequences whose mean loss gives a gradient"},
-    {"seqlen", AZ_INT, offsetof(ihvp_options, length), "0", 0, 1e6, NULL,
+    {"seqlen", AZ_FIELD(AZ_INT, ihvp_options, length), "0", 0, 1e6, NULL,
      "with a model: tokens of a sequence; 0 = its context, at most 2048"},
-    {"seed", AZ_INT, offsetof(ihvp_options, seed), "0", 0, 0, NULL, "with a model: of the choice of sequences; without it that of --seed"},
-    {"storage", AZ_CHOICE, offsetof(ihvp_options, half), "f32", 0, 0, storages, "with a model: of the gradients, grads x weights numbers"},
-    {"scratch", AZ_TEXT, offsetof(ihvp_options, scratch), "", 0, 0, NULL,
+    {"seed", AZ_FIELD(AZ_INT, ihvp_options, seed), "0", 0, 0, NULL, "with a model: of the choice of sequences; without it that of --seed"},
+    {"storage", AZ_FIELD(AZ_CHOICE, ihvp_options, storage), "f32", 0, 0, storages,
+     "with a model: of the gradients, grads x weights numbers"},
+    {"scratch", AZ_FIELD(AZ_TEXT, ihvp_options, scratch), "", 0, 0, NULL,
      "with a model: folder for a file that holds the gradients instead of memory"},
     {0},
 };
@@ -113,7 +115,7 @@ static az_tensor *text_gradients(az_ctx *az, const subject *s, const char *path)
     if (!drawn) return NULL;
     if (drawn->length < 2) return az_fail(az, AZ_BAD_INPUT, "a sequence of one token has no loss; use a longer text or seqlen");
     const int64_t batch = o->grad_batch < drawn->count ? o->grad_batch : drawn->count, m = drawn->count / batch;
-    az_tensor *g = az_fisher_gradients(az, m, s->d, o->half ? AZ_BF16 : AZ_F32, o->scratch);
+    az_tensor *g = az_fisher_gradients(az, m, s->d, o->storage ? AZ_BF16 : AZ_F32, o->scratch);
     for (int64_t i = 0; g && i < m; i++)
         if (!differentiate(az, s, drawn, i * batch, batch, g, i) || !show_progress(az, "gradients", i + 1, m)) return NULL;
     return g;

@@ -20,15 +20,15 @@ typedef struct irs_options {
 } irs_options;
 
 static const az_option irs_table[] = {
-    {"bs", AZ_INT, offsetof(irs_options, bs), "16", 1, 1024, NULL, "antennas of the base station"},
-    {"ms", AZ_INT, offsetof(irs_options, ms), "6", 1, 1024, NULL, "antennas of the user"},
-    {"irs", AZ_INT, offsetof(irs_options, irs), "256", 1, 65536, NULL, "elements of the surface"},
-    {"grid", AZ_INT, offsetof(irs_options, grid), "18", 4, 1024, NULL, "angles"},
-    {"pilots", AZ_INT, offsetof(irs_options, pilots), "3", 1, 1024, NULL, "sent for each pattern"},
-    {"patterns", AZ_INT, offsetof(irs_options, patterns), "6", 1, 1024, NULL, "of the surface"},
-    {"trials", AZ_INT, offsetof(irs_options, trials), "50", 1, 1e6, NULL, "scenes drawn for each ratio"},
-    {"snr", AZ_TEXT, offsetof(irs_options, snr), "4,8,12,16,20", 0, 0, NULL, "signal to noise ratios in dB"},
-    {"methods", AZ_TEXT, offsetof(irs_options, methods), "svd+am+am-block+ksbl+komp", 0, 0, NULL, "of krosbl, joined by +"},
+    {"bs", AZ_FIELD(AZ_INT, irs_options, bs), "16", 1, 1024, NULL, "antennas of the base station"},
+    {"ms", AZ_FIELD(AZ_INT, irs_options, ms), "6", 1, 1024, NULL, "antennas of the user"},
+    {"irs", AZ_FIELD(AZ_INT, irs_options, irs), "256", 1, 65536, NULL, "elements of the surface"},
+    {"grid", AZ_FIELD(AZ_INT, irs_options, grid), "18", 4, 1024, NULL, "angles"},
+    {"pilots", AZ_FIELD(AZ_INT, irs_options, pilots), "3", 1, 1024, NULL, "sent for each pattern"},
+    {"patterns", AZ_FIELD(AZ_INT, irs_options, patterns), "6", 1, 1024, NULL, "of the surface"},
+    {"trials", AZ_FIELD(AZ_INT, irs_options, trials), "50", 1, 1e6, NULL, "scenes drawn for each ratio"},
+    {"snr", AZ_FIELD(AZ_TEXT, irs_options, snr), "4,8,12,16,20", 0, 0, NULL, "signal to noise ratios in dB"},
+    {"methods", AZ_FIELD(AZ_TEXT, irs_options, methods), "svd+am+am-block+ksbl+komp", 0, 0, NULL, "of krosbl, joined by +"},
     {0},
 };
 

@@ -23,18 +23,18 @@ typedef struct krosbl_options {
 } krosbl_options;
 
 static const az_option krosbl_table[] = {
-    {"method", AZ_CHOICE, offsetof(krosbl_options, method), "svd", 0, 0, az_sbl_names,
+    {"method", AZ_FIELD(AZ_CHOICE, krosbl_options, method), "svd", 0, 0, az_sbl_names,
      "svd, am, am-block (neighbours coupled), ksbl (one sweep); without structure sbl, pcsbl, omp; greedy komp; oracle"},
-    {"noise", AZ_REAL, offsetof(krosbl_options, noise), "-1", -1, INFINITY, NULL, "variance of the noise; -1 = unknown, estimated"},
-    {"iterations", AZ_INT, offsetof(krosbl_options, iterations), "150", 1, 1e6, NULL, "at most"},
-    {"tol", AZ_REAL, offsetof(krosbl_options, tolerance), "1e-4", 0, 1, NULL, "ends when gamma changes less, relatively"},
-    {"sweeps", AZ_INT, offsetof(krosbl_options, sweeps), "0", 0, 1e6, NULL, "of am in each iteration; 0 = 100, am-block 9"},
-    {"inner_tol", AZ_REAL, offsetof(krosbl_options, inner_tolerance), "1e-5", 0, 1, NULL, "sweeps end when no gamma_f moves more"},
-    {"prune", AZ_REAL, offsetof(krosbl_options, prune), "-1", -1, 0.999, NULL,
+    {"noise", AZ_FIELD(AZ_REAL, krosbl_options, noise), "-1", -1, INFINITY, NULL, "variance of the noise; -1 = unknown, estimated"},
+    {"iterations", AZ_FIELD(AZ_INT, krosbl_options, iterations), "150", 1, 1e6, NULL, "at most"},
+    {"tol", AZ_FIELD(AZ_REAL, krosbl_options, tolerance), "1e-4", 0, 1, NULL, "ends when gamma changes less, relatively"},
+    {"sweeps", AZ_FIELD(AZ_INT, krosbl_options, sweeps), "0", 0, 1e6, NULL, "of am in each iteration; 0 = 100, am-block 9"},
+    {"inner_tol", AZ_FIELD(AZ_REAL, krosbl_options, inner_tolerance), "1e-5", 0, 1, NULL, "sweeps end when no gamma_f moves more"},
+    {"prune", AZ_FIELD(AZ_REAL, krosbl_options, prune), "-1", -1, 0.999, NULL,
      "entries below this share of the largest are dropped; -1 = 0.01 (am), 0.001 (svd, sbl), half with unknown noise"},
-    {"alpha", AZ_REAL, offsetof(krosbl_options, alpha), "0.8", 0, 1, NULL, "am-block: coupling of neighbours in the first factor"},
-    {"beta", AZ_REAL, offsetof(krosbl_options, beta), "0.8", 0, 1, NULL, "am-block: in the last factor; pcsbl: in the whole vector"},
-    {"beside", AZ_TEXT, offsetof(krosbl_options, beside), "", 0, 0, NULL, "other methods to run and compare, joined by +, or all"},
+    {"alpha", AZ_FIELD(AZ_REAL, krosbl_options, alpha), "0.8", 0, 1, NULL, "am-block: coupling of neighbours in the first factor"},
+    {"beta", AZ_FIELD(AZ_REAL, krosbl_options, beta), "0.8", 0, 1, NULL, "am-block: in the last factor; pcsbl: in the whole vector"},
+    {"beside", AZ_FIELD(AZ_TEXT, krosbl_options, beside), "", 0, 0, NULL, "other methods to run and compare, joined by +, or all"},
     {0},
 };
 enum { SLOT_FACTOR, SLOT_Y, SLOT_TRUTH };

@@ -25,29 +25,29 @@ static const char *const optimizer_names[] = {"sgd", "adam", NULL};
 static az_vi_program *const objectives[] = {[ELBO] = az_vi_elbo, [IWELBO] = az_vi_iwelbo, [QWAKE] = az_vi_qwake, [PWAKE] = az_vi_pwake};
 
 static const az_option options[] = {
-    {"model", AZ_CHOICE, offsetof(vi_options, model), "cone", 0, 0, model_names,
+    {"model", AZ_FIELD(AZ_CHOICE, vi_options, model), "cone", 0, 0, model_names,
      "cone: a point seen through its squared distance, two normals as guide; ring: the same with a ring as guide; coin: the bias of a "
      "coin; lamp: whether a lamp was faulty, from how long it burned"},
-    {"observation", AZ_REAL, offsetof(vi_options, observation), "-1", -1, 1e9, NULL,
+    {"observation", AZ_FIELD(AZ_REAL, vi_options, observation), "-1", -1, 1e9, NULL,
      "what is seen: the squared distance (5), the heads among 10 tosses (6), or the time (1); -1 = that default"},
-    {"objective", AZ_CHOICE, offsetof(vi_options, objective), "elbo", 0, 0, objective_names,
+    {"objective", AZ_FIELD(AZ_CHOICE, vi_options, objective), "elbo", 0, 0, objective_names,
      "elbo and iwelbo are raised. Lowered are qwake, which teaches the guide by draws from the posterior, pwake, which by them teaches the "
      "model its own variable (the prior's spread of cone and ring and its mean of coin, the rate of lamp's faulty ones), and rws, "
      "reweighted wake-sleep: pwake and qwake take turns"},
-    {"particles", AZ_INT, offsetof(vi_options, particles), "5", 1, 1024, NULL, "of iwelbo and the wake objectives"},
-    {"inner", AZ_INT, offsetof(vi_options, inner), "5", 1, 1024, NULL,
+    {"particles", AZ_FIELD(AZ_INT, vi_options, particles), "5", 1, 1024, NULL, "of iwelbo and the wake objectives"},
+    {"inner", AZ_FIELD(AZ_INT, vi_options, inner), "5", 1, 1024, NULL,
      "particles that integrate the ring's angle out; 1 = hierarchical VI"},
-    {"task", AZ_CHOICE, offsetof(vi_options, task), "fit", 0, 0, task_names,
+    {"task", AZ_FIELD(AZ_CHOICE, vi_options, task), "fit", 0, 0, task_names,
      "fit, or check: mean and variance of the gradient at the start, by every strategy that fits (or the one asked for), beside the exact "
      "gradient (oracle) where sums or quadrature give it"},
-    {"strategy", AZ_CHOICE, offsetof(vi_options, strategy), "auto", 0, 0, strategy_names,
+    {"strategy", AZ_FIELD(AZ_CHOICE, vi_options, strategy), "auto", 0, 0, strategy_names,
      "how the gradient follows choices; auto: reparam for continuous ones, enum for a flip. One that a choice of the guide cannot be "
      "followed by is an error: mvd is for normals and flips, enum for flips, reparam for what is continuous"},
-    {"steps", AZ_INT, offsetof(vi_options, steps), "5000", 1, 1e8, NULL, "gradient steps, of rws both kinds together"},
-    {"batch", AZ_INT, offsetof(vi_options, batch), "64", 1, 1 << 22, NULL, "copies of the program in a step"},
-    {"lr", AZ_REAL, offsetof(vi_options, lr), "1e-3", 0, 100, NULL, "length of a step"},
-    {"optimizer", AZ_CHOICE, offsetof(vi_options, optimizer), "sgd", 0, 0, optimizer_names, "sgd is a plain gradient step"},
-    {"draws", AZ_INT, offsetof(vi_options, draws), "20000", 2, 1 << 22, NULL, "copies of the final estimate, or of each check"},
+    {"steps", AZ_FIELD(AZ_INT, vi_options, steps), "5000", 1, 1e8, NULL, "gradient steps, of rws both kinds together"},
+    {"batch", AZ_FIELD(AZ_INT, vi_options, batch), "64", 1, 1 << 22, NULL, "copies of the program in a step"},
+    {"lr", AZ_FIELD(AZ_REAL, vi_options, lr), "1e-3", 0, 100, NULL, "length of a step"},
+    {"optimizer", AZ_FIELD(AZ_CHOICE, vi_options, optimizer), "sgd", 0, 0, optimizer_names, "sgd is a plain gradient step"},
+    {"draws", AZ_FIELD(AZ_INT, vi_options, draws), "20000", 2, 1 << 22, NULL, "copies of the final estimate, or of each check"},
     {.name = NULL},
 };
 

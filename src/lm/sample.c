@@ -9,17 +9,17 @@
 #include <string.h>
 
 const az_option az_sampler_options[] = {
-    {"temperature", AZ_REAL, offsetof(az_sampler, temperature), "0.8", 0, 100, NULL, "divides the logits; 0 takes the most likely token"},
-    {"top_k", AZ_INT, offsetof(az_sampler, top_k), "40", 0, 1 << 24, NULL, "keep the k most likely tokens; 0 = all"},
-    {"typical", AZ_REAL, offsetof(az_sampler, typical), "1", 0, 1, NULL,
+    {"temperature", AZ_FIELD(AZ_REAL, az_sampler, temperature), "0.8", 0, 100, NULL, "divides the logits; 0 takes the most likely token"},
+    {"top_k", AZ_FIELD(AZ_INT, az_sampler, top_k), "40", 0, 1 << 24, NULL, "keep the k most likely tokens; 0 = all"},
+    {"typical", AZ_FIELD(AZ_REAL, az_sampler, typical), "1", 0, 1, NULL,
      "keep this mass of the tokens whose surprise is nearest to the entropy; 1 or 0 = all"},
-    {"top_p", AZ_REAL, offsetof(az_sampler, top_p), "0.95", 0, 1, NULL, "keep the most likely tokens with this total mass; 1 or 0 = all"},
-    {"min_p", AZ_REAL, offsetof(az_sampler, min_p), "0.05", 0, 1, NULL,
+    {"top_p", AZ_FIELD(AZ_REAL, az_sampler, top_p), "0.95", 0, 1, NULL, "keep the most likely tokens with this total mass; 1 or 0 = all"},
+    {"min_p", AZ_FIELD(AZ_REAL, az_sampler, min_p), "0.05", 0, 1, NULL,
      "drop tokens less likely than this share of the most likely; 0 = none"},
-    {"repeat_penalty", AZ_REAL, offsetof(az_sampler, repeat_penalty), "1", 0, 100, NULL,
+    {"repeat_penalty", AZ_FIELD(AZ_REAL, az_sampler, repeat_penalty), "1", 0, 100, NULL,
      "weakens tokens that occurred lately; 1 or 0 = off"},
-    {"repeat_last", AZ_INT, offsetof(az_sampler, repeat_last), "64", 0, 1 << 24, NULL, "how many tokens back that looks; 0 = all"},
-    {"seed", AZ_INT, offsetof(az_sampler, seed), "0", 0, 0, NULL, "key of the draws"},
+    {"repeat_last", AZ_FIELD(AZ_INT, az_sampler, repeat_last), "64", 0, 1 << 24, NULL, "how many tokens back that looks; 0 = all"},
+    {"seed", AZ_FIELD(AZ_INT, az_sampler, seed), "0", 0, 0, NULL, "key of the draws"},
     {.name = NULL},
 };
 

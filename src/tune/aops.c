@@ -8,19 +8,19 @@
 #include "tune/aops.h"
 
 static const az_option options_table[] = {
-    {"cutoff", AZ_TEXT, offsetof(aops_options, cutoff), "2024-01", 0, 0, NULL, "first month that is not trained on"},
-    {"window", AZ_INT, offsetof(aops_options, window), "2", 0, 1200, NULL, "months behind it that validate; later ones test"},
-    {"from", AZ_TEXT, offsetof(aops_options, from), "", 0, 0, NULL, "first month of topics that are read"},
-    {"until", AZ_TEXT, offsetof(aops_options, until), "", 0, 0, NULL, "last one"},
-    {"benchmarks", AZ_TEXT, offsetof(aops_options, benchmarks), "", 0, 0, NULL,
+    {"cutoff", AZ_FIELD(AZ_TEXT, aops_options, cutoff), "2024-01", 0, 0, NULL, "first month that is not trained on"},
+    {"window", AZ_FIELD(AZ_INT, aops_options, window), "2", 0, 1200, NULL, "months behind it that validate; later ones test"},
+    {"from", AZ_FIELD(AZ_TEXT, aops_options, from), "", 0, 0, NULL, "first month of topics that are read"},
+    {"until", AZ_FIELD(AZ_TEXT, aops_options, until), "", 0, 0, NULL, "last one"},
+    {"benchmarks", AZ_FIELD(AZ_TEXT, aops_options, benchmarks), "", 0, 0, NULL,
      "JSON lines, separated by commas, whose questions the training set must not hold"},
-    {"references", AZ_TEXT, offsetof(aops_options, references), "", 0, 0, NULL, "the same for the benchmark"},
-    {"ngram_train", AZ_INT, offsetof(aops_options, ngram_train), "10", 1, 1000, NULL, "words in a row that count as an overlap"},
-    {"ngram_bench", AZ_INT, offsetof(aops_options, ngram_bench), "8", 1, 1000, NULL, "the same for the benchmark"},
-    {"keep_undecided", AZ_BOOL, offsetof(aops_options, keep_undecided), "true", 0, 0, NULL, "topics the model does not decide about stay"},
-    {"drop_links", AZ_BOOL, offsetof(aops_options, drop_links), "false", 0, 0, NULL, "leave answers out that hold a link"},
-    {"skip_bad", AZ_BOOL, offsetof(aops_options, skip_bad), "false", 0, 0, NULL, "lines that are no JSON are left out, not an error"},
-    {"max_tokens", AZ_INT, offsetof(aops_options, max_tokens), "4096", 1, 1 << 20, NULL, "tokens of a reply, at most"},
+    {"references", AZ_FIELD(AZ_TEXT, aops_options, references), "", 0, 0, NULL, "the same for the benchmark"},
+    {"ngram_train", AZ_FIELD(AZ_INT, aops_options, ngram_train), "10", 1, 1000, NULL, "words in a row that count as an overlap"},
+    {"ngram_bench", AZ_FIELD(AZ_INT, aops_options, ngram_bench), "8", 1, 1000, NULL, "the same for the benchmark"},
+    {"keep_undecided", AZ_FIELD(AZ_BOOL, aops_options, keep_undecided), "true", 0, 0, NULL, "topics the model does not decide about stay"},
+    {"drop_links", AZ_FIELD(AZ_BOOL, aops_options, drop_links), "false", 0, 0, NULL, "leave answers out that hold a link"},
+    {"skip_bad", AZ_FIELD(AZ_BOOL, aops_options, skip_bad), "false", 0, 0, NULL, "lines that are no JSON are left out, not an error"},
+    {"max_tokens", AZ_FIELD(AZ_INT, aops_options, max_tokens), "4096", 1, 1 << 20, NULL, "tokens of a reply, at most"},
     {.name = NULL},
 };
 

@@ -20,13 +20,13 @@ typedef struct dpo_options {
 } dpo_options;
 
 static const az_option options_table[] = {
-    {"beta", AZ_REAL, offsetof(dpo_options, beta), "0.1", 1e-9, 1e6, NULL, "how strongly the model is held to what it was"},
-    {"nll", AZ_REAL, offsetof(dpo_options, nll), "0", 0, 1e6, NULL,
+    {"beta", AZ_FIELD(AZ_REAL, dpo_options, beta), "0.1", 1e-9, 1e6, NULL, "how strongly the model is held to what it was"},
+    {"nll", AZ_FIELD(AZ_REAL, dpo_options, nll), "0", 0, 1e6, NULL,
      "weight of the chosen response's own loss, which keeps a model from making both less likely"},
-    {"rank", AZ_INT, offsetof(dpo_options, rank), "16", 1, 1 << 16, NULL, "rank of the adapter"},
-    {"alpha", AZ_REAL, offsetof(dpo_options, alpha), "32", 0, 1e9, NULL, "the adapter's change is scaled by alpha / rank"},
-    {"dropout", AZ_REAL, offsetof(dpo_options, dropout), "0", 0, 0.999, NULL, "share of the adapter's inputs that are dropped in training"},
-    {"targets", AZ_TEXT, offsetof(dpo_options, targets), "", 0, 0, NULL, "layers, as of lora; without it q and v"},
+    {"rank", AZ_FIELD(AZ_INT, dpo_options, rank), "16", 1, 1 << 16, NULL, "rank of the adapter"},
+    {"alpha", AZ_FIELD(AZ_REAL, dpo_options, alpha), "32", 0, 1e9, NULL, "the adapter's change is scaled by alpha / rank"},
+    {"dropout", AZ_FIELD(AZ_REAL, dpo_options, dropout), "0", 0, 0.999, NULL, "share of the adapter's inputs that are dropped in training"},
+    {"targets", AZ_FIELD(AZ_TEXT, dpo_options, targets), "", 0, 0, NULL, "layers, as of lora; without it q and v"},
     {.name = NULL},
 };
 

@@ -6,7 +6,7 @@ typedef struct full_options {
 } full_options;
 
 static const az_option options_table[] = {
-    {"only", AZ_TEXT, offsetof(full_options, only), "", 0, 0, NULL,
+    {"only", AZ_FIELD(AZ_TEXT, full_options, only), "", 0, 0, NULL,
      "train the parameters whose names match one of these globs, such as \"*.attn.*,*norm*\"; without it all"},
     {.name = NULL},
 };

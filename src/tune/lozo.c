@@ -13,12 +13,12 @@ static const char *const variants[] = {[AZ_ZO_PLAIN] = "sgd", [AZ_ZO_MOMENTUM] =
 static const char *const params[] = {"full", "lora", NULL};
 
 static const az_option options_table[] = {
-    {"variant", AZ_CHOICE, offsetof(lozo_options, common.rule), "sgd", 0, 0, variants, "plain steps, or momentum"},
-    {"rank", AZ_INT, offsetof(lozo_options, rank), "2", 1, 1 << 16, NULL, "rank of the direction of a matrix"},
-    {"renew", AZ_INT, offsetof(lozo_options, renew), "50", 1, 1e9, NULL, "steps that a V lasts"},
-    {"params", AZ_CHOICE, offsetof(lozo_options, common.params), "full", 0, 0, params, "tune the weights, or an adapter as of lora"},
+    {"variant", AZ_FIELD(AZ_CHOICE, lozo_options, common.rule), "sgd", 0, 0, variants, "plain steps, or momentum"},
+    {"rank", AZ_FIELD(AZ_INT, lozo_options, rank), "2", 1, 1 << 16, NULL, "rank of the direction of a matrix"},
+    {"renew", AZ_FIELD(AZ_INT, lozo_options, renew), "50", 1, 1e9, NULL, "steps that a V lasts"},
+    {"params", AZ_FIELD(AZ_CHOICE, lozo_options, common.params), "full", 0, 0, params, "tune the weights, or an adapter as of lora"},
     AZ_ZEROTH_COMMON(lozo_options),
-    {"store", AZ_BOOL, offsetof(lozo_options, store), "false", 0, 0, NULL, "hold V, r n numbers, instead of drawing it again"},
+    {"store", AZ_FIELD(AZ_BOOL, lozo_options, store), "false", 0, 0, NULL, "hold V, r n numbers, instead of drawing it again"},
     {.name = NULL},
 };
 

@@ -11,10 +11,10 @@ static const char *const variants[] = {[AZ_ZO_PLAIN] = "sgd", [AZ_ZO_MOMENTUM] =
 static const char *const params[] = {"full", "lora", NULL};
 
 static const az_option options_table[] = {
-    {"variant", AZ_CHOICE, offsetof(mezo_options, common.rule), "sgd", 0, 0, variants, "plain steps, momentum, or Adam's"},
-    {"params", AZ_CHOICE, offsetof(mezo_options, common.params), "full", 0, 0, params, "tune the weights, or an adapter as of lora"},
+    {"variant", AZ_FIELD(AZ_CHOICE, mezo_options, common.rule), "sgd", 0, 0, variants, "plain steps, momentum, or Adam's"},
+    {"params", AZ_FIELD(AZ_CHOICE, mezo_options, common.params), "full", 0, 0, params, "tune the weights, or an adapter as of lora"},
     AZ_ZEROTH_COMMON(mezo_options),
-    {"eps", AZ_REAL, offsetof(mezo_options, common.eps), "1e-8", 1e-30, 1, NULL, "variant=adam: keeps divisors from zero"},
+    {"eps", AZ_FIELD(AZ_REAL, mezo_options, common.eps), "1e-8", 1e-30, 1, NULL, "variant=adam: keeps divisors from zero"},
     {.name = NULL},
 };
 

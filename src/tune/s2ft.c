@@ -25,18 +25,18 @@ static const char *const ends[] = {"small", "large", NULL}, *const scopes[] = {"
 static const char *const modes[] = {"delta", "inplace", NULL}, *const layouts[] = {"gather", "permute", NULL};
 
 static const az_option options_table[] = {
-    {"v_ratio", AZ_REAL, offsetof(s2ft_options, v), "0", 0, 1, NULL, "share of the heads of values whose rows of v are trained"},
-    {"o_ratio", AZ_REAL, offsetof(s2ft_options, o), "0", 0, 1, NULL, "share of the heads whose columns of o are trained"},
-    {"u_ratio", AZ_REAL, offsetof(s2ft_options, up), "0", 0, 1, NULL, "share of the channels whose rows of up are trained"},
-    {"d_ratio", AZ_REAL, offsetof(s2ft_options, down), "0.03", 0, 1, NULL, "share of the channels whose columns of down are trained"},
-    {"select", AZ_CHOICE, offsetof(s2ft_options, select), "random", 0, 0, selects,
+    {"v_ratio", AZ_FIELD(AZ_REAL, s2ft_options, v), "0", 0, 1, NULL, "share of the heads of values whose rows of v are trained"},
+    {"o_ratio", AZ_FIELD(AZ_REAL, s2ft_options, o), "0", 0, 1, NULL, "share of the heads whose columns of o are trained"},
+    {"u_ratio", AZ_FIELD(AZ_REAL, s2ft_options, up), "0", 0, 1, NULL, "share of the channels whose rows of up are trained"},
+    {"d_ratio", AZ_FIELD(AZ_REAL, s2ft_options, down), "0.03", 0, 1, NULL, "share of the channels whose columns of down are trained"},
+    {"select", AZ_FIELD(AZ_CHOICE, s2ft_options, select), "random", 0, 0, selects,
      "by norms of weights, mean sizes of activations, their product, or norms of gradients"},
-    {"which", AZ_CHOICE, offsetof(s2ft_options, which), "small", 0, 0, ends, "the smallest or the largest of these"},
-    {"scope", AZ_CHOICE, offsetof(s2ft_options, scope), "global", 0, 0, scopes, "choose among all blocks together, or in each"},
-    {"examples", AZ_INT, offsetof(s2ft_options, examples), "32", 1, 1e7, NULL, "examples for activations and gradients"},
-    {"mode", AZ_CHOICE, offsetof(s2ft_options, mode), "delta", 0, 0, modes,
+    {"which", AZ_FIELD(AZ_CHOICE, s2ft_options, which), "small", 0, 0, ends, "the smallest or the largest of these"},
+    {"scope", AZ_FIELD(AZ_CHOICE, s2ft_options, scope), "global", 0, 0, scopes, "choose among all blocks together, or in each"},
+    {"examples", AZ_FIELD(AZ_INT, s2ft_options, examples), "32", 1, 1e7, NULL, "examples for activations and gradients"},
+    {"mode", AZ_FIELD(AZ_CHOICE, s2ft_options, mode), "delta", 0, 0, modes,
      "train a change, which makes an adapter; or the block itself, which makes a model"},
-    {"layout", AZ_CHOICE, offsetof(s2ft_options, layout), "gather", 0, 0, layouts,
+    {"layout", AZ_FIELD(AZ_CHOICE, s2ft_options, layout), "gather", 0, 0, layouts,
      "pick the chosen channels by index, or reorder channels so that they lie side by side while training"},
     {.name = NULL},
 };

@@ -11,9 +11,9 @@ typedef struct subzo_options {
 static const char *const params[] = {"full", "lora", NULL};
 
 static const az_option options_table[] = {
-    {"rank", AZ_INT, offsetof(subzo_options, rank), "8", 1, 1 << 16, NULL, "dimensions of the subspaces of rows and of columns"},
-    {"renew", AZ_INT, offsetof(subzo_options, renew), "2000", 1, 1e9, NULL, "steps that a subspace lasts"},
-    {"params", AZ_CHOICE, offsetof(subzo_options, common.params), "full", 0, 0, params, "tune the weights, or an adapter as of lora"},
+    {"rank", AZ_FIELD(AZ_INT, subzo_options, rank), "8", 1, 1 << 16, NULL, "dimensions of the subspaces of rows and of columns"},
+    {"renew", AZ_FIELD(AZ_INT, subzo_options, renew), "2000", 1, 1e9, NULL, "steps that a subspace lasts"},
+    {"params", AZ_FIELD(AZ_CHOICE, subzo_options, common.params), "full", 0, 0, params, "tune the weights, or an adapter as of lora"},
     AZ_ZEROTH_COMMON(subzo_options),
     {.name = NULL},
 };

@@ -24,17 +24,17 @@ static const char *const variants[] = {[AZ_ZO_PLAIN] = "sgd", [AZ_ZO_MOMENTUM] =
 static const char *const roots[] = {"corrected", "paper", NULL};
 
 static const az_option options_table[] = {
-    {"variant", AZ_CHOICE, offsetof(tezo_options, common.rule), "sgd", 0, 0, variants, "plain steps, momentum, or Adam's"},
-    {"rank", AZ_INT, offsetof(tezo_options, rank), "0", 0, 1 << 16, NULL, "numbers of a matrix; 0 = as many as its block's spectra say"},
-    {"theta", AZ_REAL, offsetof(tezo_options, theta), "0.25", 0, 1, NULL, "rank=0: singular values count from this share of the largest"},
-    {"most", AZ_INT, offsetof(tezo_options, most), "64", 4, 1 << 16, NULL, "rank=0: largest rank"},
-    {"params", AZ_CHOICE, offsetof(tezo_options, common.params), "full", 0, 0, az_zeroth_params_names,
+    {"variant", AZ_FIELD(AZ_CHOICE, tezo_options, common.rule), "sgd", 0, 0, variants, "plain steps, momentum, or Adam's"},
+    {"rank", AZ_FIELD(AZ_INT, tezo_options, rank), "0", 0, 1 << 16, NULL, "numbers of a matrix; 0 = as many as its block's spectra say"},
+    {"theta", AZ_FIELD(AZ_REAL, tezo_options, theta), "0.25", 0, 1, NULL, "rank=0: singular values count from this share of the largest"},
+    {"most", AZ_FIELD(AZ_INT, tezo_options, most), "64", 4, 1 << 16, NULL, "rank=0: largest rank"},
+    {"params", AZ_FIELD(AZ_CHOICE, tezo_options, common.params), "full", 0, 0, az_zeroth_params_names,
      "tune the weights, an adapter as of lora, or the numbers alone beside weights of any format (fold; the result is an adapter)"},
     AZ_ZEROTH_COMMON(tezo_options),
-    {"store", AZ_BOOL, offsetof(tezo_options, store), "false", 0, 0, NULL,
+    {"store", AZ_FIELD(AZ_BOOL, tezo_options, store), "false", 0, 0, NULL,
      "hold U and V, r (m + n) numbers, instead of drawing them again"},
-    {"eps", AZ_REAL, offsetof(tezo_options, common.eps), "1e-8", 1e-30, 1, NULL, "variant=adam: keeps divisors from zero"},
-    {"adam", AZ_CHOICE, offsetof(tezo_options, common.adam), "corrected", 0, 0, roots,
+    {"eps", AZ_FIELD(AZ_REAL, tezo_options, common.eps), "1e-8", 1e-30, 1, NULL, "variant=adam: keeps divisors from zero"},
+    {"adam", AZ_FIELD(AZ_CHOICE, tezo_options, common.adam), "corrected", 0, 0, roots,
      "variant=adam: with bias correction and sqrt(V) + eps, or M / sqrt(V + eps) as the paper writes it"},
     {.name = NULL},
 };

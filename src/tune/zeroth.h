@@ -27,18 +27,18 @@ typedef struct az_zeroth_options {
 /* clang-format off */
 /* Rows of an option table whose struct begins with az_zeroth_options `common`. */
 #define AZ_ZEROTH_COMMON(type) \
-    {"radius", AZ_REAL, offsetof(type, common.radius), "1e-3", 0, 10, NULL, "how far the two losses lie from the weights, above 0"}, \
-    {"queries", AZ_INT, offsetof(type, common.queries), "1", 1, AZ_ZO_MOST_QUERIES, NULL, "directions that a step averages over"}, \
-    {"exact", AZ_BOOL, offsetof(type, common.exact), "false", 0, 0, NULL, "hold a copy of the weights, so that nothing is lost by rounding"}, \
-    {"objective", AZ_CHOICE, offsetof(type, common.objective), "loss", 0, 0, az_zeroth_objectives, \
+    {"radius", AZ_FIELD(AZ_REAL, type, common.radius), "1e-3", 0, 10, NULL, "how far the two losses lie from the weights, above 0"}, \
+    {"queries", AZ_FIELD(AZ_INT, type, common.queries), "1", 1, AZ_ZO_MOST_QUERIES, NULL, "directions that a step averages over"}, \
+    {"exact", AZ_FIELD(AZ_BOOL, type, common.exact), "false", 0, 0, NULL, "hold a copy of the weights, so that nothing is lost by rounding"}, \
+    {"objective", AZ_FIELD(AZ_CHOICE, type, common.objective), "loss", 0, 0, az_zeroth_objectives, \
      "what is made better: the loss; the share of response tokens that are the likeliest ones; or F1, the mean over examples of what a " \
      "greedy answer has in common with the last response, 2 common tokens / (tokens of both)"}, \
-    {"only", AZ_TEXT, offsetof(type, common.only), "", 0, 0, NULL, \
+    {"only", AZ_FIELD(AZ_TEXT, type, common.only), "", 0, 0, NULL, \
      "params=full: parameters whose names match one of these globs, such as \"*.attn.*,*norm*\"; without it all"}, \
-    {"targets", AZ_TEXT, offsetof(type, common.targets), "all-linear", 0, 0, NULL, "other params: layers, as lora names them"}, \
-    {"lora_rank", AZ_INT, offsetof(type, common.lora_rank), "8", 1, 1 << 16, NULL, "params=lora: rank of the change"}, \
-    {"log", AZ_TEXT, offsetof(type, common.log), "", 0, 0, NULL, "file for what makes the result again from the model: a line a step"}, \
-    {"replay", AZ_TEXT, offsetof(type, common.replay), "", 0, 0, NULL, "make the result again from such a file; no data is read"}
+    {"targets", AZ_FIELD(AZ_TEXT, type, common.targets), "all-linear", 0, 0, NULL, "other params: layers, as lora names them"}, \
+    {"lora_rank", AZ_FIELD(AZ_INT, type, common.lora_rank), "8", 1, 1 << 16, NULL, "params=lora: rank of the change"}, \
+    {"log", AZ_FIELD(AZ_TEXT, type, common.log), "", 0, 0, NULL, "file for what makes the result again from the model: a line a step"}, \
+    {"replay", AZ_FIELD(AZ_TEXT, type, common.replay), "", 0, 0, NULL, "make the result again from such a file; no data is read"}
 /* clang-format on */
 extern const char *const az_zeroth_objectives[], *const az_zeroth_params_names[];
 

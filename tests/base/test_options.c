@@ -16,15 +16,15 @@ typedef struct settings {
 
 static const char *const kinds[] = {"linear", "cosine", NULL};
 static const az_option table[] = {
-    {"steps", AZ_INT, offsetof(settings, steps), "100", 1, 1e9, NULL, "optimizer steps"},
-    {"rate", AZ_REAL, offsetof(settings, rate), "0.1", 0, INFINITY, NULL, "learning rate"},
-    {"fast", AZ_BOOL, offsetof(settings, fast), "true", 0, 0, NULL, "take the short way"},
-    {"file", AZ_TEXT, offsetof(settings, file), "", 0, 0, NULL, "a file name"},
-    {"kind", AZ_CHOICE, offsetof(settings, kind), "cosine", 0, 0, kinds, "schedule"},
-    {"pattern", AZ_PATTERN, offsetof(settings, pattern), "none", 0, 0, NULL, "kept of every group"},
+    {"steps", AZ_FIELD(AZ_INT, settings, steps), "100", 1, 1e9, NULL, "optimizer steps"},
+    {"rate", AZ_FIELD(AZ_REAL, settings, rate), "0.1", 0, INFINITY, NULL, "learning rate"},
+    {"fast", AZ_FIELD(AZ_BOOL, settings, fast), "true", 0, 0, NULL, "take the short way"},
+    {"file", AZ_FIELD(AZ_TEXT, settings, file), "", 0, 0, NULL, "a file name"},
+    {"kind", AZ_FIELD(AZ_CHOICE, settings, kind), "cosine", 0, 0, kinds, "schedule"},
+    {"pattern", AZ_FIELD(AZ_PATTERN, settings, pattern), "none", 0, 0, NULL, "kept of every group"},
     {0},
 };
-static const az_option needy[] = {{"steps", AZ_INT, offsetof(settings, steps), NULL, 0, 0, NULL, "how many"}, {0}};
+static const az_option needy[] = {{"steps", AZ_FIELD(AZ_INT, settings, steps), NULL, 0, 0, NULL, "how many"}, {0}};
 
 Test(options, defaults_fill_every_field)
 {

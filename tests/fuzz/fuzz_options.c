@@ -15,12 +15,12 @@ typedef struct settings {
 
 static const char *const kinds[] = {"linear", "cosine", NULL};
 static const az_option table[] = {
-    {"count", AZ_INT, offsetof(settings, count), "1", 0, 100, NULL, "a number"},
-    {"rate", AZ_REAL, offsetof(settings, rate), "0.5", 0, 0, NULL, "a number"},
-    {"fast", AZ_BOOL, offsetof(settings, fast), "false", 0, 0, NULL, "yes or no"},
-    {"name", AZ_TEXT, offsetof(settings, name), "", 0, 0, NULL, "a text"},
-    {"kind", AZ_CHOICE, offsetof(settings, kind), "linear", 0, 0, kinds, "a choice"},
-    {"pattern", AZ_PATTERN, offsetof(settings, pattern), "none", 0, 0, NULL, "n of m"},
+    {"count", AZ_FIELD(AZ_INT, settings, count), "1", 0, 100, NULL, "a number"},
+    {"rate", AZ_FIELD(AZ_REAL, settings, rate), "0.5", 0, 0, NULL, "a number"},
+    {"fast", AZ_FIELD(AZ_BOOL, settings, fast), "false", 0, 0, NULL, "yes or no"},
+    {"name", AZ_FIELD(AZ_TEXT, settings, name), "", 0, 0, NULL, "a text"},
+    {"kind", AZ_FIELD(AZ_CHOICE, settings, kind), "linear", 0, 0, kinds, "a choice"},
+    {"pattern", AZ_FIELD(AZ_PATTERN, settings, pattern), "none", 0, 0, NULL, "n of m"},
     {0},
 };
 

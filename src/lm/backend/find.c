@@ -6,12 +6,12 @@
 
 static const char *const kinds[] = {"bm25", "tfidf", "dense", NULL};
 const az_option az_find_options[] = {
-    {"by", AZ_CHOICE, offsetof(az_find_how, kind), "bm25", 0, 0, kinds,
+    {"by", AZ_FIELD(AZ_CHOICE, az_find_how, kind), "bm25", 0, 0, kinds,
      "how near texts are: by shared words, or by vectors of the backend"},
-    {"k1", AZ_REAL, offsetof(az_find_how, k1), "1.5", 0, 1e6, NULL, "bm25: how much more a word counts that occurs again"},
-    {"b", AZ_REAL, offsetof(az_find_how, b), "0.75", 0, 1, NULL, "bm25: how much long texts are marked down"},
-    {"okapi", AZ_BOOL, offsetof(az_find_how, okapi), "false", 0, 0, NULL, "bm25: its older weights of words"},
-    {"relevance", AZ_REAL, offsetof(az_find_how, relevance), "1", 0, 1, NULL,
+    {"k1", AZ_FIELD(AZ_REAL, az_find_how, k1), "1.5", 0, 1e6, NULL, "bm25: how much more a word counts that occurs again"},
+    {"b", AZ_FIELD(AZ_REAL, az_find_how, b), "0.75", 0, 1, NULL, "bm25: how much long texts are marked down"},
+    {"okapi", AZ_FIELD(AZ_BOOL, az_find_how, okapi), "false", 0, 0, NULL, "bm25: its older weights of words"},
+    {"relevance", AZ_FIELD(AZ_REAL, az_find_how, relevance), "1", 0, 1, NULL,
      "tfidf, dense: less than 1 prefers texts that are unlike those found before"},
     {0},
 };
