@@ -10,8 +10,12 @@ trap 'rm -rf "$work"' EXIT
 bold= plain=
 [ ! -t 1 ] || { bold=$(printf '\033[1m') plain=$(printf '\033[0m'); }
 
-run() {
-    printf '\n%s$ adze %s%s\n' "$bold" "$*" "$plain"
+run() { # shown as one would type it
+    printf '\n%s$ adze' "$bold"
+    for word; do
+        case $word in *' '*) printf ' "%s"' "$word" ;; *) printf ' %s' "$word" ;; esac
+    done
+    printf '%s\n' "$plain"
     "$adze" "$@"
 }
 
