@@ -23,9 +23,17 @@ typedef enum az_operation {
 } az_operation;
 const char *az_operation_name(az_operation operation); /* "chat", "complete", "score", "next_logprobs", "embed" */
 
+/* A piece of a message: a text, or an image as az_image_url gives it; the other is NULL. */
+typedef struct az_part {
+    const char *text, *image;
+} az_part;
 typedef struct az_message {
     const char *role, *text; /* role: "system", "user", "assistant" */
+    const az_part *part;     /* [parts] what stands in the text's place, in this order; parts 0 = the text alone */
+    int parts;
 } az_message;
+/* A PNG, JPEG, GIF or WebP file of at most 20 MiB as a data URL; an address (http://, https://) or a data URL as it is. */
+const char *az_image_url(az_ctx *az, const char *reference);
 
 typedef struct az_logit_bias {
     int32_t token;
@@ -78,7 +86,8 @@ typedef struct az_reply {
     char key[65]; /* of the request, in hexadecimal */
 } az_reply;
 
-/* The request as canonical JSON (sorted keys, no spaces, %.17g): equal questions are equal texts. Fails on numbers that are not finite, on
+/* The request as canonical JSON (sorted keys, no spaces, %.17g): equal questions are equal texts. For an image stands the SHA-256 of its
+ * bytes, or its address. Fails on numbers that are not finite, on
  * texts that are not UTF-8 and on operands that are missing. `model` is the identity of the model. */
 char *az_request_json(az_ctx *az, const az_request *request, const char *model);
 /* SHA-256 in hexadecimal. */
@@ -99,7 +108,8 @@ typedef enum az_capability {
     AZ_CAN_EMBED = 16,
     AZ_CAN_BIAS = 32,
     AZ_CAN_SEED = 64,    /* equal seeds give equal samples */
-    AZ_CAN_INSPECT = 128 /* az_backend_model: hidden states, attention, gradients */
+    AZ_CAN_INSPECT = 128, /* az_backend_model: hidden states, attention, gradients */
+    AZ_CAN_IMAGES = 256   /* messages may hold images: servers, and recordings of them */
 } az_capability;
 
 /* SPEC is one of
@@ -109,7 +119,7 @@ typedef enum az_capability {
  *   oracle:NAME[?parameter=value&...]       a simulated model, of known accuracy
  *   exec:PROGRAM                            a program: one request as a line of JSON in, one reply as a line out
  * The key of a server comes from the environment and is neither stored nor told: where a reply repeats a key of 12 bytes or more, it is
- * struck out. Tokens that an engine does not count are estimated, four bytes each. */
+ * struck out. Tokens that an engine does not count are estimated, four bytes each, an image as 1024. */
 typedef struct az_backend_settings {
     const char *key_env; /* name of the variable; NULL = ADZE_API_KEY */
     const char *cache;   /* SQLite file of replies; NULL or "" = none */

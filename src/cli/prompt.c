@@ -12,6 +12,8 @@ static const az_option prompt_options[] = {
     {"prompt", AZ_FIELD(AZ_TEXT, prompt_settings, prompt), "", 0, 0, NULL, "the question"},
     {"system", AZ_FIELD(AZ_TEXT, prompt_settings, system), "", 0, 0, NULL, "what the model is told before"},
     {"template", AZ_FIELD(AZ_TEXT, prompt_settings, template), "", 0, 0, NULL, "file of a template that takes the question's place"},
+    {"image", AZ_FIELD(AZ_TEXT, prompt_settings, image), "", 0, 0, NULL,
+     "images that stand behind the question: PNG, JPEG, GIF or WebP files, or addresses, separated by commas; of servers only"},
     {"vars", AZ_FIELD(AZ_TEXT, prompt_settings, vars), "", 0, 0, NULL, "JSON file with the template's variables"},
     {"complete", AZ_FIELD(AZ_BOOL, prompt_settings, complete), "false", 0, 0, NULL, "continue the prompt instead of answering it"},
     {"score", AZ_FIELD(AZ_TEXT, prompt_settings, score), "", 0, 0, NULL, "tell the log-probability of this text behind the prompt instead"},
@@ -59,6 +61,24 @@ const az_messages *prompt_messages(cli_job *job, const prompt_settings *o, const
     item[n++] = (az_message){.role = "user", .text = o->prompt};
     *messages = (az_messages){.item = item, .n = n};
     return messages;
+}
+
+/* The images become parts of the last message, behind its text. */
+static bool add_images(az_ctx *az, const char *images, az_message *last)
+{
+    int n = 2;
+    for (const char *c = images; *c; c++) n += *c == ',';
+    az_part *part = az_alloc_array(az, (size_t)n, sizeof *part);
+    char *rest = az_strdup(az, images);
+    if (!part || !rest) return false;
+    part[0].text = last->text;
+    for (char *image; (image = strsep(&rest, ","));) {
+        if (!*image) return az_fail(az, AZ_BAD_INPUT, "prompt ask: --image has an empty name");
+        part[++last->parts].image = az_image_url(az, image);
+    }
+    last->parts++;
+    last->part = part;
+    return az_ok(az);
 }
 
 static az_operation operation_of(const prompt_settings *o)
@@ -136,8 +156,11 @@ static int ask(cli_job *job, const prompt_settings *o)
     const az_messages *messages = prompt_messages(job, o, o->template);
     az_backend *backend = messages ? prompt_backend(job, o) : NULL;
     const az_operation operation = operation_of(o);
-    if (!messages || !az_backend_need(backend, 1u << operation, "prompt ask")) return CLI_BAD;
+    const unsigned needed = 1u << operation | (*o->image ? AZ_CAN_IMAGES : 0);
+    if (!messages || !az_backend_need(backend, needed, "prompt ask")) return CLI_BAD;
     const bool chat = operation == AZ_CHAT || (operation == AZ_NEXT && !o->complete);
+    if (*o->image && !chat) return az_fail(az, AZ_BAD_INPUT, "prompt ask: --image goes with messages, not with a bare prompt"), CLI_BAD;
+    if (*o->image && !add_images(az, o->image, &messages->item[messages->n - 1])) return CLI_BAD;
     az_request request = {.operation = operation,
                           .max_tokens = o->tokens,
                           .temperature = o->temperature,
@@ -310,7 +333,8 @@ const cli_verb cli_prompt = {
         "the environment), replay:FILE (recorded replies), oracle:NAME?parameter=value (a simulated model) or exec:PROGRAM (a line "
         "of JSON in, one out). With --cache the same question is asked once only, by any number of processes. The exit status is 3 "
         "when a budget (--max-cost, --max-calls, --max-tokens) ends the work; what was answered is kept. --dry-run asks nothing and "
-        "counts the calls that the cache lacks, with the tokens and the cost that they would take at most.\n"
+        "counts the calls that the cache lacks, with the tokens and the cost that they would take at most. --image shows a server's "
+        "model images behind the question.\n"
         "math asks the questions "
         "of a file and counts the right answers (PREDICTIONS.run.json lists the runs: settings, model, calls, tokens, costs; without "
         "--cache "

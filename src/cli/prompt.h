@@ -6,7 +6,7 @@
 #include "cli/cli.h"
 
 typedef struct prompt_settings {
-    const char *backend, *prompt, *system, *template, *vars, *output, *score, *cutoff, *rows, *demos, *field;
+    const char *backend, *prompt, *system, *template, *vars, *output, *score, *cutoff, *rows, *demos, *field, *image;
     int64_t samples, tokens, next, top_k, shots;
     double temperature, top_p;
     bool complete, embed;

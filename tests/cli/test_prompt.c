@@ -167,6 +167,23 @@ Test(prompt, of_several_samples_those_that_came_are_printed)
     az_close(az);
 }
 
+Test(prompt, images_are_shown_behind_the_question)
+{
+    static const stub_reply script = {.body = "{\"choices\":[{\"message\":{\"content\":\"a dot\"}}]}"};
+    az_ctx *az = az_open(NULL);
+    const stub_server *server = stub_start(az, &script, 1);
+    const char *line = az_format_text(az, "printf '\\211PNG\\r\\n\\032\\n' >dot.png; %s %s --image dot.png,https://host/b.png", ask_line,
+                                      stub_spec(az, server));
+    const test_run run = test_shell(az, test_folder(az), line);
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    cr_assert_str_eq(run.out, "a dot\n");
+    cr_assert(strstr(stub_body(server, 0),
+                     "\"content\":[{\"text\":\"hi\",\"type\":\"text\"},{\"image_url\":{\"url\":\"data:image/png;base64,"
+                     "iVBORw0KGgo=\"},\"type\":\"image_url\"},{\"image_url\":{\"url\":\"https://host/b.png\"}"),
+              "%s", stub_body(server, 0));
+    az_close(az);
+}
+
 Test(prompt, what_is_wrong_is_told)
 {
     const struct {
@@ -187,6 +204,9 @@ Test(prompt, what_is_wrong_is_told)
         {"echo '{{x}}' > t; echo '{}' > r; adze prompt template t --rows r -o new; ls new; exit 2", "new': No such file"},
         {"echo a > t.txt; adze prompt find t.txt", "-p"},
         {"echo cat > t.txt; adze prompt find t.txt -p cat --by dense", "--backend"},
+        {"adze prompt ask --backend oracle:arith -p '1 + 1' --image https://host/a.png", "needs a model that sees images"},
+        {"adze prompt ask --backend http://127.0.0.1:1/v1#m -p hi --image nothing.png", "nothing.png"},
+        {"adze prompt ask --backend http://127.0.0.1:1/v1#m -p hi --complete --image https://h/a.png", "--image goes with messages"},
         {"adze prompt ask --backend oracle:arith -p '1 + 1' --score 2", "needs scores of given texts"},
         {"echo 'SELECT' > q.sql; adze prompt cache drop q.sql", "q.sql"},
     };
