@@ -11,7 +11,8 @@ static const az_option prompt_options[] = {
      "local:MODEL, http://HOST/v1#MODEL, replay:FILE, oracle:NAME or exec:PROGRAM"},
     {"prompt", AZ_FIELD(AZ_TEXT, prompt_settings, prompt), "", 0, 0, NULL, "the question"},
     {"system", AZ_FIELD(AZ_TEXT, prompt_settings, system), "", 0, 0, NULL, "what the model is told before"},
-    {"template", AZ_FIELD(AZ_TEXT, prompt_settings, template), "", 0, 0, NULL, "file of a template that takes the question's place"},
+    {"template", AZ_FIELD(AZ_TEXT, prompt_settings, template), "", 0, 0, NULL,
+     "file of a template, or the name of a built-in one, that takes the question's place (math: that inserts {{question}})"},
     {"image", AZ_FIELD(AZ_TEXT, prompt_settings, image), "", 0, 0, NULL,
      "images that stand behind the question: PNG, JPEG, GIF or WebP files, or addresses, separated by commas; of servers only"},
     {"vars", AZ_FIELD(AZ_TEXT, prompt_settings, vars), "", 0, 0, NULL, "JSON file with the template's variables"},
@@ -43,11 +44,17 @@ static const cli_group prompt_groups[] = {
 
 /* ---- ask ---- */
 
+const char *prompt_template_text(az_ctx *az, const char *name)
+{
+    const char *text = access(name, F_OK) == 0 ? NULL : az_template_builtin(name);
+    return text ? text : az_read_file(az, name, NULL);
+}
+
 const az_messages *prompt_messages(cli_job *job, const prompt_settings *o, const char *template)
 {
     az_ctx *az = job->az;
     if (*template) {
-        const char *text = az_read_file(az, template, NULL), *vars = *o->vars ? az_read_file(az, o->vars, NULL) : "{}";
+        const char *text = prompt_template_text(az, template), *vars = *o->vars ? az_read_file(az, o->vars, NULL) : "{}";
         const az_messages *messages = az_template_fill(az, text, vars);
         if (!messages) az_fail_context(az, "prompt: '%s'", template);
         return messages;
@@ -275,8 +282,9 @@ static int math(cli_job *job, const prompt_settings *o)
     const char *replies = az_format_text(az, "%s.replies.db", o->output);
     az_backend *backend = cli_check_output(az, o->output) ? cli_open_backend(az, o->backend, &o->how, replies) : NULL;
     const char *predictions = dry ? cli_scratch_copy(az, o->output) : o->output;
-    const bool done = backend && predictions &&
-                      az_math_evaluate(backend, job->word[1], predictions, o->tokens, dry ? az_report_new(az, NULL) : job->report);
+    const az_math_how how = {.max_tokens = o->tokens, .template = *o->template ? prompt_template_text(az, o->template) : NULL};
+    const bool done = backend && predictions && az_ok(az) &&
+                      az_math_evaluate(backend, job->word[1], predictions, &how, dry ? az_report_new(az, NULL) : job->report);
     const int code = done ? CLI_OK : az_backend_exhausted(backend) ? cli_out_of_budget(job) : CLI_BAD;
     if (code == CLI_BAD) return code;
     az_backend_report(backend, job->report);
@@ -315,19 +323,21 @@ static int prompt(cli_job *job, const void *settings)
     if (strcmp(job->word[0], "math") == 0 && job->words == 2) return math(job, o);
     if (strcmp(job->word[0], "decay") == 0 && job->words == 2) return decay(job, o);
     if (strcmp(job->word[0], "find") == 0 && job->words == 2) return prompt_find(job, o);
-    if (strcmp(job->word[0], "template") == 0 && job->words == 2) return prompt_template(job, o);
+    if (strcmp(job->word[0], "template") == 0 && job->words <= 2) return prompt_template(job, o);
     if (strcmp(job->word[0], "oracle") == 0 && job->words <= 2) return oracle(job);
-    az_fail(job->az, AZ_BAD_INPUT,
-            "prompt: write `adze prompt ask --backend SPEC -p TEXT`, `adze prompt template FILE`, `find TEXTS -p TEXT`, `math ...`, "
-            "`decay ...`, `cache ...` or `oracle [NAME]`");
+    az_fail(
+        job->az, AZ_BAD_INPUT,
+        "prompt: write `adze prompt ask --backend SPEC -p TEXT`, `adze prompt template [NAME or FILE]`, `find TEXTS -p TEXT`, `math ...`, "
+        "`decay ...`, `cache ...` or `oracle [NAME]`");
     return CLI_BAD;
 }
 
 const cli_verb cli_prompt = {
     .name = "prompt",
     .summary = "ask a language model, here or on a server, and keep its replies",
-    .usage = "ask --backend SPEC -p TEXT | template FILE [--rows FILE] | find FILE -p TEXT | math FILE -o FILE | decay FILE | cache "
-             "stat|export|import|drop FILE | oracle [NAME]",
+    .usage =
+        "ask --backend SPEC -p TEXT | template [NAME | FILE [--rows FILE]] | find FILE -p TEXT | math FILE -o FILE | decay FILE | cache "
+        "stat|export|import|drop FILE | oracle [NAME]",
     .details =
         "SPEC is local:MODEL[?ctx=N&chat=auto|raw|FORM&adapter=FOLDER], http://HOST/v1#MODEL (OpenAI's protocol; the key comes from "
         "the environment), replay:FILE (recorded replies), oracle:NAME?parameter=value (a simulated model) or exec:PROGRAM (a line "
@@ -340,7 +350,8 @@ const cli_verb cli_prompt = {
         "--cache "
         "PREDICTIONS.replies.db keeps every reply, so that a run that was stopped asks nothing twice); decay "
         "tells whether fewer of the newer ones are right.\n"
-        "template fills a template from the JSON object --vars, or from every line of --rows; --demos adds to each row the nearest "
+        "template lists the built-in templates, the methods' own questions, and prints one by its name. It fills a template from the JSON "
+        "object --vars, or from every line of --rows; --demos adds to each row the nearest "
         "of other lines as its list demos, nearest last. In a template, lines @@system, @@user and @@assistant open messages, {{name}} "
         "inserts a variable, and {{#each list}} ... {{/each}} repeats, with {{@index}} from 1; what is inserted is never read as a "
         "template. find tells which texts of a file are nearest to a question.\n"

@@ -16,6 +16,8 @@ typedef struct prompt_settings {
 
 /* The messages of the line: --template filled with --vars, or --system and --prompt. */
 const az_messages *prompt_messages(cli_job *job, const prompt_settings *o, const char *template);
+/* A file, else the built-in template of that name. */
+const char *prompt_template_text(az_ctx *az, const char *name);
 az_backend *prompt_backend(cli_job *job, const prompt_settings *o);
 
 /* ---- prompt_texts.c ---- */

@@ -94,6 +94,35 @@ Test(prompt, templates_are_filled_from_rows_and_asked)
     az_close(az);
 }
 
+Test(prompt, built_in_templates_are_told_and_can_be_replaced)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    test_run run = test_shell(az, folder, "adze prompt template --json");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    cr_assert_eq(test_lines(run.out), 8);
+    cr_assert_str_eq(json_string_value(json_object_get(test_json(az, run.out, 7), "template")), "math");
+    run = test_shell(az, folder, "adze prompt template math");
+    cr_assert_str_eq(run.out, "{{question}}\n\nReason step by step, and put the final answer within \\boxed{}.\n");
+    run = test_shell(az, folder,
+                     "adze prompt template aops-classify -o own.txt && echo '{\"post\": \"Hello\"}' >v.json && "
+                     "adze prompt template aops-classify --vars v.json >a && adze prompt template own.txt --vars v.json >b && "
+                     "cmp a b && tail -n 2 a");
+    cr_assert_str_eq(run.out, "Post: Hello\nReply:\n", "%s", run.err);
+    run = test_shell(
+        az, folder,
+        "printf '1 + 1 = \\n{{question}} =\\n' >t.txt; echo '{\"id\": \"a\", \"question\": \"7 * 3\", \"answer\": \"21\"}' >q.jsonl; "
+        "adze prompt math q.jsonl --backend oracle:arith --template t.txt -o p.jsonl --json");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    cr_assert_eq(test_json_number(test_section(az, run.out, "accuracy"), "accuracy"), 1);
+    run = test_shell(az, folder, "adze prompt math q.jsonl --backend oracle:arith -o p.jsonl"); /* other words, another journal */
+    cr_assert_eq(run.code, 2);
+    run = test_shell(az, folder, "adze prompt template lacie");
+    cr_assert_eq(run.code, 2);
+    cr_assert(strstr(run.err, "'lacie'"), "%s", run.err);
+    az_close(az);
+}
+
 Test(prompt, texts_are_found)
 {
     az_ctx *az = az_open(NULL);
