@@ -493,6 +493,7 @@ typedef struct az_lm_classify_options {
     const az_lm_form *form;    /* NULL = the adapter's; without any, a prompt and its label one behind the other */
     int64_t limit;             /* the first examples only; 0 = all */
     bool whole;                /* compare whole labels where first tokens would do */
+    bool per_token;            /* whole labels by log p / tokens, for labels of different lengths */
 } az_lm_classify_options;
 typedef struct az_lm_classification {
     int64_t count, right; /* examples, and those whose response is the chosen label */

@@ -38,6 +38,7 @@ typedef struct az_reader {
     az_lm_line *label; /* [labels] */
     int64_t longest;   /* tokens of a label */
     bool told_apart;   /* the labels, by their first tokens alone */
+    bool per_token;    /* log p is divided by the label's tokens */
     az_lm_line front;  /* virtual tokens, and BOS unless it is among them */
     bool anew;         /* the front is read with every query, since virtual tokens are made of that */
     az_lm_cache *cache;
@@ -114,9 +115,13 @@ static double whole_score(az_ctx *az, const az_reader *r, const az_lm_line *quer
     az_lm_cache_trim(r->cache, 0, r->read);
     const az_tensor *logits = read_tokens(az, r, token, n - 1, query->n, AZ_LOGITS_ALL);
     double sum = 0;
-    for (int64_t j = 0; logits && j < label->n; j++)
-        if (label->type[j] == AZ_FORM_LABEL) sum += log_probability(az, logits, query->n - 1 + j, label->id[j]);
-    return logits ? sum : NAN;
+    int64_t counted = 0;
+    for (int64_t j = 0; logits && j < label->n; j++) {
+        if (label->type[j] != AZ_FORM_LABEL) continue;
+        sum += log_probability(az, logits, query->n - 1 + j, label->id[j]);
+        counted++;
+    }
+    return logits ? sum / (double)(r->per_token ? counted : 1) : NAN;
 }
 
 /* score[l] of every label behind the query; the largest one's place. */
@@ -167,7 +172,7 @@ az_lm_classification *az_lm_classify(az_ctx *az, const az_lm *lm, const az_examp
     if (!lm || !examples || !labels || !az_ok(az)) return NULL;
     const az_lm_classify_options o = options ? *options : (az_lm_classify_options){0};
     if (!lm->tokenizer) return az_fail(az, AZ_BAD_INPUT, "the model brings no tokenizer, so it cannot read text");
-    az_reader r = {.lm = lm, .adapter = o.adapter, .told_apart = !o.whole};
+    az_reader r = {.lm = lm, .adapter = o.adapter, .told_apart = !o.whole && !o.per_token, .per_token = o.per_token};
     r.form = o.form ? o.form : o.adapter && o.adapter->form ? o.adapter->form : &plain;
     az_lm_classification *out = az_alloc(az, sizeof *out);
     const int64_t count = o.limit > 0 && o.limit < examples->count ? o.limit : examples->count;

@@ -195,8 +195,11 @@ Test(tune, a_tuned_context_classifies_from_the_command_line)
     static const struct {
         const char *options, *says;
     } refused[] = {
-        {"--classify", "--classify goes with --examples"},         {"--examples --labels a,b", "--labels goes with --classify"},
-        {"--examples --classify --labels Tom", "one label only"},  {"--examples --classify --labels Tom,,Ann", "an empty one"},
+        {"--classify", "--classify goes with --examples"},
+        {"--examples --labels a,b", "--labels goes with --classify"},
+        {"--examples --per-token", "--per-token goes with --classify"},
+        {"--examples --classify --labels Tom", "one label only"},
+        {"--examples --classify --labels Tom,,Ann", "an empty one"},
         {"--examples --classify --labels Tom,Tom", "'Tom' twice"},
     };
     az_ctx *az = az_open(NULL);

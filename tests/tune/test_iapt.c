@@ -235,7 +235,7 @@ static double continuation(az_ctx *az, const az_lm *lm, const az_adapter *adapte
     return -nll;
 }
 
-/* Labels of several tokens and of one, from first tokens and whole: as the likelihoods of continuations have it. */
+/* Labels of several tokens and of one, from first tokens, whole and per token: as the likelihoods of continuations have it. */
 Test(iapt, labels_are_chosen_by_their_likelihood)
 {
     const az_lm_labels several = {.n = 4, .text = (const char *[]){"number", "name", "colour", "verb"}},
@@ -247,14 +247,15 @@ Test(iapt, labels_are_chosen_by_their_likelihood)
     const words_tuned t = words_tune(az, lm, "iapt", "bottleneck=8", "steps=8,batch=4,lr=5e-2", examples, NULL, NULL);
     cr_assert(t.good, "%s", az_error(az));
     bool chosen[5] = {false};
-    for (int k = 0; k < 3; k++) {
-        const az_lm_labels *labels = k == 0 ? &several : &single;
-        const az_lm_classify_options how = {.adapter = t.job.adapter, .whole = k < 2};
+    for (int k = 0; k < 4; k++) {
+        const az_lm_labels *labels = k % 3 == 0 ? &several : &single;
+        const az_lm_classify_options how = {.adapter = t.job.adapter, .whole = k < 2, .per_token = k == 3};
         const az_lm_classification *c = az_lm_classify(az, lm, examples, labels, &how);
         cr_assert(c && c->count == 24, "%s", az_error(az));
         for (int i = 0; i < 24; i++) {
             for (int l = 0; l < labels->n; l++) {
-                const double by_hand = continuation(az, lm, t.job.adapter, &examples->item[i], labels->text[l]);
+                const double by_hand = continuation(az, lm, t.job.adapter, &examples->item[i], labels->text[l]) /
+                                       (k == 3 ? (double)az_tokenize(az, lm->tokenizer, labels->text[l], strlen(labels->text[l]), 0).n : 1);
                 cr_assert_float_eq(c->score[i * labels->n + l], by_hand, 1e-4, "case %d, example %d: %g, not %g", k, i,
                                    c->score[i * labels->n + l], by_hand);
                 cr_assert_leq(c->score[i * labels->n + l], c->score[i * labels->n + c->choice[i]]);
