@@ -38,7 +38,7 @@ static const char *text_of(az_ctx *az, const sum_question *q)
 
 static az_example pair_of(az_ctx *az, const sum_question *q)
 {
-    return small_example(az, az_math_prompt(az, text_of(az, q)), az_format_text(az, " \\boxed{%d}", q->a + q->b));
+    return small_example(az, az_math_prompt(az, NULL, text_of(az, q))->item[0].text, az_format_text(az, " \\boxed{%d}", q->a + q->b));
 }
 
 /* A thread as a forum has it: chatter, a wrong answer, a right one. */
@@ -80,7 +80,7 @@ static bool ask(az_ctx *az, const az_lm *lm, const char *benchmark, const char *
     az_backend *model = az_backend_of_model(az, lm, "raw", NULL, NULL);
     az_report *report = az_report_new(az, NULL);
     unlink(predictions);
-    if (!az_math_evaluate(model, benchmark, predictions, 64, report)) return false;
+    if (!az_math_evaluate(model, benchmark, predictions, &(az_math_how){.max_tokens = 64}, report)) return false;
     if (!az_math_decay(az, predictions, 12 * (FIRST_YEAR + 1), report)) return false;
     *out = (asked){.accuracy = az_report_value(report, "accuracy", "accuracy"),
                    .slope = az_report_value(report, "slope", "slope"),

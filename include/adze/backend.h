@@ -23,9 +23,21 @@ typedef enum az_operation {
 } az_operation;
 const char *az_operation_name(az_operation operation); /* "chat", "complete", "score", "next_logprobs", "embed" */
 
+/* A piece of a message: a text, or an image as az_image_url gives it; the other is NULL. */
+typedef struct az_part {
+    const char *text, *image;
+} az_part;
 typedef struct az_message {
     const char *role, *text; /* role: "system", "user", "assistant" */
+    const az_part *part;     /* [parts] what stands in the text's place, in this order; parts 0 = the text alone */
+    int parts;
 } az_message;
+typedef struct az_messages {
+    az_message *item;
+    int n;
+} az_messages;
+/* A PNG, JPEG, GIF or WebP file of at most 20 MiB as a data URL; an address (http://, https://) or a data URL as it is. */
+const char *az_image_url(az_ctx *az, const char *reference);
 
 typedef struct az_logit_bias {
     int32_t token;
@@ -78,7 +90,8 @@ typedef struct az_reply {
     char key[65]; /* of the request, in hexadecimal */
 } az_reply;
 
-/* The request as canonical JSON (sorted keys, no spaces, %.17g): equal questions are equal texts. Fails on numbers that are not finite, on
+/* The request as canonical JSON (sorted keys, no spaces, %.17g): equal questions are equal texts. For an image stands the SHA-256 of its
+ * bytes, or its address. Fails on numbers that are not finite, on
  * texts that are not UTF-8 and on operands that are missing. `model` is the identity of the model. */
 char *az_request_json(az_ctx *az, const az_request *request, const char *model);
 /* SHA-256 in hexadecimal. */
@@ -98,8 +111,9 @@ typedef enum az_capability {
     AZ_CAN_NEXT = 8,
     AZ_CAN_EMBED = 16,
     AZ_CAN_BIAS = 32,
-    AZ_CAN_SEED = 64,    /* equal seeds give equal samples */
-    AZ_CAN_INSPECT = 128 /* az_backend_model: hidden states, attention, gradients */
+    AZ_CAN_SEED = 64,     /* equal seeds give equal samples */
+    AZ_CAN_INSPECT = 128, /* az_backend_model: hidden states, attention, gradients */
+    AZ_CAN_IMAGES = 256   /* messages may hold images: servers, and recordings of them */
 } az_capability;
 
 /* SPEC is one of
@@ -109,7 +123,7 @@ typedef enum az_capability {
  *   oracle:NAME[?parameter=value&...]       a simulated model, of known accuracy
  *   exec:PROGRAM                            a program: one request as a line of JSON in, one reply as a line out
  * The key of a server comes from the environment and is neither stored nor told: where a reply repeats a key of 12 bytes or more, it is
- * struck out. Tokens that an engine does not count are estimated, four bytes each. */
+ * struck out. Tokens that an engine does not count are estimated, four bytes each, an image as 1024. */
 typedef struct az_backend_settings {
     const char *key_env; /* name of the variable; NULL = ADZE_API_KEY */
     const char *cache;   /* SQLite file of replies; NULL or "" = none */
@@ -204,12 +218,16 @@ bool az_run_record_add(az_ctx *az, const az_run_record *record, const char *path
 
 /* ---- benchmarks of mathematical questions ---------------------------------------------------------------------------------------- */
 
+typedef struct az_math_how {
+    int64_t max_tokens;   /* of an answer */
+    const char *template; /* that inserts {{question}}; NULL = the built-in one, "math" */
+} az_math_how;
 /* Asks every question of a file ({"id", "question", "answer", "year", "month", "answer_type"}) for an answer in \boxed{} and compares it
  * with the answer (az_answers_equal; without a box the last number counts). `predictions` is a journal with a line a question, which also
  * has "ok", "prediction" and "correct". The report receives the accuracy, overall and by kind of answer, with Wilson's intervals. */
-bool az_math_evaluate(az_backend *backend, const char *questions, const char *predictions, int64_t max_tokens, az_report *report);
-/* What a question is asked as. */
-char *az_math_prompt(az_ctx *az, const char *question);
+bool az_math_evaluate(az_backend *backend, const char *questions, const char *predictions, const az_math_how *how, az_report *report);
+/* What a question is asked as; template as above. */
+az_messages *az_math_prompt(az_ctx *az, const char *template, const char *question);
 /* Accuracy by month of such predictions; before a month (12 year + month - 1) and from it on; and whether it falls with time: the slope per
  * month of a logistic regression that also has the kinds of answers, so that a month of harder kinds is no decay. */
 bool az_math_decay(az_ctx *az, const char *predictions, int64_t month, az_report *report);
@@ -324,11 +342,17 @@ int64_t az_find(az_finder *finder, const char *question, const bool *left_out, i
  * is: neither names nor "@@" lines in it mean anything. {{#each name}} ... {{/each}} repeats for each object of a list, whose fields are
  * variables inside, with {{@index}} from 1. Lines may end in CRLF; a byte order mark is skipped. `variables` is a JSON object: texts are
  * inserted as they are, other values as JSON. A name that is unknown is an error, one that is not used is noted. */
-typedef struct az_messages {
-    az_message *item;
-    int n;
-} az_messages;
 az_messages *az_template_fill(az_ctx *az, const char *text, const char *variables);
+/* The same without notes, for a template that is filled many times. */
+az_messages *az_template_fill_again(az_ctx *az, const char *text, const char *variables);
+
+/* The methods' own questions are templates, the files of share/templates, which the library holds: "lacie-listener". NULL, without an
+ * error, where there is none of that name. */
+const char *az_template_builtin(const char *name);
+/* FOLDER/NAME.txt where the folder (NULL or "" = none) has it, else the built-in one. */
+const char *az_template_named(az_ctx *az, const char *folder, const char *name);
+/* Section "templates": the built-in ones. */
+void az_template_list(az_report *report);
 
 /* A template filled from every row; retrieved demonstrations become its variable "demos", a list for {{#each demos}}, the nearest one last.
  * A demonstration with the row's "id" or its text is not among the row's. */

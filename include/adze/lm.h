@@ -489,20 +489,22 @@ const az_lm_labels *az_lm_labels_of(az_ctx *az, const az_examples *examples);
 /* -1 when it is none of them. */
 int az_lm_label_place(const az_lm_labels *labels, const char *text);
 typedef struct az_lm_classify_options {
-    const az_adapter *adapter; /* beside the model, its virtual tokens in front; or NULL. Not one with generators */
+    const az_adapter *adapter; /* beside the model, its virtual tokens in front; or NULL */
     const az_lm_form *form;    /* NULL = the adapter's; without any, a prompt and its label one behind the other */
     int64_t limit;             /* the first examples only; 0 = all */
     bool whole;                /* compare whole labels where first tokens would do */
+    bool per_token;            /* whole labels by log p / tokens, for labels of different lengths */
 } az_lm_classify_options;
 typedef struct az_lm_classification {
     int64_t count, right; /* examples, and those whose response is the chosen label */
     int64_t unknown;      /* those whose response is no label: they count as wrong */
     int *choice;          /* [count] place of the label */
+    double *score;        /* [count * labels] what they were chosen by, nats */
     az_estimate accuracy; /* right / count with Wilson's 95 % interval */
 } az_lm_classification;
 /* For each example the label l with the largest log p(label l | BOS, prompt) = sum over its tokens, or of its first token alone where that
- * tells all labels apart. Virtual tokens are read once. Prompts that do not fit the context with the longest label are an error. Blau et
- * al., arXiv 2410.17222 (step "predict"). */
+ * tells all labels apart. Virtual tokens are read once; an adapter with generators makes them anew of each prompt. Prompts that do not fit
+ * the context with the longest label are an error. Blau et al., arXiv 2410.17222 (step "predict"). */
 az_lm_classification *az_lm_classify(az_ctx *az, const az_lm *lm, const az_examples *examples, const az_lm_labels *labels,
                                      const az_lm_classify_options *options);
 

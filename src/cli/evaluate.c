@@ -12,7 +12,7 @@ typedef struct evaluate_settings {
     const char *guard, *train;
     double clip;
     const char *labels;
-    bool examples, classify;
+    bool examples, classify, per_token;
     az_lm_score_options score;
 } evaluate_settings;
 
@@ -28,6 +28,8 @@ static const az_option evaluate_options[] = {
      "with --examples: responses are labels, of which the likeliest is chosen for each prompt"},
     {"labels", AZ_FIELD(AZ_TEXT, evaluate_settings, labels), "", 0, 0, NULL,
      "with --classify: the labels to choose among, separated by commas; without it those of the file"},
+    {"per_token", AZ_FIELD(AZ_BOOL, evaluate_settings, per_token), "false", 0, 0, NULL,
+     "with --classify: compare labels by their log-likelihood per token, so that short ones have no advantage"},
     {0},
 };
 static const az_option guard_options[] = {
@@ -106,9 +108,10 @@ static const az_lm_score *score_model(cli_job *job, const subject *what, const a
 }
 
 /* The share of prompts behind which the likeliest label is the example's. */
-static bool classify_model(cli_job *job, const subject *what, const az_lm *lm, const texts *on, const az_lm_score_options *how)
+static bool classify_model(cli_job *job, const subject *what, const az_lm *lm, const texts *on, const az_lm_score_options *how,
+                           bool per_token)
 {
-    const az_lm_classify_options options = {.adapter = how->adapter, .limit = how->limit};
+    const az_lm_classify_options options = {.adapter = how->adapter, .limit = how->limit, .per_token = per_token};
     const az_lm_classification *c = az_lm_classify(job->az, lm, on->examples, on->labels, &options);
     if (!c) return false;
     if (c->unknown > 0) az_note(job->az, "the responses of %lld examples are none of the labels and count as wrong", (long long)c->unknown);
@@ -139,7 +142,8 @@ static bool measure(cli_job *job, const subject *what, const texts *on, const ev
     if (done && *options->guard)
         done = ask_guard(job, what, lm, on, options, &how);
     else if (done)
-        done = (*score = score_model(job, what, lm, on, &how)) != NULL && (!on->labels || classify_model(job, what, lm, on, &how));
+        done = (*score = score_model(job, what, lm, on, &how)) != NULL &&
+               (!on->labels || classify_model(job, what, lm, on, &how, options->per_token));
     if (lm) az_lm_free(job->az, lm);
     az_fail_context(job->az, "evaluating '%s'", what->name);
     return done;
@@ -206,6 +210,7 @@ static texts read_texts(az_ctx *az, const evaluate_settings *options)
     if (!*options->guard && *options->train) az_fail(az, AZ_BAD_INPUT, "evaluate: --guard-train goes with --guard");
     if (options->classify && !options->examples) az_fail(az, AZ_BAD_INPUT, "evaluate: --classify goes with --examples");
     if (*options->labels && !options->classify) az_fail(az, AZ_BAD_INPUT, "evaluate: --labels goes with --classify");
+    if (options->per_token && !options->classify) az_fail(az, AZ_BAD_INPUT, "evaluate: --per-token goes with --classify");
     if (!az_ok(az)) return on;
     if (options->examples)
         on.examples = az_examples_read(az, options->data);

@@ -11,7 +11,10 @@ static const az_option prompt_options[] = {
      "local:MODEL, http://HOST/v1#MODEL, replay:FILE, oracle:NAME or exec:PROGRAM"},
     {"prompt", AZ_FIELD(AZ_TEXT, prompt_settings, prompt), "", 0, 0, NULL, "the question"},
     {"system", AZ_FIELD(AZ_TEXT, prompt_settings, system), "", 0, 0, NULL, "what the model is told before"},
-    {"template", AZ_FIELD(AZ_TEXT, prompt_settings, template), "", 0, 0, NULL, "file of a template that takes the question's place"},
+    {"template", AZ_FIELD(AZ_TEXT, prompt_settings, template), "", 0, 0, NULL,
+     "file of a template, or the name of a built-in one, that takes the question's place (math: that inserts {{question}})"},
+    {"image", AZ_FIELD(AZ_TEXT, prompt_settings, image), "", 0, 0, NULL,
+     "images that stand behind the question: PNG, JPEG, GIF or WebP files, or addresses, separated by commas; of servers only"},
     {"vars", AZ_FIELD(AZ_TEXT, prompt_settings, vars), "", 0, 0, NULL, "JSON file with the template's variables"},
     {"complete", AZ_FIELD(AZ_BOOL, prompt_settings, complete), "false", 0, 0, NULL, "continue the prompt instead of answering it"},
     {"score", AZ_FIELD(AZ_TEXT, prompt_settings, score), "", 0, 0, NULL, "tell the log-probability of this text behind the prompt instead"},
@@ -41,11 +44,17 @@ static const cli_group prompt_groups[] = {
 
 /* ---- ask ---- */
 
+const char *prompt_template_text(az_ctx *az, const char *name)
+{
+    const char *text = access(name, F_OK) == 0 ? NULL : az_template_builtin(name);
+    return text ? text : az_read_file(az, name, NULL);
+}
+
 const az_messages *prompt_messages(cli_job *job, const prompt_settings *o, const char *template)
 {
     az_ctx *az = job->az;
     if (*template) {
-        const char *text = az_read_file(az, template, NULL), *vars = *o->vars ? az_read_file(az, o->vars, NULL) : "{}";
+        const char *text = prompt_template_text(az, template), *vars = *o->vars ? az_read_file(az, o->vars, NULL) : "{}";
         const az_messages *messages = az_template_fill(az, text, vars);
         if (!messages) az_fail_context(az, "prompt: '%s'", template);
         return messages;
@@ -59,6 +68,24 @@ const az_messages *prompt_messages(cli_job *job, const prompt_settings *o, const
     item[n++] = (az_message){.role = "user", .text = o->prompt};
     *messages = (az_messages){.item = item, .n = n};
     return messages;
+}
+
+/* The images become parts of the last message, behind its text. */
+static bool add_images(az_ctx *az, const char *images, az_message *last)
+{
+    int n = 2;
+    for (const char *c = images; *c; c++) n += *c == ',';
+    az_part *part = az_alloc_array(az, (size_t)n, sizeof *part);
+    char *rest = az_strdup(az, images);
+    if (!part || !rest) return false;
+    part[0].text = last->text;
+    for (char *image; (image = strsep(&rest, ","));) {
+        if (!*image) return az_fail(az, AZ_BAD_INPUT, "prompt ask: --image has an empty name");
+        part[++last->parts].image = az_image_url(az, image);
+    }
+    last->parts++;
+    last->part = part;
+    return az_ok(az);
 }
 
 static az_operation operation_of(const prompt_settings *o)
@@ -136,8 +163,11 @@ static int ask(cli_job *job, const prompt_settings *o)
     const az_messages *messages = prompt_messages(job, o, o->template);
     az_backend *backend = messages ? prompt_backend(job, o) : NULL;
     const az_operation operation = operation_of(o);
-    if (!messages || !az_backend_need(backend, 1u << operation, "prompt ask")) return CLI_BAD;
+    const unsigned needed = 1u << operation | (*o->image ? AZ_CAN_IMAGES : 0);
+    if (!messages || !az_backend_need(backend, needed, "prompt ask")) return CLI_BAD;
     const bool chat = operation == AZ_CHAT || (operation == AZ_NEXT && !o->complete);
+    if (*o->image && !chat) return az_fail(az, AZ_BAD_INPUT, "prompt ask: --image goes with messages, not with a bare prompt"), CLI_BAD;
+    if (*o->image && !add_images(az, o->image, &messages->item[messages->n - 1])) return CLI_BAD;
     az_request request = {.operation = operation,
                           .max_tokens = o->tokens,
                           .temperature = o->temperature,
@@ -252,8 +282,9 @@ static int math(cli_job *job, const prompt_settings *o)
     const char *replies = az_format_text(az, "%s.replies.db", o->output);
     az_backend *backend = cli_check_output(az, o->output) ? cli_open_backend(az, o->backend, &o->how, replies) : NULL;
     const char *predictions = dry ? cli_scratch_copy(az, o->output) : o->output;
-    const bool done = backend && predictions &&
-                      az_math_evaluate(backend, job->word[1], predictions, o->tokens, dry ? az_report_new(az, NULL) : job->report);
+    const az_math_how how = {.max_tokens = o->tokens, .template = *o->template ? prompt_template_text(az, o->template) : NULL};
+    const bool done = backend && predictions && az_ok(az) &&
+                      az_math_evaluate(backend, job->word[1], predictions, &how, dry ? az_report_new(az, NULL) : job->report);
     const int code = done ? CLI_OK : az_backend_exhausted(backend) ? cli_out_of_budget(job) : CLI_BAD;
     if (code == CLI_BAD) return code;
     az_backend_report(backend, job->report);
@@ -292,31 +323,35 @@ static int prompt(cli_job *job, const void *settings)
     if (strcmp(job->word[0], "math") == 0 && job->words == 2) return math(job, o);
     if (strcmp(job->word[0], "decay") == 0 && job->words == 2) return decay(job, o);
     if (strcmp(job->word[0], "find") == 0 && job->words == 2) return prompt_find(job, o);
-    if (strcmp(job->word[0], "template") == 0 && job->words == 2) return prompt_template(job, o);
+    if (strcmp(job->word[0], "template") == 0 && job->words <= 2) return prompt_template(job, o);
     if (strcmp(job->word[0], "oracle") == 0 && job->words <= 2) return oracle(job);
-    az_fail(job->az, AZ_BAD_INPUT,
-            "prompt: write `adze prompt ask --backend SPEC -p TEXT`, `adze prompt template FILE`, `find TEXTS -p TEXT`, `math ...`, "
-            "`decay ...`, `cache ...` or `oracle [NAME]`");
+    az_fail(
+        job->az, AZ_BAD_INPUT,
+        "prompt: write `adze prompt ask --backend SPEC -p TEXT`, `adze prompt template [NAME or FILE]`, `find TEXTS -p TEXT`, `math ...`, "
+        "`decay ...`, `cache ...` or `oracle [NAME]`");
     return CLI_BAD;
 }
 
 const cli_verb cli_prompt = {
     .name = "prompt",
     .summary = "ask a language model, here or on a server, and keep its replies",
-    .usage = "ask --backend SPEC -p TEXT | template FILE [--rows FILE] | find FILE -p TEXT | math FILE -o FILE | decay FILE | cache "
-             "stat|export|import|drop FILE | oracle [NAME]",
+    .usage =
+        "ask --backend SPEC -p TEXT | template [NAME | FILE [--rows FILE]] | find FILE -p TEXT | math FILE -o FILE | decay FILE | cache "
+        "stat|export|import|drop FILE | oracle [NAME]",
     .details =
         "SPEC is local:MODEL[?ctx=N&chat=auto|raw|FORM&adapter=FOLDER], http://HOST/v1#MODEL (OpenAI's protocol; the key comes from "
         "the environment), replay:FILE (recorded replies), oracle:NAME?parameter=value (a simulated model) or exec:PROGRAM (a line "
         "of JSON in, one out). With --cache the same question is asked once only, by any number of processes. The exit status is 3 "
         "when a budget (--max-cost, --max-calls, --max-tokens) ends the work; what was answered is kept. --dry-run asks nothing and "
-        "counts the calls that the cache lacks, with the tokens and the cost that they would take at most.\n"
+        "counts the calls that the cache lacks, with the tokens and the cost that they would take at most. --image shows a server's "
+        "model images behind the question.\n"
         "math asks the questions "
         "of a file and counts the right answers (PREDICTIONS.run.json lists the runs: settings, model, calls, tokens, costs; without "
         "--cache "
         "PREDICTIONS.replies.db keeps every reply, so that a run that was stopped asks nothing twice); decay "
         "tells whether fewer of the newer ones are right.\n"
-        "template fills a template from the JSON object --vars, or from every line of --rows; --demos adds to each row the nearest "
+        "template lists the built-in templates, the methods' own questions, and prints one by its name. It fills a template from the JSON "
+        "object --vars, or from every line of --rows; --demos adds to each row the nearest "
         "of other lines as its list demos, nearest last. In a template, lines @@system, @@user and @@assistant open messages, {{name}} "
         "inserts a variable, and {{#each list}} ... {{/each}} repeats, with {{@index}} from 1; what is inserted is never read as a "
         "template. find tells which texts of a file are nearest to a question.\n"

@@ -2,6 +2,7 @@
 #include "cli/prompt.h"
 
 #include <string.h>
+#include <unistd.h>
 
 /* Vectors of the backend, where they are wanted. */
 static bool open_finder_backend(cli_job *job, const prompt_settings *o, az_find_how *how)
@@ -41,7 +42,7 @@ static bool fill_rows(cli_job *job, const prompt_settings *o, FILE *out)
 {
     az_ctx *az = job->az;
     az_find_how how;
-    az_template_job work = {.text = az_read_file(az, job->word[1], NULL), .field = o->field, .shots = o->shots, .how = &how};
+    az_template_job work = {.text = prompt_template_text(az, job->word[1]), .field = o->field, .shots = o->shots, .how = &how};
     work.rows = work.text ? az_json_lines_read(az, o->rows, NULL, false) : NULL;
     if (work.rows && *o->demos) work.demos = az_json_lines_read(az, o->demos, NULL, false);
     return az_ok(az) && open_finder_backend(job, o, &how) && az_template_fill_rows(az, &work, out) >= 0;
@@ -54,10 +55,20 @@ static bool fill_once(cli_job *job, const prompt_settings *o, FILE *out)
     return messages != NULL;
 }
 
+/* A built-in template as it is. */
+static bool print_template(cli_job *job, const prompt_settings *o, FILE *out)
+{
+    const char *text = prompt_template_text(job->az, job->word[1]);
+    (void)o;
+    return text && fputs(text, out) >= 0;
+}
+
 int prompt_template(cli_job *job, const prompt_settings *o)
 {
     az_ctx *az = job->az;
     const char *to = *o->output ? o->output : "-";
+    if (job->words == 1) return az_template_list(job->report), CLI_OK;
+    const bool bare = !*o->vars && !*o->rows && access(job->word[1], F_OK) != 0 && az_template_builtin(job->word[1]);
     if (*o->demos && !*o->rows) return az_fail(az, AZ_BAD_INPUT, "prompt template: --demos are looked for by the rows of --rows"), CLI_BAD;
     if (*o->vars && *o->rows) return az_fail(az, AZ_BAD_INPUT, "prompt template: give --vars or --rows, not both"), CLI_BAD;
     const bool free = cli_check_output(az, to) && cli_check_unread(job, to) && cli_check_other(az, to, o->rows) &&
@@ -65,7 +76,8 @@ int prompt_template(cli_job *job, const prompt_settings *o)
     az_out *out = free ? az_create(az, to) : NULL;
     if (!out) return CLI_BAD;
     job->streams_out = cli_is_stdout(to);
-    const bool good = *o->rows ? fill_rows(job, o, az_out_stream(out)) : fill_once(job, o, az_out_stream(out));
+    bool (*const write)(cli_job *, const prompt_settings *, FILE *) = bare ? print_template : *o->rows ? fill_rows : fill_once;
+    const bool good = write(job, o, az_out_stream(out));
     if (good) az_commit(out);
     return good && az_ok(az) ? CLI_OK : CLI_BAD;
 }

@@ -20,6 +20,9 @@ static const az_option options_table[] = {
     {"keep_undecided", AZ_FIELD(AZ_BOOL, aops_options, keep_undecided), "true", 0, 0, NULL, "topics the model does not decide about stay"},
     {"drop_links", AZ_FIELD(AZ_BOOL, aops_options, drop_links), "false", 0, 0, NULL, "leave answers out that hold a link"},
     {"skip_bad", AZ_FIELD(AZ_BOOL, aops_options, skip_bad), "false", 0, 0, NULL, "lines that are no JSON are left out, not an error"},
+    {"templates", AZ_FIELD(AZ_TEXT, aops_options, templates), "", 0, 0, NULL,
+     "folder whose aops-classify.txt, aops-extract.txt, aops-rewrite-question.txt and aops-rewrite-answer.txt are asked instead of the "
+     "built-in ones (`adze prompt template aops-classify`)"},
     {"max_tokens", AZ_FIELD(AZ_INT, aops_options, max_tokens), "4096", 1, 1 << 20, NULL, "tokens of a reply, at most"},
     {.name = NULL},
 };

@@ -9,7 +9,7 @@
 
 typedef struct aops_options {
     int64_t ngram_train, ngram_bench, window, max_tokens;
-    const char *cutoff, *from, *until, *benchmarks, *references;
+    const char *cutoff, *from, *until, *benchmarks, *references, *templates;
     bool keep_undecided, drop_links, skip_bad;
 } aops_options;
 
@@ -66,10 +66,10 @@ bool aops_add_files(az_ctx *az, az_overlap *overlap, const char *files);
 
 /* ---- the prompts, and what is read from replies ---- */
 
-az_messages *aops_classify_prompt(az_ctx *az, const aops_topic *topic);
-az_messages *aops_extract_prompt(az_ctx *az, const aops_topic *topic);
-az_messages *aops_question_prompt(az_ctx *az, const aops_topic *topic);
-az_messages *aops_answer_prompt(az_ctx *az, const aops_topic *topic, int solution);
+az_messages *aops_classify_prompt(az_ctx *az, const char *template, const aops_topic *topic);
+az_messages *aops_extract_prompt(az_ctx *az, const char *template, const aops_topic *topic);
+az_messages *aops_question_prompt(az_ctx *az, const char *template, const aops_topic *topic);
+az_messages *aops_answer_prompt(az_ctx *az, const char *template, const aops_topic *topic, int solution);
 int aops_read_label(az_ctx *az, const char *reply);
 /* Positions of the posts that a reply names as solutions; -1 when it cannot be read. */
 int aops_read_solutions(az_ctx *az, const aops_topic *topic, const char *reply, int *solution, int most);

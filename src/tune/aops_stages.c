@@ -14,11 +14,11 @@ typedef struct stage_item {
 } stage_item;
 
 typedef struct stage {
-    const char *name;
+    const char *name, *template;
     az_backend *backend;
     int64_t count;
     stage_item *item;
-    az_messages *(*prompt)(az_ctx *az, const stage_item *item);
+    az_messages *(*prompt)(az_ctx *az, const char *template, const stage_item *item);
     /* What the reply says, as fields of the journal's line. */
     json_t *(*read)(az_ctx *az, const stage_item *item, const char *reply);
     /* Puts a line of the journal to the topic. */
@@ -30,7 +30,7 @@ typedef struct stage {
 /* An empty one with an error. */
 static az_request request_of(const aops_run *run, const stage *s, const stage_item *item)
 {
-    const az_messages *messages = s->prompt(run->az, item);
+    const az_messages *messages = s->prompt(run->az, s->template, item);
     if (!messages) return (az_request){0};
     return (az_request){.operation = AZ_CHAT,
                         .message = messages->item,
@@ -172,9 +172,9 @@ static bool has_question(const aops_run *run, const aops_topic *topic)
 
 /* ---- classify ---- */
 
-static az_messages *classify_prompt(az_ctx *az, const stage_item *item)
+static az_messages *classify_prompt(az_ctx *az, const char *template, const stage_item *item)
 {
-    return aops_classify_prompt(az, item->topic);
+    return aops_classify_prompt(az, template, item->topic);
 }
 
 static json_t *read_label(az_ctx *az, const stage_item *item, const char *reply)
@@ -191,9 +191,9 @@ static void apply_label(az_ctx *az, const stage_item *item, const json_t *line)
 
 /* ---- extract ---- */
 
-static az_messages *extract_prompt(az_ctx *az, const stage_item *item)
+static az_messages *extract_prompt(az_ctx *az, const char *template, const stage_item *item)
 {
-    return aops_extract_prompt(az, item->topic);
+    return aops_extract_prompt(az, template, item->topic);
 }
 
 static json_t *read_solutions(az_ctx *az, const stage_item *item, const char *reply)
@@ -220,14 +220,14 @@ static void apply_solutions(az_ctx *az, const stage_item *item, const json_t *li
 
 /* ---- rewrite ---- */
 
-static az_messages *question_prompt(az_ctx *az, const stage_item *item)
+static az_messages *question_prompt(az_ctx *az, const char *template, const stage_item *item)
 {
-    return aops_question_prompt(az, item->topic);
+    return aops_question_prompt(az, template, item->topic);
 }
 
-static az_messages *answer_prompt(az_ctx *az, const stage_item *item)
+static az_messages *answer_prompt(az_ctx *az, const char *template, const stage_item *item)
 {
-    return aops_answer_prompt(az, item->topic, item->solution);
+    return aops_answer_prompt(az, template, item->topic, item->solution);
 }
 
 static json_t *read_text(az_ctx *az, const stage_item *item, const char *reply)
@@ -262,12 +262,25 @@ static void apply_second(az_ctx *az, const stage_item *item, const json_t *line)
 
 bool aops_stages(aops_run *run)
 {
+    static const char *const template[] = {"aops-classify", "aops-extract", "aops-rewrite-question", "aops-rewrite-answer"};
     az_backend *first = run->job->backend, *second = run->job->second;
-    stage labels = {.name = "classify", .backend = first, .prompt = classify_prompt, .read = read_label, .apply = apply_label};
-    stage solutions = {.name = "extract", .backend = first, .prompt = extract_prompt, .read = read_solutions, .apply = apply_solutions};
-    stage questions = {.name = "rewrite-q", .backend = first, .prompt = question_prompt, .read = read_text, .apply = apply_question};
-    stage answers = {.name = "rewrite-a", .backend = first, .prompt = answer_prompt, .read = read_text, .apply = apply_answer};
-    stage seconds = {.name = "rewrite-b", .backend = second, .prompt = answer_prompt, .read = read_text, .apply = apply_second};
+    const char *text[4];
+    for (int i = 0; i < 4; i++)
+        if (!(text[i] = az_template_named(run->az, run->options->templates, template[i]))) return false;
+    stage labels = {
+        .name = "classify", .template = text[0], .backend = first, .prompt = classify_prompt, .read = read_label, .apply = apply_label};
+    stage solutions = {.name = "extract",
+                       .template = text[1],
+                       .backend = first,
+                       .prompt = extract_prompt,
+                       .read = read_solutions,
+                       .apply = apply_solutions};
+    stage questions = {
+        .name = "rewrite-q", .template = text[2], .backend = first, .prompt = question_prompt, .read = read_text, .apply = apply_question};
+    stage answers = {
+        .name = "rewrite-a", .template = text[3], .backend = first, .prompt = answer_prompt, .read = read_text, .apply = apply_answer};
+    stage seconds = {
+        .name = "rewrite-b", .template = text[3], .backend = second, .prompt = answer_prompt, .read = read_text, .apply = apply_second};
     return list_items(run, &labels, any_topic, false) && run_stage(run, &labels) && list_items(run, &solutions, is_candidate, false) &&
            run_stage(run, &solutions) && list_items(run, &questions, has_solution, false) && run_stage(run, &questions) &&
            list_items(run, &answers, has_question, true) && run_stage(run, &answers) &&

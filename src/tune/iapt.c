@@ -300,8 +300,9 @@ const az_method az_iapt = {
         "--lr "
         "1e-4 --warmup 0.06. Section \"activations\" and the curves of --plot have what the blocks have learnt (also `adze adapter info "
         "MODEL "
-        "FOLDER`). The folder has adze's own kind IAPT; `adze evaluate` takes examples with it (--examples), not documents, for those have "
-        "no instruction.",
+        "FOLDER`). The folder has adze's own kind IAPT; `adze evaluate` takes examples with it (--examples, and --classify for labels), "
+        "not "
+        "documents, for those have no instruction.",
     .example = "adze tune tales iapt:bottleneck=32 -d train.jsonl -o adapter/ --steps 20 --lr 1e-3\n"
                "adze run tales --adapter adapter/ -p 'Is Green a color?' -n 4 --temperature 0",
     .options = options_table,

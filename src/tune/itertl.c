@@ -27,6 +27,7 @@ const az_option itertl_option_table[] = {
     {"max_new", AZ_FIELD(AZ_INT, itertl_options, max_new), "1024", 1, 1 << 20, NULL, "tokens of a program, at most"},
     {"lambda", AZ_FIELD(AZ_REAL, itertl_options, lambda), "1", 0, 1e6, NULL, "weight of the ranking; 0 = learn the references alone"},
     {"gap", AZ_FIELD(AZ_REAL, itertl_options, gap), "0.2", 0, 2, NULL, "difference of scores beyond which two programs are ranked"},
+    {"worst", AZ_FIELD(AZ_REAL, itertl_options, worst), "-1", -1, 0, NULL, "score of a program that does not compile"},
     {"margin", AZ_FIELD(AZ_REAL, itertl_options, margin), "0.3", 0, 1, NULL, "by which the better one's share is to lead"},
     {"beta", AZ_FIELD(AZ_REAL, itertl_options, beta), "1", 0, 2, NULL, "power of the length that a log-likelihood is divided by"},
     {"norm", AZ_FIELD(AZ_CHOICE, itertl_options, norm), "response", 0, 0, norms,

@@ -11,7 +11,7 @@ typedef enum itertl_norm { ITERTL_RESPONSE, ITERTL_ALL } itertl_norm;
 
 typedef struct itertl_options {
     int64_t rounds, samples, max_new, falls, rank, memory;
-    double temperature, top_p, lambda, gap, margin, beta, alpha, seconds;
+    double temperature, top_p, lambda, gap, margin, beta, alpha, seconds, worst;
     int checker, combine, norm;
     bool self_contained, restart;
     const char *command, *script, *folder, *targets, *ks;
@@ -46,8 +46,8 @@ itertl_verdict itertl_stack_check(const char *expression, const char *program);
 
 /* 2 LCS / (|a| + |b|) over the words, numbers and signs of two programs; 0 when one has none. */
 double itertl_rouge(az_ctx *az, const char *a, const char *b);
-/* R of the method: -1 = does not compile; 1 = passes all tests; else the likeness to the reference. */
-double itertl_score(az_ctx *az, const itertl_verdict *verdict, const char *program, const char *reference);
+/* R of the method: worst = does not compile; 1 = passes all tests; else the likeness to the reference. */
+double itertl_score(az_ctx *az, const itertl_options *options, const itertl_verdict *verdict, const char *program, const char *reference);
 /* 1 - C(n - c, k) / C(n, k): the chance that one of k samples is right when c of n are. NaN for k > n. */
 double itertl_pass_at(int n, int c, int k);
 

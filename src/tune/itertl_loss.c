@@ -65,9 +65,9 @@ double itertl_rouge(az_ctx *az, const char *a, const char *b)
     return f1;
 }
 
-double itertl_score(az_ctx *az, const itertl_verdict *verdict, const char *program, const char *reference)
+double itertl_score(az_ctx *az, const itertl_options *options, const itertl_verdict *verdict, const char *program, const char *reference)
 {
-    if (!verdict->compiles) return -1;
+    if (!verdict->compiles) return options->worst;
     if (verdict->total > 0 && verdict->passed == verdict->total) return 1;
     const double likeness = itertl_rouge(az, program, reference);
     return likeness < 1 ? likeness : 1 - 1e-6; /* what only looks right stays below what passes */

@@ -41,7 +41,7 @@ static const json_t *judge(az_ctx *az, const itertl_sampling *how, const itertl_
 {
     itertl_verdict verdict;
     if (!text || !itertl_check(az, how->options, &r->task, text, &verdict)) return NULL;
-    const double score = itertl_score(az, &verdict, text, r->example->turn[1].text);
+    const double score = itertl_score(az, how->options, &verdict, text, r->example->turn[1].text);
     json_t *line = json_pack("{s:s, s:b, s:s, s:b, s:i, s:i, s:f, s:s}", "id", id, "ok", 1, "text", text, "compiles", verdict.compiles,
                              "passed", verdict.passed, "total", verdict.total, "score", score, "error", verdict.error);
     if (how->journal) return az_journal_add(how->journal, line) ? az_journal_find(how->journal, id) : NULL;
@@ -133,7 +133,7 @@ double itertl_greedy_score(az_ctx *az, const itertl_options *options, const iter
         const char *text = !reply || reply->sample[0].failure ? "" : itertl_clean(az, options, reply->sample[0].text);
         itertl_verdict verdict;
         if (reply && text && itertl_check(az, options, &r->task, text, &verdict))
-            sum += itertl_score(az, &verdict, text, r->example->turn[1].text);
+            sum += itertl_score(az, options, &verdict, text, r->example->turn[1].text);
         az_scope_pop(az);
         if (!az_progress(az, "validating", i + 1, references->count, NULL)) az_fail(az, AZ_INTERRUPTED, "interrupted while validating");
     }

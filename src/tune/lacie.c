@@ -38,6 +38,9 @@ static const az_option options_table[] = {
     {"spread_bins", AZ_FIELD(AZ_BOOL, lacie_options, spread_bins), "false", 0, 0, NULL,
      "bins between the least and the largest p, as the authors' package"},
     {"chat", AZ_FIELD(AZ_BOOL, lacie_options, chat), "false", 0, 0, NULL, "ask by chat instead of by texts to be continued"},
+    {"templates", AZ_FIELD(AZ_TEXT, lacie_options, templates), "", 0, 0, NULL,
+     "folder whose lacie-speaker.txt, lacie-extractor.txt and lacie-listener.txt are asked instead of the built-in ones (`adze prompt "
+     "template lacie-speaker`)"},
     {"skip_bad", AZ_FIELD(AZ_BOOL, lacie_options, skip_bad), "false", 0, 0, NULL, "lines that are no JSON are left out, not an error"},
     {.name = NULL},
 };

@@ -12,9 +12,10 @@ typedef struct lacie_options {
     double temperature, min_margin, threshold; /* threshold < 0: the median of the records */
     double correct_accept, wrong_reject, correct_reject, wrong_accept;
     bool balance, reference_limit, spread_bins, skip_bad, chat;
-    int baseline;        /* lacie_baseline */
-    const char *accepts; /* a file with others' verdicts; "" = the listener's */
-    const char *pattern; /* regular expression of the answer; "" = the speaker is asked */
+    int baseline;          /* lacie_baseline */
+    const char *templates; /* folder of the user's own; "" = the built-in ones */
+    const char *accepts;   /* a file with others' verdicts; "" = the listener's */
+    const char *pattern;   /* regular expression of the answer; "" = the speaker is asked */
 } lacie_options;
 
 /* One answer of the speaker's, as the listener judged it. */
@@ -36,7 +37,7 @@ typedef struct lacie_game {
 /* Plays, or reads what the journal knows; in the current scope. */
 lacie_game *lacie_play(az_ctx *az, const lacie_options *options, const az_prepare_job *job);
 /* What the speaker is asked. */
-char *lacie_prompt(az_ctx *az, const char *question);
+const char *lacie_prompt(az_ctx *az, const char *question);
 /* Lower case, '_' and punctuation blanks, without articles, single blanks. */
 char *lacie_normal(az_ctx *az, const char *text);
 /* Every occurrence of the answer becomes "[ANSWER REMOVED]"; of answers of one or two bytes only whole words. */

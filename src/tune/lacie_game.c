@@ -7,24 +7,10 @@
 #include <jansson.h>
 #include <math.h>
 #include <pcre2.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-static const char speaker[] =
-    "Answer the trivia question in one or two sentences. Your response should show how confident you are in the answer, and why.\n"
-    "Question: %s\nResponse:";
-static const char extractor[] =
-    "Write down the final answer that a response gives, or NONE if it gives none.\n"
-    "Question: Which planet is the largest?\nResponse: That is surely Jupiter, it outweighs all the others.\nFinal answer: Jupiter\n"
-    "Question: Who wrote Hamlet?\nResponse: I think it might have been Shakespeare.\nFinal answer: Shakespeare\n"
-    "Question: When was the town founded?\nResponse: I really do not know, sorry.\nFinal answer: NONE\n"
-    "Question: %s\nResponse: %s\nFinal answer:";
-static const char listener[] =
-    "Pretend that you know nothing about the world. Decide from the way a response is phrased alone whether to accept its answer.\n"
-    "Question: What is the capital of that country?\nResponse: It is definitely [ANSWER REMOVED], I lived there for years.\n"
-    "Do you accept the answer?\nResponse: yes\n"
-    "Question: How deep is the lake?\nResponse: No idea, just guessing, maybe [ANSWER REMOVED]?\nDo you accept the answer?\nResponse: no\n"
-    "Question: %s\nResponse: %s\nDo you accept the answer?\nResponse:";
 static const char mask[] = "[ANSWER REMOVED]";
 
 /* ---- texts ---- */
@@ -98,22 +84,35 @@ typedef struct game {
     az_ctx *az;
     const lacie_options *options;
     const az_prepare_job *job;
-    pcre2_code *pattern; /* NULL = the speaker names its answer */
+    pcre2_code *pattern;                        /* NULL = the speaker names its answer */
+    const char *speaker, *extractor, *listener; /* templates */
 } game;
 
-static az_request ask_for(game *g, const char *stage, const char *text, int64_t tokens)
+/* response may be NULL. */
+static az_messages *fill(az_ctx *az, const char *template, const char *asked, const char *response)
+{
+    json_t *variables = json_pack("{s:s, s:s*}", "question", asked, "response", response);
+    char *text = variables ? json_dumps(variables, JSON_COMPACT) : NULL;
+    az_messages *messages = text ? az_template_fill_again(az, template, text) : NULL;
+    free(text);
+    json_decref(variables);
+    return messages;
+}
+
+static az_request ask_for(game *g, const char *stage, const az_messages *messages, int64_t tokens)
 {
     az_request request = {.operation = g->options->chat ? AZ_CHAT : AZ_COMPLETE, .max_tokens = tokens, .stage = stage};
-    az_message *message = az_alloc(g->az, sizeof *message);
-    if (message) *message = (az_message){.role = "user", .text = text};
+    if (!messages) return request;
     if (g->options->chat)
-        request.message = message, request.messages = 1;
+        request.message = messages->item, request.messages = messages->n;
+    else if (messages->n == 1)
+        request.prompt = messages->item[0].text;
     else
-        request.prompt = text;
+        az_fail(g->az, AZ_BAD_INPUT, "lacie: a template of several messages can be asked by chat only (chat=true)");
     return request;
 }
 
-static az_reply *speak(game *g, const char *id, const char *prompt)
+static az_reply *speak(game *g, const char *id, const az_messages *prompt)
 {
     static const char *const stop[] = {"\nQuestion:", "Question:"};
     az_request request = ask_for(g, "speak", prompt, g->options->max_tokens);
@@ -151,7 +150,7 @@ static az_request extraction(game *g, const char *question, const char *response
 {
     static const char *const stop[] = {"\n"};
     enum { ANSWER_TOKENS = 10 };
-    az_request request = ask_for(g, "extract", az_format_text(g->az, extractor, question, trimmed(g->az, response)), ANSWER_TOKENS);
+    az_request request = ask_for(g, "extract", fill(g->az, g->extractor, question, trimmed(g->az, response)), ANSWER_TOKENS);
     request.stop = stop, request.stops = 1;
     return request;
 }
@@ -166,7 +165,7 @@ static const char *named_answer(game *g, const az_answer *reply)
 /* Asks whether to believe a masked response. */
 static az_request judgement(game *g, const char *question, const char *clean)
 {
-    az_request request = ask_for(g, "listen", az_format_text(g->az, listener, question, trimmed(g->az, clean)), 0);
+    az_request request = ask_for(g, "listen", fill(g->az, g->listener, question, trimmed(g->az, clean)), 0);
     request.operation = AZ_NEXT;
     request.top = 0;
     return request;
@@ -185,9 +184,10 @@ static double belief(const az_answer *reply, const char **why)
 
 /* ---- one question ---- */
 
-char *lacie_prompt(az_ctx *az, const char *question)
+const char *lacie_prompt(az_ctx *az, const char *question)
 {
-    return az_format_text(az, speaker, question);
+    const az_messages *messages = fill(az, az_template_builtin("lacie-speaker"), question, NULL);
+    return messages ? messages->item[0].text : NULL;
 }
 
 typedef struct question {
@@ -283,7 +283,9 @@ static json_t *line_of(game *g, const question *q, const play *p, const char *pr
 
 static bool play_question(game *g, const question *q, az_journal *journal)
 {
-    const char *prompt = lacie_prompt(g->az, q->text);
+    const az_messages *asked = fill(g->az, g->speaker, q->text, NULL);
+    if (!asked) return false;
+    const char *prompt = asked->item[asked->n - 1].text;
     const int64_t samples = g->options->n;
     play *p = az_alloc_array(g->az, (size_t)samples, sizeof *p);
     int *sample = az_alloc_array(g->az, (size_t)samples, sizeof *sample), n = 0;
@@ -295,7 +297,7 @@ static bool play_question(game *g, const question *q, az_journal *journal)
         sample[n] = s;
         p[n++] = (play){.id = id};
     }
-    const az_reply *reply = n > 0 ? speak(g, q->id, prompt) : NULL;
+    const az_reply *reply = n > 0 ? speak(g, q->id, asked) : NULL;
     if (n == 0 || !reply) return n == 0;
     for (int i = 0; i < n; i++) p[i].said = &reply->sample[sample[i]];
     if (!find_answers(g, q, p, n) || !judge_answers(g, q, p, n)) return false;
@@ -387,7 +389,11 @@ static void free_pattern(void *code)
 
 static bool begin(game *g)
 {
-    const char *pattern = g->options->pattern;
+    const char *pattern = g->options->pattern, *folder = g->options->templates;
+    g->speaker = az_template_named(g->az, folder, "lacie-speaker");
+    g->extractor = az_template_named(g->az, folder, "lacie-extractor");
+    g->listener = az_template_named(g->az, folder, "lacie-listener");
+    if (!az_ok(g->az)) return false;
     int code;
     PCRE2_SIZE where;
     if (!*pattern) return true;
@@ -415,15 +421,24 @@ static bool play_all(game *g, const az_json_lines *lines, az_journal *journal, l
 }
 
 /* All that an answer and its judgement depend on, beside the question. */
-static const char *game_text(az_ctx *az, const lacie_options *o, const az_prepare_job *job)
+static const char *game_text(const game *g)
 {
+    az_ctx *az = g->az;
+    const lacie_options *o = g->options;
+    const az_prepare_job *job = g->job;
     const az_backend *second = job->second ? job->second : job->backend;
     const char *listeners = az_backend_identity(second);
     for (int i = 0; i < job->others && listeners; i++)
         listeners = az_format_text(az, "%s;%s", listeners, az_backend_identity(job->more[i]));
-    return az_format_text(az, "speaker=%s listener=%s seed=%lld temperature=%.17g max_tokens=%lld pattern=%s chat=%d",
-                          az_backend_identity(job->backend), listeners, (long long)job->seed, o->temperature, (long long)o->max_tokens,
-                          o->pattern, o->chat);
+    const char *text = az_format_text(az, "speaker=%s listener=%s seed=%lld temperature=%.17g max_tokens=%lld pattern=%s chat=%d",
+                                      az_backend_identity(job->backend), listeners, (long long)job->seed, o->temperature,
+                                      (long long)o->max_tokens, o->pattern, o->chat);
+    if (!*o->templates || !text) return text;
+    const char *templates = az_format_text(az, "%s%s%s", g->speaker, g->extractor, g->listener);
+    char hash[65];
+    if (!templates) return NULL;
+    az_sha256(templates, strlen(templates), hash);
+    return az_format_text(az, "%s templates=%s", text, hash);
 }
 
 lacie_game *lacie_play(az_ctx *az, const lacie_options *options, const az_prepare_job *job)
@@ -438,7 +453,7 @@ lacie_game *lacie_play(az_ctx *az, const lacie_options *options, const az_prepar
     if (!lines || !out) return NULL;
     out->record = az_alloc_array(az, (size_t)(lines->count * options->n), sizeof *out->record);
     az_journal *journal = az_journal_open(az, az_format_text(az, "%s/game.jsonl", job->folder), "id");
-    const bool ready = out->record && az_journal_about(journal, game_text(az, options, job));
+    const bool ready = out->record && az_journal_about(journal, game_text(&g));
     const az_json_lines *accepts = ready && *options->accepts ? read_accepts(az, options) : NULL;
     if (!az_ok(az) || !ready || !play_all(&g, lines, journal, out)) return NULL;
     if (accepts) take_accepts(az, accepts, out);

@@ -94,6 +94,35 @@ Test(prompt, templates_are_filled_from_rows_and_asked)
     az_close(az);
 }
 
+Test(prompt, built_in_templates_are_told_and_can_be_replaced)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    test_run run = test_shell(az, folder, "adze prompt template --json");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    cr_assert_eq(test_lines(run.out), 8);
+    cr_assert_str_eq(json_string_value(json_object_get(test_json(az, run.out, 7), "template")), "math");
+    run = test_shell(az, folder, "adze prompt template math");
+    cr_assert_str_eq(run.out, "{{question}}\n\nReason step by step, and put the final answer within \\boxed{}.\n");
+    run = test_shell(az, folder,
+                     "adze prompt template aops-classify -o own.txt && echo '{\"post\": \"Hello\"}' >v.json && "
+                     "adze prompt template aops-classify --vars v.json >a && adze prompt template own.txt --vars v.json >b && "
+                     "cmp a b && tail -n 2 a");
+    cr_assert_str_eq(run.out, "Post: Hello\nReply:\n", "%s", run.err);
+    run = test_shell(
+        az, folder,
+        "printf '1 + 1 = \\n{{question}} =\\n' >t.txt; echo '{\"id\": \"a\", \"question\": \"7 * 3\", \"answer\": \"21\"}' >q.jsonl; "
+        "adze prompt math q.jsonl --backend oracle:arith --template t.txt -o p.jsonl --json");
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    cr_assert_eq(test_json_number(test_section(az, run.out, "accuracy"), "accuracy"), 1);
+    run = test_shell(az, folder, "adze prompt math q.jsonl --backend oracle:arith -o p.jsonl"); /* other words, another journal */
+    cr_assert_eq(run.code, 2);
+    run = test_shell(az, folder, "adze prompt template lacie");
+    cr_assert_eq(run.code, 2);
+    cr_assert(strstr(run.err, "'lacie'"), "%s", run.err);
+    az_close(az);
+}
+
 Test(prompt, texts_are_found)
 {
     az_ctx *az = az_open(NULL);
@@ -167,6 +196,23 @@ Test(prompt, of_several_samples_those_that_came_are_printed)
     az_close(az);
 }
 
+Test(prompt, images_are_shown_behind_the_question)
+{
+    static const stub_reply script = {.body = "{\"choices\":[{\"message\":{\"content\":\"a dot\"}}]}"};
+    az_ctx *az = az_open(NULL);
+    const stub_server *server = stub_start(az, &script, 1);
+    const char *line = az_format_text(az, "printf '\\211PNG\\r\\n\\032\\n' >dot.png; %s %s --image dot.png,https://host/b.png", ask_line,
+                                      stub_spec(az, server));
+    const test_run run = test_shell(az, test_folder(az), line);
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    cr_assert_str_eq(run.out, "a dot\n");
+    cr_assert(strstr(stub_body(server, 0),
+                     "\"content\":[{\"text\":\"hi\",\"type\":\"text\"},{\"image_url\":{\"url\":\"data:image/png;base64,"
+                     "iVBORw0KGgo=\"},\"type\":\"image_url\"},{\"image_url\":{\"url\":\"https://host/b.png\"}"),
+              "%s", stub_body(server, 0));
+    az_close(az);
+}
+
 Test(prompt, what_is_wrong_is_told)
 {
     const struct {
@@ -187,6 +233,9 @@ Test(prompt, what_is_wrong_is_told)
         {"echo '{{x}}' > t; echo '{}' > r; adze prompt template t --rows r -o new; ls new; exit 2", "new': No such file"},
         {"echo a > t.txt; adze prompt find t.txt", "-p"},
         {"echo cat > t.txt; adze prompt find t.txt -p cat --by dense", "--backend"},
+        {"adze prompt ask --backend oracle:arith -p '1 + 1' --image https://host/a.png", "needs a model that sees images"},
+        {"adze prompt ask --backend http://127.0.0.1:1/v1#m -p hi --image nothing.png", "nothing.png"},
+        {"adze prompt ask --backend http://127.0.0.1:1/v1#m -p hi --complete --image https://h/a.png", "--image goes with messages"},
         {"adze prompt ask --backend oracle:arith -p '1 + 1' --score 2", "needs scores of given texts"},
         {"echo 'SELECT' > q.sql; adze prompt cache drop q.sql", "q.sql"},
     };

@@ -172,14 +172,34 @@ static json_t *last_section(az_ctx *az, const char *text, const char *section)
     return test_section(az, last, section);
 }
 
+/* Soft tokens made of each prompt choose labels like any other adapter. */
+Test(tune, networks_of_instructions_classify_from_the_command_line)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_models(az);
+    expect(az, folder,
+           "for i in 1 2 3 4; do echo \"{\\\"prompt\\\": \\\"word $i\\\", \\\"response\\\": \\\"$([ $i -gt 2 ] && echo even || echo "
+           "odd)\\\"}\"; done >labels.jsonl",
+           0);
+    expect(az, folder, "adze tune tiny.gguf iapt:bottleneck=4,prompts=2 -d labels.jsonl -o out --steps 3 --batch 2 --lr 1e-3", 0);
+    const test_run measured = expect(az, folder, "adze evaluate tiny.gguf -d labels.jsonl --examples --classify --adapter out --json", 0);
+    json_t *with = last_section(az, measured.out, "classification");
+    cr_assert_eq(test_json_number(with, "labels"), 2, "%s", measured.out);
+    cr_assert_eq(test_json_number(with, "examples"), 4);
+    az_close(az);
+}
+
 /* The folder brings its templates: measured later, the prompt is as good as it was when it was tuned. */
 Test(tune, a_tuned_context_classifies_from_the_command_line)
 {
     static const struct {
         const char *options, *says;
     } refused[] = {
-        {"--classify", "--classify goes with --examples"},         {"--examples --labels a,b", "--labels goes with --classify"},
-        {"--examples --classify --labels Tom", "one label only"},  {"--examples --classify --labels Tom,,Ann", "an empty one"},
+        {"--classify", "--classify goes with --examples"},
+        {"--examples --labels a,b", "--labels goes with --classify"},
+        {"--examples --per-token", "--per-token goes with --classify"},
+        {"--examples --classify --labels Tom", "one label only"},
+        {"--examples --classify --labels Tom,,Ann", "an empty one"},
         {"--examples --classify --labels Tom,Tom", "'Tom' twice"},
     };
     az_ctx *az = az_open(NULL);

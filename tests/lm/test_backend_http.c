@@ -52,6 +52,82 @@ Test(backend_http, a_chat_is_asked_and_read_as_the_protocol_says)
     az_close(az);
 }
 
+/* The first bytes of a PNG file, and them as a data URL. */
+static const char png[] = "\x89PNG\r\n\x1a\n", png_url[] = "data:image/png;base64,iVBORw0KGgo=";
+
+static const char *file_of(az_ctx *az, const char *name, const char *bytes, size_t n)
+{
+    const char *path = test_path(az, test_folder(az), name);
+    FILE *file = fopen(path, "wb");
+    cr_assert(file && fwrite(bytes, 1, n, file) == n && fclose(file) == 0);
+    return path;
+}
+
+Test(backend_http, images_are_parts_of_a_message)
+{
+    az_ctx *az = az_open(NULL);
+    const char *url = az_image_url(az, file_of(az, "dot.png", png, sizeof png - 1));
+    cr_assert_not_null(url, "%s", az_error(az));
+    cr_assert_str_eq(url, png_url);
+    const az_part part[] = {{.text = "What is"}, {.image = url}, {.text = "beside"}, {.image = "https://host/a.jpg"}};
+    const az_message seen = {.role = "user", .part = part, .parts = 4};
+    az_request request = chat(1);
+    request.message = &seen;
+    stub_server *server = stub_start(az, &(stub_reply){.body = good_body}, 1);
+    az_backend_settings kept = quick;
+    kept.cache = test_path(az, test_folder(az), "replies.db");
+    az_backend *backend = az_backend_open(az, stub_spec(az, server), &kept);
+    for (int again = 0; again < 2; again++) {
+        const az_reply *reply = az_backend_ask(backend, &request);
+        cr_assert(reply && !reply->sample[0].failure, "%s", az_error(az));
+        cr_assert_eq(reply->sample[0].cached, again == 1);
+    }
+    cr_assert_eq(stub_requests(server), 1);
+    cr_assert_str_eq(stub_body(server, 0),
+                     "{\"max_tokens\":8,\"messages\":[{\"content\":[{\"text\":\"What is\",\"type\":\"text\"},"
+                     "{\"image_url\":{\"url\":\"data:image/png;base64,iVBORw0KGgo=\"},\"type\":\"image_url\"},"
+                     "{\"text\":\"beside\",\"type\":\"text\"},{\"image_url\":{\"url\":\"https://host/a.jpg\"},\"type\":\"image_url\"}],"
+                     "\"role\":\"user\"}],\"model\":\"small\",\"seed\":0,\"temperature\":0.0}");
+    /* the key has the hash of the bytes, not the bytes */
+    char hash[65];
+    az_sha256(png, sizeof png - 1, hash);
+    const char *json = az_request_json(az, &request, "small");
+    cr_assert_not_null(strstr(json, az_format_text(az, "{\"image\":\"sha256:%s\"}", hash)), "%s", json);
+    cr_assert_null(strstr(json, "base64"));
+    /* a dry run counts 1024 tokens an image */
+    az_backend *dry = az_backend_open(az, stub_spec(az, server), &(az_backend_settings){.dry_run = true});
+    cr_assert_geq(az_backend_ask(dry, &request)->sample[0].prompt_tokens, 2 * 1024);
+    az_close(az);
+}
+
+Test(backend_http, what_is_no_image_or_sees_none_is_told)
+{
+    az_ctx *az = az_open(NULL);
+    const char *const wrong[][2] = {{file_of(az, "dot.txt", "text", 4), "is no PNG, JPEG, GIF or WebP image"},
+                                    {"/nowhere/a.png", "/nowhere/a.png"},
+                                    {"data:text/plain;base64,AAAA", "neither an address"},
+                                    {"data:image/png;base64,A*AA", "no base64"},
+                                    {"data:image/png;base64,", "no base64"}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        cr_assert_null(az_image_url(az, wrong[i][0]));
+        cr_assert(strstr(az_error(az), wrong[i][1]), "%s", az_error(az));
+        az_clear(az);
+    }
+    const az_part part[] = {{.text = "1 + 1"}, {.image = png_url}};
+    const az_message seen = {.role = "user", .part = part, .parts = 2};
+    az_request request = chat(1);
+    request.message = &seen;
+    az_backend *oracle = az_backend_open(az, "oracle:arith", NULL);
+    cr_assert_null(az_backend_ask(oracle, &request));
+    cr_assert(strstr(az_error(az), "needs a model that sees images, which the backend 'oracle:arith' does not give"), "%s", az_error(az));
+    az_clear(az);
+    const az_message text = {.role = "user", .part = part, .parts = 1}; /* parts of text are a text */
+    request.message = &text;
+    const az_reply *reply = az_backend_ask(oracle, &request);
+    cr_assert(reply && strstr(reply->sample[0].text, "2"), "%s", az_error(az));
+    az_close(az);
+}
+
 Test(backend_http, samples_are_calls_with_seeds_of_their_own)
 {
     az_ctx *az = az_open(NULL);

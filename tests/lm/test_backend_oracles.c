@@ -150,6 +150,12 @@ Test(oracles, what_is_expected)
         double value;
     } cases[] = {
         {"icl-vote?err=0.2", NULL, 0.8},
+        {"icl-vote?shots=1&symbols=16&noise=0.2", NULL, 0.284375},
+        {"icl-vote?shots=2&symbols=16&noise=0.2", NULL, 0.316602},
+        {"icl-vote?shots=8&symbols=16&noise=0.2", NULL, 0.473096},
+        {"icl-vote?shots=32&symbols=16&noise=0.2", NULL, 0.773693},
+        {"icl-vote?shots=128&symbols=16&noise=0.2", NULL, 0.984930},
+        {"icl-vote?shots=128&symbols=16&noise=0.2&err=0.1", NULL, 0.9 * 0.984930 + 0.1 * (1 - 0.984930) / 3},
         {"arith?e=0.3&hops=3", NULL, 0.343},
         {"mcq?accuracy=0.7&authority=0.3", NULL, 0.49},
         {"mcq?accuracy=0.7&authority=0.3&c=0.25", NULL, 0.565},
@@ -190,6 +196,35 @@ Test(oracles, votes_without_a_demonstration_are_guesses)
     az_ctx *az = az_open(NULL);
     within(share_of(az, "oracle:icl-vote", "b -> red\nc -> blue\na ->", "red", CALLS), 0.5, "two labels");
     cr_assert_str_eq(answer(az, "oracle:icl-vote", "no arrows"), "none");
+    az_close(az);
+}
+
+/* Prompts drawn as the expectation has it: 12 demonstrations of 4 symbols, a fifth of the labels wrong. */
+Test(oracles, votes_are_as_good_as_expected)
+{
+    enum { PROMPTS = 4000, SHOTS = 12, SYMBOLS = 4, LABELS = 4 };
+    static const char *const label[LABELS] = {"red", "blue", "green", "white"};
+    az_ctx *az = az_open(NULL);
+    az_backend *backend = az_backend_open(az, "oracle:icl-vote", NULL);
+    az_rng rng = az_rng_at(11, 0);
+    int right = 0;
+    for (int i = 0; i < PROMPTS; i++) {
+        az_scope_push(az);
+        uint64_t of[SYMBOLS];
+        const char *prompt = "";
+        for (int s = 0; s < SYMBOLS; s++) of[s] = az_below(&rng, LABELS);
+        for (int d = 0; d < SHOTS; d++) {
+            const uint64_t s = az_below(&rng, SYMBOLS), wrong = (of[s] + 1 + az_below(&rng, LABELS - 1)) % LABELS;
+            prompt = az_format_text(az, "%sx%d -> %s\n", prompt, (int)s, label[az_uniform(&rng) < 0.2 ? wrong : of[s]]);
+        }
+        const az_request r = ask(az_format_text(az, "%sx0 ->", prompt), 1);
+        const az_reply *reply = az_backend_ask(backend, &r);
+        cr_assert_not_null(reply, "%s", az_error(az));
+        right += strcmp(reply->sample[0].text, label[of[0]]) == 0;
+        az_scope_pop(az);
+    }
+    const double law = expected(az, "icl-vote?shots=12&symbols=4&noise=0.2", "vote");
+    cr_assert_leq(fabs((double)right / PROMPTS - law), 4 * sqrt(law * (1 - law) / PROMPTS), "%d of %d, by law %g", right, PROMPTS, law);
     az_close(az);
 }
 

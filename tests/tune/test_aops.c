@@ -139,6 +139,21 @@ Test(aops, counts_and_splits_are_the_truths)
     az_close(az);
 }
 
+/* What is asked is the user's text: a name in it that there is not is told. */
+Test(aops, templates_of_a_folder_take_the_built_in_ones_places)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    model m = {0};
+    write_forum(az, folder);
+    FILE *out = fopen(test_path(az, folder, "aops-classify.txt"), "w");
+    fputs("Is {{post}} asked by {{nobody}}?\n", out);
+    fclose(out);
+    cr_assert_not(run(az, folder, az_format_text(az, "templates=%s", folder), &m, NULL));
+    cr_assert(strstr(az_error(az), "'nobody'"), "%s", az_error(az));
+    az_close(az);
+}
+
 Test(aops, an_interrupted_run_ends_as_an_uninterrupted_one)
 {
     az_ctx *az = az_open(NULL);

@@ -222,6 +222,51 @@ Test(iapt, examples_that_do_not_fit_are_refused)
     az_close(az);
 }
 
+/* The log-likelihood of the label behind the example's prompt, put there as a response. */
+static double continuation(az_ctx *az, const az_lm *lm, const az_adapter *adapter, const az_example *example, const char *label)
+{
+    static const az_lm_form bare = {.input = "{}", .output = "{}", .within = "", .between = ""};
+    const az_lm_example_options how = {.virtual_tokens = adapter->virtual_tokens, .form = &bare};
+    const az_lm_run run = {.adapter = &adapter, .adapters = 1};
+    az_turn turn[] = {example->turn[0], {"response", label, strlen(label)}};
+    const az_examples one = {.path = "labels", .count = 1, .item = &(az_example){.turns = 2, .turn = turn}};
+    double nll = NAN;
+    az_lm_examples_loss(az, lm, az_lm_examples_of(az, lm, &one, &how), &run, &nll);
+    return -nll;
+}
+
+/* Labels of several tokens and of one, from first tokens, whole and per token: as the likelihoods of continuations have it. */
+Test(iapt, labels_are_chosen_by_their_likelihood)
+{
+    const az_lm_labels several = {.n = 4, .text = (const char *[]){"number", "name", "colour", "verb"}},
+                       single = {.n = 5, .text = (const char *[]){"c", "a", "n", "t", "x"}};
+    az_ctx *az = az_open(NULL);
+    az_lm *lm = small_lm(az);
+    const az_examples *examples = words_examples(az, 24);
+    cr_assert(words_tune(az, lm, "full", "", "steps=40,batch=8,lr=1e-2", examples, NULL, NULL).good, "%s", az_error(az));
+    const words_tuned t = words_tune(az, lm, "iapt", "bottleneck=8", "steps=8,batch=4,lr=5e-2", examples, NULL, NULL);
+    cr_assert(t.good, "%s", az_error(az));
+    bool chosen[5] = {false};
+    for (int k = 0; k < 4; k++) {
+        const az_lm_labels *labels = k % 3 == 0 ? &several : &single;
+        const az_lm_classify_options how = {.adapter = t.job.adapter, .whole = k < 2, .per_token = k == 3};
+        const az_lm_classification *c = az_lm_classify(az, lm, examples, labels, &how);
+        cr_assert(c && c->count == 24, "%s", az_error(az));
+        for (int i = 0; i < 24; i++) {
+            for (int l = 0; l < labels->n; l++) {
+                const double by_hand = continuation(az, lm, t.job.adapter, &examples->item[i], labels->text[l]) /
+                                       (k == 3 ? (double)az_tokenize(az, lm->tokenizer, labels->text[l], strlen(labels->text[l]), 0).n : 1);
+                cr_assert_float_eq(c->score[i * labels->n + l], by_hand, 1e-4, "case %d, example %d: %g, not %g", k, i,
+                                   c->score[i * labels->n + l], by_hand);
+                cr_assert_leq(c->score[i * labels->n + l], c->score[i * labels->n + c->choice[i]]);
+            }
+            chosen[c->choice[i]] |= k == 0;
+        }
+    }
+    cr_assert(chosen[0] + chosen[1] + chosen[2] + chosen[3] > 1, "one label for all");
+    az_close(az);
+}
+
 /* Documents have no instruction. */
 Test(iapt, documents_are_not_scored)
 {

@@ -94,6 +94,20 @@ Test(itertl, loss_of_a_group_and_its_derivatives)
     cr_assert_float_eq(itertl_group_loss(&o, &group, weight, NULL, NULL), 0.3 + ranking, 1e-9);
 }
 
+Test(itertl, scores_by_the_verdict)
+{
+    az_ctx *az = az_open(NULL);
+    const itertl_options usual = options_of(""), mild = options_of("worst=0");
+    const itertl_verdict broken = {.compiles = false, .total = 4}, wrong = {.compiles = true, .passed = 3, .total = 4},
+                         right = {.compiles = true, .passed = 4, .total = 4};
+    cr_assert_eq(itertl_score(az, &usual, &broken, "a", "a"), -1);
+    cr_assert_eq(itertl_score(az, &mild, &broken, "a", "a"), 0);
+    cr_assert_float_eq(itertl_score(az, &mild, &wrong, "assign y = b | a ;", "assign y = a & b ;"), 5.0 / 7, 1e-12);
+    cr_assert_lt(itertl_score(az, &mild, &wrong, "a", "a"), 1);
+    cr_assert_eq(itertl_score(az, &mild, &right, "b", "a"), 1);
+    az_close(az);
+}
+
 Test(itertl, equal_scores_are_plain_fine_tuning)
 {
     const double nll[] = {3, 5, 4}, length[] = {2, 2, 8}, score[] = {1, 1, 1};

@@ -16,7 +16,7 @@ static lacie_options options_of(const char *text)
     az_ctx *az = az_open(NULL);
     lacie_options o;
     cr_assert(az_options_parse(az, az_lacie.options, "lacie", text, &o), "%s", az_error(az));
-    o.pattern = o.accepts = "";
+    o.pattern = o.accepts = o.templates = "";
     az_close(az);
     return o;
 }
@@ -221,6 +221,45 @@ Test(lacie, a_game_with_known_players)
         const bool known = atoi(strstr(pairs->item[i].turn[0].text, "country ") + 8) % 2 == 0;
         cr_assert_eq(strstr(pairs->item[i].turn[1].text, "certainly") != NULL, known);
     }
+    az_close(az);
+}
+
+/* A listener that is asked in other words. */
+static bool listen_otherwise(az_ctx *az, const az_call_text *call, az_answer *answer, void *user)
+{
+    cr_assert(strncmp(call->text, "Trust: ", 7) == 0, "%s", call->text);
+    return listen(az, &(az_call_text){.request = call->request, .text = az_format_text(az, "Question: %s", call->text)}, answer, user);
+}
+
+Test(lacie, templates_of_a_folder_take_the_built_in_ones_places)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az), *input = test_path(az, folder, "qa.jsonl"), *own = test_path(az, folder, "lacie-listener.txt");
+    FILE *out = fopen(input, "w");
+    fputs("{\"question\": \"What is the capital of country 2 ?\", \"answers\": [\"town2\"]}\n", out);
+    fclose(out);
+    out = fopen(own, "w");
+    fputs("Trust: {{response}}\n", out);
+    fclose(out);
+    lacie_options o = options_of("n=2,balance=false");
+    o.templates = folder;
+    az_prepare_job job = {.input = input, .folder = folder, .report = az_report_new(az, NULL)};
+    job.backend = az_backend_of_function(az, speak, NULL, NULL, NULL);
+    job.second = az_backend_of_function(az, listen_otherwise, NULL, NULL, NULL);
+    cr_assert(az_lacie.prepare(az, &o, &job), "%s", az_error(az));
+    cr_assert_eq(az_report_value(job.report, "calibration", "accuracy"), 1);
+    o.templates = ""; /* the game is another one, and the built-in question is what it always was */
+    cr_assert_not(az_lacie.prepare(az, &o, &job));
+    cr_assert(strstr(az_error(az), "another run"), "%s", az_error(az));
+    az_clear(az);
+    cr_assert_str_eq(lacie_prompt(az, "Who?"),
+                     "Answer the trivia question in one or two sentences. Your response should show how confident "
+                     "you are in the answer, and why.\nQuestion: Who?\nResponse:");
+    o.templates = "/nowhere";
+    job.folder = test_path(az, folder, "other");
+    cr_assert(az_make_folder(az, job.folder));
+    cr_assert_not(az_lacie.prepare(az, &o, &job));
+    cr_assert(strstr(az_error(az), "no folder of templates '/nowhere'"), "%s", az_error(az));
     az_close(az);
 }
 

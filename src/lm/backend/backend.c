@@ -134,7 +134,8 @@ bool az_backend_need(az_backend *backend, unsigned capabilities, const char *who
                                        "embeddings",
                                        "biases of logits",
                                        "seeds",
-                                       "a look inside the model"};
+                                       "a look inside the model",
+                                       "a model that sees images"};
     if (!backend) return false;
     for (int i = 0; i < (int)(sizeof what / sizeof *what); i++)
         if ((capabilities & ~backend->capabilities) >> i & 1)
@@ -289,7 +290,13 @@ void az_backend_report(const az_backend *backend, az_report *report)
 static size_t bytes_of(const az_request *r)
 {
     size_t bytes = (r->prompt ? strlen(r->prompt) : 0) + (r->continuation ? strlen(r->continuation) : 0);
-    for (int i = 0; i < r->messages; i++) bytes += strlen(r->message[i].text) + 8;
+    for (int i = 0; i < r->messages; i++) {
+        az_part alone;
+        int n;
+        const az_part *part = az_message_parts(&r->message[i], &alone, &n);
+        for (int k = 0; k < n; k++) bytes += part[k].image ? (size_t)AZ_IMAGE_TOKENS * AZ_TOKEN_BYTES : strlen(part[k].text);
+        bytes += 8;
+    }
     return bytes;
 }
 
@@ -392,6 +399,7 @@ static bool set_up_reply(az_backend *backend, const az_request *request, az_repl
 {
     az_ctx *az = backend->az;
     const int n = request->samples > 0 ? request->samples : 1;
+    if (az_request_has_images(request) && !az_backend_need(backend, AZ_CAN_IMAGES, "a message with an image")) return false;
     const char *json = az_request_json(az, request, request->model ? request->model : backend->identity);
     *reply = (az_reply){.n = n, .sample = az_alloc_array(az, (size_t)n, sizeof *reply->sample)};
     if (!json || !reply->sample) return false;

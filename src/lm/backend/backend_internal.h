@@ -11,7 +11,8 @@ enum {
     AZ_REPLY_LIMIT = 32 << 20, /* bytes of one reply */
     AZ_KEY_BYTES = 32,
     AZ_DEFAULT_TOP = 20,
-    AZ_TOKEN_BYTES = 4 /* where nobody can count tokens */
+    AZ_TOKEN_BYTES = 4,    /* where nobody can count tokens */
+    AZ_IMAGE_TOKENS = 1024 /* likewise, of an image of about a megapixel */
 };
 
 /* One sample of one request. */
@@ -91,6 +92,16 @@ bool az_spec_check(az_ctx *az, const char *spec, const char *const *keys);
 
 /* SHA-256 of a model's file, or of the files of its folder, in hexadecimal. */
 const char *az_model_hash(az_ctx *az, const char *path);
+
+/* ---- parts of messages ---- */
+
+/* The message's parts, n of them; a text alone is one, in *alone. */
+const az_part *az_message_parts(const az_message *message, az_part *alone, int *n);
+/* Its texts, one behind the other. */
+const char *az_message_text(az_ctx *az, const az_message *message);
+bool az_request_has_images(const az_request *request);
+/* What stands for an image in the canonical request; NULL with an error. */
+const char *az_image_identity(az_ctx *az, const char *url);
 
 /* ---- HTTP: texts only, no connection ---- */
 

@@ -16,7 +16,8 @@ static const char *text_of(az_ctx *az, const az_request *r)
     az_bytes all = {.az = az};
     for (int i = 0; i < r->messages; i++) {
         if (i > 0) az_bytes_add(&all, "\n", 1);
-        az_bytes_add(&all, r->message[i].text, strlen(r->message[i].text));
+        const char *text = az_message_text(az, &r->message[i]);
+        if (text) az_bytes_add(&all, text, strlen(text));
     }
     az_bytes_add(&all, "", 1);
     return az_ok(az) ? all.data : NULL;

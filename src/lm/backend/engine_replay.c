@@ -26,7 +26,7 @@ bool az_engine_replay(az_backend *backend, const char *spec)
     backend->model = backend->identity = hash ? az_strdup(az, hash + 1) : az_cache_model(backend->cache);
     backend->engine = &replay_engine;
     backend->settings.replay = true;
-    backend->capabilities =
-        AZ_CAN_CHAT | AZ_CAN_COMPLETE | AZ_CAN_SCORE | AZ_CAN_NEXT | AZ_CAN_EMBED | AZ_CAN_BIAS | AZ_CAN_SEED; /* as was recorded */
+    backend->capabilities = AZ_CAN_CHAT | AZ_CAN_COMPLETE | AZ_CAN_SCORE | AZ_CAN_NEXT | AZ_CAN_EMBED | AZ_CAN_BIAS | AZ_CAN_SEED |
+                            AZ_CAN_IMAGES; /* as was recorded */
     return backend->identity != NULL;
 }

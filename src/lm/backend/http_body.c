@@ -19,6 +19,19 @@ static void set_sampling(json_t *body, const az_request *r, int sample)
     json_object_set_new(body, "stop", stop);
 }
 
+/* A text alone as a text, else [{"type": "text", ...}, {"type": "image_url", ...}, ...]. */
+static json_t *content_of(const az_message *message)
+{
+    if (message->parts == 0) return json_string(message->text);
+    json_t *list = json_array();
+    for (int k = 0; k < message->parts; k++) {
+        const az_part *part = &message->part[k];
+        json_array_append_new(list, part->image ? json_pack("{s:s, s:{s:s}}", "type", "image_url", "image_url", "url", part->image)
+                                                : json_pack("{s:s, s:s}", "type", "text", "text", part->text));
+    }
+    return list;
+}
+
 static void set_question(json_t *body, const az_request *r)
 {
     if (r->messages == 0) {
@@ -27,7 +40,7 @@ static void set_question(json_t *body, const az_request *r)
     }
     json_t *list = json_array();
     for (int i = 0; i < r->messages; i++)
-        json_array_append_new(list, json_pack("{s:s, s:s}", "role", r->message[i].role, "content", r->message[i].text));
+        json_array_append_new(list, json_pack("{s:s, s:o}", "role", r->message[i].role, "content", content_of(&r->message[i])));
     json_object_set_new(body, "messages", list);
 }
 

@@ -10,16 +10,19 @@ enum { CHUNK = 64, KINDS = 4 };
 
 /* ---- asking ---- */
 
-char *az_math_prompt(az_ctx *az, const char *question)
+az_messages *az_math_prompt(az_ctx *az, const char *template, const char *question)
 {
-    return az_format_text(az, "%s\n\nReason step by step, and put the final answer within \\boxed{}.", question);
+    json_t *variables = az_json_keep(az, json_pack("{s:s}", "question", question));
+    const char *text = variables ? az_json_dump(az, variables) : NULL;
+    return text ? az_template_fill_again(az, template ? template : az_template_builtin("math"), text) : NULL;
 }
 
-static az_request request_of(az_ctx *az, const az_json_line *line, int64_t max_tokens)
+static az_request request_of(az_ctx *az, const az_json_line *line, const az_math_how *how)
 {
-    az_message *message = az_alloc(az, sizeof *message);
-    if (message) *message = (az_message){.role = "user", .text = az_math_prompt(az, az_json_line_text(line, "question"))};
-    return (az_request){.operation = AZ_CHAT, .message = message, .messages = 1, .max_tokens = max_tokens, .stage = "math"};
+    const az_messages *messages = az_math_prompt(az, how->template, az_json_line_text(line, "question"));
+    if (!messages) return (az_request){0};
+    return (az_request){
+        .operation = AZ_CHAT, .message = messages->item, .messages = messages->n, .max_tokens = how->max_tokens, .stage = "math"};
 }
 
 static json_t *usage_of(const az_backend *backend, const az_answer *answer)
@@ -50,11 +53,11 @@ static json_t *judge(const az_backend *backend, const az_json_line *line, const 
     return out;
 }
 
-static bool ask_chunk(az_backend *backend, const az_json_line *const *line, int n, int64_t max_tokens, az_journal *journal)
+static bool ask_chunk(az_backend *backend, const az_json_line *const *line, int n, const az_math_how *how, az_journal *journal)
 {
     az_request request[CHUNK] = {0};
     az_reply reply[CHUNK] = {0};
-    for (int i = 0; i < n; i++) request[i] = request_of(backend->az, line[i], max_tokens);
+    for (int i = 0; i < n; i++) request[i] = request_of(backend->az, line[i], how);
     if (!az_ok(backend->az) || !az_backend_ask_all(backend, request, n, reply)) return false;
     for (int i = 0; i < n; i++)
         if (!az_journal_add(journal, judge(backend, line[i], &reply[i]))) return false;
@@ -70,7 +73,7 @@ static bool check_questions(az_ctx *az, const az_json_lines *lines)
     return true;
 }
 
-static bool ask_questions(az_backend *backend, const az_json_lines *lines, int64_t max_tokens, az_journal *journal)
+static bool ask_questions(az_backend *backend, const az_json_lines *lines, const az_math_how *how, az_journal *journal)
 {
     az_ctx *az = backend->az;
     for (int64_t at = 0; at < lines->count;) {
@@ -82,7 +85,7 @@ static bool ask_questions(az_backend *backend, const az_json_lines *lines, int64
             if (!az_journal_find(journal, line->id)) open[n++] = line;
         }
         az_scope_push(az);
-        const bool good = n == 0 || ask_chunk(backend, open, n, max_tokens, journal);
+        const bool good = n == 0 || ask_chunk(backend, open, n, how, journal);
         az_scope_pop(az);
         if (!good) return false;
         if (!az_progress(az, "questions", at, lines->count, NULL))
@@ -115,15 +118,16 @@ static int kind_of(const json_t *line)
     return KINDS - 1;
 }
 
-bool az_math_evaluate(az_backend *backend, const char *questions, const char *predictions, int64_t max_tokens, az_report *report)
+bool az_math_evaluate(az_backend *backend, const char *questions, const char *predictions, const az_math_how *how, az_report *report)
 {
     if (!backend || !az_backend_need(backend, AZ_CAN_CHAT, "a benchmark of questions")) return false;
     az_ctx *az = backend->az;
     const az_json_lines *lines = az_json_lines_read(az, questions, "id", false);
     if (!lines || !check_questions(az, lines)) return false;
     az_journal *journal = az_journal_open(az, predictions, "id");
-    const char *settings = az_format_text(az, "model=%s max_tokens=%lld", az_backend_identity(backend), (long long)max_tokens);
-    if (!az_journal_about(journal, settings) || !ask_questions(backend, lines, max_tokens, journal)) return false;
+    const char *settings = az_format_text(az, "model=%s max_tokens=%lld", az_backend_identity(backend), (long long)how->max_tokens);
+    if (how->template) settings = az_format_text(az, "%s template=%s", settings, how->template);
+    if (!az_journal_about(journal, settings) || !ask_questions(backend, lines, how, journal)) return false;
     tally all = {0}, by_kind[KINDS] = {{0}};
     int64_t failed = 0;
     for (int64_t i = 0; i < lines->count; i++) {

@@ -114,11 +114,23 @@ json_t *az_json_read(az_ctx *az, const char *text, size_t length, const char **w
 
 /* ---- the canonical request ---- */
 
-static json_t *messages_json(const az_request *r)
+static json_t *parts_json(az_ctx *az, const az_message *message)
+{
+    if (message->parts == 0) return json_string(message->text);
+    json_t *list = json_array();
+    for (int k = 0; k < message->parts; k++) {
+        const az_part *part = &message->part[k];
+        const char *image = part->image ? az_image_identity(az, part->image) : NULL;
+        json_array_append_new(list, image ? json_pack("{s:s}", "image", image) : json_pack("{s:s?}", "text", part->text));
+    }
+    return list;
+}
+
+static json_t *messages_json(az_ctx *az, const az_request *r)
 {
     json_t *list = json_array();
     for (int i = 0; i < r->messages; i++)
-        json_array_append_new(list, json_pack("{s:s, s:s}", "role", r->message[i].role, "content", r->message[i].text));
+        json_array_append_new(list, json_pack("{s:s, s:o}", "role", r->message[i].role, "content", parts_json(az, &r->message[i])));
     return list;
 }
 
@@ -143,10 +155,20 @@ static bool utf8(const char *text)
     return value != NULL;
 }
 
+static bool message_is_utf8(const az_message *message)
+{
+    az_part alone;
+    int n;
+    const az_part *part = az_message_parts(message, &alone, &n);
+    bool good = utf8(message->role);
+    for (int k = 0; good && k < n; k++) good = utf8(part[k].image ? part[k].image : part[k].text);
+    return good;
+}
+
 static bool texts_are_utf8(const az_request *r)
 {
     bool good = (!r->prompt || utf8(r->prompt)) && (!r->continuation || utf8(r->continuation));
-    for (int i = 0; good && i < r->messages; i++) good = utf8(r->message[i].role) && utf8(r->message[i].text);
+    for (int i = 0; good && i < r->messages; i++) good = message_is_utf8(&r->message[i]);
     for (int i = 0; good && i < r->stops; i++) good = utf8(r->stop[i]);
     return good;
 }
@@ -196,7 +218,7 @@ char *az_request_json(az_ctx *az, const az_request *r, const char *model)
     json_object_set_new(object, "op", json_string(az_operation_name(r->operation)));
     json_object_set_new(object, "model", json_string(model ? model : ""));
     if (r->messages > 0)
-        json_object_set_new(object, "messages", messages_json(r));
+        json_object_set_new(object, "messages", messages_json(az, r));
     else
         json_object_set_new(object, "prompt", json_string(r->prompt));
     if (r->operation == AZ_CHAT || r->operation == AZ_COMPLETE) set_sampling(object, r);

@@ -187,7 +187,7 @@ static az_messages *fill_all(template_state *t, const char *text)
     return all->item && add_messages(t, text, all) ? all : NULL;
 }
 
-az_messages *az_template_fill(az_ctx *az, const char *text, const char *variables)
+static az_messages *fill_and_note(az_ctx *az, const char *text, const char *variables, bool note)
 {
     if (!text || !variables || !az_ok(az)) return NULL;
     const char *why = NULL;
@@ -196,8 +196,18 @@ az_messages *az_template_fill(az_ctx *az, const char *text, const char *variable
         return az_fail(az, AZ_BAD_INPUT, "the variables of a template are no JSON object: %s", why ? why : "another value");
     template_state t = {.az = az, .variables = object};
     az_messages *all = fill_all(&t, text);
-    if (all) note_unused(&t);
+    if (all && note) note_unused(&t);
     return all;
+}
+
+az_messages *az_template_fill(az_ctx *az, const char *text, const char *variables)
+{
+    return fill_and_note(az, text, variables, true);
+}
+
+az_messages *az_template_fill_again(az_ctx *az, const char *text, const char *variables)
+{
+    return fill_and_note(az, text, variables, false);
 }
 
 /* ---- rows ---- */
