@@ -555,14 +555,25 @@ typedef struct az_lm_statistics {
     az_tensor *gram;            /* [in, in] f64, sum of x x^T; NULL unless asked for */
 } az_lm_statistics;
 enum { AZ_CALIBRATE_GRAM = 1 };
-/* May replace linear->weight (in the model's arena). Returning false ends the drive. */
-typedef bool (*az_lm_visit)(az_ctx *az, az_lm_linear *linear, const az_lm_statistics *statistics, void *user);
+/* What a whole block reads. */
+typedef struct az_lm_block_inputs {
+    int block;
+    const az_lm_sequences *sequences;
+    az_tensor *x; /* [count * length, width] */
+} az_lm_block_inputs;
+typedef struct az_lm_visitor {
+    /* May replace linear->weight (in the model's arena). Returning false ends the drive. */
+    bool (*layer)(az_ctx *az, az_lm_linear *linear, const az_lm_statistics *statistics, void *user);
+    /* After the layers of a block, before it runs again: may change anything of this block. NULL = nothing to do. */
+    bool (*block)(az_ctx *az, const az_lm_block_inputs *inputs, void *user);
+    void *user;
+} az_lm_visitor;
 /* The block-by-block drive of pruning and quantization: each block runs on all sequences as it is, while the statistics of its linear
- * layers' inputs are gathered; `visit` sees the layers in the order of the forward pass (q, k and v share one set of statistics); then
- * the block, as changed, runs again and makes the next block's inputs (the last one does not). Embedding, norms, router and head are not
- * visited. Fails with layer and feature on activations that are not finite. Of experts without tokens (noted): one token, sum 0, square 1,
- * gram the identity. */
-bool az_lm_calibrate(az_ctx *az, az_lm *lm, const az_lm_sequences *sequences, int flags, az_lm_visit visit, void *user);
+ * layers' inputs are gathered; the visitor sees the layers in the order of the forward pass (q, k and v share one set of statistics), then
+ * the block; then the block, as changed, runs again and makes the next block's inputs (the last one does not). Embedding, norms, router
+ * and head are not visited. Fails with layer and feature on activations that are not finite. Of experts without tokens (noted): one
+ * token, sum 0, square 1, gram the identity. */
+bool az_lm_calibrate(az_ctx *az, az_lm *lm, const az_lm_sequences *sequences, int flags, const az_lm_visitor *visitor);
 
 /* ---- generation -------------------------------------------------------------------------------------------------------------- */
 

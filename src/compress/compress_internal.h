@@ -34,10 +34,13 @@ az_weight *az_compress_keep_zeros(az_ctx *az, const az_weight *before, az_weight
 
 /* Makes the new weight of one layer, in the current scope. statistics is NULL when no calibration text was run. */
 typedef az_weight *(*az_layer_step)(az_ctx *az, const az_lm_linear *linear, const az_lm_statistics *statistics, const void *options);
+/* What is done to a block whose layers have their new weights, before the inputs of the next block are made. */
+typedef bool (*az_block_step)(az_ctx *az, const az_compress_job *job, const az_lm_block_inputs *inputs, const void *options);
 typedef struct az_layer_walk {
     const char *task; /* for progress: "pruning" */
     az_layer_step step;
-    const void *options; /* passed to step */
+    az_block_step block; /* of calibrated walks; may be NULL */
+    const void *options; /* passed to step and block */
     bool calibrated;     /* run the calibration text, block by block */
     bool gram;           /* the step needs Gram matrices */
     bool error;          /* measure each layer's output error; gathers Gram matrices too */

@@ -67,6 +67,12 @@ static bool change_layer(az_ctx *az, az_lm_linear *linear, const az_lm_statistic
     return az_ok(az);
 }
 
+static bool finish_block(az_ctx *az, const az_lm_block_inputs *inputs, void *user)
+{
+    const visit *v = user;
+    return v->walk->block(az, v->job, inputs, v->walk->options);
+}
+
 az_lm_sequences *az_calibration_sequences(az_ctx *az, const az_compress_job *job, const az_calibration *calibration)
 {
     if (!job->calibration) return az_fail(az, AZ_BAD_INPUT, "calibration text is needed (-d FILE)");
@@ -78,7 +84,8 @@ az_lm_sequences *az_calibration_sequences(az_ctx *az, const az_compress_job *job
 static bool change_calibrated(az_ctx *az, visit *v)
 {
     const az_lm_sequences *sequences = az_calibration_sequences(az, v->job, &v->walk->calibration);
-    return az_lm_calibrate(az, v->job->lm, sequences, v->walk->gram || measures_error(v) ? AZ_CALIBRATE_GRAM : 0, change_layer, v);
+    const az_lm_visitor visitor = {.layer = change_layer, .block = v->walk->block ? finish_block : NULL, .user = v};
+    return az_lm_calibrate(az, v->job->lm, sequences, v->walk->gram || measures_error(v) ? AZ_CALIBRATE_GRAM : 0, &visitor);
 }
 
 static bool change_plain(az_ctx *az, visit *v)

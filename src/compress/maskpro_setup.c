@@ -95,8 +95,9 @@ static bool choose_masks(az_ctx *az, az_maskpro_run *run, const az_start_setting
 {
     chooser c = {.lm = run->lm, .settings = settings, .starts = starts, .arena = arena};
     const bool reads = settings->init != AZ_START_MAGNITUDE && settings->init != AZ_START_RANDOM;
+    const int flags = az_start_needs_gram(settings) ? AZ_CALIBRATE_GRAM : 0;
     bool good = true;
-    if (reads) good = az_lm_calibrate(az, run->lm, run->sequences, az_start_needs_gram(settings) ? AZ_CALIBRATE_GRAM : 0, choose_layer, &c);
+    if (reads) good = az_lm_calibrate(az, run->lm, run->sequences, flags, &(az_lm_visitor){.layer = choose_layer, .user = &c});
     for (int i = 0; !reads && good && i < starts->n; i++) good = choose_layer(az, starts->layer[i].linear, NULL, &c);
     az_arena_free(az, c.memo.arena);
     return good;

@@ -87,7 +87,7 @@ typedef enum az_pv_mode { AZ_PV_NONE, AZ_PV_P, AZ_PV_NAIVE, AZ_PV_STE, AZ_PV_PV,
 typedef struct az_pv_tuning {
     int mode;
     int64_t steps, batch, length, save_every, seed;
-    int64_t block_epochs, block_windows; /* of the fit of each block's values before the steps, 0 = none; windows of text that it reads */
+    int64_t block_epochs; /* of the fit of each block before the steps, 0 = none */
     double block_lr;
     double lr, code_lr, code_beta1, tau, trust, decay; /* negative: as the mode has it */
     double temperature, sr_temperature;                /* of the choice of tiles, and of rounding (az_pv_reach) */
@@ -97,5 +97,18 @@ typedef struct az_pv_tuning {
 /* Tunes the quantized weights (of az_lm_linears, in that order) of lm so that its next-token distributions approach the teacher's on the
  * text. Section "tuning" and the loss curve go to the report. */
 bool az_pv_tune(az_ctx *az, az_lm *lm, const az_lm *teacher, const az_documents *text, const az_pv_tuning *how, az_report *report);
+/* Whether a run can go on from the state in this folder (NULL or "" = none). */
+bool az_pv_has_state(az_ctx *az, const char *folder);
+
+/* The fit of one block, whose matrices are quantized, to what the teacher's block makes of the same inputs: the values, and with how->rest
+ * the block's norms and biases, learn by Adam for how->block_epochs epochs at most, how->batch sequences a step; an eighth of the
+ * sequences is held out, and the best epoch stays. Adds a row to the section "blocks": error = |B'(X) - B(X)|^2 / |B(X)|^2 on those. */
+typedef struct az_pv_block {
+    az_lm *lm;
+    const az_lm *teacher;
+    const az_pv_tuning *how;
+    az_report *report;
+} az_pv_block;
+bool az_pv_fit_block(az_ctx *az, const az_pv_block *of, const az_lm_block_inputs *inputs);
 
 #endif

@@ -51,9 +51,19 @@ static bool list_state(az_ctx *az, const az_pv_run *run, list *l)
     return true;
 }
 
-static const char *state_path(az_ctx *az, const az_pv_run *run)
+static const char *state_path(az_ctx *az, const char *folder)
 {
-    return az_format_text(az, "%s/state.safetensors", run->how.resume);
+    return az_format_text(az, "%s/state.safetensors", folder);
+}
+
+bool az_pv_has_state(az_ctx *az, const char *folder)
+{
+    if (!folder || !*folder) return false;
+    az_scope_push(az);
+    const char *path = state_path(az, folder);
+    const bool there = path && access(path, F_OK) == 0;
+    az_scope_pop(az);
+    return there;
 }
 
 static bool write_state(az_ctx *az, const az_pv_run *run)
@@ -61,7 +71,7 @@ static bool write_state(az_ctx *az, const az_pv_run *run)
     list l;
     if (!az_make_folder(az, run->how.resume) || !list_state(az, run, &l)) return false;
     const az_tensor *changes = az_from(az, AZ_F64, 1, &run->step, run->changes), *loss = az_from(az, AZ_F64, 1, &run->step, run->loss);
-    az_safetensors_writer *writer = az_safetensors_create(az, state_path(az, run));
+    az_safetensors_writer *writer = az_safetensors_create(az, state_path(az, run->how.resume));
     if (!writer || !loss || !changes) return false;
     az_safetensors_put_metadata(writer, "identity", run->identity);
     az_safetensors_declare(writer, "changes", AZ_F64, 1, changes->shape);
@@ -118,10 +128,10 @@ static bool read_state(az_ctx *az, az_pv_run *run, const az_safetensors *file)
 bool az_pv_load(az_ctx *az, az_pv_run *run)
 {
     az_scope_push(az);
-    const char *path = state_path(az, run);
-    bool good = path != NULL;
-    if (good && access(path, F_OK) == 0) {
-        good = read_state(az, run, az_safetensors_read(az, path));
+    bool good = true;
+    if (az_pv_has_state(az, run->how.resume)) {
+        const char *path = state_path(az, run->how.resume);
+        good = path && read_state(az, run, az_safetensors_read(az, path));
         if (!good) az_fail_context(az, "going on from '%s'", path);
     }
     az_scope_pop(az);

@@ -28,33 +28,6 @@ static bool has_v_step(const az_pv_tuning *how)
     return how->mode != AZ_PV_NONE && how->mode != AZ_PV_P;
 }
 
-static bool is_quantized(const az_weight *w)
-{
-    return w->format == az_format_by_name("aq") || w->format == az_format_by_name("grid");
-}
-
-/* The weight with values of its own in f32, and codes of its own. */
-static az_weight *own_code(az_ctx *az, const az_weight *w)
-{
-    az_tensor *parts[AZ_WEIGHT_PARTS] = {NULL};
-    for (int i = 0; i < AZ_WEIGHT_PARTS && w->part[i]; i++)
-        parts[i] = w->part[i]->dtype == AZ_F16 ? az_cast(az, w->part[i], AZ_F32) : az_copy(az, w->part[i]);
-    return az_weight_from_parts(az, w->format, w->rows, w->cols, parts);
-}
-
-/* Takes the weight of a linear layer apart and puts its decoded matrix into its place. */
-static bool open_layer(az_ctx *az, az_lm *lm, az_lm_linear *linear, az_pv_layer *out)
-{
-    *out = (az_pv_layer){.linear = linear, .given = linear->weight, .code = own_code(az, linear->weight)};
-    if (!out->code) return false;
-    az_pv_values(out->code, out->value);
-    az_arena_enter(az, lm->arena);
-    az_weight *dense = az_weight_dense(az, az_weight_decode(az, out->code));
-    az_arena_leave(az);
-    if (dense) linear->weight = dense;
-    return dense != NULL;
-}
-
 static bool layer_moments(az_ctx *az, az_pv_run *run, az_pv_layer *l)
 {
     l->matrix = l->linear->weight->part[0];
@@ -102,7 +75,7 @@ static bool list_parameters(az_ctx *az, az_pv_run *run)
     run->layer = az_alloc_array(az, (size_t)linears, sizeof *run->layer);
     if (!run->layer) return false;
     for (int i = 0; i < linears; i++)
-        if (is_quantized(linear[i]->weight) && !open_layer(az, lm, linear[i], &run->layer[run->layers++])) return false;
+        if (az_pv_is_coded(linear[i]->weight) && !az_pv_open_layer(az, linear[i], &run->layer[run->layers++])) return false;
     if (run->layers == 0) return az_fail(az, AZ_BAD_INPUT, "no layer is stored in codebooks or on a grid: there is nothing to tune");
     if (run->how.rest && !az_lm_make_trainable(az, lm, AZ_F32)) return false;
     for (int i = 0; i < run->layers; i++)
@@ -273,21 +246,6 @@ static bool run_steps(az_ctx *az, az_pv_run *run)
 
 /* ---- results ---- */
 
-/* The codes and values go where the matrix was, in the types they came in. */
-static bool close_layer(az_ctx *az, az_lm *lm, const az_pv_layer *l)
-{
-    az_tensor *parts[AZ_WEIGHT_PARTS] = {NULL};
-    az_arena_enter(az, lm->arena);
-    for (int i = 0; i < AZ_WEIGHT_PARTS && l->code->part[i]; i++) {
-        const az_dtype type = l->given->part[i]->dtype;
-        parts[i] = type == l->code->part[i]->dtype ? az_share(az, l->code->part[i]) : az_cast(az, l->code->part[i], type);
-    }
-    az_weight *tuned = az_weight_from_parts(az, l->code->format, l->code->rows, l->code->cols, parts);
-    az_arena_leave(az);
-    if (tuned) l->linear->weight = tuned;
-    return tuned != NULL;
-}
-
 /* Matrices outside the blocks, and the formats that they had. */
 typedef struct outside {
     const az_format *embedding, *position, *head;
@@ -303,7 +261,7 @@ static bool close_model(az_ctx *az, const az_pv_run *run, const outside *formats
     az_lm *lm = run->student;
     const bool tied = lm->config.tied;
     for (int i = 0; i < run->layers; i++)
-        if (!close_layer(az, lm, &run->layer[i])) return false;
+        if (!az_pv_close_layer(az, lm, &run->layer[i])) return false;
     az_arena_enter(az, lm->arena);
     lm->embedding = encode_again(az, lm->embedding, formats->embedding);
     lm->position = encode_again(az, lm->position, formats->position);
@@ -339,9 +297,7 @@ static bool begin(az_ctx *az, az_pv_run *run, const az_documents *text)
     if (run->teacher->config.vocabulary != lm->config.vocabulary)
         return az_fail(az, AZ_BAD_INPUT, "the teacher has %lld tokens, the model %lld", (long long)run->teacher->config.vocabulary,
                        (long long)lm->config.vocabulary);
-    if (h->mode == AZ_PV_NONE) h->steps = 0;
-    const int64_t steps = h->steps * h->batch, blocks = h->block_epochs > 0 ? h->block_windows : 0,
-                  wanted = steps > blocks ? steps : blocks;
+    const int64_t wanted = h->steps * h->batch;
     const int64_t longest = h->length < lm->config.context ? h->length : lm->config.context;
     run->text = az_lm_sample_sequences(az, lm, text, wanted < MOST_WINDOWS ? wanted : MOST_WINDOWS, longest, (uint64_t)h->seed);
     run->loss = az_alloc_array(az, (size_t)h->steps, sizeof *run->loss);
@@ -352,12 +308,6 @@ static bool begin(az_ctx *az, az_pv_run *run, const az_documents *text)
     return az_pv_load(az, run);
 }
 
-/* A run that goes on has its blocks behind it. */
-static bool fit_blocks(az_ctx *az, az_pv_run *run, az_report *report)
-{
-    return run->how.block_epochs == 0 || run->step > 0 || az_pv_tune_blocks(az, run, report);
-}
-
 bool az_pv_tune(az_ctx *az, az_lm *lm, const az_lm *teacher, const az_documents *text, const az_pv_tuning *how, az_report *report)
 {
     if (!lm || !teacher || !text) return false;
@@ -365,8 +315,9 @@ bool az_pv_tune(az_ctx *az, az_lm *lm, const az_lm *teacher, const az_documents 
     const outside formats = {lm->embedding->format, lm->position ? lm->position->format : NULL, lm->head.weight->format};
     const double began = az_seconds();
     az_scope_push(az);
-    const bool good = begin(az, &run, text) && fit_blocks(az, &run, report) && run_steps(az, &run) && close_model(az, &run, &formats);
-    if (good && report && run.step > 0) report_run(az, &run, az_seconds() - began, report);
+    const bool good = begin(az, &run, text) && run_steps(az, &run) && close_model(az, &run, &formats);
+    for (int i = 0; !good && i < run.layers; i++) run.layer[i].linear->weight = run.layer[i].given;
+    if (good && report) report_run(az, &run, az_seconds() - began, report);
     az_scope_pop(az);
     return good;
 }

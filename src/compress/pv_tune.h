@@ -7,13 +7,20 @@
 /* A quantized layer. Tensors have the shape of the matrix unless they belong to values. */
 typedef struct az_pv_layer {
     az_lm_linear *linear;                                     /* of the student; its weight is the decoded matrix meanwhile */
-    const az_weight *given;                                   /* its weight before and, with other codes and values, after */
+    az_weight *given;                                         /* its weight before and, with other codes and values, after */
     az_weight *code;                                          /* codes and values in f32 */
     az_tensor *matrix;                                        /* what code decodes to */
     az_tensor *value[AZ_PV_VALUES];                           /* parts of code */
     az_tensor *value_m[AZ_PV_VALUES], *value_v[AZ_PV_VALUES]; /* their moments */
     az_tensor *m, *v, *point; /* moments of the matrix, and the point u that its steps move; NULL without V steps */
 } az_pv_layer;
+
+bool az_pv_is_coded(const az_weight *w);
+/* Takes the weight of a linear layer apart and puts its decoded matrix into its place: fills linear, given, code, matrix and value. All of
+ * it lives in the current scope; linear->weight = given undoes it. */
+bool az_pv_open_layer(az_ctx *az, az_lm_linear *linear, az_pv_layer *out);
+/* The codes and values go where the matrix was, in the types they came in; into the model's arena. */
+bool az_pv_close_layer(az_ctx *az, az_lm *lm, const az_pv_layer *layer);
 
 /* Any other parameter. */
 typedef struct az_pv_rest {
@@ -35,8 +42,6 @@ typedef struct az_pv_run {
     int64_t tiles;          /* of all layers */
 } az_pv_run;
 
-/* Fits the values of each block to the teacher's block: how.block_epochs epochs at most on the run's text. Section "blocks". */
-bool az_pv_tune_blocks(az_ctx *az, az_pv_run *run, az_report *report);
 /* Writes the state to how.resume/state.safetensors, whole or not at all; takes it up when it is there. */
 bool az_pv_save(az_ctx *az, const az_pv_run *run);
 bool az_pv_load(az_ctx *az, az_pv_run *run);

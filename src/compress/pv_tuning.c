@@ -9,7 +9,7 @@
  *
  * Malinovskii et al.: "PV-Tuning: beyond straight-through estimation for extreme LLM compression", NeurIPS 2024 (arXiv 2405.14852);
  * representation and start after AQLM (arXiv 2401.06118). */
-#include "compress/pv.h"
+#include "compress/pv_tune.h"
 
 #include <string.h>
 
@@ -47,8 +47,8 @@ static const az_option pv_table[] = {
     {"mode", AZ_FIELD(AZ_CHOICE, pv_options, tune.mode), "pv+ste", 0, 0, modes,
      "tuning: none, values only (p), every code by a short step (naive), straight-through (ste), the subspace (pv), both"},
     {"block_epochs", AZ_FIELD(AZ_INT, pv_options, tune.block_epochs), "0", 0, 10000, NULL,
-     "before tuning: most epochs, on nsamples windows, that fit each block's values to the block as it was; it ends when a held-out "
-     "eighth gains no more"},
+     "before tuning: most epochs, on the calibration sequences, that fit a block whose layers have their codes to the block as it was, "
+     "before the next block reads it; they end when a held-out eighth gains no more"},
     {"block_lr", AZ_FIELD(AZ_REAL, pv_options, tune.block_lr), "1e-4", 0, 10, NULL, "size of their steps"},
     {"steps", AZ_FIELD(AZ_INT, pv_options, tune.steps), "200", 1, 1e7, NULL, "tuning steps"},
     {"batch", AZ_FIELD(AZ_INT, pv_options, tune.batch), "16", 1, 1 << 16, NULL, "windows of text in a step"},
@@ -85,12 +85,6 @@ static const az_option pv_table[] = {
     {0},
 };
 
-/* A layer that is stored in codes already keeps them. */
-static bool is_coded(const az_weight *w)
-{
-    return w->format == az_format_by_name("aq") || w->format == az_format_by_name("grid");
-}
-
 /* Codebooks of an aq weight in f16. */
 static az_weight *narrow_values(az_ctx *az, const az_weight *w)
 {
@@ -102,14 +96,28 @@ static az_weight *narrow_values(az_ctx *az, const az_weight *w)
     return az_weight_from_parts(az, w->format, w->rows, w->cols, parts);
 }
 
+/* The options of a job, and what its blocks are fitted to. */
+typedef struct pv_job {
+    const pv_options *options;
+    const az_lm *teacher;
+    az_pv_tuning how;
+} pv_job;
+
+/* A layer that is stored in codes already keeps them. */
 static az_weight *fit_layer(az_ctx *az, const az_lm_linear *linear, const az_lm_statistics *statistics, const void *user)
 {
-    const pv_options *o = user;
-    if (is_coded(linear->weight)) return az_weight_share(az, linear->weight);
+    const pv_options *o = ((const pv_job *)user)->options;
+    if (az_pv_is_coded(linear->weight)) return az_weight_share(az, linear->weight);
     az_pv_fit fit = o->fit;
     fit.seed = az_stream(linear->name, (uint64_t)o->calibration.seed);
     const az_tensor *h = statistics && statistics->gram ? az_affine(az, statistics->gram, 1.0 / (double)statistics->tokens, 0) : NULL;
     return narrow_values(az, az_pv_fit_weight(az, az_weight_decode(az, linear->weight), h, &fit));
+}
+
+static bool fit_block(az_ctx *az, const az_compress_job *job, const az_lm_block_inputs *inputs, const void *user)
+{
+    const pv_job *j = user;
+    return az_pv_fit_block(az, &(az_pv_block){.lm = job->lm, .teacher = j->teacher, .how = &j->how, .report = job->report}, inputs);
 }
 
 /* Settings of -1 become what the mode says. */
@@ -118,7 +126,6 @@ static az_pv_tuning settled(const pv_options *o)
     az_pv_tuning t = o->tune;
     const bool everywhere = t.mode == AZ_PV_STE || t.mode == AZ_PV_NAIVE, gathers = t.mode == AZ_PV_STE || t.mode == AZ_PV_PV_STE;
     t.seed = o->calibration.seed;
-    t.block_windows = o->calibration.samples;
     if (t.code_lr < 0) t.code_lr = gathers ? 0.02 : t.mode == AZ_PV_PV ? 0.3 : 0.003;
     if (t.tau < 0) t.tau = everywhere ? 1 : 0.01;
     if (t.trust < 0) t.trust = everywhere ? 0 : 0.02;
@@ -162,21 +169,21 @@ static bool pv_compress(az_ctx *az, const void *options, az_compress_job *job)
 {
     const pv_options *o = options;
     if (!job->lm || !pv_check(az, o, job->lm)) return false;
-    const az_pv_tuning tune = settled(o);
-    const bool calibrated = o->fit.epochs > 0 || o->error;
-    const bool tunes = tune.mode != AZ_PV_NONE || tune.block_epochs > 0;
-    if (tunes && !job->calibration) return az_fail(az, AZ_BAD_INPUT, "text to tune on is needed (-d FILE)");
-    const az_lm *teacher = job->original ? job->original : az_lm_copy(az, job->lm);
+    const pv_job j = {.options = o, .teacher = job->original ? job->original : az_lm_copy(az, job->lm), .how = settled(o)};
+    const bool tunes = j.how.mode != AZ_PV_NONE, goes_on = tunes && az_pv_has_state(az, j.how.resume),
+               fits_blocks = j.how.block_epochs > 0 && !goes_on; /* the state has what became of them */
+    if ((tunes || fits_blocks) && !job->calibration) return az_fail(az, AZ_BAD_INPUT, "text to tune on is needed (-d FILE)");
     const az_layer_walk walk = {.task = "fitting codes",
                                 .step = fit_layer,
-                                .options = o,
-                                .calibrated = calibrated,
+                                .block = fits_blocks ? fit_block : NULL,
+                                .options = &j,
+                                .calibrated = o->fit.epochs > 0 || o->error || fits_blocks,
                                 .gram = o->fit.epochs > 0,
                                 .error = o->error,
                                 .zeros = (az_zero_rule)o->zeros,
                                 .calibration = o->calibration};
-    if (!teacher || !az_compress_layers(az, job, &walk)) return false;
-    return !tunes || az_pv_tune(az, job->lm, teacher, job->calibration, &tune, job->report);
+    if (!j.teacher || !az_compress_layers(az, job, &walk)) return false;
+    return !tunes || az_pv_tune(az, job->lm, j.teacher, job->calibration, &j.how, job->report);
 }
 
 const az_method az_pv = {
@@ -189,9 +196,10 @@ const az_method az_pv = {
                "bits a weight) or on grids (codebooks=0,bits=2,group=64), fits them layer by layer by k-means and beam search, and then "
                "tunes codes and values of all layers on the calibration text so that the model's distributions approach those of the model "
                "as it came. A step moves all values by their gradient, and the codes of the few tiles that the gradient would move "
-               "farthest; mode=ste is the straight-through baseline, mode=p tunes values alone, mode=none nothing. block_epochs fits the "
-               "values of each block to what the block made of its inputs before that. A model that is stored "
-               "in codes already keeps them and is only tuned. Ctrl-C and kill lose nothing with resume. Codebooks cost 2^bits group 16 "
+               "farthest; mode=ste is the straight-through baseline, mode=p tunes values alone, mode=none nothing. block_epochs "
+               "goes block by block before that: when its layers have their codes, their values, the norms and the biases learn to make "
+               "what the block made of the same inputs, and the next block is quantized for what comes out. A model that is stored in "
+               "codes already keeps them and is only tuned. Ctrl-C and kill lose nothing with resume. Codebooks cost 2^bits group 16 "
                "bits for each matrix: with small matrices use fewer bits.",
     .example = "adze compress tales pv-tuning:bits=4,group=4,epochs=1,steps=5 -d calibration.txt -o small.gguf",
     .options = pv_table,

@@ -190,7 +190,7 @@ static bool embed_all(az_ctx *az, az_drive *drive)
     return az_ok(az);
 }
 
-static bool visit_block(az_ctx *az, const az_readers *readers, const az_gathered *gathered, az_lm_visit visit, void *user)
+static bool visit_layers(az_ctx *az, const az_readers *readers, const az_gathered *gathered, const az_lm_visitor *visitor)
 {
     for (int i = 0; i < readers->n; i++) {
         az_lm_linear *linear = readers->layer[i].linear;
@@ -202,7 +202,7 @@ static bool visit_block(az_ctx *az, const az_readers *readers, const az_gathered
                                              .sum_square = g->sum_square,
                                              .gram = g->gram};
         if (!check_finite(az, linear, g)) return false;
-        if (!visit(az, linear, &statistics, user)) return false;
+        if (!visitor->layer(az, linear, &statistics, visitor->user)) return false;
     }
     return az_ok(az);
 }
@@ -223,7 +223,7 @@ static az_gathered *gather_with(az_ctx *az, const az_drive *drive, const az_read
     return az_ok(az) ? gathered : NULL;
 }
 
-static bool drive_block(az_ctx *az, az_drive *drive, int b, az_lm_visit visit, void *user)
+static bool drive_block(az_ctx *az, az_drive *drive, int b, const az_lm_visitor *visitor)
 {
     az_readers readers;
     if (!readers_of(az, drive->lm, b, &readers)) return false;
@@ -235,11 +235,13 @@ static bool drive_block(az_ctx *az, az_drive *drive, int b, az_lm_visit visit, v
         assume_alike(&gathered[i]);
         drive->unreached++;
     }
-    if (!visit_block(az, &readers, gathered, visit, user)) return false;
+    const az_lm_block_inputs inputs = {.block = b, .sequences = drive->sequences, .x = drive->x};
+    if (!visit_layers(az, &readers, gathered, visitor)) return false;
+    if (visitor->block && !visitor->block(az, &inputs, visitor->user)) return false;
     return b + 1 == drive->lm->config.blocks || run_block(az, drive, b, NULL, true); /* nobody reads what the last one makes */
 }
 
-bool az_lm_calibrate(az_ctx *az, az_lm *lm, const az_lm_sequences *sequences, int flags, az_lm_visit visit, void *user)
+bool az_lm_calibrate(az_ctx *az, az_lm *lm, const az_lm_sequences *sequences, int flags, const az_lm_visitor *visitor)
 {
     if (!lm || !sequences) return false;
     az_drive drive = {.lm = lm, .sequences = sequences, .per_pass = PASS_TOKENS / sequences->length, .gram = flags & AZ_CALIBRATE_GRAM};
@@ -254,7 +256,7 @@ bool az_lm_calibrate(az_ctx *az, az_lm *lm, const az_lm_sequences *sequences, in
     bool good = drive.start && drive.x && embed_all(az, &drive);
     for (int b = 0; good && b < lm->config.blocks; b++) {
         az_scope_push(az);
-        good = drive_block(az, &drive, b, visit, user);
+        good = drive_block(az, &drive, b, visitor);
         az_scope_pop(az);
     }
     az_scope_pop(az);

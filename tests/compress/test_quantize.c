@@ -66,7 +66,7 @@ Test(quantize, importance_lowers_the_error_that_it_weighs)
     for (int64_t j = 0; j < 32; j++) az_f32_mut(lm->block[0].attn_norm.weight)[j] = j % 8 ? 0.1f : 3; /* inputs of very different size */
     const az_documents *text = small_stories(az, 50, 40);
     double square[32] = {0};
-    az_lm_calibrate(az, lm, az_lm_sample_sequences(az, lm, text, 16, 64, 0), 0, first_squares, square);
+    az_lm_calibrate(az, lm, az_lm_sample_sequences(az, lm, text, 16, 64, 0), 0, &(az_lm_visitor){.layer = first_squares, .user = square});
     cr_assert(small_compress(az, plain, "quantize", "type=q4_0", NULL, NULL), "%s", az_error(az));
     cr_assert(small_compress(az, weighted, "quantize", "type=q4_0,importance,nsamples=16", text, NULL), "%s", az_error(az));
     const az_weight *q = lm->block[0].q.weight;

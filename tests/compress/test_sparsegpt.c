@@ -220,7 +220,8 @@ Test(sparsegpt, layers_that_read_the_same_inputs_share_their_factor)
     az_lm *lm = small_lm(az), *afresh = az_lm_copy(az, lm);
     const az_documents *text = small_stories(az, 50, 40);
     cr_assert(small_compress(az, lm, "sparsegpt", "sparsity=0.6,nsamples=16,seqlen=64,no-error", text, NULL), "%s", az_error(az));
-    cr_assert(az_lm_calibrate(az, afresh, az_lm_sample_sequences(az, afresh, text, 16, 64, 0), AZ_CALIBRATE_GRAM, prune_afresh, afresh));
+    cr_assert(az_lm_calibrate(az, afresh, az_lm_sample_sequences(az, afresh, text, 16, 64, 0), AZ_CALIBRATE_GRAM,
+                              &(az_lm_visitor){.layer = prune_afresh, .user = afresh}));
     cr_assert_eq(small_difference(az, lm, afresh), 0);
     cr_assert_gt(az_weight_sparsity(az, lm->block[1].down.weight), 0.59);
     az_close(az);

@@ -13,7 +13,7 @@ static az_lm_sequences sequences_of(az_ctx *az)
     return (az_lm_sequences){.count = SEQUENCES, .length = LENGTH, .token = tiny_tokens(az, SEQUENCES * LENGTH, 40, 8)};
 }
 
-/* What the whole model, as it is now, feeds to a layer. */
+/* What the whole model, as it is now, has at a site. */
 typedef struct az_seen {
     const char *site;
     double sum[64], square[64], sum_square[64], gram[64][64];
@@ -40,10 +40,10 @@ static az_tensor *add_up(az_ctx *az, const char *site, az_tensor *x, void *user)
     return x;
 }
 
-static void look(az_ctx *az, const az_lm *lm, const az_lm_sequences *all, const char *layer, az_seen *seen)
+static void look(az_ctx *az, const az_lm *lm, const az_lm_sequences *all, const char *site, az_seen *seen)
 {
     memset(seen, 0, sizeof *seen);
-    const az_lm_hook hook = {.site = az_format_text(az, "%s.in", layer), .see = add_up, .user = seen};
+    const az_lm_hook hook = {.site = site, .see = add_up, .user = seen};
     for (int s = 0; s < SEQUENCES; s++) {
         const az_lm_batch batch = {.sequences = 1, .token = all->token + s * LENGTH, .start = (int64_t[]){0, LENGTH}};
         az_lm_forward(az, lm, &batch, &(az_lm_run){.hooks = &hook, .n_hooks = 1});
@@ -79,7 +79,7 @@ static bool compare_then_halve(az_ctx *az, az_lm_linear *linear, const az_lm_sta
     az_check *check = user;
     static az_seen seen;
     check->visits++;
-    look(az, check->lm, check->all, linear->name, &seen);
+    look(az, check->lm, check->all, az_format_text(az, "%s.in", linear->name), &seen);
     cr_assert_eq(s->tokens, seen.tokens);
     cr_assert_eq(s->sequences, seen.sequences);
     cr_assert_eq(linear->weight->cols, seen.in);
@@ -101,10 +101,56 @@ Test(calibrate, every_layer_gets_the_statistics_of_what_it_reads_in_the_model_as
         az_ctx *az = az_open(NULL);
         const az_lm_sequences all = sequences_of(az);
         az_check check = {.lm = tiny_llama(az, 2), .all = &all, .gram = gram};
-        cr_assert(az_lm_calibrate(az, check.lm, &all, gram ? AZ_CALIBRATE_GRAM : 0, compare_then_halve, &check), "%s", az_error(az));
+        cr_assert(az_lm_calibrate(az, check.lm, &all, gram ? AZ_CALIBRATE_GRAM : 0,
+                                  &(az_lm_visitor){.layer = compare_then_halve, .user = &check}),
+                  "%s", az_error(az));
         cr_assert_eq(check.visits, 14);
         az_close(az);
     }
+}
+
+/* ---- whole blocks ---- */
+
+typedef struct az_block_check {
+    az_check layers;
+    int blocks;
+} az_block_check;
+
+static bool compare_only(az_ctx *az, az_lm_linear *linear, const az_lm_statistics *s, void *user)
+{
+    const az_block_check *check = user;
+    static az_seen seen;
+    look(az, check->layers.lm, check->layers.all, az_format_text(az, "%s.in", linear->name), &seen);
+    for (int64_t i = 0; i < seen.in; i++) cr_assert_float_eq(s->sum[i], seen.sum[i], 1e-3, "%s", linear->name);
+    return true;
+}
+
+static bool halve_block(az_ctx *az, const az_lm_block_inputs *inputs, void *user)
+{
+    az_block_check *check = user;
+    static az_seen seen;
+    const char *site = inputs->block == 0 ? "embed" : az_format_text(az, "blocks.%d.resid", inputs->block - 1);
+    look(az, check->layers.lm, check->layers.all, site, &seen);
+    cr_assert_eq(inputs->block, check->blocks++);
+    cr_assert_eq(inputs->x->shape[0], seen.tokens);
+    for (int64_t i = 0; i < seen.in; i++) {
+        double sum = 0;
+        for (int64_t t = 0; t < seen.tokens; t++) sum += az_item(inputs->x, t * seen.in + i);
+        cr_assert_float_eq(sum, seen.sum[i], 1e-3);
+    }
+    halve(az, check->layers.lm, inputs->block);
+    return true;
+}
+
+Test(calibrate, a_block_is_seen_with_its_inputs_and_what_becomes_of_it_makes_the_next_ones)
+{
+    az_ctx *az = az_open(NULL);
+    const az_lm_sequences all = sequences_of(az);
+    az_block_check check = {.layers = {.lm = tiny_llama(az, 2), .all = &all}};
+    const az_lm_visitor visitor = {.layer = compare_only, .block = halve_block, .user = &check};
+    cr_assert(az_lm_calibrate(az, check.layers.lm, &all, 0, &visitor), "%s", az_error(az));
+    cr_assert_eq(check.blocks, 2);
+    az_close(az);
 }
 
 static bool stop_at_third(az_ctx *az, az_lm_linear *linear, const az_lm_statistics *s, void *user)
@@ -118,7 +164,7 @@ Test(calibrate, a_visit_may_end_it)
     az_ctx *az = az_open(NULL);
     const az_lm_sequences all = sequences_of(az);
     int visits = 0;
-    cr_assert_not(az_lm_calibrate(az, tiny_llama(az, 2), &all, 0, stop_at_third, &visits));
+    cr_assert_not(az_lm_calibrate(az, tiny_llama(az, 2), &all, 0, &(az_lm_visitor){.layer = stop_at_third, .user = &visits}));
     cr_assert_eq(visits, 3);
     az_close(az);
 }
@@ -130,7 +176,7 @@ Test(calibrate, activations_that_are_not_finite_name_layer_and_feature)
     az_lm *lm = tiny_llama(az, 2);
     az_f32_mut(lm->block[1].mlp_norm.weight)[7] = INFINITY;
     int visits = -1000;
-    cr_assert_not(az_lm_calibrate(az, lm, &all, 0, stop_at_third, &visits));
+    cr_assert_not(az_lm_calibrate(az, lm, &all, 0, &(az_lm_visitor){.layer = stop_at_third, .user = &visits}));
     cr_assert(strstr(az_error(az), "blocks.1.mlp.gate") && strstr(az_error(az), "feature 7"), "%s", az_error(az));
     az_close(az);
 }
@@ -151,7 +197,9 @@ Test(calibrate, experts_get_the_statistics_of_the_tokens_that_come_to_them)
         az_ctx *az = az_open(NULL);
         const az_lm_sequences all = sequences_of(az);
         az_check check = {.lm = tiny_mixture(az, 2), .all = &all, .gram = gram};
-        cr_assert(az_lm_calibrate(az, check.lm, &all, gram ? AZ_CALIBRATE_GRAM : 0, compare_then_halve, &check), "%s", az_error(az));
+        cr_assert(az_lm_calibrate(az, check.lm, &all, gram ? AZ_CALIBRATE_GRAM : 0,
+                                  &(az_lm_visitor){.layer = compare_then_halve, .user = &check}),
+                  "%s", az_error(az));
         cr_assert_eq(check.visits, 2 * (4 + 4 * 3));
         az_close(az);
     }
@@ -182,7 +230,7 @@ Test(calibrate, inputs_of_experts_without_tokens_count_alike)
         memset(router->data, 0, (size_t)az_count(router) * sizeof(float));
     }
     int alike = 0;
-    cr_assert(az_lm_calibrate(az, lm, &all, AZ_CALIBRATE_GRAM, count_alike, &alike), "%s", az_error(az));
+    cr_assert(az_lm_calibrate(az, lm, &all, AZ_CALIBRATE_GRAM, &(az_lm_visitor){.layer = count_alike, .user = &alike}), "%s", az_error(az));
     cr_assert_eq(alike, 2 * 3 * 3);
     az_close(az);
 }
