@@ -210,13 +210,11 @@ const cli_verb cli_adapter = {
     .name = "adapter",
     .summary = "merge adapters into a model, take them out, add them up, look inside",
     .usage = "merge|unmerge|info|add|convert MODEL ADAPTER... [-o RESULT]",
-    .details =
-        "An adapter is a folder with adapter_config.json and adapter_model.safetensors, as PEFT writes it (LoRA, AdaLoRA, prompt and "
-        "prefix tuning), or of iapt, whose activations info shows (--plot: as curves). merge puts the changes into the weights: dense ones "
-        "are rounded once to their type; sparse ones keep their zeros; "
-        "of low rank grow by the adapter's rank; other formats are decoded, changed and encoded again. unmerge takes them out of dense "
-        "weights, up to rounding, but no magnitudes of DoRA. add makes one adapter of several; convert writes one anew, scaled or in "
-        "another type.",
+    .details = "An adapter is a folder with adapter_config.json and adapter_model.safetensors, as PEFT writes it (LoRA, AdaLoRA, prompt "
+               "and prefix tuning), or of iapt, whose activations info shows (--plot: as curves). merge puts the changes into the weights: "
+               "dense ones are rounded once to their type; sparse ones keep their zeros; of low rank grow by the adapter's rank; other "
+               "formats are decoded, changed and encoded again. unmerge takes them out of dense weights, up to rounding, but no magnitudes "
+               "of DoRA. add makes one adapter of several; convert writes one anew, scaled or in another type.",
     .groups = adapter_groups,
     .settings_size = sizeof(adapter_settings),
     .min_words = 3,

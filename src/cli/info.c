@@ -208,10 +208,9 @@ const cli_verb cli_info = {
     .usage = "MODEL [--tensors] [--sparsity] [--against MODEL] [--spectra [-d TEXT]]",
     .details = "Sections: model (configuration and size), tokenizer, formats (matrices by the way they are stored), tensors (format, size, "
                "rank where it is low, share of zeros and error against another model, as asked for). --spectra adds spectra (singular "
-               "values of the linear layers: "
-               "how many hold 90 % of the sum of squares, the share of the --top ones) and, with -d TEXT, gradients of successive batches: "
-               "that share, their cosine, and how much their top subspaces overlap (1 = the same). With --plot, size and error of each "
-               "matrix in the order of the forward pass.",
+               "values of the linear layers: how many hold 90 % of the sum of squares, the share of the --top ones) and, with -d TEXT, "
+               "gradients of successive batches: that share, their cosine, and how much their top subspaces overlap (1 = the same). With "
+               "--plot, size and error of each matrix in the order of the forward pass.",
     .groups = info_groups,
     .settings_size = sizeof(info_settings),
     .min_words = 1,

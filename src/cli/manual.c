@@ -87,11 +87,9 @@ void cli_print_manual(FILE *out)
     fputs(".SH METHODS\n", out);
     for (const az_method *const *method = az_methods(); *method; method++) put_method(*method, out);
     fputs(".SH EXIT STATUS\n.TP\n.B 0\nit worked\n.TP\n.B 1\nit ran, and the result is negative (a claim does not hold)\n.TP\n.B 2\nbad "
-          "usage or "
-          "input; nothing was written\n.TP\n.B 130\ninterrupted\n"
+          "usage or input; nothing was written\n.TP\n.B 130\ninterrupted\n"
           ".SH ENVIRONMENT\n.TP\n.B ADZE_MODELS\nfolder in which bundled models are looked for first\n.TP\n.B ADZE_DATA\nfolder with the "
-          "data "
-          "sets that some claims use\n.TP\n.B ADZE_ISA\n\"portable\" turns the processor's extensions off\n",
+          "data sets that some claims use\n.TP\n.B ADZE_ISA\n\"portable\" turns the processor's extensions off\n",
           out);
 }
 

@@ -15,8 +15,7 @@ static const az_option prepare_options[] = {
     {"backend", AZ_FIELD(AZ_TEXT, prepare_settings, backend), NULL, 0, 0, NULL,
      "the model that is asked: local:MODEL, http://HOST/v1#MODEL, replay:FILE or exec:PROGRAM"},
     {"second", AZ_FIELD(AZ_TEXT, prepare_settings, second), "", 0, 0, NULL,
-     "another model: who judges, or who checks; several, "
-     "for a method that asks them together (lacie), separated by semicolons"},
+     "another model: who judges, or who checks; several, for a method that asks them together (lacie), separated by semicolons"},
     {0},
 };
 static const cli_group prepare_groups[] = {
@@ -137,9 +136,8 @@ const cli_verb cli_prepare = {
     .details = "Methods: `adze methods` lists those of the family tune; `adze help METHOD` tells what one reads and writes. Every reply "
                "is kept in the folder, in replies.db (with --cache in another file, which several runs may share), so that the same "
                "command goes on where it was stopped, and asks nothing twice. The exit status is 3 when a budget ends the work. run.json "
-               "in the folder lists the runs: settings, models, calls, "
-               "tokens and costs. --dry-run asks nothing and leaves the folder as it is: it counts the calls that are left and what they "
-               "would take at most, as far as they do not depend on replies.",
+               "in the folder lists the runs: settings, models, calls, tokens and costs. --dry-run asks nothing and leaves the folder as "
+               "it is: it counts the calls that are left and what they would take at most, as far as they do not depend on replies.",
     .groups = prepare_groups,
     .settings_size = sizeof(prepare_settings),
     .min_words = 2,

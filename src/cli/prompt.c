@@ -13,8 +13,8 @@ static const az_option prompt_options[] = {
     {"system", AZ_FIELD(AZ_TEXT, prompt_settings, system), "", 0, 0, NULL, "what the model is told before"},
     {"template", AZ_FIELD(AZ_TEXT, prompt_settings, template), "", 0, 0, NULL,
      "file of a template, or the name of a built-in one, that takes the question's place (math: that inserts {{question}})"},
-    {"image", AZ_FIELD(AZ_TEXT, prompt_settings, image), "", 0, 0, NULL,
-     "images that stand behind the question: PNG, JPEG, GIF or WebP files, or addresses, separated by commas; of servers only"},
+    {"image", AZ_FIELD(AZ_TEXTS, prompt_settings, images), "", 0, 0, NULL,
+     "an image behind the question, for servers only: a PNG, JPEG, GIF or WebP file, an address or a data URL; once for each"},
     {"vars", AZ_FIELD(AZ_TEXT, prompt_settings, vars), "", 0, 0, NULL, "JSON file with the template's variables"},
     {"complete", AZ_FIELD(AZ_BOOL, prompt_settings, complete), "false", 0, 0, NULL, "continue the prompt instead of answering it"},
     {"score", AZ_FIELD(AZ_TEXT, prompt_settings, score), "", 0, 0, NULL, "tell the log-probability of this text behind the prompt instead"},
@@ -71,19 +71,13 @@ const az_messages *prompt_messages(cli_job *job, const prompt_settings *o, const
 }
 
 /* The images become parts of the last message, behind its text. */
-static bool add_images(az_ctx *az, const char *images, az_message *last)
+static bool add_images(az_ctx *az, const az_texts *images, az_message *last)
 {
-    int n = 2;
-    for (const char *c = images; *c; c++) n += *c == ',';
-    az_part *part = az_alloc_array(az, (size_t)n, sizeof *part);
-    char *rest = az_strdup(az, images);
-    if (!part || !rest) return false;
+    az_part *part = az_alloc_array(az, (size_t)images->count + 1, sizeof *part);
+    if (!part) return false;
     part[0].text = last->text;
-    for (char *image; (image = strsep(&rest, ","));) {
-        if (!*image) return az_fail(az, AZ_BAD_INPUT, "prompt ask: --image has an empty name");
-        part[++last->parts].image = az_image_url(az, image);
-    }
-    last->parts++;
+    for (int i = 0; i < images->count; i++) part[i + 1].image = az_image_url(az, images->item[i]);
+    last->parts = images->count + 1;
     last->part = part;
     return az_ok(az);
 }
@@ -163,11 +157,12 @@ static int ask(cli_job *job, const prompt_settings *o)
     const az_messages *messages = prompt_messages(job, o, o->template);
     az_backend *backend = messages ? prompt_backend(job, o) : NULL;
     const az_operation operation = operation_of(o);
-    const unsigned needed = 1u << operation | (*o->image ? AZ_CAN_IMAGES : 0);
+    const unsigned needed = 1u << operation | (o->images.count > 0 ? AZ_CAN_IMAGES : 0);
     if (!messages || !az_backend_need(backend, needed, "prompt ask")) return CLI_BAD;
     const bool chat = operation == AZ_CHAT || (operation == AZ_NEXT && !o->complete);
-    if (*o->image && !chat) return az_fail(az, AZ_BAD_INPUT, "prompt ask: --image goes with messages, not with a bare prompt"), CLI_BAD;
-    if (*o->image && !add_images(az, o->image, &messages->item[messages->n - 1])) return CLI_BAD;
+    if (o->images.count > 0 && !chat)
+        return az_fail(az, AZ_BAD_INPUT, "prompt ask: --image goes with messages, not with a bare prompt"), CLI_BAD;
+    if (o->images.count > 0 && !add_images(az, &o->images, &messages->item[messages->n - 1])) return CLI_BAD;
     az_request request = {.operation = operation,
                           .max_tokens = o->tokens,
                           .temperature = o->temperature,
@@ -338,24 +333,21 @@ const cli_verb cli_prompt = {
     .usage =
         "ask --backend SPEC -p TEXT | template [NAME | FILE [--rows FILE]] | find FILE -p TEXT | math FILE -o FILE | decay FILE | cache "
         "stat|export|import|drop FILE | oracle [NAME]",
-    .details =
-        "SPEC is local:MODEL[?ctx=N&chat=auto|raw|FORM&adapter=FOLDER], http://HOST/v1#MODEL (OpenAI's protocol; the key comes from "
-        "the environment), replay:FILE (recorded replies), oracle:NAME?parameter=value (a simulated model) or exec:PROGRAM (a line "
-        "of JSON in, one out). With --cache the same question is asked once only, by any number of processes. The exit status is 3 "
-        "when a budget (--max-cost, --max-calls, --max-tokens) ends the work; what was answered is kept. --dry-run asks nothing and "
-        "counts the calls that the cache lacks, with the tokens and the cost that they would take at most. --image shows a server's "
-        "model images behind the question.\n"
-        "math asks the questions "
-        "of a file and counts the right answers (PREDICTIONS.run.json lists the runs: settings, model, calls, tokens, costs; without "
-        "--cache "
-        "PREDICTIONS.replies.db keeps every reply, so that a run that was stopped asks nothing twice); decay "
-        "tells whether fewer of the newer ones are right.\n"
-        "template lists the built-in templates, the methods' own questions, and prints one by its name. It fills a template from the JSON "
-        "object --vars, or from every line of --rows; --demos adds to each row the nearest "
-        "of other lines as its list demos, nearest last. In a template, lines @@system, @@user and @@assistant open messages, {{name}} "
-        "inserts a variable, and {{#each list}} ... {{/each}} repeats, with {{@index}} from 1; what is inserted is never read as a "
-        "template. find tells which texts of a file are nearest to a question.\n"
-        "oracle lists the simulated models, or tells what is expected of one under its parameters: rule?qh=0.15&qp=0.35&m=8&n=8.",
+    .details = "SPEC is local:MODEL[?ctx=N&chat=auto|raw|FORM&adapter=FOLDER], http://HOST/v1#MODEL (OpenAI's protocol; the key comes from "
+               "the environment), replay:FILE (recorded replies), oracle:NAME?parameter=value (a simulated model) or exec:PROGRAM (a line "
+               "of JSON in, one out). With --cache the same question is asked once only, by any number of processes. The exit status is 3 "
+               "when a budget (--max-cost, --max-calls, --max-tokens) ends the work; what was answered is kept. --dry-run asks nothing and "
+               "counts the calls that the cache lacks, with the tokens and the cost that they would take at most. --image shows a server's "
+               "model images behind the question.\n"
+               "math asks the questions of a file and counts the right answers (PREDICTIONS.run.json lists the runs: settings, model, "
+               "calls, tokens, costs; without --cache PREDICTIONS.replies.db keeps every reply, so that a run that was stopped asks "
+               "nothing twice); decay tells whether fewer of the newer ones are right.\n"
+               "template lists the built-in templates, the methods' own questions, and prints one by its name. It fills a template from "
+               "the JSON object --vars, or from every line of --rows; --demos adds to each row the nearest of other lines as its list "
+               "demos, nearest last. In a template, lines @@system, @@user and @@assistant open messages, {{name}} inserts a variable, and "
+               "{{#each list}} ... {{/each}} repeats, with {{@index}} from 1; what is inserted is never read as a template. find tells "
+               "which texts of a file are nearest to a question.\n"
+               "oracle lists the simulated models, or tells what is expected of one under its parameters: rule?qh=0.15&qp=0.35&m=8&n=8.",
     .groups = prompt_groups,
     .settings_size = sizeof(prompt_settings),
     .min_words = 1,

@@ -6,7 +6,8 @@
 #include "cli/cli.h"
 
 typedef struct prompt_settings {
-    const char *backend, *prompt, *system, *template, *vars, *output, *score, *cutoff, *rows, *demos, *field, *image;
+    const char *backend, *prompt, *system, *template, *vars, *output, *score, *cutoff, *rows, *demos, *field;
+    az_texts images;
     int64_t samples, tokens, next, top_k, shots;
     double temperature, top_p;
     bool complete, embed;

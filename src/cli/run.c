@@ -35,8 +35,7 @@ static const az_option run_options[] = {
      "with --chat: chatml, llama2, llama3, mistral, gemma, phi3, zephyr, or a file with a template"},
     {"system", AZ_FIELD(AZ_TEXT, run_settings, system), "", 0, 0, NULL, "with --chat: the system message in front"},
     {"adapter", AZ_FIELD(AZ_TEXT, run_settings, adapter), "", 0, 0, NULL,
-     "the folder of an adapter to use beside the model; a prompt "
-     "stands in its templates if it has some"},
+     "the folder of an adapter to use beside the model; a prompt stands in its templates if it has some"},
     {"echo", AZ_FIELD(AZ_BOOL, run_settings, echo), "true", 0, 0, NULL, "leave the prompt out of the output"},
     {0},
 };
@@ -288,9 +287,8 @@ const cli_verb cli_run = {
     .details = "Text goes to the standard output as it is made, the speed to the standard error. Without a prompt each line of the "
                "standard input is one; an empty prompt lets the model begin by itself. With --chat each prompt is a user's message; only "
                "the answer is shown, and the \"prompt\" of --json is the whole text that the model read.\n"
-               "--temperature=0 takes the most "
-               "likely token each time. With --json each prompt gives an object with model, prompt, text, prompt_ids, ids, tokens, seconds "
-               "and tokens_per_second.\n"
+               "--temperature=0 takes the most likely token each time. With --json each prompt gives an object with model, prompt, text, "
+               "prompt_ids, ids, tokens, seconds and tokens_per_second.\n"
                "--samples=K reads the prompt once and goes on from it K times, side by side; the texts come at the "
                "end, with --- between them (with --json an object for each).",
     .groups = run_groups,

@@ -100,8 +100,7 @@ static bool read_object(az_ctx *az, const json_t *object, int64_t line, az_examp
     } else {
         return az_fail(az, AZ_BAD_INPUT,
                        "line %lld has neither a list \"messages\", nor the strings \"prompt\" and \"response\" (or \"completion\", or "
-                       "\"chosen\"), nor a "
-                       "string \"text\"",
+                       "\"chosen\"), nor a string \"text\"",
                        (long long)line);
     }
     return az_ok(az);

@@ -253,8 +253,7 @@ static const tale_entry outcome[] = {
     {3,
      {"But that night {hero} could not sleep, because the {colour} {toy} was not there.",
       "In the morning {friend} stood at the door with the {toy} in {friend.his} hands. \"I could not sleep,\" {friend.he} said. \"I missed "
-      "my {other_toy}.\" So "
-      "they traded back, and {hero} {toy.again}."}},
+      "my {other_toy}.\" So they traded back, and {hero} {toy.again}."}},
     {2,
      {"At first both were {very} {glad}, but then both were a little {sad}.",
       "So they made a box with two names on it and put the {toy} and the {other_toy} inside. The box lived one week with {hero} and one "
@@ -265,8 +264,7 @@ static const tale_entry outcome[] = {
     {2,
      {"On the way home {hero} fell, and the {other_toy} broke.",
       "\"Take your {colour} {toy} back,\" said {friend}, \"and we will mend the {other_toy} with glue and string.\" It was never quite so "
-      "{other_colour} again, but "
-      "they loved it more than before."}},
+      "{other_colour} again, but they loved it more than before."}},
 };
 
 static const tale_entry friend_use[] = {

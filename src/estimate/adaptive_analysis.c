@@ -375,24 +375,18 @@ const az_method az_adaptive_analysis = {
     .family = AZ_ESTIMATE,
     .summary = "reuse one holdout for many questions that depend on earlier answers, with a guarantee",
     .paper = "Dwork, Feldman, Hardt, Pitassi, Reingold, Roth: Preserving statistical validity in adaptive data analysis, STOC 2015, arXiv "
-             "1411.2664; "
-             "The reusable holdout, Science 2015",
+             "1411.2664; The reusable holdout, Science 2015",
     .details =
         "A holdout that is asked again and again (model selection, prompt search, early stopping) is soon overfitted. A guard stands "
-        "before "
-        "it: action=init makes one (state=FILE), action=ask answers a question, whose value from 0 to 1 for each holdout row (and each "
-        "training "
-        "row, where the mechanism compares the two) is in a file, and writes the ledger; action=ledger tells what is left. When the "
-        "declared "
-        "questions or the budget are used up it answers no more (exit status 2). action=plan compares the tolerances of all mechanisms. "
-        "`adze evaluate --guard FILE` asks for a model's score. plan and ledger also tell what laplace's answers cost the holdout's rows "
-        "in "
-        "differential privacy, by basic composition (eps adds up) and by advanced composition (less for many answers, but for a chance "
-        "delta); tolerances rest on the basic one, for which they are proved.\n"
+        "before it: action=init makes one (state=FILE), action=ask answers a question, whose value from 0 to 1 for each holdout row (and "
+        "each training row, where the mechanism compares the two) is in a file, and writes the ledger; action=ledger tells what is left. "
+        "When the declared questions or the budget are used up it answers no more (exit status 2). action=plan compares the tolerances of "
+        "all mechanisms. `adze evaluate --guard FILE` asks for a model's score. plan and ledger also tell what laplace's answers cost the "
+        "holdout's rows in differential privacy, by basic composition (eps adds up) and by advanced composition (less for many answers, "
+        "but for a chance delta); tolerances rest on the basic one, for which they are proved.\n"
         "Tolerances hold for all questions together with probability 1 - beta, if rows are independent and disjoint from training; one of "
-        "0.5 "
-        "or more says nothing (vacuous). At sizes met in practice check is tightest; thresholdout's default T and sigma are those of the "
-        "experiment in Science, whose guarantee is vacuous.",
+        "0.5 or more says nothing (vacuous). At sizes met in practice check is tightest; thresholdout's default T and sigma are those of "
+        "the experiment in Science, whose guarantee is vacuous.",
     .example = "adze estimate adaptive-analysis:queries=1000,rows=200\n"
                "adze estimate adaptive-analysis:action=init,state=guard.json,mechanism=check,queries=100 -d table.csv\n"
                "adze estimate adaptive-analysis:action=ask,state=guard.json,guess=0.6 -d scores.csv",

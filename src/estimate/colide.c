@@ -278,10 +278,9 @@ const az_method az_colide = {
     .details = "Fits x = W^T x + z to a table of samples (one column a variable): W is sparse and acyclic, W[i, j] the weight of the edge "
                "i -> j. Weights and noise levels are estimated together, so that one lambda serves for quiet and loud data. Weights are "
                "shrunk; 'refit' is the least-squares fit on the graph that was found (collinear parents keep their weights). The result "
-               "depends on the scale of the columns: do "
-               "not rescale them without a reason. With -d truth=FILE the graph is compared with a known one, with -d sigma=FILE the noise "
-               "levels (sigma_error = |sigma - truth| / |truth|); beside=all adds the earlier estimators (ls = DAGMA, GOLEM, NOTEARS). -o "
-               "W.csv writes the weights, -o graph.dot a drawing for dot.",
+               "depends on the scale of the columns: do not rescale them without a reason. With -d truth=FILE the graph is compared with a "
+               "known one, with -d sigma=FILE the noise levels (sigma_error = |sigma - truth| / |truth|); beside=all adds the earlier "
+               "estimators (ls = DAGMA, GOLEM, NOTEARS). -o W.csv writes the weights, -o graph.dot a drawing for dot.",
     .example = "adze estimate colide -d sem/samples.csv -d sem/truth.csv -d sem/sigma.csv -o graph.dot",
     .options = colide_table,
     .options_size = sizeof(colide_options),

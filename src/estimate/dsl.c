@@ -312,11 +312,9 @@ const az_method az_dsl = {
     .details =
         "A machine labelled every row of a table, people labelled a random part of it. dsl predicts the people's labels from the "
         "machine's, corrects the regression by what the labelled rows show of the errors, and is unbiased whatever the machine does, as "
-        "long "
-        "as the chance of each row to be labelled is known. Labels may be the outcome, covariates, or both.\n"
+        "long as the chance of each row to be labelled is known. Labels may be the outcome, covariates, or both.\n"
         "Beside it stand the fit to the machine's labels alone (surrogate_only: precise, biased) and to the labelled rows alone, weighted "
-        "by "
-        "1 / prob (gold_only: unbiased, imprecise). Proportions by group: formula='y ~ 0 + C(group)'.\n"
+        "by 1 / prob (gold_only: unbiased, imprecise). Proportions by group: formula='y ~ 0 + C(group)'.\n"
         "-o fit.csv writes the coefficients, fit.json and fit.npz everything; -d fit=fit.npz with power=... tells later what more labels "
         "would give. The effects of felm may be unbalanced: means are taken out until none is left.",
     .example = "adze estimate 'dsl:formula=y ~ person,gold=person,surrogate=machine' -d posts.csv -o fit.csv",

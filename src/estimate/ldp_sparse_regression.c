@@ -418,16 +418,12 @@ const az_method az_ldp_sparse_regression = {
     .summary = "a sparse linear model of users who make their own row private before sending it",
     .paper = "Improved analysis of sparse linear regression in local differential privacy model, ICLR 2024, arXiv 2310.07367",
     .details = "action=simulate plays users and server on a table whose rows are users and compares the protocols, with the plain closed "
-               "form, least "
-               "squares and the Lasso as floors; -d truth=FILE adds errors. action=client makes the message of one row "
+               "form, least squares and the Lasso as floors; -d truth=FILE adds errors. action=client makes the message of one row "
                "(protocol, tau1, tau2 and, for nldp, radius are mandatory there, since bounds chosen from private data are not private), "
                "action=server takes -d messages=FILE ... on equal terms, each user once; they bring those terms, and what is said "
-               "otherwise is refused. iht needs a server's step between its rounds: -d "
-               "theta=FILE "
-               "carries the estimate on.\n"
+               "otherwise is refused. iht needs a server's step between its rounds: -d theta=FILE carries the estimate on.\n"
                "nldp needs many users, about d^4 / eps^2, before its matrix of moments is positive definite; it refuses otherwise, with "
-               "the smallest "
-               "eigenvalue, unless regularise is given. Public unlabelled rows (-d public=FILE) spare that matrix.",
+               "the smallest eigenvalue, unless regularise is given. Public unlabelled rows (-d public=FILE) spare that matrix.",
     .example = "adze estimate ldp-sparse-regression:response=y,sparsity=1,protocol=iht,eps=2 -d numbers.csv",
     .options = ldp_table,
     .options_size = sizeof(ldp_options),

@@ -423,13 +423,11 @@ const az_method az_linf_regression = {
     .family = AZ_ESTIMATE,
     .summary = "least squares on very many rows, from a sketch, with an error bound for each coefficient",
     .paper = "Song, Ye, Yin, Zhang: A nearly-optimal bound for fast regression with l-infinity guarantee, ICML 2023, arXiv 2302.00248",
-    .details =
-        "Solves min |A x - b| on m random combinations of the rows. Every coefficient comes with a standard error of what the sketch cost "
-        "(not of sampling: the exact solution for these rows is what is estimated). refine=20 goes on to the exact solution: standard "
-        "errors "
-        "are zero when it is reached, and not known (empty) when it is not. exact tells "
-        "the true errors, beside=all those of other sketches: sparse ones (count, osnap) are cheap and as good in the 2-norm, but may put "
-        "all their error into one coefficient. sketch=sign,block=100000 reads files larger than memory.",
+    .details = "Solves min |A x - b| on m random combinations of the rows. Every coefficient comes with a standard error of what the "
+               "sketch cost (not of sampling: the exact solution for these rows is what is estimated). refine=20 goes on to the exact "
+               "solution: standard errors are zero when it is reached, and not known (empty) when it is not. exact tells the true errors, "
+               "beside=all those of other sketches: sparse ones (count, osnap) are cheap and as good in the 2-norm, but may put all their "
+               "error into one coefficient. sketch=sign,block=100000 reads files larger than memory.",
     .example = "adze estimate linf-regression:target=y,intercept,rows=100,exact -d numbers.csv",
     .options = linf_table,
     .options_size = sizeof(linf_options),

@@ -245,13 +245,11 @@ const az_method az_ppg = {
     .summary = "smooth and learn state-space models by particle Gibbs around PaRIS",
     .paper = "Cardoso, El Idrissi, Le Corff, Moulines, Olsson: State and parameter learning with PaRIS particle Gibbs, ICML 2023, "
              "arXiv 2301.00900",
-    .details =
-        "For x_0 ~ p, x_{t+1} ~ q(x_t, .), y_t ~ g(x_t, .): the states and sums over the path given y, or the parameters.\n"
-        "lgssm: x' ~ N(a x, q), y ~ N(c x, r), of any dimension; unless p0 says otherwise, x_0 has the stationary law of the given a and "
-        "q, "
-        "held fixed while learning. sv: x' ~ N(phi x, sigma^2), y ~ N(0, beta^2 exp(x)). recurrent: x' ~ N(tanh(w x), q), y ~ N(c x, r). "
-        "A covariance q = U D U^T has the parameters q[i] = D_i and q[i][j] = U_ij, U unit lower triangular. Other models are C functions "
-        "(adze/ssm.h, examples/ssm_population.c).",
+    .details = "For x_0 ~ p, x_{t+1} ~ q(x_t, .), y_t ~ g(x_t, .): the states and sums over the path given y, or the parameters.\n"
+               "lgssm: x' ~ N(a x, q), y ~ N(c x, r), of any dimension; unless p0 says otherwise, x_0 has the stationary law of the given "
+               "a and q, held fixed while learning. sv: x' ~ N(phi x, sigma^2), y ~ N(0, beta^2 exp(x)). recurrent: x' ~ N(tanh(w x), q), "
+               "y ~ N(c x, r). A covariance q = U D U^T has the parameters q[i] = D_i and q[i][j] = U_ij, U unit lower triangular. Other "
+               "models are C functions (adze/ssm.h, examples/ssm_population.c).",
     .example = "adze estimate 'ppg:task=simulate,params=\"a=.95,q=.6,r=1\",n=50' --seed 1 -o y.csv\n"
                "adze estimate 'ppg:params=\"a=.95,q=.6,r=1\",chains=8' -d y.csv -o states.csv\n"
                "adze estimate 'ppg:task=learn,params=\"a=.9,q=1,r=1\",free=a+q+r,steps=50' -d y.csv",

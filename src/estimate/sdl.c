@@ -459,13 +459,12 @@ const az_method az_sdl = {
     .summary = "a dictionary (topics, features) that reconstructs the data and predicts the labels at once",
     .paper = "Lee, Lyu, Yao: Supervised dictionary learning with auxiliary covariates, arXiv 2206.06774",
     .details = "Fits X ~ C W^T and a logistic regression of the labels on X W (model=filter) or on the codes C (model=feature) together; "
-               "xi weighs reconstruction against prediction. Covariates that only the regression sees: aux=COLUMNS or -d aux=FILE. "
-               "bcd has signs and penalties and never increases its objective; lpgd is convex but for the rank and has a rate "
-               "(guaranteed_rate) when L < 3 mu; choose nu, xi and norm so. Two classes or more; the first in order is the reference. "
-               "Documents: target=label with -d posts.jsonl, or a table's column text=...; words become TF-IDF columns, topics are words "
-               "with beta. "
-               "beside compares with pca and nmf followed by a regression, and with a regression on the data (logistic). With "
-               "-d model=FILE an earlier fit predicts new data, or, without data, shows its topics.",
+               "xi weighs reconstruction against prediction. Covariates that only the regression sees: aux=COLUMNS or -d aux=FILE. bcd has "
+               "signs and penalties and never increases its objective; lpgd is convex but for the rank and has a rate (guaranteed_rate) "
+               "when L < 3 mu; choose nu, xi and norm so. Two classes or more; the first in order is the reference. Documents: "
+               "target=label with -d posts.jsonl, or a table's column text=...; words become TF-IDF columns, topics are words with beta. "
+               "beside compares with pca and nmf followed by a regression, and with a regression on the data (logistic). With -d "
+               "model=FILE an earlier fit predicts new data, or, without data, shows its topics.",
     .example = "adze estimate 'sdl:target=kind,rank=2,holdout=0.3,beside=all' -d table.csv -o model.npz\n"
                "adze estimate sdl -d table.csv -d model=model.npz -o predictions.csv",
     .options = sdl_table,

@@ -293,16 +293,12 @@ const az_method az_iapt = {
     .family = AZ_TUNE,
     .summary = "a few soft tokens in front of each block, made of the instruction by a small network",
     .paper = "Zhu et al.: IAPT: instruction-aware prompt tuning for large language models, ACL 2024, arXiv 2405.18203",
-    .details =
-        "The prompt of an example is the instruction: in front of each block a network of 2 width m + m prompts + 12 numbers pools it into "
-        "soft tokens, which all tokens see. The response takes no part. The model stays as it is, in any format. The soft tokens are made "
-        "once, when a prompt is read; each further token costs a few more entries of the cache and nothing else. The paper trains with "
-        "--lr "
-        "1e-4 --warmup 0.06. Section \"activations\" and the curves of --plot have what the blocks have learnt (also `adze adapter info "
-        "MODEL "
-        "FOLDER`). The folder has adze's own kind IAPT; `adze evaluate` takes examples with it (--examples, and --classify for labels), "
-        "not "
-        "documents, for those have no instruction.",
+    .details = "The prompt of an example is the instruction: in front of each block a network of 2 width m + m prompts + 12 numbers pools "
+               "it into soft tokens, which all tokens see. The response takes no part. The model stays as it is, in any format. The soft "
+               "tokens are made once, when a prompt is read; each further token costs a few more entries of the cache and nothing else. "
+               "The paper trains with --lr 1e-4 --warmup 0.06. Section \"activations\" and the curves of --plot have what the blocks have "
+               "learnt (also `adze adapter info MODEL FOLDER`). The folder has adze's own kind IAPT; `adze evaluate` takes examples with "
+               "it (--examples, and --classify for labels), not documents, for those have no instruction.",
     .example = "adze tune tales iapt:bottleneck=32 -d train.jsonl -o adapter/ --steps 20 --lr 1e-3\n"
                "adze run tales --adapter adapter/ -p 'Is Green a color?' -n 4 --temperature 0",
     .options = options_table,

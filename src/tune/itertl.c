@@ -366,10 +366,9 @@ const az_method az_itertl = {
         "missing). Each round samples programs, checks them in a sandbox (Icarus Verilog; a command; or the built-in stack machine), ranks "
         "them with the reference, and trains an adapter to give better programs larger shares. rounds=1 is ranking without iteration, "
         "lambda=0 plain fine-tuning. The examples of --valid, or the share kept from training, are answered after each round; the result "
-        "is "
-        "the round whose programs score best, and falls=2 ends the run early. A test bench prints \"Mismatches: M in N samples\".\n"
-        "adze prepare TASKS.jsonl "
-        "itertl:samples=20,k=\"1,5,10\",temperature=0.2 --backend SPEC -o DIR/ measures pass@k on {\"task_id\", \"prompt\", \"test\"}.",
+        "is the round whose programs score best, and falls=2 ends the run early. A test bench prints \"Mismatches: M in N samples\".\n"
+        "adze prepare TASKS.jsonl itertl:samples=20,k=\"1,5,10\",temperature=0.2 --backend SPEC -o DIR/ measures pass@k on {\"task_id\", "
+        "\"prompt\", \"test\"}.",
     .example = "adze tune tales itertl:checker=stack,rounds=1,samples=2,max_new=8 -d programs.jsonl -o adapter/ --epochs 2 --lr 1e-3",
     .options = itertl_option_table,
     .options_size = sizeof(itertl_options),

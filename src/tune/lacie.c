@@ -103,12 +103,12 @@ const az_method az_lacie = {
     .family = AZ_TUNE,
     .summary = "teach a model to sound as sure as it should be, by pairs that a listener judged",
     .paper = "LACIE: Listener-Aware Finetuning for Confidence Calibration in Large Language Models, NeurIPS 2024, arXiv 2405.21028",
-    .details = "adze prepare QUESTIONS.jsonl lacie --backend SPEAKER --second LISTENER -o DIR/ reads {\"question\", \"answers\": [...]}, "
-               "has the speaker answer each n times and the listener (the speaker itself, without --second) judge the tone, and writes "
-               "game.jsonl and the pairs prefs.jsonl; of several listeners (--second A;B) the mean counts; `adze tune MODEL dpo -d "
-               "DIR/prefs.jsonl` learns from them. It reports accuracy, "
-               "precision and recall of acceptance, area under the ROC curve and calibration error: with n=1,threshold=0.66 this is the "
-               "evaluation. baseline=correctness makes the pairs of the method's baseline.",
+    .details =
+        "adze prepare QUESTIONS.jsonl lacie --backend SPEAKER --second LISTENER -o DIR/ reads {\"question\", \"answers\": [...]}, "
+        "has the speaker answer each n times and the listener (the speaker itself, without --second) judge the tone, and writes game.jsonl "
+        "and the pairs prefs.jsonl; of several listeners (--second A;B) the mean counts; `adze tune MODEL dpo -d DIR/prefs.jsonl` learns "
+        "from them. It reports accuracy, precision and recall of acceptance, area under the ROC curve and calibration error: with "
+        "n=1,threshold=0.66 this is the evaluation. baseline=correctness makes the pairs of the method's baseline.",
     .example = "adze prepare questions.jsonl lacie --backend http://localhost:8080/v1#MODEL -o game/ --dry-run",
     .options = options_table,
     .options_size = sizeof(lacie_options),

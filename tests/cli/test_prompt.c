@@ -201,14 +201,17 @@ Test(prompt, images_are_shown_behind_the_question)
     static const stub_reply script = {.body = "{\"choices\":[{\"message\":{\"content\":\"a dot\"}}]}"};
     az_ctx *az = az_open(NULL);
     const stub_server *server = stub_start(az, &script, 1);
-    const char *line = az_format_text(az, "printf '\\211PNG\\r\\n\\032\\n' >dot.png; %s %s --image dot.png,https://host/b.png", ask_line,
-                                      stub_spec(az, server));
+    const char *line = az_format_text(
+        az,
+        "printf '\\211PNG\\r\\n\\032\\n' >dot.png; %s %s --image dot.png --image https://host/b.png --image 'data:image/gif;base64,R0lG'",
+        ask_line, stub_spec(az, server));
     const test_run run = test_shell(az, test_folder(az), line);
     cr_assert_eq(run.code, 0, "%s", run.err);
     cr_assert_str_eq(run.out, "a dot\n");
     cr_assert(strstr(stub_body(server, 0),
                      "\"content\":[{\"text\":\"hi\",\"type\":\"text\"},{\"image_url\":{\"url\":\"data:image/png;base64,"
-                     "iVBORw0KGgo=\"},\"type\":\"image_url\"},{\"image_url\":{\"url\":\"https://host/b.png\"}"),
+                     "iVBORw0KGgo=\"},\"type\":\"image_url\"},{\"image_url\":{\"url\":\"https://host/b.png\"},\"type\":\"image_url\"},"
+                     "{\"image_url\":{\"url\":\"data:image/gif;base64,R0lG\"}"),
               "%s", stub_body(server, 0));
     az_close(az);
 }
