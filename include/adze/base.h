@@ -300,7 +300,7 @@ bool az_make_folder(az_ctx *az, const char *path);
 /* ---- processor --------------------------------------------------------------------------------------------------------------- */
 
 typedef struct az_cpu {
-    bool avx2, f16c, fma, avx512 /* f, bw, dq, vl */, vnni, bitalg, amx, neon;
+    bool avx2, f16c, fma, avx512 /* f, bw, dq, vl */, vnni, vbmi2, bitalg, amx, neon;
     int cores; /* that the process may use: by its affinity and the quotas of its control groups */
 } az_cpu;
 /* What this machine can run, found once. ADZE_ISA in the environment turns extensions off: portable all, avx2 and avx512 what comes after.

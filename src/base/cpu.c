@@ -43,6 +43,7 @@ static az_cpu detect(void)
                  __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
     if (isa && strcmp(isa, "avx512") == 0) return cpu;
     cpu.vnni = cpu.avx512 && __builtin_cpu_supports("avx512vnni");
+    cpu.vbmi2 = cpu.avx512 && __builtin_cpu_supports("avx512vbmi2");
     cpu.bitalg = cpu.avx512 && __builtin_cpu_supports("avx512bitalg");
     cpu.amx = cpu.avx512 && __builtin_cpu_supports("avx512bf16") && has_amx();
 #elif defined(__aarch64__)

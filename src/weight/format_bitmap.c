@@ -87,8 +87,8 @@ static void sparse_strip(const az_weight *w, int64_t strip, const az_sparse_inpu
 
 static void matmul_bitmap(az_ctx *az, const az_weight *w, const float *x, int64_t n, float *y)
 {
-    static const az_sparse_strips how = {
-        .rows = AZ_TILE, .costs = {0.055, 0, 0.023, 1.55, 0.25}, .dense = dense_strip, .sparse = sparse_strip};
+    const az_sparse_strips how = {
+        .rows = AZ_TILE, .costs = az_sparse_kernels_here()->bitmap_costs, .dense = dense_strip, .sparse = sparse_strip};
     const double kept = (double)(w->part[VALUES]->shape[0] - SLACK);
     az_strips_matmul(az, w, x, n, y, &how, kept / ((double)w->rows * (double)w->cols));
 }

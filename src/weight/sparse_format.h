@@ -5,13 +5,6 @@
 #include "weight/kernels/sparse.h"
 #include "weight/weight_internal.h"
 
-/* What a product costs, in nanoseconds a weight where it was measured; only their order matters. */
-typedef struct az_sparse_costs {
-    double expand, expand_kept;      /* dense: bringing weights to their places, once for AZ_SPARSE_FEW vectors; a kept one in addition */
-    double vector;                   /* dense: each vector */
-    double visit_kept, visit_groups; /* sparse, a kept weight: once for AZ_SPARSE_GROUPS groups; each group of eight vectors */
-} az_sparse_costs;
-
 typedef struct az_sparse_strips {
     int64_t rows; /* of a strip */
     az_sparse_costs costs;

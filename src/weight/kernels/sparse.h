@@ -41,6 +41,13 @@ typedef struct az_sparse_input {
     int64_t n, stride; /* n counts vectors, or groups of eight of them */
 } az_sparse_input;
 
+/* What a product costs, in nanoseconds a weight where it was measured; only their order matters. */
+typedef struct az_sparse_costs {
+    double expand, expand_kept;      /* dense: bringing weights to their places, once for AZ_SPARSE_FEW vectors; a kept one in addition */
+    double vector;                   /* dense: each vector */
+    double visit_kept, visit_groups; /* sparse, a kept weight: once for AZ_SPARSE_GROUPS groups; each group of eight vectors */
+} az_sparse_costs;
+
 typedef struct az_sparse_kernels {
     /* sums [n][64] */
     void (*bitmap_dense)(const az_bitmap_strip *strip, const az_sparse_input *x, float *sums);
@@ -48,12 +55,14 @@ typedef struct az_sparse_kernels {
     void (*bitmap_sparse)(const az_bitmap_strip *strip, const az_sparse_input *x, float *sums);
     /* sums [128][stride], of rows that lanes hold */
     void (*csl)(const az_csl_strip *strip, const az_sparse_input *x, float *sums);
+    az_sparse_costs bitmap_costs;
 } az_sparse_kernels;
 
 extern const az_sparse_kernels az_sparse_kernels_portable;
 #if defined(__x86_64__)
-extern const az_sparse_kernels az_sparse_kernels_avx2;
-/* Of the latter. */
+extern const az_sparse_kernels az_sparse_kernels_avx2, az_sparse_kernels_vbmi2;
+/* Of the first. */
+void az_bitmap_sparse_avx2(const az_bitmap_strip *strip, const az_sparse_input *x, float *sums);
 void az_csl_avx2(const az_csl_strip *strip, const az_sparse_input *x, float *sums);
 #endif
 const az_sparse_kernels *az_sparse_kernels_here(void);

@@ -70,12 +70,14 @@ const az_sparse_kernels az_sparse_kernels_portable = {
     .bitmap_dense = bitmap_dense,
     .bitmap_sparse = bitmap_sparse,
     .csl = csl,
+    .bitmap_costs = {.expand = 0.055, .vector = 0.023, .visit_kept = 1.55, .visit_groups = 0.25},
 };
 
 const az_sparse_kernels *az_sparse_kernels_here(void)
 {
 #if defined(__x86_64__)
     const az_cpu *cpu = az_cpu_features();
+    if (cpu->vbmi2) return &az_sparse_kernels_vbmi2;
     if (cpu->avx2 && cpu->fma && cpu->f16c) return &az_sparse_kernels_avx2;
 #endif
     return &az_sparse_kernels_portable;
