@@ -279,7 +279,10 @@ az_weight *az_pv_fit_weight(az_ctx *az, const az_tensor *w, const az_tensor *h, 
         before = loss;
         az_scope_push(az);
         value_steps(az, q, w, unit, fit);
-        if (!grid) az_pv_beam_search(az, q, w, unit, fit->beam, fit->seed + (uint64_t)round);
+        if (!grid) {
+            az_pv_reseed(az, q, w, az_weight_decode(az, q));
+            az_pv_beam_search(az, q, w, unit, fit->beam, fit->seed + (uint64_t)round);
+        }
         az_scope_pop(az);
     }
     return az_ok(az) ? q : NULL;
