@@ -124,6 +124,24 @@ Test(pv, fitting_to_the_inputs_beats_kmeans_alone)
     az_close(az);
 }
 
+/* Of inputs that are all zero nothing is known: the weights count alike. */
+Test(pv, inputs_of_zeros_count_as_if_all_were_alike)
+{
+    az_ctx *az = az_open(NULL);
+    const az_tensor *w = matrix_normal(az, AZ_F32, 16, 32, 3), *zero = az_zeros(az, AZ_F64, 2, (const int64_t[]){32, 32});
+    az_tensor *one = az_zeros(az, AZ_F64, 2, (const int64_t[]){32, 32});
+    for (int64_t i = 0; i < 32; i++) az_f64_mut(one)[33 * i] = 1;
+    az_pv_fit fit = plain_fit;
+    fit.shape.codebooks = 2;
+    const az_tensor *alone = az_weight_decode(az, az_pv_fit_weight(az, w, NULL, &fit));
+    fit.epochs = 2;
+    const az_tensor *of_zeros = az_weight_decode(az, az_pv_fit_weight(az, w, zero, &fit));
+    cr_assert_eq(matrix_difference(of_zeros, az_weight_decode(az, az_pv_fit_weight(az, w, one, &fit))), 0);
+    const az_tensor *before = az_sub(az, w, alone), *after = az_sub(az, w, of_zeros);
+    cr_assert_lt(az_to_double(az_dot(az, after, after)), az_to_double(az_dot(az, before, before)));
+    az_close(az);
+}
+
 /* <g, W> as a function of the values. */
 static double inner(az_ctx *az, const az_weight *w, const az_tensor *g)
 {
