@@ -452,6 +452,12 @@ Test(pv, a_run_goes_on_from_its_state_bit_for_bit)
     /* the state of the last step is there: the same command has nothing left to do and gives the same weights */
     const az_weight *again = tuned(az, options, NULL);
     cr_assert_eq(matrix_difference(az_weight_decode(az, whole), az_weight_decode(az, again)), 0);
+    /* and what became of fitted blocks is in the state */
+    options = az_format_text(az, SMALL "block_epochs=2,block_lr=3e-3,resume=%s/blocks", folder);
+    az_report *report = az_report_new(az, "pv");
+    whole = tuned(az, options, report), again = tuned(az, options, NULL);
+    cr_assert(isfinite(az_report_value(report, "blocks", "error")));
+    cr_assert_eq(matrix_difference(az_weight_decode(az, whole), az_weight_decode(az, again)), 0);
     az_lm *other = small_lm(az);
     const char *changed = az_format_text(az, SMALL "lr=0.5,resume=%s/state", folder);
     cr_assert_not(small_compress(az, other, "pv-tuning", changed, small_stories(az, 50, 20), NULL));
