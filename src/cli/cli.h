@@ -131,9 +131,10 @@ void cli_prepare_environment(char **argv);
 
 /* ---- prompt.c ---- */
 
-/* `adze info --spectra`: sections "spectra" and, where data is not "", "gradients". */
+/* `adze info --spectra`: sections "spectra" and, where data is not "", "gradients" and "checkpoints". */
 typedef struct cli_spectra {
     const char *data;            /* text whose loss is differentiated */
+    const char *checkpoints;     /* names of earlier models, separated by commas; needs data */
     int64_t top, batches, batch; /* singular values of the share; gradients; sequences of each */
 } cli_spectra;
 bool cli_report_spectra(cli_job *job, az_lm *lm, const cli_spectra *how);

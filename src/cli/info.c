@@ -18,6 +18,8 @@ static const az_option info_options[] = {
     {"spectra", AZ_FIELD(AZ_BOOL, info_settings, spectra), "false", 0, 0, NULL,
      "tell of the singular values of each linear layer inside the blocks"},
     {"data", AZ_FIELD(AZ_TEXT, info_settings, how.data), "", 0, 0, NULL, "with --spectra: also of the loss's gradients on this text"},
+    {"checkpoints", AZ_FIELD(AZ_TEXT, info_settings, how.checkpoints), "", 0, 0, NULL,
+     "with --spectra and --data: earlier states of the model, first to last, separated by commas: their gradients beside its own"},
     {"top", AZ_FIELD(AZ_INT, info_settings, how.top), "16", 1, 1e6, NULL, "with --spectra: singular values whose share is told"},
     {"batches", AZ_FIELD(AZ_INT, info_settings, how.batches), "4", 2, 1e6, NULL, "with --spectra and --data: gradients to compare"},
     {"batch", AZ_FIELD(AZ_INT, info_settings, how.batch), "4", 1, 1e6, NULL, "sequences that a gradient is of"},
@@ -190,6 +192,8 @@ static int info(cli_job *job, const void *settings)
     const info_settings *options = settings;
     const char *path = cli_model_path(job->az, job->word[0]);
     if (!options->spectra && *options->how.data) az_fail(job->az, AZ_BAD_INPUT, "info: --data is text for the gradients of --spectra");
+    if (*options->how.checkpoints && !*options->how.data)
+        az_fail(job->az, AZ_BAD_INPUT, "info: --checkpoints compares gradients, which need --data (and --spectra)");
     az_lm *lm = path ? az_lm_load(job->az, path) : NULL;
     matrix *list = NULL;
     int n = lm ? list_matrices(job->az, lm, &list) : 0;
@@ -205,12 +209,15 @@ static int info(cli_job *job, const void *settings)
 const cli_verb cli_info = {
     .name = "info",
     .summary = "tell what a model file holds",
-    .usage = "MODEL [--tensors] [--sparsity] [--against MODEL] [--spectra [-d TEXT]]",
-    .details = "Sections: model (configuration and size), tokenizer, formats (matrices by the way they are stored), tensors (format, size, "
-               "rank where it is low, share of zeros and error against another model, as asked for). --spectra adds spectra (singular "
-               "values of the linear layers: how many hold 90 % of the sum of squares, the share of the --top ones) and, with -d TEXT, "
-               "gradients of successive batches: that share, their cosine, and how much their top subspaces overlap (1 = the same). With "
-               "--plot, size and error of each matrix in the order of the forward pass.",
+    .usage = "MODEL [--tensors] [--sparsity] [--against MODEL] [--spectra [-d TEXT [--checkpoints MODEL,...]]]",
+    .details =
+        "Sections: model (configuration and size), tokenizer, formats (matrices by the way they are stored), tensors (format, size, "
+        "rank where it is low, share of zeros and error against another model, as asked for). --spectra adds spectra (singular values of "
+        "the linear layers: how many hold 90 % of the sum of squares, the share of the --top ones) and, with -d TEXT, gradients of "
+        "successive batches: that share, their cosine, and how much their top subspaces overlap (1 = the same). --checkpoints follows a "
+        "training run: for each layer and each state of the model, how many singular values hold 90 % of the weights and of the gradient "
+        "of the whole text, the top ones' share of it, and its cosine and overlap with the state before. With --plot, size and error of "
+        "each matrix in the order of the forward pass and, of checkpoints, share and overlap by kind of layer.",
     .groups = info_groups,
     .settings_size = sizeof(info_settings),
     .min_words = 1,

@@ -169,12 +169,11 @@ const az_method az_flash_llm = {
     .details = "Packs matrices that an earlier method pruned: zeros anywhere, no pattern (a pattern n:m has formats of its own, "
                "quantize:type=nm_f16). bitmap takes 1 bit a weight and the kept values, 4.2 bits a weight at 80 % zeros; tiled-csl, the "
                "format of the paper, a word of 32 bits for each kept value, 6.4 bits a weight there and faster with few values and one "
-               "vector. Products "
-               "of a bitmap with up to a few vectors expand the weights and compute with zeros too; with more vectors, and with tiled-csl, "
-               "only the kept values are visited. The cheaper way is chosen from the number of vectors and the density. It needs no data "
-               "and changes nothing but the rounding of the kept values to `type`, which the report counts. bf16 below its normal range "
-               "becomes zero. `adze compress MODEL sparsegpt:sparsity=0.8 flash-llm` prunes and packs; adze reads the result, other "
-               "programs do not (adze convert --dense makes a plain model).",
+               "vector. Products of a bitmap with up to a few vectors expand the weights and compute with zeros too; with more vectors, "
+               "and with tiled-csl, only the kept values are visited. The cheaper way is chosen from the number of vectors and the "
+               "density. It needs no data and changes nothing but the rounding of the kept values to `type`, which the report counts. bf16 "
+               "below its normal range becomes zero. `adze compress MODEL sparsegpt:sparsity=0.8 flash-llm` prunes and packs; adze reads "
+               "the result, other programs do not (adze convert --dense makes a plain model).",
     .example = "adze compress tales sparsegpt:sparsity=0.8 flash-llm -d calibration.txt -o small.gguf\n"
                "adze convert small.gguf --dense -o plain.gguf",
     .options = flash_table,

@@ -35,6 +35,11 @@ bool az_pv_nearest(az_weight *w, int64_t tile, const float *turned, const float 
 float *az_pv_turned_books(az_ctx *az, const az_weight *w);
 /* |a - b|^2 over a tile of two matrices. */
 double az_pv_tile_distance(const az_weight *w, int64_t tile, const float *a, const float *b);
+/* [codebooks, entries] of an aq weight: how many tiles use each entry. */
+int64_t *az_pv_uses(az_ctx *az, const az_weight *w);
+int64_t az_pv_code(const az_weight *w, int64_t tile, int64_t book);
+/* Gives an entry the values with which the tile, its codes of the other books kept, would equal `target`. False when its scale is 0. */
+bool az_pv_seed_entry(az_weight *w, int64_t book, int64_t entry, int64_t tile, const float *target);
 /* Writes the values of one tile into the matrix. */
 void az_pv_decode_tile(const az_weight *w, int64_t tile, float *matrix);
 
@@ -48,7 +53,8 @@ typedef struct az_pv_fit {
 } az_pv_fit;
 
 /* The matrix in additive codebooks (residual k-means on rows scaled to norm 1) or on a grid (least squares on a spread of codes). With h
- * [cols, cols] f64 (may be NULL), rounds of gradient steps on the values and beam search over the codes for tr(D h D^T), D = W - W'. */
+ * [cols, cols] f64 (may be NULL), rounds of gradient steps on the values and beam search over the codes for tr(D h D^T), D = W - W';
+ * before a search the entries that no tile uses start again (az_pv_reseed). */
 az_weight *az_pv_fit_weight(az_ctx *az, const az_tensor *w, const az_tensor *h, const az_pv_fit *fit);
 /* n centroids [n, width] of points [count, width]; empty clusters start again at the points that lie farthest. */
 az_tensor *az_pv_kmeans(az_ctx *az, const az_tensor *points, int64_t n, int64_t iterations, uint64_t seed);
@@ -70,11 +76,18 @@ typedef struct az_pv_adam {
 void az_pv_adam_step(const az_pv_adam *how, int64_t step, double lr, const az_tensor *g, az_tensor *m, az_tensor *v, const az_tensor *x,
                      az_tensor *out);
 
+/* Entries of an aq weight that no tile uses get no gradient and would stay what they are for good. Each becomes what one of the tiles
+ * farthest from `target` would need (both [rows, cols]; `matrix` is the decoded w), as empty clusters of k-means start again; of tiles
+ * whose code another tile uses as well. No code changes, so neither does the matrix: the next search for codes takes what it can use.
+ * Returns how many entries were set; 0 for a grid. */
+int64_t az_pv_reseed(az_ctx *az, az_weight *w, const az_tensor *target, const az_tensor *matrix);
+
 /* Which codes a V step may change: the share tau of the tiles that moved farthest, until |change| > trust |matrix| (0 = no limit).
  * temperature > 0: tiles are drawn instead, without replacement, with probabilities in proportion to distance^(1/temperature), and taken
  * in the order of the draws; rounding.seed is theirs too. */
 typedef struct az_pv_reach {
     double tau, trust, temperature;
+    bool reseed; /* entries that no tile uses start again first (az_pv_reseed) */
     az_pv_rounding rounding;
 } az_pv_reach;
 /* Moves codes of w towards `target`; `matrix` is the decoded w before, and after. Returns the number of tiles that changed. */
@@ -91,7 +104,7 @@ typedef struct az_pv_tuning {
     double block_lr;
     double lr, code_lr, code_beta1, tau, trust, decay; /* negative: as the mode has it */
     double temperature, sr_temperature;                /* of the choice of tiles, and of rounding (az_pv_reach) */
-    bool second, rest;                                 /* rest: norms and embedding learn too */
+    bool second, rest, reseed;                         /* rest: norms and embedding learn too; reseed: az_pv_reseed in V steps */
     const char *resume;
 } az_pv_tuning;
 /* Tunes the quantized weights (of az_lm_linears, in that order) of lm so that its next-token distributions approach the teacher's on the

@@ -245,6 +245,35 @@ bool az_pv_nearest(az_weight *w, int64_t tile, const float *turned, const float 
     return is_grid(w) ? nearest_grid(w, tile, target, how) : nearest_aq(w, tile, turned, target, how);
 }
 
+/* ---- entries ---- */
+
+int64_t az_pv_code(const az_weight *w, int64_t tile, int64_t book)
+{
+    const aq q = aq_of(w);
+    return get_code(&q, tile, book);
+}
+
+int64_t *az_pv_uses(az_ctx *az, const az_weight *w)
+{
+    const aq q = aq_of(w);
+    int64_t *uses = az_alloc_array(az, (size_t)(q.books * q.entries), sizeof *uses);
+    for (int64_t tile = 0; uses && tile < q.outs * q.groups; tile++)
+        for (int64_t c = 0; c < q.books; c++) uses[c * q.entries + get_code(&q, tile, c)]++;
+    return uses;
+}
+
+bool az_pv_seed_entry(az_weight *w, int64_t book, int64_t entry, int64_t tile, const float *target)
+{
+    const aq q = aq_of(w);
+    const int64_t n = q.og * q.ig;
+    float x[AZ_PV_MOST_TILE];
+    if (q.scale[tile / q.groups] == 0) return false;
+    tile_residual(&q, tile, target, x);
+    add_entry(&q, book, get_code(&q, tile, book), 1, x);
+    memcpy(q.book + (book * q.entries + entry) * n, x, (size_t)n * sizeof *x);
+    return true;
+}
+
 /* ---- derivatives of the values ---- */
 
 static void aq_gradients(const az_weight *w, const float *g, float *book, float *scale)

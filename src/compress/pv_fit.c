@@ -2,6 +2,8 @@
  * (Egiazarian et al. 2024, algorithm 1). */
 #include "compress/pv.h"
 
+#include "adze/linalg.h"
+
 #include <cblas.h>
 #include <math.h>
 #include <string.h>
@@ -255,14 +257,15 @@ static bool value_steps(az_ctx *az, az_weight *w, const az_tensor *target, const
     return az_ok(az);
 }
 
-/* h without its scale, so that a learning rate means the same for every layer. */
+/* h without its scale, so that a learning rate means the same for every layer; of inputs that say nothing, the identity. */
 static az_tensor *unit_mean(az_ctx *az, const az_tensor *h)
 {
     const int64_t n = h->shape[0];
     double mean = 0;
     for (int64_t i = 0; i < n; i++) mean += az_f64(h)[i * n + i] / (double)n;
-    if (!(mean > 0) || !isfinite(mean)) return NULL;
-    return az_affine(az, h, 1 / mean, 0);
+    if (mean > 0 && isfinite(mean)) return az_affine(az, h, 1 / mean, 0);
+    az_note(az, "a layer's inputs are all zero or not finite: its weights are judged as if all inputs were alike");
+    return az_identity(az, AZ_F64, n);
 }
 
 az_weight *az_pv_fit_weight(az_ctx *az, const az_tensor *w, const az_tensor *h, const az_pv_fit *fit)
@@ -271,7 +274,6 @@ az_weight *az_pv_fit_weight(az_ctx *az, const az_tensor *w, const az_tensor *h, 
     const bool grid = fit->shape.codebooks == 0;
     az_weight *q = (grid ? start_grid : start_aq)(az, w, fit);
     const az_tensor *unit = q && h ? unit_mean(az, h) : NULL;
-    if (q && h && !unit) az_note(az, "a layer's inputs are all zero or not finite: its codes stay those of k-means");
     double before = INFINITY;
     for (int64_t round = 0; q && unit && round < fit->epochs && az_ok(az); round++) {
         const double loss = az_pv_loss(az, q, w, unit);
@@ -279,7 +281,10 @@ az_weight *az_pv_fit_weight(az_ctx *az, const az_tensor *w, const az_tensor *h, 
         before = loss;
         az_scope_push(az);
         value_steps(az, q, w, unit, fit);
-        if (!grid) az_pv_beam_search(az, q, w, unit, fit->beam, fit->seed + (uint64_t)round);
+        if (!grid) {
+            az_pv_reseed(az, q, w, az_weight_decode(az, q));
+            az_pv_beam_search(az, q, w, unit, fit->beam, fit->seed + (uint64_t)round);
+        }
         az_scope_pop(az);
     }
     return az_ok(az) ? q : NULL;

@@ -68,6 +68,28 @@ static moved *list_moved(az_ctx *az, const az_weight *w, const float *target, co
     return list;
 }
 
+int64_t az_pv_reseed(az_ctx *az, az_weight *w, const az_tensor *target, const az_tensor *matrix)
+{
+    if (w->format != az_format_by_name("aq")) return 0;
+    const int64_t entries = w->part[1]->shape[1], n = w->part[1]->shape[0] * entries, tiles = az_pv_tiles(w);
+    int64_t seeded = 0, at = 0;
+    az_scope_push(az);
+    int64_t *uses = az_pv_uses(az, w);
+    while (uses && at < n && uses[at] > 0) at++;
+    const moved *far = uses && at < n ? list_moved(az, w, az_f32(target), az_f32(matrix), &(az_pv_reach){0}) : NULL;
+    for (int64_t t = 0; far && at < n && t < tiles && far[t].distance > 0; t++) {
+        const int64_t book = at / entries;
+        int64_t *own = &uses[book * entries + az_pv_code(w, far[t].tile, book)];
+        if (*own < 2 || !az_pv_seed_entry(w, book, at % entries, far[t].tile, az_f32(target))) continue;
+        --*own;
+        seeded++;
+        do at++;
+        while (at < n && uses[at] > 0);
+    }
+    az_scope_pop(az);
+    return seeded;
+}
+
 /* All tiles, each for itself. Codes of a grid share bytes, so one thread sets them. */
 static int64_t step_everywhere(az_ctx *az, az_weight *w, const float *turned, const float *target, float *matrix, const az_pv_rounding *how)
 {
@@ -89,6 +111,7 @@ int64_t az_pv_step(az_ctx *az, az_weight *w, const az_tensor *target, az_tensor 
     float *now = az_f32_mut(matrix);
     int64_t changed = 0;
     az_scope_push(az);
+    if (reach->reseed) az_pv_reseed(az, w, target, matrix);
     const float *turned = az_pv_turned_books(az, w);
     if (az_ok(az) && most >= tiles && reach->trust <= 0) {
         changed = step_everywhere(az, w, turned, to, now, &reach->rounding);

@@ -91,9 +91,9 @@ static const char *identity_of(az_ctx *az, const az_pv_run *run)
     const char *text =
         az_format_text(az, "text=%lldx%lld/%08lx mode=%d steps=%lld batch=%lld seed=%lld", (long long)t->count, (long long)t->length,
                        (unsigned long)crc, h->mode, (long long)h->steps, (long long)h->batch, (long long)h->seed);
-    return az_format_text(az, "%s lr=%g code=%g/%g tau=%g trust=%g decay=%g temperature=%g/%g second=%d rest=%d blocks=%lld/%g",
+    return az_format_text(az, "%s lr=%g code=%g/%g tau=%g trust=%g decay=%g temperature=%g/%g second=%d rest=%d reseed=%d blocks=%lld/%g",
                           text ? text : "", h->lr, h->code_lr, h->code_beta1, h->tau, h->trust, h->decay, h->temperature, h->sr_temperature,
-                          h->second, h->rest, (long long)h->block_epochs, h->block_lr);
+                          h->second, h->rest, h->reseed, (long long)h->block_epochs, h->block_lr);
 }
 
 /* ---- loss and gradient ---- */
@@ -187,6 +187,7 @@ static bool update_layer(az_ctx *az, const az_pv_run *run, az_pv_layer *l, const
         .tau = h->tau,
         .trust = h->trust,
         .temperature = h->temperature,
+        .reseed = h->reseed,
         .rounding = {.second = h->second,
                      .temperature = h->sr_temperature,
                      .seed = az_stream(l->linear->name, (uint64_t)h->seed) + (uint64_t)run->step},
@@ -270,11 +271,24 @@ static bool close_model(az_ctx *az, const az_pv_run *run, const outside *formats
     return az_ok(az);
 }
 
+static int64_t unused_entries(az_ctx *az, const az_weight *w)
+{
+    if (w->format != az_format_by_name("aq")) return 0;
+    az_scope_push(az);
+    const int64_t *uses = az_pv_uses(az, w);
+    int64_t unused = 0;
+    for (int64_t e = 0; uses && e < w->part[1]->shape[0] * w->part[1]->shape[1]; e++) unused += uses[e] == 0;
+    az_scope_pop(az);
+    return unused;
+}
+
 static void report_run(az_ctx *az, const az_pv_run *run, double seconds, az_report *report)
 {
     const int64_t n = run->step, tail = (n + 9) / 10;
     double *x = az_alloc_array(az, (size_t)n, sizeof *x), first = 0, last = 0, changes = 0;
+    int64_t unused = 0;
     if (!x) return;
+    for (int i = 0; i < run->layers; i++) unused += unused_entries(az, run->layer[i].code);
     for (int64_t i = 0; i < n; i++) {
         x[i] = (double)i + 1;
         changes += run->changes[i] / (double)n;
@@ -286,6 +300,7 @@ static void report_run(az_ctx *az, const az_pv_run *run, double seconds, az_repo
     az_report_number(report, "divergence_first", first, "nat");
     az_report_number(report, "divergence", last, "nat");
     az_report_number(report, "changes_per_step", changes / (double)run->tiles, "");
+    az_report_count(report, "unused_entries", unused);
     az_report_number(report, "seconds", seconds, "s");
     az_report_curve(report, "divergence", "step", "nats per token", n, x, run->loss);
 }

@@ -70,6 +70,8 @@ static const az_option pv_table[] = {
      "tiles that may change: 0 = those that moved farthest; else drawn in proportion to distance^(1/temperature)"},
     {"sr_temp", AZ_FIELD(AZ_REAL, pv_options, tune.sr_temperature), "0", 0, 100, NULL,
      "rounding: 0 = to the best code; else best or second best, in proportion to error^(-1/sr_temp)"},
+    {"reseed", AZ_FIELD(AZ_BOOL, pv_options, tune.reseed), "true", 0, 0, NULL,
+     "codebook entries that no tile uses start again at the tiles that the step would move farthest (pv, pv+ste)"},
     {"rest", AZ_FIELD(AZ_BOOL, pv_options, tune.rest), "true", 0, 0, NULL, "norms, embedding and other parameters learn too"},
     {"resume", AZ_FIELD(AZ_TEXT, pv_options, tune.resume), "", 0, 0, NULL,
      "folder of the tuning's state: written, and taken up when it is there"},
@@ -126,6 +128,7 @@ static az_pv_tuning settled(const pv_options *o)
     az_pv_tuning t = o->tune;
     const bool everywhere = t.mode == AZ_PV_STE || t.mode == AZ_PV_NAIVE, gathers = t.mode == AZ_PV_STE || t.mode == AZ_PV_PV_STE;
     t.seed = o->calibration.seed;
+    t.reseed = t.reseed && (t.mode == AZ_PV_PV || t.mode == AZ_PV_PV_STE);
     if (t.code_lr < 0) t.code_lr = gathers ? 0.02 : t.mode == AZ_PV_PV ? 0.3 : 0.003;
     if (t.tau < 0) t.tau = everywhere ? 1 : 0.01;
     if (t.trust < 0) t.trust = everywhere ? 0 : 0.02;

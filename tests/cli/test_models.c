@@ -61,6 +61,48 @@ Test(models, info_tells_spectra_of_weights_and_gradients)
     az_close(az);
 }
 
+static json_t *last_of_section(az_ctx *az, const char *text, const char *section)
+{
+    json_t *last = NULL;
+    for (int i = 0; i < test_lines(text); i++) {
+        json_t *line = test_json(az, text, i);
+        const char *name = json_string_value(json_object_get(line, "section"));
+        if (name && strcmp(name, section) == 0) last = line;
+    }
+    cr_assert_not_null(last);
+    return last;
+}
+
+/* Against itself a gradient is the same; after some steps it is not, and neither are the weights. */
+Test(models, info_follows_gradients_along_checkpoints)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_models(az), *follow = "adze info later.gguf --spectra --top 4 -d text.txt --batches 2 --batch 2 --json";
+    cr_assert_eq(test_shell(az, folder, "adze train tiny.gguf -d text.txt -o later.gguf --steps 8 --length 16 --batch 2 --lr 0.01").code,
+                 0);
+    test_run run = test_shell(az, folder, az_format_text(az, "%s --plot ranks.svg --checkpoints later.gguf", follow));
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    json_t *last = last_of_section(az, run.out, "checkpoints");
+    cr_assert_float_eq(test_json_number(last, "cosine"), 1, 1e-5);
+    cr_assert_float_eq(test_json_number(last, "overlap"), 1, 1e-5);
+    cr_assert_not_null(strstr(run.out, "attn.q share"), "the curves of the plot");
+    run = test_shell(az, folder, az_format_text(az, "%s --checkpoints tiny.gguf", follow));
+    cr_assert_eq(run.code, 0, "%s", run.err);
+    json_t *moved = last_of_section(az, run.out, "checkpoints");
+    cr_assert_lt(test_json_number(moved, "cosine"), 0.9999);
+    cr_assert(test_json_number(moved, "overlap") > 0 && test_json_number(moved, "overlap") < 0.9999);
+    cr_assert_eq(test_json_number(moved, "gradient_rank_90"), test_json_number(last, "gradient_rank_90"), "of the same model");
+    const char *wrong[][2] = {{"adze info tiny.gguf --spectra --checkpoints later.gguf", "--data"},
+                              {"adze info tiny.gguf --spectra -d text.txt --batch 2 --checkpoints later.gguf,", "empty name"},
+                              {"adze info tiny.gguf --spectra -d text.txt --batch 2 --checkpoints nowhere.gguf", "nowhere.gguf"}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        run = test_shell(az, folder, wrong[i][0]);
+        cr_assert_eq(run.code, 2, "%s", wrong[i][0]);
+        cr_assert(strstr(run.err, wrong[i][1]), "%s: %s", wrong[i][0], run.err);
+    }
+    az_close(az);
+}
+
 Test(models, a_bundled_model_is_found_by_its_name)
 {
     az_ctx *az = az_open(NULL);

@@ -67,3 +67,27 @@ Test(mixture, quantization_weighs_by_what_each_expert_reads)
     cr_assert_gt(small_difference(az, lm, plain), 0);
     az_close(az);
 }
+
+/* Experts that no token comes to have no gradient and keep their values; a router learns with the rest of its block. */
+Test(mixture, blocks_are_fitted_with_the_experts_that_tokens_come_to)
+{
+    az_ctx *az = az_open(NULL);
+    az_lm *lm = mixture(az), *plain = az_lm_copy(az, lm), *rest = az_lm_copy(az, lm);
+    const az_tensor *router = az_copy(az, lm->block[0].router.weight->part[0]);
+    const az_documents *text = small_stories(az, 50, 40);
+    const char *start = "bits=4,group=4,kmeans=20,epochs=0,nsamples=16,seqlen=32,batch=4,mode=none",
+               *fit = az_format_text(az, "%s,block_epochs=4,block_lr=1e-3", start);
+    az_report *report = az_report_new(az, "mixture");
+    cr_assert(small_compress(az, plain, "pv-tuning", start, text, NULL), "%s", az_error(az));
+    cr_assert(small_compress(az, lm, "pv-tuning", az_format_text(az, "%s,no-rest", fit), text, report), "%s", az_error(az));
+    cr_assert_lt(az_report_value(report, "blocks", "error"), az_report_value(report, "blocks", "error_before"));
+    cr_assert_eq(memcmp(router->data, lm->block[0].router.weight->part[0]->data, (size_t)az_count(router) * sizeof(float)), 0);
+    const az_lm_mlp *now = lm->block[1].expert, *then = plain->block[1].expert;
+    for (int e = 0; e < 4; e++) {
+        const az_tensor *d = az_sub(az, az_weight_decode(az, now[e].down.weight), az_weight_decode(az, then[e].down.weight));
+        cr_assert_eq(az_to_double(az_dot(az, d, d)) > 0, e < 2, "expert %d", e);
+    }
+    cr_assert(small_compress(az, rest, "pv-tuning", fit, text, NULL), "%s", az_error(az));
+    cr_assert_neq(memcmp(router->data, rest->block[0].router.weight->part[0]->data, (size_t)az_count(router) * sizeof(float)), 0);
+    az_close(az);
+}

@@ -124,6 +124,24 @@ Test(pv, fitting_to_the_inputs_beats_kmeans_alone)
     az_close(az);
 }
 
+/* Of inputs that are all zero nothing is known: the weights count alike. */
+Test(pv, inputs_of_zeros_count_as_if_all_were_alike)
+{
+    az_ctx *az = az_open(NULL);
+    const az_tensor *w = matrix_normal(az, AZ_F32, 16, 32, 3), *zero = az_zeros(az, AZ_F64, 2, (const int64_t[]){32, 32});
+    az_tensor *one = az_zeros(az, AZ_F64, 2, (const int64_t[]){32, 32});
+    for (int64_t i = 0; i < 32; i++) az_f64_mut(one)[33 * i] = 1;
+    az_pv_fit fit = plain_fit;
+    fit.shape.codebooks = 2;
+    const az_tensor *alone = az_weight_decode(az, az_pv_fit_weight(az, w, NULL, &fit));
+    fit.epochs = 2;
+    const az_tensor *of_zeros = az_weight_decode(az, az_pv_fit_weight(az, w, zero, &fit));
+    cr_assert_eq(matrix_difference(of_zeros, az_weight_decode(az, az_pv_fit_weight(az, w, one, &fit))), 0);
+    const az_tensor *before = az_sub(az, w, alone), *after = az_sub(az, w, of_zeros);
+    cr_assert_lt(az_to_double(az_dot(az, after, after)), az_to_double(az_dot(az, before, before)));
+    az_close(az);
+}
+
 /* <g, W> as a function of the values. */
 static double inner(az_ctx *az, const az_weight *w, const az_tensor *g)
 {
@@ -285,6 +303,91 @@ Test(pv, a_p_step_lowers_a_quadratic)
     az_close(az);
 }
 
+/* ---- entries that no tile uses ---- */
+
+static int64_t unused(az_ctx *az, const az_weight *w)
+{
+    const int64_t *uses = az_pv_uses(az, w);
+    int64_t n = 0;
+    for (int64_t e = 0; e < w->part[1]->shape[0] * w->part[1]->shape[1]; e++) n += uses[e] == 0;
+    return n;
+}
+
+/* A weight whose tiles use the first two entries of each book only. */
+static az_weight *with_dead_entries(az_ctx *az, const az_tensor *matrix, int64_t books)
+{
+    az_pv_fit fit = plain_fit;
+    fit.shape.codebooks = books;
+    az_weight *w = az_pv_fit_weight(az, matrix, NULL, &fit);
+    for (int64_t i = 0; i < az_count(w->part[0]); i++) ((uint8_t *)w->part[0]->data)[i] %= 2;
+    return w;
+}
+
+Test(pv, entries_without_tiles_start_again_where_the_matrix_is_farthest)
+{
+    for (int64_t books = 1; books <= 2; books++) {
+        az_ctx *az = az_open(NULL);
+        const az_tensor *target = matrix_normal(az, AZ_F32, 12, 32, 3);
+        az_weight *w = with_dead_entries(az, target, books);
+        az_tensor *matrix = az_weight_decode(az, w);
+        const az_tensor *codes = az_copy(az, w->part[0]), *values = az_copy(az, w->part[1]);
+        cr_assert_eq(unused(az, w), 6 * books);
+        cr_assert_eq(az_pv_reseed(az, w, target, matrix), 6 * books);
+        cr_assert_eq(matrix_difference(az_weight_decode(az, w), matrix), 0, "the matrix stays");
+        cr_assert_arr_eq(codes->data, w->part[0]->data, (size_t)az_count(codes));
+        for (int64_t e = 0; e < 8 * books; e++)
+            for (int64_t i = 0; i < 4 && e % 8 < 2; i++) cr_assert_eq(az_item(w->part[1], 4 * e + i), az_item(values, 4 * e + i));
+        /* the tile that lies farthest of all finds an entry of its own */
+        int64_t far = 0;
+        for (int64_t t = 1; t < az_pv_tiles(w); t++)
+            if (az_pv_tile_distance(w, t, az_f32(target), az_f32(matrix)) > az_pv_tile_distance(w, far, az_f32(target), az_f32(matrix)))
+                far = t;
+        az_pv_nearest(w, far, az_pv_turned_books(az, w), az_f32(target), NULL);
+        cr_assert(books > 1 || az_pv_code(w, far, 0) >= 2);
+        az_pv_decode_tile(w, far, az_f32_mut(matrix));
+        if (books == 1) cr_assert_lt(az_pv_tile_distance(w, far, az_f32(target), az_f32(matrix)), 1e-10);
+        az_close(az);
+    }
+}
+
+Test(pv, a_v_step_takes_up_entries_that_were_dead)
+{
+    az_ctx *az = az_open(NULL);
+    const az_tensor *target = matrix_normal(az, AZ_F32, 12, 32, 3);
+    double distance[2];
+    for (int reseed = 0; reseed < 2; reseed++) {
+        az_weight *w = with_dead_entries(az, target, 1);
+        for (int64_t i = 8; i < 32; i++) az_f32_mut(w->part[1])[i] = 100; /* far from everything */
+        az_tensor *matrix = az_weight_decode(az, w);
+        const az_pv_reach reach = {.tau = 0.5, .trust = 0, .reseed = reseed};
+        const int64_t changed = az_pv_step(az, w, target, matrix, &reach);
+        cr_assert_leq(changed, az_pv_tiles(w) / 2);
+        cr_assert_eq(unused(az, w), reseed ? 0 : 6);
+        cr_assert_eq(matrix_difference(az_weight_decode(az, w), matrix), 0);
+        const az_tensor *d = az_sub(az, matrix, target);
+        distance[reseed] = az_to_double(az_dot(az, d, d));
+    }
+    cr_assert_lt(distance[1], 0.8 * distance[0], "%g, %g", distance[1], distance[0]);
+    az_close(az);
+}
+
+/* Nothing is set where every entry has its tiles, where the matrix is where it should be, or where there are no codebooks. */
+Test(pv, entries_in_use_stay)
+{
+    az_ctx *az = az_open(NULL);
+    const az_tensor *target = matrix_normal(az, AZ_F32, 12, 32, 3);
+    az_weight *w = az_pv_fit_weight(az, target, NULL, &plain_fit), *dead = with_dead_entries(az, target, 1);
+    const az_tensor *there = az_weight_decode(az, dead);
+    cr_assert_eq(az_pv_reseed(az, w, target, az_weight_decode(az, w)), 0);
+    cr_assert_eq(az_pv_reseed(az, dead, there, there), 0);
+    az_pv_fit grid = plain_fit;
+    grid.shape = (az_pv_shape){.code_bits = 2, .group = 16, .out_group = 1};
+    w = az_pv_fit_weight(az, target, NULL, &grid);
+    cr_assert_eq(az_pv_reseed(az, w, target, az_weight_decode(az, w)), 0);
+    cr_assert(az_ok(az), "%s", az_error(az));
+    az_close(az);
+}
+
 /* ---- whole models ---- */
 
 /* Small enough for a test. */
@@ -348,6 +451,12 @@ Test(pv, a_run_goes_on_from_its_state_bit_for_bit)
     const az_weight *whole = tuned(az, options, NULL);
     /* the state of the last step is there: the same command has nothing left to do and gives the same weights */
     const az_weight *again = tuned(az, options, NULL);
+    cr_assert_eq(matrix_difference(az_weight_decode(az, whole), az_weight_decode(az, again)), 0);
+    /* and what became of fitted blocks is in the state */
+    options = az_format_text(az, SMALL "block_epochs=2,block_lr=3e-3,resume=%s/blocks", folder);
+    az_report *report = az_report_new(az, "pv");
+    whole = tuned(az, options, report), again = tuned(az, options, NULL);
+    cr_assert(isfinite(az_report_value(report, "blocks", "error")));
     cr_assert_eq(matrix_difference(az_weight_decode(az, whole), az_weight_decode(az, again)), 0);
     az_lm *other = small_lm(az);
     const char *changed = az_format_text(az, SMALL "lr=0.5,resume=%s/state", folder);

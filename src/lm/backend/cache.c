@@ -20,14 +20,10 @@ struct az_cache {
 };
 
 /* In one transaction: another process sees no tables, or all of them with their schema. */
-static const char CREATE[] =
-    "BEGIN IMMEDIATE;"
-    "CREATE TABLE IF NOT EXISTS meta(k TEXT PRIMARY KEY, v TEXT);"
-    "CREATE TABLE IF NOT EXISTS reply(key BLOB, idx INT, model TEXT, op TEXT, request TEXT, text TEXT, finish TEXT, ptok INT, ctok INT,"
-    " aux BLOB, created INT, latency_ms REAL, PRIMARY KEY(key, idx)) WITHOUT ROWID;"
-    "CREATE TABLE IF NOT EXISTS vec(key BLOB PRIMARY KEY, dim INT, f32 BLOB);"
-    "INSERT OR IGNORE INTO meta VALUES('schema', '1');"
-    "COMMIT;";
+static const char CREATE[] = "BEGIN IMMEDIATE;CREATE TABLE IF NOT EXISTS meta(k TEXT PRIMARY KEY, v TEXT);CREATE TABLE IF NOT EXISTS "
+                             "reply(key BLOB, idx INT, model TEXT, op TEXT, request TEXT, text TEXT, finish TEXT, ptok INT, ctok INT, aux "
+                             "BLOB, created INT, latency_ms REAL, PRIMARY KEY(key, idx)) WITHOUT ROWID;CREATE TABLE IF NOT EXISTS vec(key "
+                             "BLOB PRIMARY KEY, dim INT, f32 BLOB);INSERT OR IGNORE INTO meta VALUES('schema', '1');COMMIT;";
 
 static bool cache_fail(az_cache *cache, const char *what)
 {
