@@ -3,7 +3,9 @@
  * tone that fits; pairs by correctness alone do not, and pairs that value a wrong answer as little when it is rejected as when it is
  * believed teach it to sound sure of more. Measured on things that no pair is about. The game is the paper's: ten answers at a temperature
  * of 0.7, at most three pairs a question, a rank of 16. The training is not: by the paper's loss alone so small a model unlearns both
- * answers of a pair, so the chosen answer's own loss is added, beta is 0.3 instead of 0.1, and the rate ten times the paper's. */
+ * answers of a pair, so the chosen answer's own loss is added, beta is 0.3 instead of 0.1, and the rate ten times the paper's. Nor are two
+ * rules of the pairs: with four tones the median of the listener's beliefs is one of them, so what is accepted is what it believes more
+ * than 0.66, as in the evaluation; and of the rarest type of pair there are about five, so types are not balanced. */
 #include "claims/claims.h"
 #include "claims/small_world.h"
 #include "tune/lacie.h"

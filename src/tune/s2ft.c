@@ -16,6 +16,7 @@ typedef struct s2ft_options {
     double v, o, up, down;
     int select, which, scope, mode, layout;
     int64_t examples;
+    const char *selection, *keep;
 } s2ft_options;
 
 enum { MODE_DELTA, MODE_INPLACE };
@@ -34,6 +35,9 @@ static const az_option options_table[] = {
     {"which", AZ_FIELD(AZ_CHOICE, s2ft_options, which), "small", 0, 0, ends, "the smallest or the largest of these"},
     {"scope", AZ_FIELD(AZ_CHOICE, s2ft_options, scope), "global", 0, 0, scopes, "choose among all blocks together, or in each"},
     {"examples", AZ_FIELD(AZ_INT, s2ft_options, examples), "32", 1, 1e7, NULL, "examples for activations and gradients"},
+    {"selection", AZ_FIELD(AZ_TEXT, s2ft_options, selection), "", 0, 0, NULL,
+     "take the rows and columns from this file, {\"blocks.1.mlp.down\": [3, 17], ...}, instead of choosing them"},
+    {"keep", AZ_FIELD(AZ_TEXT, s2ft_options, keep), "", 0, 0, NULL, "write those that are trained to such a file"},
     {"mode", AZ_FIELD(AZ_CHOICE, s2ft_options, mode), "delta", 0, 0, modes,
      "train a change, which makes an adapter; or the block itself, which makes a model"},
     {"layout", AZ_FIELD(AZ_CHOICE, s2ft_options, layout), "gather", 0, 0, layouts,
@@ -228,6 +232,7 @@ static void report_choice(az_report *report, const s2ft *s)
 
 static bool check(az_ctx *az, const s2ft_options *o, const az_lm *lm)
 {
+    if (lm->config.experts > 0) return az_fail(az, AZ_BAD_INPUT, "s2ft does not know mixtures of experts");
     if (o->mode != MODE_INPLACE) return true;
     if (o->layout == LAYOUT_PERMUTE) return az_fail(az, AZ_BAD_INPUT, "s2ft: mode=inplace goes with layout=gather");
     for (int b = 0; b < lm->config.blocks; b++) {
@@ -252,8 +257,8 @@ static bool tune(az_ctx *az, const void *settings, az_tune_job *job)
     az_tuning tuning;
     s2ft s = {.options = o, .lm = job->lm};
     if (!check(az, o, job->lm) || !az_tuning_begin(az, job, 0, &tuning)) return false;
-    s.n = az_s2_choose(az, &tuning, &how, &s.choice);
-    if (s.n == 0) return false;
+    s.n = *o->selection ? az_s2_read(az, job->lm, o->selection, &s.choice) : az_s2_choose(az, &tuning, &how, &s.choice);
+    if (s.n == 0 || (*o->keep && !az_s2_write(az, o->keep, s.choice, s.n))) return false;
     report_choice(job->report, &s);
     if (o->layout == LAYOUT_PERMUTE) {
         s.lm = az_lm_copy(az, job->lm);

@@ -27,5 +27,13 @@ typedef struct az_s2_choice {
 /* Layers with at least one index, in the order of the forward pass; their number. In the current scope. Fails when nothing is chosen. */
 int az_s2_choose(az_ctx *az, const az_tuning *tuning, const az_s2_how *how, az_s2_choice **choice);
 bool az_s2_columns(az_s2_kind kind); /* o and down: columns */
+az_lm_linear *az_s2_linear(const az_lm *lm, int block, az_s2_kind kind);
+
+/* ---- s2ft_file.c ---- */
+
+bool az_s2_write(az_ctx *az, const char *path, const az_s2_choice *choice, int n);
+/* Choices of such a file, as az_s2_choose gives them. Fails, and names the layer, on one that the model has not, and on numbers that are
+ * too large or there twice. */
+int az_s2_read(az_ctx *az, az_lm *lm, const char *path, az_s2_choice **choice);
 
 #endif

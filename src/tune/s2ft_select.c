@@ -18,7 +18,7 @@ bool az_s2_columns(az_s2_kind kind)
     return kind == AZ_S2_O || kind == AZ_S2_DOWN;
 }
 
-static az_lm_linear *linear_of(const az_lm *lm, int block, az_s2_kind kind)
+az_lm_linear *az_s2_linear(const az_lm *lm, int block, az_s2_kind kind)
 {
     az_lm_block *b = &lm->block[block];
     switch (kind) {
@@ -112,7 +112,7 @@ static az_tensor *gradient_of(az_ctx *az, const az_tuning *t, const az_s2_how *h
     int64_t *which = az_alloc_array(az, (size_t)n, sizeof *which);
     for (int i = 0; which && i < n; i++) which[i] = i;
     az_lm_parameter *p;
-    const char *name = az_format_text(az, "%s.weight", linear_of(copy, block, kind)->name);
+    const char *name = az_format_text(az, "%s.weight", az_s2_linear(copy, block, kind)->name);
     const int found = az_lm_choose_parameters(az, copy, AZ_F32, name, &p);
     const az_lm_objective objective = {.lm = copy, .lesson = az_lm_lesson_of_examples(az, t->train, which, n), .scale = 1};
     az_tensor *g = NULL;
@@ -134,7 +134,7 @@ static bool score_units(az_ctx *az, const az_tuning *t, const az_s2_how *how, az
     for (int64_t i = 0; i < n && az_ok(az); i++) {
         if (needs_w && (i == 0 || u[i].block != u[i - 1].block))
             w = how->select == AZ_S2_GRADIENT ? gradient_of(az, t, how, u[i].block, kind)
-                                              : az_weight_decode(az, linear_of(lm, u[i].block, kind)->weight);
+                                              : az_weight_decode(az, az_s2_linear(lm, u[i].block, kind)->weight);
         if (needs_w && !w) return false;
         double score = 1;
         if (needs_w) score *= norm_of(w, u[i].unit, width, az_s2_columns(kind));
@@ -194,7 +194,7 @@ static int choose_kind(az_ctx *az, const az_tuning *t, const az_s2_how *how, az_
     int n = 0;
     for (int b = 0; b < blocks; b++) {
         az_tensor *index = index_of(az, chosen + b * units, units, width);
-        if (index) out[n++] = (az_s2_choice){.layer = linear_of(lm, b, kind)->name, .kind = kind, .index = index};
+        if (index) out[n++] = (az_s2_choice){.layer = az_s2_linear(lm, b, kind)->name, .kind = kind, .index = index};
     }
     return n;
 }
@@ -202,10 +202,6 @@ static int choose_kind(az_ctx *az, const az_tuning *t, const az_s2_how *how, az_
 int az_s2_choose(az_ctx *az, const az_tuning *tuning, const az_s2_how *how, az_s2_choice **choice)
 {
     const az_lm *lm = tuning->job->lm;
-    if (lm->config.experts > 0) {
-        az_fail(az, AZ_BAD_INPUT, "s2ft does not know mixtures of experts");
-        return 0;
-    }
     *choice = az_alloc_array(az, (size_t)(AZ_S2_KINDS * lm->config.blocks), sizeof **choice);
     int n = 0;
     for (int kind = 0; *choice && kind < AZ_S2_KINDS && az_ok(az); kind++)

@@ -282,6 +282,55 @@ Test(s2ft, works_beside_any_base)
     az_close(az);
 }
 
+static const char *selection_of(az_ctx *az, const char *text)
+{
+    const char *path = test_path(az, test_folder(az), "selection.json");
+    FILE *file = fopen(path, "w");
+    cr_assert(file && fputs(text, file) >= 0 && fclose(file) == 0);
+    return path;
+}
+
+/* What was chosen, kept and taken again trains the same numbers; so does a list in another order. */
+Test(s2ft, a_selection_is_kept_and_taken_again)
+{
+    az_ctx *az = az_open(NULL);
+    az_lm *lm = small_lm(az);
+    const char *path = test_path(az, test_folder(az), "kept.json"), *settings = "steps=3,batch=4,lr=1e-2";
+    az_lm *chosen = tuned_model(az, lm, az_format_text(az, "%s,select=weight,keep=%s", ratios, path), settings);
+    az_lm *again = tuned_model(az, lm, az_format_text(az, "selection=%s", path), settings);
+    cr_assert_eq(small_difference(az, chosen, again), 0);
+    path = selection_of(az, "{\"blocks.1.mlp.down\": [17, 3], \"blocks.0.attn.v\": [5]}");
+    const az_adapter *adapter = small_tune(az, lm, "s2ft", az_format_text(az, "selection=%s", path), settings);
+    cr_assert_not_null(adapter, "%s", az_error(az));
+    const az_tensor *a = az_adapter_find(adapter, "blocks.1.mlp.down")->a; /* [2, channels] one-hot */
+    cr_assert_eq(az_item(a, 3) + az_item(a, a->shape[1] + 17), 2);
+    cr_assert_eq(az_adapter_find(adapter, "blocks.0.attn.v")->b->shape[1], 1);
+    cr_assert_null(az_adapter_find(adapter, "blocks.0.mlp.down"));
+    az_close(az);
+}
+
+Test(s2ft, wrong_selections_are_named)
+{
+    static const char *const wrong[][2] = {{"[1]", "no JSON object"},
+                                           {"{", "no JSON object"},
+                                           {"{}", "names no layer"},
+                                           {"{\"blocks.0.mlp.down\": []}", "blocks.0.mlp.down has no list"},
+                                           {"{\"blocks.0.mlp.down\": [1, 2, 1]}", "blocks.0.mlp.down names 1 twice"},
+                                           {"{\"blocks.0.mlp.down\": [1, 100000]}", "blocks.0.mlp.down: entry 2"},
+                                           {"{\"blocks.0.mlp.down\": [-1]}", "entry 1 is no number from 0"},
+                                           {"{\"blocks.0.mlp.down\": [1.5]}", "entry 1 is no number from 0"},
+                                           {"{\"blocks.0.mlp.gate\": [1]}", "'blocks.0.mlp.gate' is no attn.v"},
+                                           {"{\"blocks.9.mlp.down\": [1]}", "'blocks.9.mlp.down' is no attn.v"}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        az_ctx *az = az_open(NULL);
+        const char *path = selection_of(az, wrong[i][0]);
+        cr_assert_null(small_tune(az, small_lm(az), "s2ft", az_format_text(az, "selection=%s", path), "steps=1"));
+        cr_assert_eq(az_status_of(az), AZ_BAD_INPUT);
+        cr_assert(strstr(az_error(az), wrong[i][1]) && strstr(az_error(az), path), "%s", az_error(az));
+        az_close(az);
+    }
+}
+
 Test(s2ft, says_what_is_wrong)
 {
     static const char *const wrong[][2] = {
