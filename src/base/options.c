@@ -408,6 +408,17 @@ static int left_column(const az_option *option, char *out, size_t size)
     return snprintf(out, size, "  %s=%s", option->name, az_option_type_name(option));
 }
 
+/* A default as help shows it: blanks at an end, and line ends, would not be seen. */
+static const char *default_text(const char *text, char *out, size_t size)
+{
+    const size_t length = strlen(text);
+    if (length == 0) return "none";
+    if (strcmp(text, "\n") == 0) return "a line end";
+    if (text[0] != ' ' && text[length - 1] != ' ') return text;
+    snprintf(out, size, "\"%s\"", text);
+    return out;
+}
+
 void az_option_print_limits(const az_option *option, FILE *out)
 {
     char range[64];
@@ -418,7 +429,7 @@ void az_option_print_limits(const az_option *option, FILE *out)
     if (!option->fallback)
         fputs("required)", out);
     else
-        fprintf(out, "default %s)", *option->fallback ? option->fallback : "none");
+        fprintf(out, "default %s)", default_text(option->fallback, range, sizeof range));
 }
 
 void az_options_help(const az_option *table, FILE *out)

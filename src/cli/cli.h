@@ -129,7 +129,7 @@ const char *cli_scratch_copy(az_ctx *az, const char *path);
  * cannot. */
 void cli_prepare_environment(char **argv);
 
-/* ---- prompt.c ---- */
+/* ---- spectra.c ---- */
 
 /* `adze info --spectra`: sections "spectra" and, where data is not "", "gradients" and "checkpoints". */
 typedef struct cli_spectra {
@@ -138,6 +138,8 @@ typedef struct cli_spectra {
     int64_t top, batches, batch; /* singular values of the share; gradients; sequences of each */
 } cli_spectra;
 bool cli_report_spectra(cli_job *job, az_lm *lm, const cli_spectra *how);
+
+/* ---- prompt.c ---- */
 
 /* A backend, a local one's model found as cli_model_path finds models. replies: the cache where the settings name none; may be NULL. */
 az_backend *cli_open_backend(az_ctx *az, const char *spec, const az_backend_settings *settings, const char *replies);
@@ -175,6 +177,10 @@ bool cli_is_common(const az_option *option);
  * paper, example, needs_data, files (name, least, most, help) and options. An option has name, type, default, range, choices and help. */
 void cli_verb_json(az_ctx *az, const cli_verb *verb, FILE *out);
 void cli_method_json(az_ctx *az, const az_method *method, FILE *out);
+/* The verbs that take methods, and which method each takes; the verbs of a method, "tune, prepare". */
+extern const char *const cli_method_verbs[];
+bool cli_takes(const char *verb, const az_method *method);
+void cli_print_method_verbs(const az_method *method, FILE *out);
 /* The example of a method, a line each behind `indent`; first come the commands that make the files it reads. */
 void cli_print_example(const az_method *method, const char *indent, FILE *out);
 void cli_print_manual(FILE *out);

@@ -50,7 +50,7 @@ static void print_group(const char *title, const az_option *table, FILE *out)
         char text[80];
         if (table != cli_common_options && cli_is_common(option)) continue;
         cli_option_text(option, text, sizeof text);
-        fprintf(out, "%-28s  %s%s", text, option->help, cli_has_limits(option) ? " " : "");
+        fprintf(out, "%-30s  %s%s", text, option->help, cli_has_limits(option) ? " " : "");
         if (cli_has_limits(option)) az_option_print_limits(option, out);
         fputc('\n', out);
     }
@@ -100,8 +100,13 @@ void cli_print_usage(FILE *out)
 static void print_slots(const az_input_slot *slots, FILE *out)
 {
     fputs("\nfiles, given by -d FILE in this order or by -d NAME=FILE\n", out);
+    int width = 0;
     for (const az_input_slot *slot = slots; slot->name; slot++) {
-        fprintf(out, "  %s  %s ", slot->name, slot->help);
+        const int length = (int)strlen(slot->name);
+        if (length > width) width = length;
+    }
+    for (const az_input_slot *slot = slots; slot->name; slot++) {
+        fprintf(out, "  %-*s  %s ", width, slot->name, slot->help);
         if (slot->least == slot->most)
             fprintf(out, "(%d)\n", slot->least);
         else
@@ -111,7 +116,9 @@ static void print_slots(const az_input_slot *slots, FILE *out)
 
 static void print_method(const az_method *method, FILE *out)
 {
-    fprintf(out, "%s (%s) - %s\n\n", method->name, az_family_name(method->family), method->summary);
+    fprintf(out, "%s (", method->name);
+    cli_print_method_verbs(method, out);
+    fprintf(out, ") - %s\n\n", method->summary);
     print_wrapped(method->paper, out);
     if (method->details) {
         fputc('\n', out);

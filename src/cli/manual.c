@@ -62,13 +62,24 @@ static void put_verb(const cli_verb *verb, FILE *out)
 
 static void put_method(const az_method *method, FILE *out)
 {
-    fprintf(out, ".SS %s (%s)\n", method->name, az_family_name(method->family));
+    fprintf(out, ".SS %s (", method->name);
+    cli_print_method_verbs(method, out);
+    fputs(")\n", out);
     put_roff(method->summary, out);
     fputs(". ", out);
     put_roff(method->paper, out);
+    if (method->details) {
+        fputs("\n.PP\n", out);
+        put_roff(method->details, out);
+    }
     fputs("\n.PP\n.nf\n", out);
     put_roff(method->example, out);
     fputs("\n.fi\n", out);
+    for (const az_input_slot *slot = method->inputs; slot && slot->name; slot++) {
+        fprintf(out, ".TP\n.B \\-d %s=FILE\n", slot->name);
+        put_roff(slot->help, out);
+        fputc('\n', out);
+    }
     for (const az_option *option = method->options; option && option->name; option++) put_option(option, true, out);
 }
 
@@ -77,8 +88,8 @@ void cli_print_manual(FILE *out)
     fprintf(out, ".TH ADZE 1 \"\" \"adze %s\"\n.SH NAME\nadze \\- compress, tune, run and evaluate models\n", az_version());
     fputs(".SH SYNOPSIS\n.B adze\n.I VERB INPUT... [METHOD[:option=value,...]] [options]\n.SH DESCRIPTION\n"
           "Methods from the literature, one model format inside, one command outside. A verb is a family of methods; the input is a model\n"
-          "(GGUF, a llama2.c checkpoint, or the name of a bundled one: tales, storybook) or data. Results are printed as tables, or as "
-          "JSON lines with\n"
+          "(GGUF, a folder as Hugging Face has it, a llama2.c checkpoint, or the name of a bundled one: tales, storybook) or data.\n"
+          "Results are printed as tables, or as JSON lines with\n"
           ".BR \\-\\-json .\n.SH VERBS\n",
           out);
     for (const cli_verb *const *verb = cli_verbs; *verb; verb++) put_verb(*verb, out);
@@ -86,10 +97,17 @@ void cli_print_manual(FILE *out)
     for (const az_option *option = cli_common_options; option->name; option++) put_option(option, false, out);
     fputs(".SH METHODS\n", out);
     for (const az_method *const *method = az_methods(); *method; method++) put_method(*method, out);
-    fputs(".SH EXIT STATUS\n.TP\n.B 0\nit worked\n.TP\n.B 1\nit ran, and the result is negative (a claim does not hold)\n.TP\n.B 2\nbad "
-          "usage or input; nothing was written\n.TP\n.B 130\ninterrupted\n"
-          ".SH ENVIRONMENT\n.TP\n.B ADZE_MODELS\nfolder in which bundled models are looked for first\n.TP\n.B ADZE_DATA\nfolder with the "
-          "data sets that some claims use\n.TP\n.B ADZE_ISA\n\"portable\" turns the processor's extensions off\n",
+    fputs(".SH EXIT STATUS\n.TP\n.B 0\nit worked\n"
+          ".TP\n.B 1\nit ran, and the answer is no (a claim does not hold, tokens do not give the text back)\n"
+          ".TP\n.B 2\nbad usage or input; no result was written\n"
+          ".TP\n.B 3\na budget of calls, tokens or money ended the work; what was answered is kept\n"
+          ".TP\n.B 130\ninterrupted\n"
+          ".SH ENVIRONMENT\n.TP\n.B ADZE_MODELS\nfolder in which bundled models are looked for first\n"
+          ".TP\n.B ADZE_DATA\nfolder with the data sets that some claims use\n"
+          ".TP\n.B ADZE_API_KEY\nkey of a server that is asked, unless \\-\\-key\\-env names another variable\n"
+          ".TP\n.B ADZE_ISA\nportable, avx2 or avx512: the processor's extensions beyond are not used\n"
+          ".TP\n.B OMP_NUM_THREADS\nthreads to use, unless \\-\\-threads says otherwise\n"
+          ".TP\n.B TMPDIR\nfolder of temporary files\n",
           out);
 }
 
@@ -110,15 +128,8 @@ static void put_option_words(const az_option *table, FILE *out)
 /* The methods that a verb takes; verb NULL = all. */
 static void put_method_words(const char *verb, FILE *out)
 {
-    for (const az_method *const *at = az_methods(); *at; at++) {
-        const az_method *method = *at;
-        const bool taken = !verb                           ? true
-                           : strcmp(verb, "compress") == 0 ? method->compress != NULL
-                           : strcmp(verb, "tune") == 0     ? method->tune != NULL
-                           : strcmp(verb, "prepare") == 0  ? method->prepare != NULL
-                                                           : method->estimate != NULL;
-        if (taken) fprintf(out, "%s ", method->name);
-    }
+    for (const az_method *const *method = az_methods(); *method; method++)
+        if (!verb || cli_takes(verb, *method)) fprintf(out, "%s ", (*method)->name);
 }
 
 void cli_print_completion(FILE *out)
@@ -135,7 +146,7 @@ void cli_print_completion(FILE *out)
         fputs("' ;;\n", out);
     }
     fputs("    esac\n    case ${COMP_WORDS[1]} in\n", out);
-    for (const char *const *verb = (const char *const[]){"compress", "tune", "prepare", "estimate", NULL}; *verb; verb++) {
+    for (const char *const *verb = cli_method_verbs; *verb; verb++) {
         fprintf(out, "    %s) words='", *verb);
         put_method_words(*verb, out);
         fputs("' ;;\n", out);

@@ -3,43 +3,68 @@
 
 #include <string.h>
 
-static bool is_family(const char *name)
+const char *const cli_method_verbs[] = {"compress", "tune", "prepare", "estimate", NULL};
+
+bool cli_takes(const char *verb, const az_method *method)
 {
-    for (int family = 0; family < AZ_FAMILIES; family++)
-        if (strcmp(az_family_name((az_family)family), name) == 0) return true;
+    return (strcmp(verb, "compress") == 0 && method->compress) || (strcmp(verb, "tune") == 0 && method->tune) ||
+           (strcmp(verb, "prepare") == 0 && method->prepare) || (strcmp(verb, "estimate") == 0 && method->estimate);
+}
+
+void cli_print_method_verbs(const az_method *method, FILE *out)
+{
+    const char *between = "";
+    for (const char *const *verb = cli_method_verbs; *verb; verb++) {
+        if (!cli_takes(*verb, method)) continue;
+        fprintf(out, "%s%s", between, *verb);
+        between = ", ";
+    }
+}
+
+static bool takes_methods(const char *verb)
+{
+    for (const char *const *at = cli_method_verbs; *at; at++)
+        if (strcmp(*at, verb) == 0) return true;
     return false;
+}
+
+/* A section for each verb. */
+static void list_methods(cli_job *job, const char *verb)
+{
+    for (const az_method *const *method = az_methods(); *method; method++) {
+        if (!cli_takes(verb, *method)) continue;
+        az_report_row(job->report, verb);
+        az_report_text(job->report, "method", (*method)->name);
+        az_report_text(job->report, "summary", (*method)->summary);
+        az_report_text(job->report, "paper", (*method)->paper);
+    }
 }
 
 static int methods(cli_job *job, const void *settings)
 {
     (void)settings;
-    const char *family = job->words > 0 ? job->word[0] : NULL;
-    if (family && !is_family(family)) {
-        az_fail(job->az, AZ_BAD_INPUT, "methods: there is no family '%s'", family);
+    const char *only = job->words > 0 ? job->word[0] : NULL;
+    if (only && !takes_methods(only)) {
+        az_fail(job->az, AZ_BAD_INPUT, "methods: '%s' is no verb that takes methods; compress, tune, prepare and estimate are", only);
         return CLI_BAD;
     }
-    for (const az_method *const *method = az_methods(); *method; method++) {
-        const char *of = az_family_name((*method)->family);
-        if (family && strcmp(of, family) != 0) continue;
-        if (job->common->json) {
-            cli_method_json(job->az, *method, stdout);
-            continue;
-        }
-        az_report_row(job->report, of);
-        az_report_text(job->report, "method", (*method)->name);
-        az_report_text(job->report, "summary", (*method)->summary);
-        az_report_text(job->report, "paper", (*method)->paper);
+    if (job->common->json) {
+        for (const az_method *const *method = az_methods(); *method; method++)
+            if (!only || cli_takes(only, *method)) cli_method_json(job->az, *method, stdout);
+        return CLI_OK;
     }
+    for (const char *const *verb = cli_method_verbs; *verb; verb++)
+        if (!only || strcmp(only, *verb) == 0) list_methods(job, *verb);
     return CLI_OK;
 }
 
 const cli_verb cli_methods = {
     .name = "methods",
     .summary = "list the methods",
-    .usage = "[FAMILY]",
-    .details =
-        "With --json each method is an object with name, family, summary, paper, example, needs_data, files and options (name, type, "
-        "default, range, choices, help).",
+    .usage = "[compress | tune | prepare | estimate]",
+    .details = "The methods of each verb, or of one. With --json each method is an object with name, family, summary, paper, example, "
+               "needs_data, files and options (name, type, default, "
+               "range, choices, help).",
     .max_words = 1,
     .run = methods,
 };

@@ -133,7 +133,7 @@ const cli_verb cli_prepare = {
     .name = "prepare",
     .summary = "make data for tuning with the help of language models",
     .usage = "INPUT.jsonl METHOD[:options] --backend SPEC [--second SPEC[;SPEC...]] -o FOLDER",
-    .details = "Methods: `adze methods` lists those of the family tune; `adze help METHOD` tells what one reads and writes. Every reply "
+    .details = "`adze methods prepare` lists the methods, `adze help METHOD` tells what one reads and writes. Every reply "
                "is kept in the folder, in replies.db (with --cache in another file, which several runs may share), so that the same "
                "command goes on where it was stopped, and asks nothing twice. The exit status is 3 when a budget ends the work. run.json "
                "in the folder lists the runs: settings, models, calls, tokens and costs. --dry-run asks nothing and leaves the folder as "

@@ -147,12 +147,15 @@ static bool finish_stage(az_ctx *az, descent *p, az_sem_stage *stage, int64_t it
     const size_t square = (size_t)p->n * sizeof *p->w, row = (size_t)p->problem->d * sizeof *p->sigma;
     memcpy(p->start_w, p->w, square);
     memcpy(p->start_sigma, p->sigma, row);
-    for (double lr = p->path->lr; lr > 1e-16; lr /= 2, stage->s += 0.1) {
+    double lr = p->path->lr;
+    while (lr > 1e-16) {
         const stage_end end = run_stage(az, p, stage, iterations, lr);
         if (end == STAGE_INTERRUPTED) return az_fail(az, AZ_INTERRUPTED, "interrupted on the central path, at mu = %g", stage->mu);
         if (end == STAGE_DONE) return az_ok(az);
         memcpy(p->w, p->start_w, square);
         memcpy(p->sigma, p->start_sigma, row);
+        lr /= 2;
+        stage->s += 0.1;
     }
     return az_fail(az, AZ_NUMERIC, "no step is short enough to stay where sI - W o W is an M-matrix (mu = %g)", stage->mu);
 }

@@ -78,9 +78,9 @@ az_cg_result az_conjugate_gradient(az_ctx *az, az_operator a, void *user, int64_
                     .part = az_alloc_array(az, count / BLOCK + 1, sizeof *w.part)};
     if (az_ok(az)) {
         const double norm = sqrt(dot(az, n, b, b, w.part)), goal = tolerance * norm * tolerance * norm;
-        double rr = residual(az, a, user, n, b, x, &w);
+        double rr = residual(az, a, user, n, b, x, &w), before = INFINITY;
         /* The recurrence drifts from the true residual: restart from that as long as it helps. */
-        for (double before = INFINITY; rr > goal && rr < 0.25 * before && result.iterations < max_iterations && az_ok(az);) {
+        while (rr > goal && rr < 0.25 * before && result.iterations < max_iterations && az_ok(az)) {
             before = rr;
             iterate(az, a, user, n, x, &w, rr, goal, max_iterations, &result.iterations);
             rr = residual(az, a, user, n, b, x, &w);

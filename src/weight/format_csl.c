@@ -45,8 +45,8 @@ static float word_value(uint32_t word, az_dtype type)
 /* Those of the rows first .. first + n - 1 of a strip that a slice holds, to out [n, cols], which is zero. */
 static void decode_slice(const az_csl_strip *strip, int64_t slice, int64_t first, int64_t n, int64_t cols, float *out)
 {
-    int64_t lane[LANES];
-    float *row[LANES];
+    int64_t lane[LANES] = {0};
+    float *row[LANES] = {NULL};
     int count = 0;
     for (int64_t i = 0; i < LANES; i++) {
         const int64_t r = strip->order[slice * LANES + i] - first;

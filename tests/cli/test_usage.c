@@ -79,6 +79,7 @@ Test(usage, mistakes_end_in_2_with_what_to_do)
         {"adze frobnicate", "`adze help` lists them"},
         {"adze help wandaa", "help:"},
         {"adze methods --jsno", "did you mean '--json'?"},
+        {"adze methods forecast", "compress, tune, prepare and estimate"},
         {"adze evaluate tales --con 8", "did you mean '--context'?"},
         {"adze run tales --top-q 8", "unknown option '--top-q'; did you mean '--top-"},
         {"adze methods --plot drawing.txt", "ending in .svg or .png"},
@@ -165,6 +166,53 @@ Test(usage, a_method_is_explained)
     cr_assert_not_null(strstr(run.out, "wanda (compress)"));
     cr_assert_not_null(strstr(run.out, "sparsity=real"));
     for (char *line = strtok(run.out, "\n"); line; line = strtok(NULL, "\n")) cr_assert_leq(strlen(line), 140);
+    az_close(az);
+}
+
+Test(usage, methods_stand_under_the_verbs_that_take_them)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    const char *prepare = test_shell(az, folder, "adze methods prepare").out;
+    cr_assert_eq(strncmp(prepare, "prepare\n", 8), 0, "%s", prepare);
+    cr_assert_not_null(strstr(prepare, "\n  aops "));
+    cr_assert_not_null(strstr(prepare, "\n  itertl "));
+    cr_assert_null(strstr(prepare, "\n  lora "));
+    const char *tune = test_shell(az, folder, "adze methods tune").out;
+    cr_assert_not_null(strstr(tune, "\n  itertl "));
+    cr_assert_null(strstr(tune, "\n  aops "));
+    cr_assert_not_null(strstr(test_shell(az, folder, "adze help itertl").out, "itertl (tune, prepare) - "));
+    const test_run run =
+        test_shell(az, folder, "adze methods | grep -c '^  ' && adze methods --json | wc -l && adze methods prepare --json | wc -l");
+    int rows, all, preparing;
+    cr_assert_eq(sscanf(run.out, "%d %d %d", &rows, &all, &preparing), 3, "%s", run.out);
+    cr_assert_eq(preparing, 3);
+    cr_assert_eq(rows, all + 4 + 1, "four heads, and itertl stands under two verbs: %s", run.out);
+    az_close(az);
+}
+
+Test(usage, a_default_of_blanks_can_be_seen)
+{
+    az_ctx *az = az_open(NULL);
+    const test_run run = test_shell(az, test_folder(az), "adze help cpt");
+    cr_assert_not_null(strstr(run.out, "text between both (default \" \")\n"), "%s", run.out);
+    cr_assert_not_null(strstr(run.out, "(default a line end)\n"), "%s", run.out);
+    az_close(az);
+}
+
+Test(usage, the_manual_tells_of_methods_and_exit_statuses_what_help_does)
+{
+    az_ctx *az = az_open(NULL);
+    const char *folder = test_folder(az);
+    const char *manual = test_shell(az, folder, "adze help --man").out;
+    cr_assert_not_null(strstr(manual, ".SS itertl (tune, prepare)\n"));
+    cr_assert_not_null(strstr(manual, "Kept weights do not change."), "details of wanda");
+    cr_assert_not_null(strstr(manual, ".B \\-d samples=FILE\n"), "files of colide");
+    cr_assert_not_null(strstr(manual, ".B 3\n"));
+    const test_run run =
+        test_shell(az, folder, "adze help --man > a.1 && ! command -v man >/dev/null || LC_ALL=C man --warnings -l a.1 >/dev/null");
+    cr_assert_eq(run.code, 0);
+    cr_assert_str_eq(run.err, "");
     az_close(az);
 }
 

@@ -16,7 +16,10 @@ typedef struct dual {
 static double digamma(double x)
 {
     double below = 0;
-    for (; x < 12; x++) below += 1 / x;
+    while (x < 12) {
+        below += 1 / x;
+        x += 1;
+    }
     const double y = 1 / (x * x);
     return log(x) - 1 / (2 * x) - y * (1.0 / 12 - y * (1.0 / 120 - y * (1.0 / 252 - y * (1.0 / 240 - y / 132)))) - below;
 }

@@ -23,8 +23,10 @@ const az_option az_backend_options[] = {
     {"timeout", AZ_FIELD(AZ_REAL, az_backend_settings, timeout), "120", 0.01, 86400, NULL, "seconds that a call may last"},
     {"wait", AZ_FIELD(AZ_REAL, az_backend_settings, wait), "1", 0, 60, NULL,
      "seconds before the first retry; each further wait doubles, up to 60"},
-    {"calls_per_minute", AZ_FIELD(AZ_REAL, az_backend_settings, calls_per_minute), "0", 0, 1e9, NULL, "0 = no limit"},
-    {"tokens_per_minute", AZ_FIELD(AZ_REAL, az_backend_settings, tokens_per_minute), "0", 0, 1e12, NULL, "0 = no limit"},
+    {"calls_per_minute", AZ_FIELD(AZ_REAL, az_backend_settings, calls_per_minute), "0", 0, 1e9, NULL,
+     "calls begun in a minute; 0 = no limit"},
+    {"tokens_per_minute", AZ_FIELD(AZ_REAL, az_backend_settings, tokens_per_minute), "0", 0, 1e12, NULL,
+     "tokens that they may take; 0 = no limit"},
     {0},
 };
 
