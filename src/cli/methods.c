@@ -63,8 +63,7 @@ const cli_verb cli_methods = {
     .summary = "list the methods",
     .usage = "[compress | tune | prepare | estimate]",
     .details = "The methods of each verb, or of one. With --json each method is an object with name, family, summary, paper, example, "
-               "needs_data, files and options (name, type, default, "
-               "range, choices, help).",
+               "needs_data, files and options (name, type, default, range, choices, help).",
     .max_words = 1,
     .run = methods,
 };
