@@ -66,5 +66,6 @@ const cli_verb cli_methods = {
                "needs_data, files and options (name, type, "
                "default, range, choices, help).",
     .max_words = 1,
+    .words = "compress tune prepare estimate",
     .run = methods,
 };

@@ -3,8 +3,8 @@
 
 #include <criterion/criterion.h>
 #include <signal.h>
-#include <unistd.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct log {
     az_progress_event event[64];
