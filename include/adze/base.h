@@ -252,7 +252,8 @@ double az_report_value(const az_report *report, const char *section, const char 
 
 /* Tells the sink, at most ten times a second. Returns false once the job should stop (Ctrl-C): finish the step, keep what is done. */
 bool az_progress(az_ctx *az, const char *task, int64_t done, int64_t total, const char *note);
-/* Makes SIGINT and SIGTERM set the flag that az_progress and az_interrupted report. A second signal ends the process as usual. */
+/* Makes SIGINT and SIGTERM set the flag that az_progress and az_interrupted report. A second one, 0.3 s after it or
+ * later, ends the process as usual. */
 void az_catch_interrupts(void);
 bool az_interrupted(const az_ctx *az);
 double az_seconds(void); /* monotonic clock */

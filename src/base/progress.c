@@ -6,7 +6,8 @@
 #include <string.h>
 #include <time.h>
 
-enum { TASKS = 8 }; /* nested ones: "training" while "scoring" inside it */
+enum { TASKS = 8 };                /* nested ones: "training" while "scoring" inside it */
+enum { SAME_REQUEST = 300000000 }; /* nanoseconds from one signal to another that is no new one */
 
 static const double INTERVAL = 0.1; /* seconds between two events of a task */
 
@@ -22,19 +23,32 @@ struct az_task {
     double told; /* last event of any task */
 };
 
-/* A signal handler can reach nothing but a global flag. */
+/* A signal handler can reach nothing but globals. */
 static volatile sig_atomic_t interrupted;
+static struct timespec interrupted_at; /* read and written by the handler alone, during which both signals wait */
 
+/* timeout(1) and batch systems signal the process and then its group, which is one request: only what comes later is a second one. */
 static void on_signal(int number)
 {
-    (void)number;
-    interrupted = 1;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if (!interrupted) {
+        interrupted = 1;
+        interrupted_at = now;
+        return;
+    }
+    const int64_t later = (int64_t)(now.tv_sec - interrupted_at.tv_sec) * 1000000000 + (now.tv_nsec - interrupted_at.tv_nsec);
+    if (later < SAME_REQUEST) return;
+    signal(number, SIG_DFL);
+    raise(number);
 }
 
 void az_catch_interrupts(void)
 {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+    struct sigaction action = {.sa_handler = on_signal};
     sigemptyset(&action.sa_mask);
+    sigaddset(&action.sa_mask, SIGINT);
+    sigaddset(&action.sa_mask, SIGTERM);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
 }

@@ -219,5 +219,6 @@ const cli_verb cli_adapter = {
     .settings_size = sizeof(adapter_settings),
     .min_words = 3,
     .max_words = -1,
+    .words = "merge unmerge info add convert",
     .run = run,
 };

@@ -52,9 +52,12 @@ struct cli_verb {
     cli_group inside;           /* options written inside a word, "llama:width=64"; NULL table = none */
     size_t settings_size;       /* of the struct that the groups describe */
     int min_words, max_words;   /* max -1 = any number */
+    const char *words;          /* for completion: what may stand on the line besides files and methods; NULL = nothing */
     bool streams;               /* prints as it goes: no bar where it would run through the text */
     int (*run)(cli_job *job, const void *settings);
 };
+
+extern const char cli_bundled[]; /* the names of the bundled models, as such words */
 
 /* Every verb, NULL-terminated, in the order of help; by name, NULL when there is none. */
 enum { CLI_MOST_VERBS = 64 };

@@ -222,5 +222,6 @@ const cli_verb cli_compress = {
     .settings_size = sizeof(compress_settings),
     .min_words = 2,
     .max_words = -1,
+    .words = cli_bundled,
     .run = compress,
 };

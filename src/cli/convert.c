@@ -110,5 +110,6 @@ const cli_verb cli_convert = {
     .settings_size = sizeof(convert_settings),
     .min_words = 1,
     .max_words = 1,
+    .words = cli_bundled,
     .run = convert,
 };

@@ -121,6 +121,7 @@ const cli_verb cli_corpus = {
     .settings_size = sizeof(corpus_settings),
     .min_words = 1,
     .max_words = 1,
+    .words = "tales",
     .streams = true,
     .run = corpus,
 };

@@ -249,5 +249,6 @@ const cli_verb cli_evaluate = {
     .settings_size = sizeof(evaluate_settings),
     .min_words = 1,
     .max_words = -1,
+    .words = cli_bundled,
     .run = evaluate,
 };

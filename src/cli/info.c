@@ -222,5 +222,6 @@ const cli_verb cli_info = {
     .settings_size = sizeof(info_settings),
     .min_words = 1,
     .max_words = 1,
+    .words = cli_bundled,
     .run = info,
 };

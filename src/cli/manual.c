@@ -125,11 +125,15 @@ static void put_option_words(const az_option *table, FILE *out)
     }
 }
 
-/* The methods that a verb takes; verb NULL = all. */
-static void put_method_words(const char *verb, FILE *out)
+/* What may stand on a verb's line besides files. */
+static void put_words(const cli_verb *verb, FILE *out)
 {
+    const bool help = strcmp(verb->name, "help") == 0, claim = strcmp(verb->name, "claim") == 0;
+    if (verb->words) fprintf(out, "%s ", verb->words);
     for (const az_method *const *method = az_methods(); *method; method++)
-        if (!verb || cli_takes(verb, *method)) fprintf(out, "%s ", (*method)->name);
+        if (help || cli_takes(verb->name, *method)) fprintf(out, "%s ", (*method)->name);
+    for (const cli_verb *const *at = cli_verbs; help && *at; at++) fprintf(out, "%s ", (*at)->name);
+    for (const az_claim *const *at = az_claims(); claim && *at; at++) fprintf(out, "%s ", (*at)->name);
 }
 
 void cli_print_completion(FILE *out)
@@ -143,17 +147,11 @@ void cli_print_completion(FILE *out)
     for (const cli_verb *const *verb = cli_verbs; *verb; verb++) {
         fprintf(out, "    %s) options='", (*verb)->name);
         for (const cli_group *group = (*verb)->groups; group && group->table; group++) put_option_words(group->table, out);
+        fputs("' words='", out);
+        put_words(*verb, out);
         fputs("' ;;\n", out);
     }
-    fputs("    esac\n    case ${COMP_WORDS[1]} in\n", out);
-    for (const char *const *verb = cli_method_verbs; *verb; verb++) {
-        fprintf(out, "    %s) words='", *verb);
-        put_method_words(*verb, out);
-        fputs("' ;;\n", out);
-    }
-    fputs("    help | claim) words='", out);
-    put_method_words(NULL, out);
-    fputs("' ;;\n    esac\n    if [[ $word == -* ]]; then\n        COMPREPLY=($(compgen -W \"$options", out);
+    fputs("    esac\n    if [[ $word == -* ]]; then\n        COMPREPLY=($(compgen -W \"$options", out);
     put_option_words(cli_common_options, out);
     fputs("\" -- \"$word\"))\n        [[ ${COMPREPLY[0]} == *= ]] && compopt -o nospace\n    else\n"
           "        COMPREPLY=($(compgen -W \"$words\" -- \"$word\") $(compgen -f -- \"$word\"))\n    fi\n}\ncomplete -o filenames -F _adze "

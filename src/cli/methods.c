@@ -65,5 +65,6 @@ const cli_verb cli_methods = {
     .details = "The methods of each verb, or of one. With --json each method is an object with name, family, summary, paper, example, "
                "needs_data, files and options (name, type, default, range, choices, help).",
     .max_words = 1,
+    .words = "compress tune prepare estimate",
     .run = methods,
 };

@@ -36,6 +36,8 @@ static bool is_model_folder(az_ctx *az, const char *name)
     return config && access(config, F_OK) == 0;
 }
 
+const char cli_bundled[] = "tales storybook";
+
 const char *cli_model_path(az_ctx *az, const char *name)
 {
     bool exists = access(name, F_OK) == 0;

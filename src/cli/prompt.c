@@ -352,5 +352,6 @@ const cli_verb cli_prompt = {
     .settings_size = sizeof(prompt_settings),
     .min_words = 1,
     .max_words = 4,
+    .words = "ask template find math decay cache oracle stat export import drop",
     .run = prompt,
 };

@@ -295,6 +295,7 @@ const cli_verb cli_run = {
     .settings_size = sizeof(run_settings),
     .min_words = 1,
     .max_words = 1,
+    .words = cli_bundled,
     .streams = true,
     .run = run,
 };

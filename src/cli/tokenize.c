@@ -124,5 +124,6 @@ const cli_verb cli_tokenize = {
     .settings_size = sizeof(tokenize_settings),
     .min_words = 1,
     .max_words = 1,
+    .words = cli_bundled,
     .run = tokenize,
 };

@@ -158,5 +158,6 @@ const cli_verb cli_train = {
     .settings_size = sizeof(train_settings),
     .min_words = 1,
     .max_words = 1,
+    .words = cli_bundled,
     .run = train,
 };

@@ -126,5 +126,6 @@ const cli_verb cli_tune = {
     .settings_size = sizeof(tune_settings),
     .min_words = 2,
     .max_words = 2,
+    .words = cli_bundled,
     .run = tune,
 };

@@ -88,5 +88,18 @@ Test(progress, a_second_interrupt_ends_the_process, .signal = SIGINT)
 {
     az_catch_interrupts();
     raise(SIGINT);
+    usleep(400000);
     raise(SIGINT);
+}
+
+/* As timeout(1) sends them. */
+Test(progress, two_interrupts_at_once_are_one)
+{
+    az_ctx *az = az_open(NULL);
+    az_catch_interrupts();
+    raise(SIGINT);
+    raise(SIGINT);
+    raise(SIGTERM);
+    cr_assert(az_interrupted(az));
+    az_close(az);
 }

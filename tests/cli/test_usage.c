@@ -61,11 +61,32 @@ Test(usage, the_completion_is_bash_and_completes)
 {
     az_ctx *az = az_open(NULL);
     const char *folder = test_folder(az);
-    test_run run = test_shell(az, folder,
-                              "adze help --completion > c.sh && bash -c 'source ./c.sh; COMP_WORDS=(adze eva); COMP_CWORD=1; _adze; echo "
-                              "${COMPREPLY[*]}; COMP_WORDS=(adze run --temp); COMP_CWORD=2; _adze 2>/dev/null; echo ${COMPREPLY[*]}'");
-    cr_assert_eq(run.code, 0, "%s", run.err);
-    cr_assert_str_eq(run.out, "evaluate\n--template= --temperature=\n");
+    static const struct {
+        const char *line, *offers;
+    } cases[] = {
+        {"eva", "evaluate"},
+        {"run --temp", "--temperature= --template="},
+        {"run ta", "tales"},
+        {"compress tales wan", "wanda"},
+        {"prepare questions lac", "lacie"},
+        {"prompt te", "template"},
+        {"adapter unm", "unmerge"},
+        {"methods pre", "prepare"},
+        {"help adap", "adapter adaptive-analysis"},
+        {"claim quant", ""},
+        {"claim pi", "pissa"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const test_run run = test_shell(
+            az, folder,
+            az_format_text(
+                az,
+                "adze help --completion > c.sh && bash -c 'source ./c.sh; COMP_WORDS=(adze %s); "
+                "COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _adze 2>/dev/null; echo ${COMPREPLY[*]} | tr \" \" \"\\n\" | sort | xargs'",
+                cases[i].line));
+        cr_assert_eq(run.code, 0, "%s", run.err);
+        cr_assert_str_eq(run.out, az_format_text(az, "%s\n", cases[i].offers), "%s: %s", cases[i].line, run.out);
+    }
     az_close(az);
 }
 
