@@ -39,7 +39,7 @@ static const az_option options[] = {
      "particles that integrate the ring's angle out; 1 = hierarchical VI"},
     {"task", AZ_FIELD(AZ_CHOICE, vi_options, task), "fit", 0, 0, task_names,
      "fit, or check: mean and variance of the gradient at the start, by every strategy that fits (or the one asked for), beside the exact "
-     "gradient (oracle) where sums or quadrature give it"},
+     "gradient (oracle) where sums or quadrature give it, or the reason why they do not"},
     {"strategy", AZ_FIELD(AZ_CHOICE, vi_options, strategy), "auto", 0, 0, strategy_names,
      "how the gradient follows choices; auto: reparam for continuous ones, enum for a flip. One that a choice of the guide cannot be "
      "followed by is an error: mvd is for normals and flips, enum for flips, reparam for what is continuous"},
@@ -252,13 +252,18 @@ static bool check_one(az_ctx *az, const vi_options *o, const subject *s, int whi
     static const az_vi_strategy all[] = {AZ_VI_REPARAM, AZ_VI_REINFORCE, AZ_VI_REINFORCE_LOO, AZ_VI_ENUM, AZ_VI_MVD};
     const part *of = &s->part[which];
     double exact[VI_MOST_VARIABLES + 1];
-    const bool known = vi_exact_gradient(az, s->worked, &s->problem[which], exact);
+    const char *unknown = vi_exact_gradient(az, s->worked, &s->problem[which], exact);
     az_vi_problem problem = s->problem[which];
     vi_census census;
     moments m = {.draws = o->draws};
     problem.copies = 2;
     problem.each = true;
     if (!az_ok(az) || !vi_take_census(az, &problem, &census)) return false;
+    if (unknown) {
+        az_report_row(report, "no oracle");
+        az_report_text(report, "objective", of->name);
+        az_report_text(report, "reason", unknown);
+    }
     const int strategies = census.choices > 0 ? (int)(sizeof all / sizeof *all) : 1; /* without choices all are the same */
     for (int i = 0; i < strategies; i++) {
         const char *name = census.choices > 0 ? az_vi_strategy_name(all[i]) : "none", *refusal = against(az, &census, all[i]);
@@ -271,7 +276,7 @@ static bool check_one(az_ctx *az, const vi_options *o, const subject *s, int whi
             continue;
         }
         if (!draw_gradients(az, problem, all[i] == AZ_VI_ENUM ? census.paths : 1, of, &m)) return false;
-        report_gradient(s, of, name, &m, known ? exact : NULL, report);
+        report_gradient(s, of, name, &m, unknown ? NULL : exact, report);
     }
     return true;
 }

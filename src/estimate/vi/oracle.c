@@ -1,162 +1,303 @@
 /* oracle.c - exact gradients of the objectives: what gradient estimators are checked against.
  *
- * With x_1 .. x_K the draws of the guide, w_k = log p(x_k, y) - log q(x_k) and s = softmax(w), the expected objective is an integral over
- * all of them,
- *     elbo, iwelbo    int prod_k q(x_k)           (log mean_k exp w_k)
- *     qwake, pwake    int (prod_k q(x_k) s held)  sum_k s_k (-log q(x_k), or -log p(x_k, y))
- * On a grid with weights it is a sum that needs no draws, and its derivative is that of the sum. Axes: both values of a flip; the
- * trapezoidal rule over the real line, whose error is exponentially small for analytic integrands that decay; the same after v = 1 / (1 +
- * exp(-pi sinh t)) on the unit interval (Takahasi and Mori 1974). Weights of several particles have sharp edges where one of them takes
- * over; therefore the grid is as fine as it may be, and its result counts only when a coarser one agrees. */
+ * One particle is a draw x of the guide together with the draws u that the guide integrates out by N of them. On a grid over (x, u) it is a
+ * law of finitely many values, and with w the weight of a particle, p(x, y) / mean_i q(x | u_i), every expected objective has a gradient of
+ * the form
+ *     sum over nodes  c_q d log q(x, u) + c_p d log p(x, y)
+ * whose factors follow from E log(w + S) and r = E[K w / (w + S)], S the sum of the K - 1 other weights (shares.h); m is a node's mass:
+ *     elbo, iwelbo    c_q = m (K E log(w + S) - r)            c_p = m r
+ *     qwake           c_q = -(sum_u m r) v                    c_p = 0
+ *     pwake           c_q = 0                                 c_p = -m r
+ * Here log w = log p + log N - E log(sum of N densities), and v = (1/n) E[N q / (sum of N densities)] for n nodes u of equal probability.
+ * Both sums are never both of several: then the law of the weights has more dimensions than the grid.
+ *
+ * Axes: both values of a flip; the trapezoidal rule over the real line, whose error is exponentially small for analytic integrands that
+ * decay; the same over a period, and after v = 1 / (1 + exp(-pi sinh t)) on the unit interval (Takahasi and Mori 1974). Weights of several
+ * particles have sharp edges; therefore grids grow until two agree. */
+#include "estimate/vi/shares.h"
 #include "estimate/vi/vi_internal.h"
 #include "estimate/vi/worked.h"
 
 #include <math.h>
+#include <string.h>
 
-enum { MOST_NODES = 1 << 18, MOST_ON_AXIS = 321, LEAST_ON_AXIS = 81 };
-static const double AGREEMENT = 1e-6; /* of a fine and a coarse grid, relative to the gradient or 1 */
+enum { MOST_NODES = 1 << 21, LEAST_NODES = 1 << 10, LEAST_ON_AXIS = 48, MOST_ON_AXIS = 2048, MOST_ON_PERIOD = 128, PART = 1 << 16 };
+static const double GROWTH = 1.4142135623730951, WIDTH = 8.5 /* standard deviations */;
+static const double AGREEMENT = 1e-6; /* of a grid and the next coarser one, relative to the gradient or 1 */
 
 typedef struct rule {
     int n;
-    double node[MOST_ON_AXIS], weight[MOST_ON_AXIS];
+    double *node, *weight;
 } rule;
 
-/* mean +- 10 standard deviations */
-static void real_line(rule *r, int n, double mean, double sd)
+/* Node i and its weight on an axis of n nodes. */
+static void place(const vi_latent *latent, const az_vi_problem *problem, rule *r, int i)
 {
-    const double step = 20.0 / (n - 1);
-    r->n = n;
-    for (int i = 0; i < n; i++) {
-        r->node[i] = mean + sd * (i * step - 10);
-        r->weight[i] = sd * step;
-    }
-}
-
-/* |t| <= 3.1, behind which 1 - v is lost in rounding */
-static void unit_interval(rule *r, int n)
-{
-    const double pi = 3.14159265358979323846, step = 6.2 / (n - 1);
-    r->n = n;
-    for (int i = 0; i < n; i++) {
-        const double t = i * step - 3.1, v = 1 / (1 + exp(-pi * sinh(t)));
+    const double pi = 3.14159265358979323846, at = (double)i / (r->n - 1) * 2 - 1, step = 2.0 / (r->n - 1);
+    if (latent->axis == VI_TWO_VALUES) {
+        r->node[i] = i;
+        r->weight[i] = 1;
+    } else if (latent->axis == VI_PERIOD) {
+        r->node[i] = (i + .5) / r->n;
+        r->weight[i] = 1.0 / r->n;
+    } else if (latent->axis == VI_UNIT_INTERVAL) {
+        const double reach = 3.1, t = reach * at, v = 1 / (1 + exp(-pi * sinh(t))); /* behind which 1 - v is lost in rounding */
         r->node[i] = v;
-        r->weight[i] = step * pi * cosh(t) * v * (1 - v);
+        r->weight[i] = reach * step * pi * cosh(t) * v * (1 - v);
+    } else {
+        const az_vi_inference *how = problem->user;
+        const bool around = latent->axis == VI_AROUND_RING; /* the means lie within the ring's radius of 0 */
+        const double mean = around ? 0 : az_to_double(problem->variable[latent->mean].value);
+        const double half = WIDTH * exp(az_to_double(problem->variable[latent->log_sd].value)) +
+                            (around ? ((const vi_worked_user *)how->guide->user)->radius : 0);
+        r->node[i] = mean + half * at;
+        r->weight[i] = half * step;
     }
 }
 
-static void rule_of(const vi_latent *latent, const az_vi_problem *problem, int n, rule *r)
-{
-    if (latent->axis == VI_TWO_VALUES)
-        *r = (rule){.n = 2, .node = {0, 1}, .weight = {1, 1}};
-    else if (latent->axis == VI_UNIT_INTERVAL)
-        unit_interval(r, n);
-    else
-        real_line(r, n, az_to_double(problem->variable[latent->mean].value), exp(az_to_double(problem->variable[latent->log_sd].value)));
-}
-
-typedef struct integral {
+/* The product of the axes. Latents that the guide integrates out are the first and vary fastest. */
+typedef struct grid {
+    const vi_worked *worked;
     const az_vi_problem *problem;
-    int particles;
-    az_vi_trace **x;   /* [particles]: values [nodes] by address */
-    az_tensor *weight; /* [nodes], times their number: the gradient is a mean over copies, which are the nodes */
-} integral;
+    rule axis[VI_MOST_LATENTS];
+    int64_t nodes, inner;                /* all; those of equal kept values, which are consecutive */
+    double *log_p, *log_q, *of_p, *of_q; /* [nodes]: log densities, and the factors of their derivatives */
+    int64_t from, to;                    /* the part that is being run */
+} grid;
 
-/* Every combination of the axes' nodes for every particle. */
-static bool lay_grid(az_ctx *az, const vi_worked *worked, const rule *r, int64_t nodes, integral *out)
+static const az_vi_inference *inference_of(const grid *g)
 {
-    out->x = az_alloc_array(az, (size_t)out->particles, sizeof(az_vi_trace *));
-    out->weight = az_full(az, AZ_F64, 1, &nodes, (double)nodes);
-    int64_t stride = 1;
-    for (int k = 0; out->x && k < out->particles; k++) {
-        out->x[k] = az_vi_trace_new(az);
-        for (int d = 0; d < worked->latents; stride *= r[d++].n) {
-            az_tensor *value = az_new1(az, AZ_F64, nodes);
-            for (int64_t i = 0; value && out->weight && i < nodes; i++) {
-                const int64_t at = i / stride % r[d].n;
-                az_f64_mut(value)[i] = r[d].node[at];
-                az_f64_mut(out->weight)[i] *= r[d].weight[at];
-            }
-            if (!az_vi_trace_set(out->x[k], worked->latent[d].address, value)) return false;
-        }
+    return g->problem->user;
+}
+
+static bool is_kept(const vi_worked *worked, int latent)
+{
+    for (const char *const *name = worked->keep; name && *name; name++)
+        if (strcmp(*name, worked->latent[latent].address) == 0) return true;
+    return !worked->keep;
+}
+
+static int nodes_on(vi_axis axis, int n)
+{
+    if (axis == VI_TWO_VALUES) return 2;
+    return axis == VI_PERIOD && n > MOST_ON_PERIOD ? MOST_ON_PERIOD : n;
+}
+
+static int64_t nodes_of(const vi_worked *worked, int n)
+{
+    int64_t nodes = 1;
+    for (int d = 0; d < worked->latents; d++) nodes *= nodes_on(worked->latent[d].axis, n);
+    return nodes;
+}
+
+static bool lay_grid(az_ctx *az, int n, grid *g)
+{
+    g->inner = 1;
+    g->nodes = nodes_of(g->worked, n);
+    for (int d = 0; d < g->worked->latents; d++) {
+        rule *r = &g->axis[d];
+        r->n = nodes_on(g->worked->latent[d].axis, n);
+        r->node = az_alloc_array(az, (size_t)r->n, sizeof *r->node);
+        r->weight = az_alloc_array(az, (size_t)r->n, sizeof *r->weight);
+        for (int i = 0; az_ok(az) && i < r->n; i++) place(&g->worked->latent[d], g->problem, r, i);
+        if (!is_kept(g->worked, d)) g->inner *= r->n;
     }
+    g->log_p = az_alloc_array(az, (size_t)g->nodes, sizeof *g->log_p);
+    g->log_q = az_alloc_array(az, (size_t)g->nodes, sizeof *g->log_q);
+    g->of_p = az_alloc_array(az, (size_t)g->nodes, sizeof *g->of_p);
+    g->of_q = az_alloc_array(az, (size_t)g->nodes, sizeof *g->of_q);
     return az_ok(az);
 }
 
-static az_tensor *column(az_vi *vi, const az_tensor *x)
+static double weight_of(const grid *g, int64_t node)
 {
-    return x ? az_reshape(vi->az, x, 2, (int64_t[]){vi->copies, 1}) : NULL;
+    double weight = 1;
+    for (int d = 0; d < g->worked->latents; node /= g->axis[d++].n) weight *= g->axis[d].weight[node % g->axis[d].n];
+    return weight;
 }
 
-/* The integrand at every node, times its weight. */
-static az_tensor *integrand(az_vi *vi, void *user)
+/* ---- densities at the nodes ---- */
+
+/* The values of the part's nodes: those that the model makes too, or all. */
+static az_vi_trace *values_of(az_ctx *az, const grid *g, bool all)
 {
-    const integral *over = user;
-    const az_vi_inference *how = over->problem->user;
-    az_ctx *az = vi->az;
-    const int n = over->particles;
-    az_tensor **p = az_alloc_array(az, (size_t)n, sizeof *p), **q = az_alloc_array(az, (size_t)n, sizeof *q);
-    for (int k = 0; p && q && k < n; k++) {
-        q[k] = column(vi, az_vi_density(vi, how->guide, over->x[k]));
-        p[k] = column(vi, az_vi_density(vi, how->model, az_vi_trace_join(az, over->x[k], how->data)));
-        if (!p[k] || !q[k]) return NULL;
+    az_vi_trace *trace = az_vi_trace_new(az);
+    int64_t stride = 1;
+    for (int d = 0; d < g->worked->latents; stride *= g->axis[d++].n) {
+        if (!all && !is_kept(g->worked, d)) continue;
+        az_tensor *value = az_new1(az, AZ_F64, g->to - g->from);
+        for (int64_t i = g->from; value && i < g->to; i++) az_f64_mut(value)[i - g->from] = g->axis[d].node[i / stride % g->axis[d].n];
+        if (!az_vi_trace_set(trace, g->worked->latent[d].address, value)) return NULL;
     }
-    if (!p || !q) return NULL;
-    az_tensor *log_p = az_concat(az, p, n, 1), *log_q = az_concat(az, q, n, 1), *ratio = az_sub(az, log_p, log_q);
-    az_tensor *path = az_exp(az, az_sum(az, log_q, 1, false)), *value;
-    if (over->problem->objective == az_vi_elbo || over->problem->objective == az_vi_iwelbo) {
-        value = az_affine(az, az_logsumexp(az, ratio, 1, false), 1, -log((double)n));
-    } else {
-        az_tensor *last = over->problem->objective == az_vi_qwake ? log_q : log_p;
-        path = az_detach(az, path);
-        value = az_neg(az, az_sum(az, az_mul(az, az_detach(az, az_softmax(az, ratio)), last), 1, false));
-    }
-    return az_mul(az, az_mul(az, path, value), over->weight);
+    return trace;
 }
 
-/* On a grid of n nodes on each continuous axis. */
-static bool integrate(az_ctx *az, const vi_worked *worked, integral *over, int n, double *gradient)
+static bool densities(az_vi *vi, const grid *g, az_tensor **log_p, az_tensor **log_q)
 {
-    const az_vi_problem *problem = over->problem;
-    rule r[VI_MOST_LATENTS];
-    int64_t nodes = 1;
-    for (int d = 0; d < worked->latents; d++) rule_of(&worked->latent[d], problem, n, &r[d]);
-    for (int k = 0; k < over->particles * worked->latents; k++) nodes *= r[k % worked->latents].n;
+    const az_vi_inference *how = inference_of(g);
+    const az_vi_law joint = {.program = how->guide->program, .user = how->guide->user};
+    az_vi_trace *x = values_of(vi->az, g, false), *all = values_of(vi->az, g, true);
+    if (!x || !all) return false;
+    *log_p = az_vi_density(vi, how->model, az_vi_trace_join(vi->az, x, how->data));
+    *log_q = az_vi_density(vi, &joint, all);
+    return *log_p && *log_q;
+}
+
+static az_tensor *tabulate(az_vi *vi, void *user)
+{
+    grid *g = user;
+    az_tensor *log_p, *log_q;
+    if (!densities(vi, g, &log_p, &log_q)) return NULL;
+    for (int64_t i = g->from; i < g->to; i++) {
+        g->log_p[i] = az_item(log_p, i - g->from);
+        g->log_q[i] = az_item(log_q, i - g->from);
+    }
+    return log_p;
+}
+
+/* Its mean over the nodes of the part has the part's gradient. */
+static az_tensor *linear_form(az_vi *vi, void *user)
+{
+    const grid *g = user;
+    const int64_t n = g->to - g->from;
+    az_tensor *log_p, *log_q, *of_p = az_new1(vi->az, AZ_F64, n), *of_q = az_new1(vi->az, AZ_F64, n);
+    if (!of_p || !of_q || !densities(vi, g, &log_p, &log_q)) return NULL;
+    for (int64_t i = 0; i < n; i++) {
+        az_f64_mut(of_p)[i] = (double)n * g->of_p[g->from + i];
+        az_f64_mut(of_q)[i] = (double)n * g->of_q[g->from + i];
+    }
+    return az_add(vi->az, az_mul(vi->az, of_p, log_p), az_mul(vi->az, of_q, log_q));
+}
+
+/* Runs a program over all nodes, in parts; gradient NULL: without derivatives. */
+static bool run_nodes(az_ctx *az, grid *g, az_vi_program *program, double *gradient)
+{
+    const int variables = g->problem->variables;
+    az_vi_problem run = {.objective = program, .user = g, .variable = g->problem->variable, .variables = variables};
+    for (g->from = 0; g->from < g->nodes; g->from = g->to) {
+        az_tensor *part[VI_MOST_VARIABLES + 1];
+        az_vi_value value;
+        g->to = g->from + PART < g->nodes ? g->from + PART : g->nodes;
+        run.copies = g->to - g->from;
+        az_scope_push(az);
+        const bool good = az_vi_gradient(az, &run, 0, &value, gradient ? part : NULL);
+        for (int i = 0; good && gradient && i < variables; i++) gradient[i] += az_to_double(part[i]);
+        az_scope_pop(az);
+        if (!good) return false;
+    }
+    return true;
+}
+
+/* ---- factors ---- */
+
+/* Several of both sums have no grid here. */
+static int particles_of(const grid *g)
+{
+    return g->problem->objective == az_vi_elbo || inference_of(g)->particles < 1 ? 1 : inference_of(g)->particles;
+}
+
+static int inner_particles_of(const grid *g)
+{
+    return g->inner == 1 || inference_of(g)->guide->particles < 1 ? 1 : inference_of(g)->guide->particles;
+}
+
+/* For the densities q(x | u) that the guide sums: log_sum and share [nodes], as vi_shares. */
+static bool share_densities(az_ctx *az, const grid *g, double *log_sum, double *share)
+{
+    vi_weights w = {.n = g->inner, .particles = inner_particles_of(g)};
+    double *equal = az_alloc_array(az, (size_t)g->inner, sizeof *equal);
+    for (int64_t u = 0; equal && u < g->inner; u++) equal[u] = 1.0 / (double)g->inner;
+    w.mass = equal;
+    for (int64_t first = 0; equal && first < g->nodes; first += g->inner) {
+        w.log_weight = &g->log_q[first];
+        if (!vi_shares(az, &w, &log_sum[first], &share[first])) return false;
+    }
+    return equal;
+}
+
+/* For the weights of particles of known mass: the same. */
+static bool share_weights(az_ctx *az, const grid *g, const double *mass, double *log_sum, double *share)
+{
+    const double several = log(inner_particles_of(g));
+    double *log_weight = az_alloc_array(az, (size_t)g->nodes, sizeof *log_weight);
+    if (!log_weight || !share_densities(az, g, log_sum, share)) return false;
+    for (int64_t i = 0; i < g->nodes; i++) log_weight[i] = g->log_p[i] + several - log_sum[i];
+    if (particles_of(g) > 1) {
+        const vi_weights w = {.mass = mass, .log_weight = log_weight, .n = g->nodes, .particles = particles_of(g)};
+        return vi_shares(az, &w, log_sum, share);
+    }
+    for (int64_t i = 0; i < g->nodes; i++) {
+        log_sum[i] = log_weight[i];
+        share[i] = 1;
+    }
+    return true;
+}
+
+/* Of qwake: a draw from the posterior keeps x, and the guide's density there has draws u of its own. */
+static bool spread_over_inner(az_ctx *az, const grid *g)
+{
+    double *log_sum = az_alloc_array(az, (size_t)g->nodes, sizeof *log_sum), *share = az_alloc_array(az, (size_t)g->nodes, sizeof *share);
+    if (!log_sum || !share || !share_densities(az, g, log_sum, share)) return false;
+    for (int64_t first = 0; first < g->nodes; first += g->inner) {
+        double sum = 0;
+        for (int64_t u = 0; u < g->inner; u++) sum += g->of_q[first + u];
+        for (int64_t u = 0; u < g->inner; u++) g->of_q[first + u] = sum * share[first + u] / (double)g->inner;
+    }
+    return true;
+}
+
+static bool find_factors(az_ctx *az, grid *g)
+{
+    az_vi_program *const objective = g->problem->objective;
+    double *mass = az_alloc_array(az, (size_t)g->nodes, sizeof *mass), *log_sum = az_alloc_array(az, (size_t)g->nodes, sizeof *log_sum);
+    double *share = az_alloc_array(az, (size_t)g->nodes, sizeof *share);
+    if (!mass || !log_sum || !share) return false;
+    for (int64_t i = 0; i < g->nodes; i++) mass[i] = weight_of(g, i) * exp(g->log_q[i]);
+    if (!share_weights(az, g, mass, log_sum, share)) return false;
+    for (int64_t i = 0; i < g->nodes; i++) {
+        const double r = mass[i] * share[i];
+        const bool bound = objective == az_vi_elbo || objective == az_vi_iwelbo;
+        g->of_p[i] = bound ? r : objective == az_vi_pwake ? -r : 0;
+        g->of_q[i] = bound ? mass[i] * particles_of(g) * log_sum[i] - r : objective == az_vi_qwake ? -r : 0;
+    }
+    return objective != az_vi_qwake || spread_over_inner(az, g);
+}
+
+/* ---- grids that grow ---- */
+
+static bool integrate(az_ctx *az, const vi_worked *worked, const az_vi_problem *problem, int n, double *gradient)
+{
+    grid g = {.worked = worked, .problem = problem};
+    for (int i = 0; i < problem->variables; i++) gradient[i] = 0;
     az_scope_push(az);
-    az_tensor **g = az_alloc_array(az, (size_t)problem->variables, sizeof *g);
-    const az_vi_problem sum = {
-        .objective = integrand, .user = over, .variable = problem->variable, .variables = problem->variables, .copies = nodes};
-    const bool good = g && lay_grid(az, worked, r, nodes, over) && az_vi_gradient(az, &sum, 0, NULL, g);
-    for (int i = 0; good && i < problem->variables; i++) gradient[i] = az_to_double(g[i]);
+    const bool good =
+        lay_grid(az, n, &g) && run_nodes(az, &g, tabulate, NULL) && find_factors(az, &g) && run_nodes(az, &g, linear_form, gradient);
     az_scope_pop(az);
     return good;
 }
 
-/* How many nodes fit on each continuous axis, 1 where there is none; 0 = too few. */
-static int nodes_on_axis(const vi_worked *worked, int particles)
+static bool agree(const double *fine, const double *coarse, int n)
 {
-    double finite = 1;
-    int continuous = 0;
-    for (int d = 0; d < worked->latents; d++) {
-        if (worked->latent[d].axis == VI_TWO_VALUES)
-            finite *= pow(2, particles);
-        else
-            continuous += particles;
-    }
-    if (continuous == 0) return finite <= MOST_NODES;
-    const double room = floor(pow(MOST_NODES / finite, 1.0 / continuous) + 1e-9);
-    return room < LEAST_ON_AXIS ? 0 : (int)fmin(room, MOST_ON_AXIS);
+    for (int i = 0; i < n; i++)
+        if (!(fabs(fine[i] - coarse[i]) <= AGREEMENT * fmax(1, fabs(fine[i])))) return false;
+    return true;
 }
 
-bool vi_exact_gradient(az_ctx *az, const vi_worked *worked, const az_vi_problem *problem, double *gradient)
+const char *vi_exact_gradient(az_ctx *az, const vi_worked *worked, const az_vi_problem *problem, double *gradient)
 {
-    const az_vi_inference *how = problem->user;
-    integral over = {.problem = problem, .particles = problem->objective == az_vi_elbo || how->particles < 1 ? 1 : how->particles};
-    const int n = worked->latents > 0 ? nodes_on_axis(worked, over.particles) : 0;
-    double *coarse = az_alloc_array(az, (size_t)problem->variables + 1, sizeof *coarse);
-    if (!coarse || n == 0 || !integrate(az, worked, &over, n, gradient)) return false;
-    if (n == 1) return true;
-    if (!integrate(az, worked, &over, 3 * n / 4, coarse)) return false;
-    for (int i = 0; i < problem->variables; i++)
-        if (!(fabs(gradient[i] - coarse[i]) <= AGREEMENT * fmax(1, fabs(gradient[i])))) return false;
-    return true;
+    const grid g = {.worked = worked, .problem = problem, .inner = worked->keep ? 2 : 1};
+    double coarse[VI_MOST_VARIABLES + 1];
+    if (particles_of(&g) > 1 && inner_particles_of(&g) > 1)
+        return "several particles whose guide integrates by several draws have weights of more dimensions than a grid can have: set "
+               "particles=1 or inner=1";
+    const bool finite = nodes_of(worked, 1) == nodes_of(worked, 2);
+    bool first = true;
+    for (double n = LEAST_ON_AXIS; n <= MOST_ON_AXIS && nodes_of(worked, (int)n) <= MOST_NODES; n *= GROWTH) {
+        if (!finite && nodes_of(worked, (int)n) < LEAST_NODES) continue;
+        if (!integrate(az, worked, problem, (int)n, gradient)) return "the weights span too many orders of magnitude";
+        if (finite || (!first && agree(gradient, coarse, problem->variables))) return NULL;
+        memcpy(coarse, gradient, (size_t)problem->variables * sizeof *coarse);
+        first = false;
+    }
+    return "the finest grid does not agree with a coarser one to six digits: the posterior is too narrow for it";
 }
