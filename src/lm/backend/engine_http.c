@@ -403,7 +403,6 @@ bool az_engine_http(az_backend *backend, const char *spec)
     if (!az_on_leave(az, close_state, state) || !state->base || !state->multi || !state->headers) return false;
     backend->model = backend->identity = az_strdup(az, hash + 1);
     backend->engine = &http_engine;
-    backend->capabilities = AZ_CAN_CHAT | AZ_CAN_COMPLETE | AZ_CAN_SCORE | AZ_CAN_NEXT | AZ_CAN_EMBED | AZ_CAN_BIAS |
-                            AZ_CAN_IMAGES;
+    backend->capabilities = AZ_CAN_CHAT | AZ_CAN_COMPLETE | AZ_CAN_SCORE | AZ_CAN_NEXT | AZ_CAN_EMBED | AZ_CAN_BIAS | AZ_CAN_IMAGES;
     return backend->model != NULL;
 }
