@@ -159,7 +159,11 @@ Test(examples, command_checks_estimators_against_exact_gradients, .init = open_c
     cr_expect_float_eq(cell(cone.out, "variable", "log_sd1", "oracle"), -770.5101166, 1e-6, "%s", cone.out);
     cr_expect_str_eq(json_string_value(json_object_get(test_section(az, cone.out, "unsuitable"), "choice")), "x, from normal");
     const test_run ring = test_shell(az, folder, az_format_text(az, line, "ring,inner=2", "elbo"));
-    cr_expect_not(strstr(ring.out, "oracle"), "%s", ring.out);
+    cr_expect_float_eq(cell(ring.out, "strategy", "reparam", "mean"), cell(ring.out, "strategy", "reparam", "oracle"),
+                       5 * cell(ring.out, "strategy", "reparam", "se"), "%s", ring.out);
+    const test_run several = test_shell(az, folder, az_format_text(az, line, "ring,inner=2,particles=2", "iwelbo"));
+    cr_expect(test_section(az, several.out, "no oracle"), "%s", several.out);
+    cr_expect_not(strstr(several.out, "\"oracle\":"), "%s", several.out);
     const test_run wake = test_shell(az, folder, az_format_text(az, line, "lamp", "rws"));
     const char *const rows[] = {"log_rate", "logit"};
     for (int i = 0; i < 2; i++)
