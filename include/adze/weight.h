@@ -65,6 +65,8 @@ struct az_format {
 const az_format *const *az_formats(void);
 const az_format *az_format_by_name(const char *name);
 const az_format *az_format_by_ggml(int type);
+/* How many parts a weight of the format has. */
+int az_format_parts(const az_format *format);
 
 /* Whether az_weight_encode makes weights of this format. */
 static inline bool az_format_encodes(const az_format *format)

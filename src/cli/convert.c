@@ -69,7 +69,7 @@ static int report_result(cli_job *job, const convert_settings *options, const az
     az_report_row(job->report, "converted");
     az_report_text(job->report, "model", lm->name);
     az_report_text(job->report, "output", options->output);
-    az_report_text(job->report, "format", format ? format->name : "unchanged");
+    az_report_text(job->report, "format", format ? format->name : options->dense ? "dense" : "unchanged");
     az_report_count(job->report, "parameters", az_lm_parameter_count(lm));
     az_report_number(job->report, "bytes_before", (double)bytes, "B");
     az_report_number(job->report, "bytes_after", written, "B");

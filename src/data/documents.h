@@ -10,5 +10,7 @@ az_documents *documents_parse(az_ctx *az, const char *path, const char *text, si
 az_examples *examples_parse(az_ctx *az, const char *path, const char *text, size_t length);
 /* Fails at the first bytes that are not UTF-8, or zero; names the line. */
 bool documents_check_text(az_ctx *az, const char *text, size_t length);
+/* Whether a line of JSON lines holds nothing. */
+bool documents_blank_line(const char *text, size_t length);
 
 #endif

@@ -125,13 +125,6 @@ static bool read_line(az_ctx *az, const char *text, size_t length, int64_t line,
     return good;
 }
 
-static bool is_blank(const char *text, size_t length)
-{
-    for (size_t i = 0; i < length; i++)
-        if (text[i] != ' ' && text[i] != '\t' && text[i] != '\r') return false;
-    return true;
-}
-
 static bool read_lines(az_ctx *az, const char *text, size_t length, az_examples *out)
 {
     const char *end = text + length;
@@ -143,7 +136,7 @@ static bool read_lines(az_ctx *az, const char *text, size_t length, az_examples 
         const char *stop = memchr(text, '\n', (size_t)(end - text));
         if (!stop) stop = end;
         const size_t n = (size_t)(stop - text);
-        if (!is_blank(text, n) && !read_line(az, text, n, line, &out->item[out->count++])) return false;
+        if (!documents_blank_line(text, n) && !read_line(az, text, n, line, &out->item[out->count++])) return false;
         text = stop < end ? stop + 1 : end;
     }
     if (out->count == 0) return az_fail(az, AZ_BAD_INPUT, "there are no examples in it");

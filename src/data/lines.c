@@ -1,5 +1,5 @@
 /* lines.c - JSON lines as items with names, and the journal of a job: a file of results that grows with the work. */
-#include "adze/data.h"
+#include "data/documents.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -57,7 +57,7 @@ static const char *id_of(az_ctx *az, const json_t *object, const char *field)
     return json_is_integer(value) ? az_format_text(az, "%lld", (long long)json_integer_value(value)) : NULL;
 }
 
-static bool is_blank(const char *text, size_t length)
+bool documents_blank_line(const char *text, size_t length)
 {
     for (size_t i = 0; i < length; i++)
         if (text[i] != ' ' && text[i] != '\t' && text[i] != '\r') return false;
@@ -120,7 +120,7 @@ static bool read_lines(az_ctx *az, const char *text, size_t length, const char *
         if (!stop) stop = end;
         az_json_line *line = &out->item[out->count];
         line->number = number;
-        if (!is_blank(text, (size_t)(stop - text))) {
+        if (!documents_blank_line(text, (size_t)(stop - text))) {
             const bool good = add_line(az, text, (size_t)(stop - text), field, line);
             if (!good && (!skip_bad || az_status_of(az) != AZ_BAD_INPUT)) return false;
             if (!good) az_clear(az), bad++;

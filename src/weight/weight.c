@@ -36,7 +36,7 @@ az_weight *az_weight_dense(az_ctx *az, az_tensor *matrix)
     return az_weight_from_parts(az, format, matrix->shape[0], matrix->shape[1], &matrix);
 }
 
-static int count_parts(const az_format *format)
+int az_format_parts(const az_format *format)
 {
     int n = 0;
     while (n < AZ_WEIGHT_PARTS && format->part_name[n]) n++;
@@ -54,7 +54,7 @@ az_weight *az_weight_from_parts(az_ctx *az, const az_format *format, int64_t row
     az_weight *w = az_alloc(az, sizeof *w);
     if (!w) return NULL;
     *w = (az_weight){.format = format, .rows = rows, .cols = cols};
-    for (int i = 0; i < count_parts(format); i++) {
+    for (int i = 0; i < az_format_parts(format); i++) {
         if (!parts[i]) return az_fail(az, AZ_BAD_CALL, "weight of format %s: part '%s' is missing", format->name, format->part_name[i]);
         w->part[i] = parts[i];
     }

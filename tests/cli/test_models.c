@@ -125,6 +125,8 @@ Test(models, convert_keeps_the_model_and_changes_its_size)
     cr_assert_eq(again.code, 0, "unchanged means unchanged: %s%s", again.out, again.err);
     json_t *row = test_json(az, half.out, 0);
     cr_assert_lt(test_json_number(row, "bytes_after"), 0.6 * test_json_number(row, "bytes_before"));
+    test_run dense = test_shell(az, folder, "adze convert tiny.gguf --dense -o dense.gguf --json");
+    cr_assert_not_null(strstr(dense.out, "\"format\":\"dense\""), "%s%s", dense.out, dense.err);
     test_run bad = test_shell(az, folder, "adze convert tiny.gguf --format q8_1 -o bad.gguf; echo $?; ls bad.gguf");
     cr_assert_str_eq(bad.out, "2\n");
     cr_assert_not_null(strstr(bad.err, "did you mean 'q8_0'?"), "%s", bad.err);

@@ -26,7 +26,7 @@ const az_option az_backend_options[] = {
     {"calls_per_minute", AZ_FIELD(AZ_REAL, az_backend_settings, calls_per_minute), "0", 0, 1e9, NULL,
      "calls begun in a minute; 0 = no limit"},
     {"tokens_per_minute", AZ_FIELD(AZ_REAL, az_backend_settings, tokens_per_minute), "0", 0, 1e12, NULL,
-     "tokens that they may take; 0 = no limit"},
+     "tokens that those calls may take; 0 = no limit"},
     {0},
 };
 

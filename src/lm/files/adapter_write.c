@@ -234,6 +234,19 @@ static bool list_tensors(az_ctx *az, az_adapter_file *f)
 
 /* ---- the configuration ---- */
 
+static bool lists(const json_t *texts, const char *text)
+{
+    for (size_t i = 0; i < json_array_size(texts); i++)
+        if (strcmp(json_string_value(json_array_get(texts, i)), text) == 0) return true;
+    return false;
+}
+
+static const char *last_word(const char *path)
+{
+    const char *dot = strrchr(path, '.');
+    return dot ? dot + 1 : path;
+}
+
 /* The last words of the paths, where no other module of the model ends in one of them; otherwise the paths themselves. */
 static json_t *short_targets(az_ctx *az, const az_adapter_file *f)
 {
@@ -241,25 +254,13 @@ static json_t *short_targets(az_ctx *az, const az_adapter_file *f)
     const int n = az_modules(az, f->lm, &module);
     json_t *words = json_array();
     for (int i = 0; i < n; i++) {
-        const char *dot = strrchr(module[i].path, '.'), *word = dot ? dot + 1 : module[i].path;
-        bool wanted = false, listed = false;
-        for (size_t t = 0; t < json_array_size(f->targets); t++)
-            wanted = wanted || strcmp(json_string_value(json_array_get(f->targets, t)), module[i].path) == 0;
-        for (size_t t = 0; t < json_array_size(words); t++)
-            listed = listed || strcmp(json_string_value(json_array_get(words, t)), word) == 0;
-        if (wanted && !listed) json_array_append_new(words, json_string(word));
+        const char *word = last_word(module[i].path);
+        if (lists(f->targets, module[i].path) && !lists(words, word)) json_array_append_new(words, json_string(word));
     }
     for (int i = 0; i < n; i++) {
-        const char *dot = strrchr(module[i].path, '.'), *word = dot ? dot + 1 : module[i].path;
-        bool wanted = false, listed = false;
-        for (size_t t = 0; t < json_array_size(f->targets); t++)
-            wanted = wanted || strcmp(json_string_value(json_array_get(f->targets, t)), module[i].path) == 0;
-        for (size_t t = 0; t < json_array_size(words); t++)
-            listed = listed || strcmp(json_string_value(json_array_get(words, t)), word) == 0;
-        if (listed && !wanted) {
-            json_decref(words);
-            return json_incref(f->targets);
-        }
+        if (lists(f->targets, module[i].path) || !lists(words, last_word(module[i].path))) continue;
+        json_decref(words);
+        return json_incref(f->targets);
     }
     return words;
 }

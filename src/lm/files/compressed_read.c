@@ -33,8 +33,10 @@ bool az_compressed_check(az_ctx *az, const json_t *config)
 
 /* ---- finding ---- */
 
-static const char *const part_names[] = {"weight_packed", "weight",  "weight_scale", "weight_zero_point", "weight_g_idx",
-                                         "compressed",    "bitmask", "shape",        "weight_shape",      NULL};
+enum { PACKED, LEVELS, SCALE, ZERO, GROUP, VALUES, MASK, SHAPE, WEIGHT_SHAPE };
+static const char *const part_names[] = {
+    [PACKED] = "weight_packed", [LEVELS] = "weight", [SCALE] = "weight_scale", [ZERO] = "weight_zero_point",    [GROUP] = "weight_g_idx",
+    [VALUES] = "compressed",    [MASK] = "bitmask",  [SHAPE] = "shape",        [WEIGHT_SHAPE] = "weight_shape", NULL};
 
 bool az_compressed_is_part(const char *part)
 {
@@ -48,15 +50,15 @@ bool az_compressed_find(az_ctx *az, const char *module, az_compressed_finder fin
         const char *name = az_format_text(az, "%s.%s", module, part_names[i]);
         found[i] = name ? find(folder, name) : NULL;
     }
-    const bool levels = found[1] && found[1]->dtype == AZ_I8;
-    *out = (az_compressed_tensors){.packed = found[0],
-                                   .levels = levels ? found[1] : NULL,
-                                   .scale = found[2],
-                                   .zero = found[3],
-                                   .group = found[4],
-                                   .values = found[5],
-                                   .mask = found[6],
-                                   .shape = found[7] ? found[7] : found[8]};
+    const bool levels = found[LEVELS] && found[LEVELS]->dtype == AZ_I8; /* "weight" of a dense matrix is another thing */
+    *out = (az_compressed_tensors){.packed = found[PACKED],
+                                   .levels = levels ? found[LEVELS] : NULL,
+                                   .scale = found[SCALE],
+                                   .zero = found[ZERO],
+                                   .group = found[GROUP],
+                                   .values = found[VALUES],
+                                   .mask = found[MASK],
+                                   .shape = found[SHAPE] ? found[SHAPE] : found[WEIGHT_SHAPE]};
     return (out->packed || levels) ? out->scale != NULL : out->values && out->mask;
 }
 

@@ -116,7 +116,7 @@ static void add_own(az_ctx *az, saving *s, const az_lm_slot *first, const az_lm_
         const char *line = w ? az_own_line(az, slot->name, w) : NULL;
         if (!line) continue;
         json_array_append_new(s->own, json_string(line));
-        for (int p = 0; p < az_own_part_count(w->format); p++)
+        for (int p = 0; p < az_format_parts(w->format); p++)
             s->list[s->count++] = (output){.kind = OUTPUT_OWN,
                                            .name = az_own_part_name(az, slot->name, w->format, p),
                                            .slot = slot,

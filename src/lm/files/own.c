@@ -4,18 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-int az_own_part_count(const az_format *format)
-{
-    int n = 0;
-    while (n < AZ_WEIGHT_PARTS && format->part_name[n]) n++;
-    return n;
-}
-
 const char *az_own_line(az_ctx *az, const char *name, const az_weight *w)
 {
     const char *line = az_format_text(az, "%s %s", name, w->format->name);
-    for (int i = 0; line && i < az_own_part_count(w->format); i++)
-        line = az_format_text(az, "%s %s", line, az_dtype_name(w->part[i]->dtype));
+    for (int i = 0; line && i < az_format_parts(w->format); i++) line = az_format_text(az, "%s %s", line, az_dtype_name(w->part[i]->dtype));
     return line;
 }
 
@@ -43,7 +35,7 @@ bool az_own_parse(az_ctx *az, az_text line, az_own_weight *out)
     *out = (az_own_weight){.name = name, .format = az_format_by_name(format)};
     if (!out->format)
         return az_fail(az, AZ_BAD_INPUT, "'%s' is stored in the format '%s', which this version of adze does not know", name, format);
-    for (int i = 0; i < az_own_part_count(out->format); i++) {
+    for (int i = 0; i < az_format_parts(out->format); i++) {
         const char *type = strtok_r(NULL, " ", &rest);
         if (!type || !dtype_by_name(type, &out->dtype[i]))
             return az_fail(az, AZ_BAD_INPUT, "'%s': the part '%s' has the type '%s', which is not known", name, out->format->part_name[i],
@@ -80,7 +72,7 @@ bool az_own_has_part(az_ctx *az, const az_own_weights *all, const char *tensor)
     const char *name = tensor + strlen(prefix);
     const char *of = az_format_text(az, "%.*s", (int)(dot - name), name);
     const az_own_weight *own = of ? az_own_find(all, of) : NULL;
-    for (int i = 0; own && i < az_own_part_count(own->format); i++)
+    for (int i = 0; own && i < az_format_parts(own->format); i++)
         if (strcmp(own->format->part_name[i], dot + 1) == 0) return true;
     return false;
 }
@@ -89,7 +81,7 @@ bool az_own_attach(az_ctx *az, az_lm *lm, const az_lm_slot *slot, az_own_weight 
 {
     az_tensor *part[AZ_WEIGHT_PARTS] = {0};
     if (!slot->weight) return az_fail(az, AZ_BAD_INPUT, "'%s' is listed as a matrix, but is a vector", slot->name);
-    for (int i = 0; i < az_own_part_count(own->format); i++) {
+    for (int i = 0; i < az_format_parts(own->format); i++) {
         const char *name = az_own_part_name(az, own->name, own->format, i);
         part[i] = (az_tensor *)(uintptr_t)(name ? find(az, name, own->dtype[i], container) : NULL);
         if (!part[i]) return az_fail(az, AZ_BAD_INPUT, "the tensor '%s' is missing, a part of '%s'", name ? name : "", slot->name);

@@ -23,7 +23,6 @@ typedef struct az_own_weights {
 /* The line for a weight, and the name of one of its parts. */
 const char *az_own_line(az_ctx *az, const char *name, const az_weight *w);
 const char *az_own_part_name(az_ctx *az, const char *name, const az_format *format, int part);
-int az_own_part_count(const az_format *format);
 
 /* Reads one line; fails on formats and types that are not known. */
 bool az_own_parse(az_ctx *az, az_text line, az_own_weight *out);

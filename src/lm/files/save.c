@@ -258,7 +258,7 @@ static void add_own(az_ctx *az, saving *save, const az_lm_slot *first, int64_t o
     for (const az_lm_slot *slot = first; slot; slot = next_in_tensor(slot)) {
         const az_weight *w = *slot->weight;
         if (!w) continue;
-        for (int p = 0; p < az_own_part_count(w->format); p++) {
+        for (int p = 0; p < az_format_parts(w->format); p++) {
             const char *name = az_own_part_name(az, slot->name, w->format, p);
             const az_gguf_tensor *original = file && name ? az_gguf_find_tensor(file, name) : NULL;
             const int64_t place = original ? original - file->tensor : order;

@@ -32,7 +32,7 @@ static bool add_character(az_bytes *out, utf8proc_int32_t c)
 
 /* ---- kinds of characters ---- */
 
-static bool is_white(utf8proc_int32_t c)
+bool az_is_white(int32_t c)
 {
     if ((c >= 9 && c <= 13) || c == 0x85) return true;
     const utf8proc_category_t category = utf8proc_category(c);
@@ -71,7 +71,7 @@ static bool put_unaccented(az_bytes *out, utf8proc_int32_t c)
 
 static bool put_clean(az_bytes *out, utf8proc_int32_t c)
 {
-    if (is_white(c)) return add_character(out, ' ');
+    if (az_is_white(c)) return add_character(out, ' ');
     return c == 0 || c == 0xfffd || is_control(c) || add_character(out, c);
 }
 
@@ -161,14 +161,14 @@ static bool strip(az_bytes *out, az_text text, bool left, bool right)
     utf8proc_int32_t c;
     while (left && text.length > 0) {
         const utf8proc_ssize_t n = utf8proc_iterate((const utf8proc_uint8_t *)text.data, (utf8proc_ssize_t)text.length, &c);
-        if (n <= 0 || !is_white(c)) break;
+        if (n <= 0 || !az_is_white(c)) break;
         text = (az_text){.data = text.data + n, .length = text.length - (size_t)n};
     }
     while (right && text.length > 0) {
         size_t n = 1;
         while (n < 4 && n < text.length && ((unsigned char)text.data[text.length - n] & 0xc0) == 0x80) n++;
         if (utf8proc_iterate((const utf8proc_uint8_t *)text.data + text.length - n, (utf8proc_ssize_t)n, &c) != (utf8proc_ssize_t)n) break;
-        if (!is_white(c)) break;
+        if (!az_is_white(c)) break;
         text.length -= n;
     }
     return az_bytes_add(out, text.data, text.length);

@@ -3,13 +3,6 @@
 
 #include <utf8proc.h>
 
-static bool is_white(utf8proc_int32_t c)
-{
-    if ((c >= 9 && c <= 13) || c == 0x85) return true;
-    const utf8proc_category_t category = utf8proc_category(c);
-    return category == UTF8PROC_CATEGORY_ZS || category == UTF8PROC_CATEGORY_ZL || category == UTF8PROC_CATEGORY_ZP;
-}
-
 static bool is_word(utf8proc_int32_t c)
 {
     const utf8proc_category_t category = utf8proc_category(c);
@@ -55,9 +48,10 @@ static bool stands_alone(az_text text, const az_special *found)
 static void take_white(az_text text, size_t from, int added, az_special *found)
 {
     utf8proc_int32_t c;
-    for (size_t n; (added & AZ_ADDED_LSTRIP) && found->begin > from && (n = previous_character(text, found->begin, &c)) > 0 && is_white(c);)
+    for (size_t n;
+         (added & AZ_ADDED_LSTRIP) && found->begin > from && (n = previous_character(text, found->begin, &c)) > 0 && az_is_white(c);)
         found->begin -= n;
-    for (size_t n; (added & AZ_ADDED_RSTRIP) && (n = next_character(text, found->end, &c)) > 0 && is_white(c);) found->end += n;
+    for (size_t n; (added & AZ_ADDED_RSTRIP) && (n = next_character(text, found->end, &c)) > 0 && az_is_white(c);) found->end += n;
 }
 
 bool az_special_next(const az_tokenizer *t, const az_prefix_index *index, az_text text, size_t from, int flags, az_special *found)

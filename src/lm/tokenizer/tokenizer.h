@@ -119,6 +119,7 @@ bool az_charsmap_check(az_ctx *az, az_text map);
 /* The replacement of the longest key at the beginning of text; the key's length, 0 = none. */
 size_t az_charsmap_match(az_text map, az_text text, az_text *replacement);
 
+bool az_is_white(int32_t character); /* white space of Unicode */
 /* Copies a text into the current scope, with a zero behind it. */
 bool az_text_copy(az_ctx *az, az_text *text);
 extern const char az_punctuation[]; /* a class of characters */
