@@ -45,7 +45,8 @@ static char *chat_text(az_backend *backend, const az_request *r)
     if (strcmp(state->chat, "raw") == 0 || (own && form_of(backend))) return raw_messages(az, r);
     json_t *messages = az_json_keep(az, json_array());
     for (int i = 0; messages && i < r->messages; i++)
-        json_array_append_new(messages, json_pack("{s:s, s:s?}", "role", r->message[i].role, "content", az_message_text(az, &r->message[i])));
+        json_array_append_new(messages,
+                              json_pack("{s:s, s:s?}", "role", r->message[i].role, "content", az_message_text(az, &r->message[i])));
     const char *text = az_json_dump(az, messages);
     if (own && !az_tokenizer_chat_template(backend->lm->tokenizer))
         return az_fail(az, AZ_BAD_INPUT, "the model '%s' has no chat template; name a form, local:MODEL?chat=chatml, or chat=raw",
