@@ -12,8 +12,12 @@
 #include <math.h>
 #include <string.h>
 
-enum { AHEAD = 2048, GROUP = 4 };         /* bytes of prefetch; vectors that share a pass over a row */
-enum { STREAMS = 4, STREAM_AHEAD = 512 }; /* rows that are read at a time, and bytes of prefetch in each */
+enum {
+    AHEAD = 2048,
+    GROUP = 4,
+    LINE = 64
+};                                         /* bytes of prefetch; vectors that share a pass over a row; bytes that memory gives at a time */
+enum { STREAMS = 8, STREAM_AHEAD = 1024 }; /* rows that are read at a time, and bytes of prefetch in each */
 
 /* ---- rows of floating-point numbers -------------------------------------------------------------------------------------------- */
 
@@ -77,7 +81,7 @@ static inline __attribute__((always_inline)) void rows_apart(element type, strea
         if (fetch >= end) fetch += rows.next - end, end = rows.next + cols * size;
         for (int s = 0; s < STREAMS; s++) {
             const char *at = rows.row + s * rows.apart + i * size;
-            _mm_prefetch(fetch + s * rows.apart, _MM_HINT_T0);
+            if (i * size % LINE == 0) _mm_prefetch(fetch + s * rows.apart, _MM_HINT_T0);
             even[s] = _mm256_fmadd_ps(load8(type, at), x0, even[s]);
             odd[s] = _mm256_fmadd_ps(load8(type, at + 8 * size), x1, odd[s]);
         }

@@ -151,14 +151,27 @@ AZ_INLINE void az_load_block(az_octet rows, int64_t at, __m256i out[AZ_STEPS])
     az_load_columns(rows, at + 16, out + 4);
 }
 
-/* The f16 number at byte `at` of each row. */
+/* The f16 number at byte `at` of each row's block. */
 AZ_INLINE __m256 az_load_halves(az_octet rows, int64_t at)
 {
     if (rows.arranged) return _mm256_cvtph_ps(_mm_loadu_si128(az_arranged_numbers(rows, at, 2)));
+#ifdef __AVX512VL__
+    /* each row's 32 bits to its lane: a load, where an insert of 16 bits would be two steps; with the bytes before, if there are any */
+    const int before = at < 2 ? 0 : 2;
+    __m256i all = _mm256_setzero_si256();
+#pragma GCC unroll 8
+    for (int r = 0; r < AZ_OCTET; r++) {
+        int32_t bits;
+        memcpy(&bits, rows.first + r * rows.apart + at - before, sizeof bits);
+        all = _mm256_mask_set1_epi32(all, (__mmask8)(1 << r), bits);
+    }
+    return _mm256_cvtph_ps(_mm256_cvtepi32_epi16(_mm256_srli_epi32(all, 8 * before)));
+#else
     uint16_t half[AZ_OCTET];
     for (int r = 0; r < AZ_OCTET; r++) memcpy(&half[r], rows.first + r * rows.apart + at, 2);
     return _mm256_cvtph_ps(_mm_setr_epi16((short)half[0], (short)half[1], (short)half[2], (short)half[3], (short)half[4], (short)half[5],
                                           (short)half[6], (short)half[7]));
+#endif
 }
 
 /* The 32 bits at byte `at` of each row. */
@@ -213,6 +226,17 @@ AZ_INLINE __m256 az_less_minimum(az_level_kind kind, const az_tile *tile, const 
     return _mm256_fnmadd_ps(tile->offset[1], _mm256_broadcast_ss(x->halves + 2 * j + 1), y);
 }
 
+/* Lane r of the result is the sum of the lanes of v[r]. */
+AZ_INLINE __m256i az_sums_of_lanes(const __m256i v[AZ_OCTET])
+{
+    __m256i two[4], four[2]; /* in each half of 128 bits: sums of two rows, of four */
+    for (int i = 0; i < 4; i++)
+        two[i] = _mm256_add_epi32(_mm256_unpacklo_epi32(v[2 * i], v[2 * i + 1]), _mm256_unpackhi_epi32(v[2 * i], v[2 * i + 1]));
+    for (int i = 0; i < 2; i++)
+        four[i] = _mm256_add_epi32(_mm256_unpacklo_epi64(two[2 * i], two[2 * i + 1]), _mm256_unpackhi_epi64(two[2 * i], two[2 * i + 1]));
+    return _mm256_add_epi32(_mm256_permute2x128_si256(four[0], four[1], 0x20), _mm256_permute2x128_si256(four[0], four[1], 0x31));
+}
+
 /* Keeps a sum as it stands: compilers otherwise regroup long chains, begin by doing all products and run out of registers. */
 AZ_INLINE __m256i az_settled(__m256i sum)
 {
@@ -248,7 +272,8 @@ typedef struct az_block_kernel {
     void (*begin)(int format, az_octet rows, az_unpacking *shared);
     /* The step'th tile; returns its place among the 32 columns of the block. */
     int (*unpack)(int format, az_octet rows, int step, az_unpacking *shared, az_tile *tile);
-    /* sum + the block . the vector that x begins with, meanwhile fetching `next`; NULL: tile by tile, with the same result */
+    /* sum + the block . the vector that x begins with, meanwhile fetching `next` where there is one. Without such a function it is done
+     * tile by tile, with the same result. */
     __m256 (*multiply)(az_octet rows, const char *next, const az_columns *x, __m256 sum);
     /* With VNNI: all of a block of 32 columns, for the rows of a pair of octets; NULL: there is none. */
     void (*unpack_pair)(int format, az_octet rows, az_wide_tile *tile);
@@ -338,7 +363,9 @@ AZ_INLINE __m256 az_octet_with_vector(az_block_kernel kernel, az_octet rows, con
     __m256 sum = _mm256_setzero_ps();
     for (int64_t c = 0; c < x->cols; c += kernel.columns, rows.first += kernel.bytes) {
         const az_columns from = az_columns_at(x, c / AZ_BLOCK);
-        sum = kernel.multiply ? kernel.multiply(rows, next, &from, sum) : az_block_with_vector(kernel, rows, next, &from, sum);
+        const bool new_line = c / kernel.columns * kernel.bytes % AZ_LINE < kernel.bytes; /* not fetched with the block before */
+        sum = kernel.multiply ? kernel.multiply(rows, new_line ? next : NULL, &from, sum)
+                              : az_block_with_vector(kernel, rows, next, &from, sum);
         next += kernel.apart ? kernel.bytes : AZ_OCTET * kernel.bytes;
     }
     return sum;

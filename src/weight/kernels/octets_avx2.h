@@ -17,6 +17,20 @@ AZ_INLINE __m256i az_step_products(az_level_kind kind, __m256i level, __m256i x)
     return kind.is_signed ? _mm256_maddubs_epi16(_mm256_abs_epi8(level), _mm256_sign_epi8(x, level)) : _mm256_maddubs_epi16(level, x);
 }
 
+/* In lanes, products of 32 signed bytes of a row with the vector that x begins with. */
+AZ_INLINE __m256i az_products_along(__m256i level, const az_columns *x)
+{
+    const __m256i q = _mm256_loadu_si256((const __m256i *)x->q);
+    return _mm256_madd_epi16(az_step_products(az_kind_of(AZ_SIGNED_BYTES), level, q), _mm256_set1_epi16(1));
+}
+
+/* What their sum lacks: nothing. */
+AZ_INLINE int32_t az_start(az_level_kind kind, const az_columns *x, int64_t j, int half)
+{
+    (void)kind, (void)x, (void)j, (void)half;
+    return 0;
+}
+
 /* y + tile . vector j, whose products with the levels are `products` */
 AZ_INLINE __m256 az_add_products(az_level_kind kind, const az_tile *tile, const az_columns *x, int64_t j, __m256i products, __m256 y)
 {

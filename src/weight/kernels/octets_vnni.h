@@ -24,6 +24,13 @@ AZ_INLINE int32_t az_start(az_level_kind kind, const az_columns *x, int64_t j, i
 
 enum { AZ_HALF = AZ_STEPS / 2 };
 
+/* y + tile . vector j, whose products with the levels are `products`; the tile is not fine */
+AZ_INLINE __m256 az_add_products(az_level_kind kind, const az_tile *tile, const az_columns *x, int64_t j, __m256i products, __m256 y)
+{
+    y = _mm256_fmadd_ps(_mm256_mul_ps(tile->scale, _mm256_cvtepi32_ps(products)), _mm256_broadcast_ss(x->scale + j), y);
+    return az_less_minimum(kind, tile, x, j, y);
+}
+
 /* sum + tile . the vector that x begins with */
 AZ_INLINE __m256 az_add_vector(az_level_kind kind, const az_tile *tile, const az_columns *x, __m256 sum)
 {
@@ -34,12 +41,17 @@ AZ_INLINE __m256 az_add_vector(az_level_kind kind, const az_tile *tile, const az
         if (step == 0 || (kind.fine && step == AZ_HALF)) part[p] = _mm256_set1_epi32(az_start(kind, x, 0, p));
         part[p] = _mm256_dpbusd_epi32(part[p], tile->level[step], az_broadcast_four(x->q + 4 * step));
     }
-    __m256 products;
-    if (kind.fine)
-        products = _mm256_fmadd_ps(tile->fine[1], _mm256_cvtepi32_ps(part[1]), _mm256_mul_ps(tile->fine[0], _mm256_cvtepi32_ps(part[0])));
-    else
-        products = _mm256_mul_ps(tile->scale, _mm256_cvtepi32_ps(part[0]));
+    if (!kind.fine) return az_add_products(kind, tile, x, 0, part[0], sum);
+    const __m256 products =
+        _mm256_fmadd_ps(tile->fine[1], _mm256_cvtepi32_ps(part[1]), _mm256_mul_ps(tile->fine[0], _mm256_cvtepi32_ps(part[0])));
     return az_less_minimum(kind, tile, x, 0, _mm256_fmadd_ps(products, _mm256_broadcast_ss(x->scale), sum));
+}
+
+/* In lanes, products of 32 signed bytes of a row with the vector that x begins with; their sum lacks az_start. */
+AZ_INLINE __m256i az_products_along(__m256i level, const az_columns *x)
+{
+    const __m256i q = _mm256_loadu_si256((const __m256i *)x->q);
+    return _mm256_dpbusd_epi32(_mm256_setzero_si256(), _mm256_xor_si256(level, _mm256_set1_epi8(-128)), q);
 }
 
 AZ_INLINE __m512i az_broadcast_wide(const void *from)
