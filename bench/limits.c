@@ -9,7 +9,13 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { BUFFER = 256 << 20, HUGE_PAGE = 2 << 20, ROUNDS = 4 };
+enum { LEAST_BUFFER = 256 << 20, MOST_BUFFER = 1 << 30, HUGE_PAGE = 2 << 20, ROUNDS = 2 };
+
+/* Memory that is read over and over: several times what the last cache holds. */
+typedef struct read_buffer {
+    char *data;
+    int64_t bytes; /* whole pages of 2 MiB */
+} read_buffer;
 
 static const bench_probe *probe_here(void)
 {
@@ -21,26 +27,26 @@ static const bench_probe *probe_here(void)
     return &probe_portable;
 }
 
-/* BUFFER bytes of memory, written by the threads that will read them; NULL without memory. */
-static char *map_buffer(int threads, bool huge)
+/* Written by the threads that will read it; without memory its data are NULL. */
+static read_buffer map_buffer(int64_t bytes, int threads, bool huge)
 {
-    char *whole = mmap(NULL, BUFFER + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (whole == MAP_FAILED) return NULL;
+    char *whole = mmap(NULL, (size_t)bytes + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (whole == MAP_FAILED) return (read_buffer){0};
     char *data = whole + (HUGE_PAGE - (uintptr_t)whole % HUGE_PAGE) % HUGE_PAGE;
-    madvise(data, BUFFER, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+    madvise(data, (size_t)bytes, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 #pragma omp parallel for schedule(static) num_threads(threads)
-    for (int64_t page = 0; page < BUFFER / HUGE_PAGE; page++) memset(data + page * HUGE_PAGE, 1, HUGE_PAGE);
-    return data;
+    for (int64_t page = 0; page < bytes / HUGE_PAGE; page++) memset(data + page * HUGE_PAGE, 1, HUGE_PAGE);
+    return (read_buffer){data, bytes};
 }
 
 /* bytes/s of one pass over the buffer. */
-static double read_once(const bench_probe *probe, const char *data, int threads, read_pattern pattern)
+static double read_once(const bench_probe *probe, read_buffer buffer, int threads, read_pattern pattern)
 {
-    const int64_t part = BUFFER / threads / (PROBE_STREAMS * PROBE_LINE) * (PROBE_STREAMS * PROBE_LINE);
+    const int64_t part = buffer.bytes / threads / (PROBE_STREAMS * PROBE_LINE) * (PROBE_STREAMS * PROBE_LINE);
     uint64_t sum = 0;
     const double start = az_seconds();
 #pragma omp parallel for schedule(static) reduction(+ : sum) num_threads(threads)
-    for (int t = 0; t < threads; t++) sum += probe->read(data + t * part, part, pattern);
+    for (int t = 0; t < threads; t++) sum += probe->read(buffer.data + t * part, part, pattern);
     const double seconds = az_seconds() - start;
     volatile uint64_t sink = sum;
     (void)sink;
@@ -48,20 +54,20 @@ static double read_once(const bench_probe *probe, const char *data, int threads,
 }
 
 /* The best over patterns and rounds; patterns alternate, so that a slow moment of the machine does not meet one of them alone. */
-static double best_read(const bench_probe *probe, int threads, bool huge, double seconds, read_pattern *best_pattern)
+static double best_read(const bench_probe *probe, int64_t bytes, int threads, bool huge, double seconds, read_pattern *best_pattern)
 {
-    char *data = map_buffer(threads, huge);
-    if (!data) return 0;
+    const read_buffer buffer = map_buffer(bytes, threads, huge);
+    if (!buffer.data) return 0;
     double best = 0;
     const double end = az_seconds() + seconds;
     for (int round = 0; round < ROUNDS || az_seconds() < end; round++)
         for (int streams = 1; streams <= PROBE_STREAMS; streams *= 2)
             for (int64_t ahead = 0; ahead <= 1024; ahead += 512) {
                 const read_pattern pattern = {streams, ahead};
-                const double rate = read_once(probe, data, threads, pattern);
+                const double rate = read_once(probe, buffer, threads, pattern);
                 if (rate > best) best = rate, *best_pattern = pattern;
             }
-    munmap(data, BUFFER);
+    munmap(buffer.data, (size_t)buffer.bytes);
     return best;
 }
 
@@ -116,14 +122,29 @@ static void read_cache_sizes(int64_t size[3])
     }
 }
 
+static int64_t buffer_bytes(const int64_t cache[3])
+{
+    const int64_t wanted = 4 * cache[2] / HUGE_PAGE * HUGE_PAGE;
+    return wanted < LEAST_BUFFER ? LEAST_BUFFER : wanted > MOST_BUFFER ? MOST_BUFFER : wanted;
+}
+
+double bench_measure_read(az_ctx *az, double seconds)
+{
+    int64_t cache[3] = {0};
+    read_cache_sizes(cache);
+    read_pattern pattern;
+    return best_read(probe_here(), buffer_bytes(cache), az_threads(az), true, seconds, &pattern);
+}
+
 bench_limits bench_measure_limits(az_ctx *az, double seconds)
 {
     const bench_probe *probe = probe_here();
     bench_limits limits = {.threads = az_threads(az), .instructions = probe->name};
     read_cache_sizes(limits.cache);
+    const int64_t bytes = buffer_bytes(limits.cache);
     read_pattern pattern;
-    limits.read_small_pages = best_read(probe, limits.threads, false, seconds / 4, &pattern);
-    limits.read = best_read(probe, limits.threads, true, seconds / 2, &limits.pattern);
+    limits.read_small_pages = best_read(probe, bytes, limits.threads, false, seconds / 4, &pattern);
+    limits.read = best_read(probe, bytes, limits.threads, true, seconds / 2, &limits.pattern);
     best_arithmetic(probe, seconds / 4, &limits);
     return limits;
 }

@@ -18,4 +18,7 @@ typedef struct bench_limits {
 /* Measures with the threads of az, in about `seconds`. */
 bench_limits bench_measure_limits(az_ctx *az, double seconds);
 
+/* Its `read` alone, as it is at this moment: other guests of a machine share its memory. */
+double bench_measure_read(az_ctx *az, double seconds);
+
 #endif

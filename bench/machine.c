@@ -1,9 +1,12 @@
-/* machine.c - the limits of this machine for the threads given as argument: read bandwidth, multiply-adds of f32 and of bytes, and the rate
- * of OpenBLAS's sgemm. Prints one JSON object. */
+/* machine.c - the limits of this machine.
+ *   bench_machine THREADS       read bandwidth, multiply-adds of f32 and of bytes, and the rate of OpenBLAS's sgemm
+ *   bench_machine THREADS read  the read bandwidth alone, in a second or two
+ * Prints one JSON object. */
 #include "limits.h"
 
 #include <cblas.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Best of `rounds` square products, operations/s. */
 static double sgemm_rate(az_ctx *az, int rounds)
@@ -24,10 +27,15 @@ static double sgemm_rate(az_ctx *az, int rounds)
     return best;
 }
 
-int main(int argc, char **argv)
+static bool print_read(az_ctx *az)
 {
-    az_ctx *az = az_open(&(az_settings){.threads = argc > 1 ? atoi(argv[1]) : 0});
-    if (!az) return 2;
+    const double read = bench_measure_read(az, 1);
+    printf("{\"read_gb_s\": %.2f}\n", read / 1e9);
+    return read > 0;
+}
+
+static bool print_limits(az_ctx *az)
+{
     const bench_limits limits = bench_measure_limits(az, 4);
     const double sgemm = sgemm_rate(az, 7);
     printf("{\"threads\": %d, \"instructions\": \"%s\", \"read_gb_s\": %.2f, \"read_small_pages_gb_s\": %.2f, \"streams\": %d, "
@@ -36,7 +44,15 @@ int main(int argc, char **argv)
            limits.threads, limits.instructions, limits.read / 1e9, limits.read_small_pages / 1e9, limits.pattern.streams,
            (long long)limits.pattern.ahead, limits.f32 / 1e9, limits.int8 / 1e9, sgemm / 1e9, (long long)limits.cache[0],
            (long long)limits.cache[1], (long long)limits.cache[2]);
-    bool ok = az_ok(az) && limits.read > 0;
+    return limits.read > 0;
+}
+
+int main(int argc, char **argv)
+{
+    az_ctx *az = az_open(&(az_settings){.threads = argc > 1 ? atoi(argv[1]) : 0});
+    if (!az) return 2;
+    const bool measured = argc > 2 && strcmp(argv[2], "read") == 0 ? print_read(az) : print_limits(az);
+    const bool ok = az_ok(az) && measured;
     if (!ok) fprintf(stderr, "bench_machine: %s\n", az_ok(az) ? "no memory for the buffers" : az_error(az));
     az_close(az);
     return ok ? 0 : 2;

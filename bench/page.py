@@ -20,7 +20,8 @@ def processor():
 def head(versions, rounds):
     return ["# Benchmarks\n",
             "Written by `make bench`. Ratios are adze / peer in the same run (median of pairs), above 1 = adze is faster; rates are the best of "
-            f"{f'{rounds} rounds of ' if rounds > 1 else ''}three repetitions.\n",
+            f"{f'{rounds} rounds of ' if rounds > 1 else ''}three repetitions (decoding: of three rounds at least). The share of reading that decoding "
+            "reaches is the median over its rounds, of what memory gave just before each.\n",
             f"Machine: {processor()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}. {versions}.\n"]
 
 

@@ -47,6 +47,10 @@ class Programs:
     def limits(self, threads):
         return run_json([self.build / "bench/bench_machine", threads], **AS_THE_COMMAND)
 
+    def read_rate(self, threads):
+        """GB/s of memory at this moment: what other guests of the machine leave changes within seconds."""
+        return run_json([self.build / "bench/bench_machine", threads, "read"], **AS_THE_COMMAND)["read_gb_s"]
+
     def kernels(self, threads):
         """The shape and limits of the run, and one row for each format and number of vectors."""
         lines = output_of([self.build / "bench/bench_kernels", f"threads={threads}"], **AS_THE_COMMAND).splitlines()
