@@ -181,12 +181,12 @@ int *az_ward(az_ctx *az, const az_points *points, int k)
 typedef struct mixture {
     const az_points *points;
     int k;
-    double ridge;
+    const double *sd;                                      /* [p] of the columns */
     double *weight, *mean, *covariance, *factor, *log_det; /* [k], [k, p], [k, p, p] twice, [k] */
     double *share;                                         /* [n, k] responsibilities */
 } mixture;
 
-/* Weights, means and covariances (with the ridge on the diagonal) from the responsibilities. */
+/* Weights, means and covariances (with a ridge on the diagonal) from the responsibilities. */
 static bool maximise(az_ctx *az, mixture *m)
 {
     const int p = m->points->p, k = m->k;
@@ -202,7 +202,7 @@ static bool maximise(az_ctx *az, mixture *m)
             for (int a = 0; a < p; a++)
                 for (int b = 0; b < p; b++)
                     s[a * p + b] += m->share[i * k + c] / mass * (m->points->x[i * p + a] - mean[a]) * (m->points->x[i * p + b] - mean[b]);
-        for (int a = 0; a < p; a++) s[a * p + a] += m->ridge;
+        for (int a = 0; a < p; a++) s[a * p + a] += 1e-6 * m->sd[a] * m->sd[a];
         m->weight[c] = mass / (double)n;
         if (!az_cov_factor(p, s, m->factor + (size_t)c * (size_t)(p * p), &m->log_det[c]))
             return az_fail(az, AZ_NUMERIC, "expectation-maximisation: the covariance of group %d has collapsed", c + 1);
@@ -241,7 +241,7 @@ int *az_mixture(az_ctx *az, const az_points *points, int k, const int *start, in
     const size_t n = (size_t)points->n, p = (size_t)points->p, groups = (size_t)k;
     int *label = az_alloc_array(az, n, sizeof *label);
     az_scope_push(az);
-    mixture m = {.points = points, .k = k, .ridge = 1e-6 * az_points_spread(points)};
+    mixture m = {.points = points, .k = k, .sd = az_points_spread(az, points)};
     double *off = az_alloc_array(az, p, sizeof *off), *logs = az_alloc_array(az, groups, sizeof *logs);
     m.weight = az_alloc_array(az, groups, sizeof(double)), m.mean = az_alloc_array(az, groups * p, sizeof(double));
     m.covariance = az_alloc_array(az, groups * p * p, sizeof(double)), m.factor = az_alloc_array(az, groups * p * p, sizeof(double));

@@ -7,16 +7,16 @@
 
 /* ---- covariances ---- */
 
-double az_points_spread(const az_points *points)
+double *az_points_spread(az_ctx *az, const az_points *points)
 {
-    double sum = 0;
-    for (int j = 0; j < points->p; j++) {
+    double *sd = az_alloc_array(az, (size_t)points->p, sizeof *sd);
+    for (int j = 0; sd && j < points->p; j++) {
         double mean = 0, square = 0;
         for (int64_t i = 0; i < points->n; i++) mean += points->x[i * points->p + j] / (double)points->n;
         for (int64_t i = 0; i < points->n; i++) square += (points->x[i * points->p + j] - mean) * (points->x[i * points->p + j] - mean);
-        sum += square / (double)points->n;
+        sd[j] = square > 0 ? sqrt(square / (double)points->n) : 1;
     }
-    return sum / points->p;
+    return sd;
 }
 
 /* Raises the eigenvalues of s [p, p] to `least`; how many there were below. */
@@ -61,11 +61,26 @@ static void share_covariances(int k, int p, const double *mass, double *covarian
     }
 }
 
+/* The ridge, and no eigenvalue far below the mean of all, as the columns' standard deviations measure s [p, p]; how many there were. */
+static int hold_up(az_ctx *az, int p, const double *sd, double *s)
+{
+    double mean = 0;
+    for (int i = 0; i < p; i++) {
+        for (int j = 0; j < p; j++) s[i * p + j] /= sd[i] * sd[j];
+        mean += s[i * p + i] / p;
+    }
+    for (int i = 0; i < p; i++) s[i * p + i] += 1e-6 * mean + 1e-10;
+    const int lifted = lift_eigenvalues(az, p, s, 1e-4 * mean + 1e-8);
+    for (int i = 0; i < p; i++)
+        for (int j = 0; j < p; j++) s[i * p + j] *= sd[i] * sd[j];
+    return lifted;
+}
+
 void az_restrain_covariances(az_ctx *az, const az_points *points, int k, az_cov_kind kind, const double *mass, double *covariance,
                              int *floored)
 {
     const int p = points->p;
-    const double spread = az_points_spread(points);
+    const double *sd = az_points_spread(az, points);
     *floored = 0;
     if (kind == AZ_COV_SHARED) share_covariances(k, p, mass, covariance);
     for (int c = 0; c < k && az_ok(az); c++) {
@@ -75,9 +90,9 @@ void az_restrain_covariances(az_ctx *az, const az_points *points, int k, az_cov_
         for (int i = 0; i < p * p; i++) {
             const bool diagonal = i % (p + 1) == 0;
             if (kind == AZ_COV_DIAGONAL && !diagonal) s[i] = 0;
-            s[i] = (1 - share) * s[i] + (diagonal ? share * trace / p + 1e-6 * spread : 0);
+            s[i] = (1 - share) * s[i] + (diagonal ? share * trace / p : 0);
         }
-        *floored += lift_eigenvalues(az, p, s, 1e-4 * spread);
+        *floored += hold_up(az, p, sd, s);
     }
 }
 

@@ -10,8 +10,9 @@ typedef struct az_points {
     const double *x; /* [n, p] */
 } az_points;
 
-/* How covariances are restrained. Every one gets a ridge of 1e-6 tr(S) / p and no eigenvalue below 1e-4 tr(S) / p, S the covariance of all
- * points. */
+/* How covariances are restrained. In units of the columns' standard deviations over all points, in which t is its own trace / p, every one
+ * gets a ridge of 1e-6 t + 1e-10 and no eigenvalue below 1e-4 t + 1e-8: no unit of a column enters, and a group may be 10^4 times as narrow
+ * as all points together. */
 typedef enum az_cov_kind { AZ_COV_FULL, AZ_COV_DIAGONAL, AZ_COV_SHARED, AZ_COV_SHRINK } az_cov_kind;
 
 /* Labels [n] of the best of `restarts` runs of Lloyd's algorithm from k-means++ starts. *cost: sum of squared distances to the means. */
@@ -19,11 +20,11 @@ int *az_kmeans(az_ctx *az, const az_points *points, int k, int restarts, uint64_
 /* Labels by Ward's linkage (nearest-neighbour chains), cut at k groups. O(n^2) memory. */
 int *az_ward(az_ctx *az, const az_points *points, int k);
 /* Labels by the mixture of k Gaussians that expectation-maximisation reaches from the given ones; *likelihood: mean log density. Its
- * covariances get 1e-6 tr(S) / p on the diagonal, S that of all points. Every group must have a point to start from. */
+ * covariances get 1e-6 of each column's variance over all points on the diagonal. Every group must have a point to start from. */
 int *az_mixture(az_ctx *az, const az_points *points, int k, const int *start, int iterations, double tolerance, double *likelihood);
 
-/* tr(S) / p, S the covariance of all points: the mean variance of a column. */
-double az_points_spread(const az_points *points);
+/* Standard deviations of the columns over all points [p]; 1 of a constant column. */
+double *az_points_spread(az_ctx *az, const az_points *points);
 /* Covariances [k, p, p] from weights: z_k 1 = mass [k, n] and scatter [k, p, p] not yet divided; *floored counts eigenvalues lifted. */
 void az_restrain_covariances(az_ctx *az, const az_points *points, int k, az_cov_kind kind, const double *mass, double *covariance,
                              int *floored);

@@ -23,6 +23,7 @@ struct az_admm {
 /* What one iteration works in. */
 typedef struct block_space {
     double *values, *vectors, *copy; /* [n], [n, n], [n, n] */
+    int positive;                    /* eigenvalues above 0 at the last step; 0 at first */
     lapack_int *support;             /* [2 n] */
     double primal, dual;             /* squares of the residuals */
     bool failed;
@@ -103,8 +104,8 @@ az_admm *az_admm_new(az_ctx *az, int64_t n, int blocks)
     return az_ok(az) ? s : NULL;
 }
 
-/* Positive eigenpairs of m into values and vectors; how many, or -1. */
-static int positive_pairs(const double *m, int n, block_space *ws)
+/* Eigenpairs of m with positive (or else, negative) values into values and vectors; how many, or -1. */
+static int signed_pairs(const double *m, int n, bool positive, block_space *ws)
 {
     const size_t bytes = (size_t)n * (size_t)n * sizeof *m;
     double bound = 0;
@@ -116,29 +117,35 @@ static int positive_pairs(const double *m, int n, block_space *ws)
     }
     if (bound == 0) return 0;
     memcpy(ws->copy, m, bytes);
-    if (LAPACKE_dsyevr(LAPACK_COL_MAJOR, 'V', 'V', 'L', n, ws->copy, n, 0, 2 * bound, 0, 0, 0, &found, ws->values, ws->vectors, n,
-                       ws->support) == 0)
+    if (LAPACKE_dsyevr(LAPACK_COL_MAJOR, 'V', 'V', 'L', n, ws->copy, n, positive ? 0 : -2 * bound, positive ? 2 * bound : 0, 0, 0, 0,
+                       &found, ws->values, ws->vectors, n, ws->support) == 0)
         return found;
     memcpy(ws->vectors, m, bytes); /* points that lie on each other: many equal eigenvalues, on which that algorithm may fail */
     if (LAPACKE_dsyevd(LAPACK_COL_MAJOR, 'V', 'L', n, ws->vectors, n, ws->values) != 0) return -1;
-    for (found = 0; found < n && ws->values[n - 1 - found] > 0;) found++;
-    memmove(ws->values, ws->values + n - found, (size_t)found * sizeof *m);
-    memmove(ws->vectors, ws->vectors + (size_t)(n - found) * (size_t)n, (size_t)found * (size_t)n * sizeof *m);
-    return found;
+    int below = 0;
+    while (below < n && ws->values[below] <= 0) below++;
+    if (!positive) return below;
+    memmove(ws->values, ws->values + below, (size_t)(n - below) * sizeof *m);
+    memmove(ws->vectors, ws->vectors + (size_t)below * (size_t)n, (size_t)(n - below) * (size_t)n * sizeof *m);
+    return n - below;
 }
 
-/* y becomes the positive part of m; |new - old|^2 is added to the dual residual. */
+/* y becomes the positive part of m, by those eigenpairs of which there were fewer at the last step: m = positive part - negative part.
+ * |new - old|^2 is added to the dual residual. */
 static void project_positive(const double *m, int n, double *y, block_space *ws)
 {
-    const int found = positive_pairs(m, n, ws);
+    const bool positive = 2 * ws->positive <= n;
+    const int found = signed_pairs(m, n, positive, ws);
     if (found < 0) ws->failed = true;
-    for (int a = 0; a < found; a++) cblas_dscal(n, sqrt(ws->values[a]), ws->vectors + (int64_t)a * n, 1);
+    ws->positive = positive ? found : n - found;
+    for (int a = 0; a < found; a++) cblas_dscal(n, sqrt(fabs(ws->values[a])), ws->vectors + (int64_t)a * n, 1);
     if (found > 0) cblas_dsyrk(CblasColMajor, CblasLower, CblasNoTrans, n, found, 1, ws->vectors, n, 0, ws->copy, n);
     for (int j = 0; j < n; j++) {
         for (int i = j; i < n; i++) {
-            const double value = found > 0 ? ws->copy[(int64_t)j * n + i] : 0, off = value - y[(int64_t)j * n + i];
+            const int64_t e = (int64_t)j * n + i;
+            const double part = found > 0 ? ws->copy[e] : 0, value = positive ? part : m[e] + part, off = value - y[e];
             ws->dual += (i == j ? 1 : 2) * off * off;
-            y[(int64_t)j * n + i] = y[(int64_t)i * n + j] = value;
+            y[e] = y[(int64_t)i * n + j] = value;
         }
     }
 }

@@ -402,6 +402,59 @@ Test(ila, labels_do_not_depend_on_units)
         cr_assert_arr_eq(again->label, fit->label, bytes);
         cr_assert_float_eq(again->bound, fit->bound - 2 * FEW * P * log(unit), 1e-6);
     }
+    az_close(az);
+}
+
+/* One column in units a million times smaller: the floor of the covariances must not see it. */
+Test(ila, each_column_has_its_own_unit)
+{
+    enum { ALL = 2 * FEW };
+    const double unit = 1e6;
+    az_ctx *az = az_open(&(az_settings){.threads = 1});
+    double cost, likelihood, now, scaled[ALL * P];
+    const az_points points = few_points(az), other = {.n = ALL, .p = P, .x = scaled};
+    for (int i = 0; i < ALL * P; i++) scaled[i] = points.x[i] * (i % P == 0 ? unit : 1);
+    const int *start = az_kmeans(az, &points, 2, 20, 0, &cost), *mixture = az_mixture(az, &points, 2, start, 100, 1e-3, &likelihood);
+    cr_assert_arr_eq(az_mixture(az, &other, 2, start, 100, 1e-3, &now), mixture, ALL * sizeof *mixture);
+    cr_assert_float_eq(now, likelihood - log(unit), 1e-9);
+    const az_ila_how how = {.k = 2, .iterations = 20, .tolerance = 1e-6, .program = {.tolerance = 1e-4, .iterations = 2000}};
+    const az_ila_fit *fit = az_ila_sdp(az, &points, start, &how), *again = az_ila_sdp(az, &other, start, &how);
+    cr_assert(fit && again, "%s", az_error(az));
+    cr_assert_eq(again->floored, 0);
+    cr_assert_arr_eq(again->label, fit->label, ALL * sizeof(int));
+    cr_assert_float_eq(again->bound, fit->bound - ALL * log(unit), 1e-6);
+    az_close(az);
+}
+
+/* A group a hundred times as wide as others: the narrow ones keep the covariance that they have. */
+Test(ila, groups_may_have_very_different_spreads)
+{
+    enum { SIZE = 36, EACH = 12 };
+    az_ctx *az = az_open(&(az_settings){.threads = 1});
+    double *x = splitmix_normal(az, 77, SIZE * P);
+    int label[SIZE], floored;
+    for (int i = 0; i < SIZE; i++) {
+        label[i] = i / EACH;
+        for (int j = 0; j < P; j++) x[i * P + j] = x[i * P + j] * (label[i] == 0 ? 100 : 1) + 400 * label[i];
+    }
+    const az_points points = {.n = SIZE, .p = P, .x = x};
+    const double *s = az_partition_covariances(az, &points, 3, label, AZ_COV_FULL, &floored);
+    cr_assert(s && floored == 0, "%d eigenvalues were lifted", floored);
+    for (int c = 1; c < 3; c++)
+        for (int j = 0; j < P; j++) cr_assert(s[(c * P + j) * P + j] < 4, "group %d: %g", c, s[(c * P + j) * P + j]);
+    const az_ila_how how = {.k = 3, .iterations = 20, .tolerance = 1e-6, .program = {.tolerance = 1e-5, .iterations = 2000}};
+    double cost;
+    const az_ila_fit *fit = az_ila_sdp(az, &points, az_kmeans(az, &points, 3, 20, 0, &cost), &how);
+    cr_assert(fit, "%s", az_error(az));
+    cr_assert_float_eq(az_label_error(az, fit->label, label, SIZE, 3), 0, 1e-12);
+    az_close(az);
+}
+
+Test(ila, a_group_of_the_start_without_points_is_an_error)
+{
+    az_ctx *az = az_open(&(az_settings){.threads = 1});
+    double likelihood;
+    const az_points points = few_points(az);
     const int zeros[2 * FEW] = {0};
     cr_assert_null(az_mixture(az, &points, 2, zeros, 100, 1e-3, &likelihood));
     cr_assert(strstr(az_error(az), "group 2 of the start has no points"), "%s", az_error(az));
