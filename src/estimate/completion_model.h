@@ -30,7 +30,7 @@ bool completion_match(az_ctx *az, const completion_model *model, const az_triple
 az_table *completion_predict_pairs(az_ctx *az, const completion_model *model, const char *path, const az_estimate_job *job,
                                    az_index_base base, int64_t *nowhere);
 
-/* Into results, and from the .npz or .safetensors file that they were written to. */
+/* Into results, and from the file or folder that they were written to. */
 void completion_put(az_ctx *az, const completion_model *model, az_results *results);
 completion_model *completion_read(az_ctx *az, const char *path);
 

@@ -19,7 +19,7 @@ bool check_size(az_ctx *az, const char *what, double largest);
 /* Each column of x [n, d] has finite numbers of a size that can be squared, and not the same one in each row. */
 bool check_samples(az_ctx *az, const char *const *name, const double *x, int64_t n, int d);
 
-/* A file that a fit wrote with -o, to be used again. */
+/* What a fit wrote with -o, a file or a folder that az_results_read knows, to be used again. */
 typedef struct model_file {
     const char *path, *method; /* the name of the method, for errors */
 } model_file;

@@ -71,7 +71,8 @@ static const az_input_slot completion_inputs[] = {
     [SLOT_ENTRIES] = {"entries", AZ_INPUT_FILE, 0, 1, "row, column, value; or a matrix with missing values"},
     [SLOT_TEST] = {"test", AZ_INPUT_FILE, 0, 1, "entries to measure the error on"},
     [SLOT_PAIRS] = {"pairs", AZ_INPUT_FILE, 0, 1, "row, column of entries to predict"},
-    [SLOT_MODEL] = {"model", AZ_INPUT_FILE, 0, 1, "an earlier fit (.npz, .safetensors): predict pairs, measure its error on a test"},
+    [SLOT_MODEL] = {"model", AZ_INPUT_FILE, 0, 1,
+                    "an earlier fit (.npz, .safetensors, .json or a folder): predict pairs, measure its error on a test"},
     {0},
 };
 
@@ -295,10 +296,10 @@ const az_method az_matrix_completion = {
              "arXiv 2302.11068",
     .details = "Finds U and V of the given rank whose product agrees with the known entries, by alternating regressions that need not be "
                "exact. Ratings and other data with noise want center=both and a ridge. -d entries -d pairs=FILE predicts entries (the "
-               "first result, so -o p.csv writes them), fill makes the whole matrix (-o filled.csv); -o f.npz or f.safetensors writes the "
-               "fit, of which -d model=f.npz -d pairs=FILE predicts entries later: row_effect[i] + column_effect[j] + u[i] . v[j]. Rows "
-               "and columns of pairs are named as those of the entries are, or numbered as they are. holdout=0.1 or -d test=FILE measures "
-               "the error; beside=all adds exact alternating minimisation, SoftImpute and one truncated decomposition.",
+               "first result, so -o p.csv writes them), fill makes the whole matrix (-o filled.csv); -o f.npz (f.safetensors, f.json, a "
+               "folder f/) writes the fit, of which -d model=f.npz -d pairs=FILE predicts entries later: row_effect[i] + column_effect[j] "
+               "+ u[i] . v[j]. Rows and columns of pairs are named as those of the entries are, or numbered as they are. holdout=0.1 or -d "
+               "test=FILE measures the error; beside=all adds exact alternating minimisation, SoftImpute and one truncated decomposition.",
     .example = "adze estimate matrix-completion:rank=2,fill -d matrix.csv -o filled.csv",
     .options = completion_table,
     .options_size = sizeof(completion_options),

@@ -1,4 +1,4 @@
-/* model_file.c - a fit that is used again: arrays of an archive, names as zero-terminated bytes. */
+/* model_file.c - a fit that is used again: arrays of its results, names as zero-terminated bytes. */
 #include "estimate/estimate_internal.h"
 
 #include <string.h>
@@ -16,26 +16,20 @@ az_tensor *names_tensor(az_ctx *az, const char *const *name, int64_t count)
     return out;
 }
 
-/* An .npz or .safetensors file, the only ones that hold several arrays. */
-static bool is_archive(const char *path)
-{
-    const size_t length = strlen(path);
-    return (length > 4 && strcmp(path + length - 4, ".npz") == 0) || (length > 12 && strcmp(path + length - 12, ".safetensors") == 0);
-}
-
 az_tensor *model_part(az_ctx *az, const model_file *file, const char *name, int rank)
 {
-    if (!is_archive(file->path))
-        return az_fail(az, AZ_BAD_INPUT, "'%s': a model is an .npz or .safetensors file that a fit wrote with -o", file->path);
-    const az_array *array = az_array_read(az, az_format_text(az, "%s:%s", file->path, name), NULL, false);
+    const az_array *array = az_results_read(az, file->path, name);
     if (!array) {
         az_fail_context(az, "'%s' is no model of %s", file->path, file->method);
         return NULL;
     }
-    if (array->value->rank != rank)
-        return az_fail(az, AZ_BAD_INPUT, "'%s' is no model of %s: '%s' has the shape %s", file->path, file->method, name,
-                       az_shape_text(az, array->value));
-    return az_copy(az, array->value);
+    const az_tensor *x = array->value;
+    if (rank == 1 && x->rank == 2 && x->shape[1] == 1) x = az_reshape(az, x, 1, x->shape); /* a folder's tables have two axes */
+    if (!x) return NULL;
+    if (x->rank != rank || az_first_nonfinite(x) >= 0)
+        return az_fail(az, AZ_BAD_INPUT, "'%s' is no model of %s: '%s' %s%s", file->path, file->method, name,
+                       x->rank != rank ? "has the shape " : "has numbers that are not finite", x->rank != rank ? az_shape_text(az, x) : "");
+    return az_copy(az, x);
 }
 
 const char **model_names(az_ctx *az, const model_file *file, const char *what, int64_t count, int64_t *found)

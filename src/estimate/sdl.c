@@ -87,7 +87,8 @@ static const az_input_slot sdl_slots[] = {
     [SLOT_TEST] = {"test", AZ_INPUT_FILE, 0, 1, "samples to score on, like data"},
     [SLOT_TEST_LABELS] = {"test_labels", AZ_INPUT_FILE, 0, 1, "theirs"},
     [SLOT_TEST_AUX] = {"test_aux", AZ_INPUT_FILE, 0, 1, "theirs"},
-    [SLOT_MODEL] = {"model", AZ_INPUT_FILE, 0, 1, "an earlier fit (.npz): predict the data, or show its topics"},
+    [SLOT_MODEL] = {"model", AZ_INPUT_FILE, 0, 1,
+                    "an earlier fit (.npz, .safetensors, .json or a folder): predict the data, or show its topics"},
     [SLOT_VOCABULARY] = {"vocabulary", AZ_INPUT_FILE, 0, 1, "names of the features, one a line"},
     {0},
 };

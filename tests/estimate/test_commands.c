@@ -173,8 +173,9 @@ Test(commands, a_completed_matrix_is_used_again)
     const char *folder = test_folder(az);
     write_entries(az, folder);
     write(az, folder, "pairs.csv", "user,item\nu19,i00\nu03,i04\nu99,i00\nu03,i04\n");
-    for (int i = 0; i < 2; i++) {
-        const char *fit = az_format_text(az, "fit.%s", i ? "safetensors" : "npz");
+    static const char *const fits[] = {"fit.npz", "fit.safetensors", "fit.json", "fit/"};
+    for (int i = 0; i < 4; i++) {
+        const char *fit = fits[i];
         run(az, folder, az_format_text(az, "adze estimate matrix-completion:rank=2,center=both,ridge=1e-3 -d known.csv -o %s", fit));
         run(az, folder,
             "adze estimate matrix-completion:rank=2,center=both,ridge=1e-3 -d known.csv -d pairs=pairs.csv -d test=test.csv "
@@ -210,7 +211,8 @@ Test(commands, a_completed_matrix_is_used_again)
         {"adze estimate matrix-completion -d pairs=ask.csv", "entries are missing"},
         {"adze estimate matrix-completion -d model=one.npz", "what to predict"},
         {"adze estimate matrix-completion:rank=1 -d one.csv -d model=one.npz -d pairs=ask.csv", "nothing to fit"},
-        {"adze estimate matrix-completion -d model=one.csv -d pairs=ask.csv", "a model is an .npz or .safetensors"},
+        {"adze estimate matrix-completion -d model=one.csv -d pairs=ask.csv",
+         "a result with several arrays is a .npz, .safetensors or .json file"},
         {"adze estimate matrix-completion -d model=x.npz -d pairs=ask.csv", "x.npz"},
     };
     REFUSE(az, folder, cases);
