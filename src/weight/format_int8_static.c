@@ -143,7 +143,7 @@ static void matmul_codes(az_ctx *az, const az_weight *w, const float *x, int64_t
     rounded vectors;
     az_scope_push(az);
     if (round_vectors(az, w, x, n, &vectors)) {
-#pragma omp parallel for schedule(static) num_threads(az_threads(az))
+#pragma omp parallel for schedule(guided) num_threads(az_threads(az))
         for (int64_t first = 0; first < w->rows; first += ROWS)
             for (int64_t j = 0; j < n; j += VECTORS)
                 product_piece(w, first, first + ROWS <= w->rows ? ROWS : w->rows - first, &vectors, j, n - j < VECTORS ? n - j : VECTORS,

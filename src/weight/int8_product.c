@@ -87,7 +87,7 @@ void az_int8_multiply(az_ctx *az, const az_int8_rows *w, const az_int8_vectors *
     const int64_t room = ROWS * (x->outliers + 1);
     float *rooms = az_alloc_array(az, (size_t)(threads * room), sizeof *rooms);
     if (!p.listed || !rooms || (offsets && !p.kept)) return;
-#pragma omp parallel for schedule(static) num_threads(threads)
+#pragma omp parallel for schedule(guided) num_threads(threads)
     for (int64_t first = 0; first < w->rows; first += ROWS) {
         float *outlier = rooms + omp_get_thread_num() * room;
         const int64_t count = first + ROWS <= w->rows ? ROWS : w->rows - first;

@@ -12,7 +12,7 @@ typedef void az_int8_kernel(const int8_t *w, int64_t rows, const int8_t *x, int6
 
 az_int8_kernel az_int8_portable;
 #if defined(__x86_64__)
-az_int8_kernel az_int8_avx2;
+az_int8_kernel az_int8_avx2, az_int8_vnni;
 #endif
 /* The fastest that this processor runs. */
 az_int8_kernel *az_int8_here(void);

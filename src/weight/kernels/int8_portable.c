@@ -16,6 +16,7 @@ void az_int8_portable(const int8_t *w, int64_t rows, const int8_t *x, int64_t n,
 az_int8_kernel *az_int8_here(void)
 {
 #if defined(__x86_64__)
+    if (az_cpu_features()->vnni) return az_int8_vnni;
     if (az_cpu_features()->avx2) return az_int8_avx2;
 #endif
     return az_int8_portable;
