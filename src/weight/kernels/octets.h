@@ -283,6 +283,13 @@ typedef struct az_block_kernel {
     int64_t columns, bytes; /* of a block */
 } az_block_kernel;
 
+/* Sums of arranged rows that one vector meets together. */
+typedef struct az_arranged_sum {
+    _Alignas(AZ_LINE) __m256 octet[AZ_PAIR];
+} az_arranged_sum;
+
+AZ_INLINE __m256 az_block_with_vector(az_block_kernel kernel, az_octet rows, const char *next, const az_columns *x, __m256 sum);
+
 #ifdef __AVX512VNNI__
 #include "weight/kernels/octets_vnni.h"
 #else
@@ -337,7 +344,7 @@ AZ_INLINE void az_unpack_tiles(az_block_kernel kernel, az_octet rows, int o, int
     }
 }
 
-/* sum + a block of an octet . the vector that x begins with; `next` is fetched a little with each tile. */
+/* sum + a block of an octet . the vector that x begins with; `next`, if there is one, is fetched a little with each tile. */
 AZ_INLINE __m256 az_block_with_vector(az_block_kernel kernel, az_octet rows, const char *next, const az_columns *x, __m256 sum)
 {
     const int steps = (int)kernel.columns / AZ_BLOCK;
@@ -348,7 +355,7 @@ AZ_INLINE __m256 az_block_with_vector(az_block_kernel kernel, az_octet rows, con
         az_tile tile;
         if (kernel.apart)
             for (int r = 0; r < AZ_OCTET; r++) az_fetch_part(next + r * rows.apart, kernel.bytes, step, steps);
-        else
+        else if (next)
             az_fetch_part(next, AZ_OCTET * kernel.bytes, step, steps);
         const az_columns from = az_columns_at(x, kernel.unpack(kernel.format, rows, step, &shared, &tile));
         az_finish_tile(az_kind_of(kernel.kind), &tile);
@@ -391,26 +398,25 @@ AZ_INLINE void az_rows_with_vector(az_block_kernel kernel, const unsigned char *
     }
 }
 
-/* Groups of AZ_ARRANGED rows . a vector. Memory behind what is read is fetched, of several groups by turns: it gives more from pages apart.
- */
+/* Groups of AZ_ARRANGED rows . a vector, by turns: memory gives more from pages apart. What each group will read is fetched, and at its end
+ * the beginning of the one that comes as many groups later. */
 AZ_INLINE void az_groups_with_vector(az_block_kernel kernel, const unsigned char *rows, int groups, const az_columns *x, float *y)
 {
     enum { AHEAD = 2048 };
     const int64_t bytes = AZ_ARRANGED * kernel.bytes, apart = x->cols / kernel.columns * bytes;
-    __m256 sum[AZ_GROUPS][AZ_PAIR];
-    for (int g = 0; g < groups; g++) sum[g][0] = sum[g][1] = _mm256_setzero_ps();
+    az_arranged_sum sum[AZ_GROUPS];
+    for (int g = 0; g < groups; g++) sum[g].octet[0] = sum[g].octet[1] = _mm256_setzero_ps();
     for (int64_t c = 0; c < x->cols; c += kernel.columns, rows += bytes) {
         const az_columns from = az_columns_at(x, c / AZ_BLOCK);
-        for (int g = 0; g < groups; g++)
-#pragma GCC unroll 2
-            for (int o = 0; o < AZ_PAIR; o++) {
-                const az_octet octet = {.first = rows + g * apart, .arranged = true, .number = o};
-                const char *next = (const char *)octet.first + AHEAD + o * bytes / AZ_PAIR;
-                sum[g][o] = az_block_with_vector(kernel, octet, next, &from, sum[g][o]);
-            }
+        const bool ends = c / kernel.columns * bytes + AHEAD >= apart;
+        for (int g = 0; g < groups; g++) {
+            const az_octet group = {.first = rows + g * apart, .arranged = true};
+            az_fetch_part((const char *)group.first + AHEAD + (ends ? (groups - 1) * apart : 0), bytes, 0, 1);
+            az_arranged_block_with_vector(kernel, group, &from, &sum[g]);
+        }
     }
     for (int g = 0; g < groups; g++)
-        for (int o = 0; o < AZ_PAIR; o++) _mm256_storeu_ps(y + g * AZ_ARRANGED + o * AZ_OCTET, sum[g][o]);
+        for (int o = 0; o < AZ_PAIR; o++) _mm256_storeu_ps(y + g * AZ_ARRANGED + o * AZ_OCTET, sum[g].octet[o]);
 }
 
 /* All arranged rows . a vector */

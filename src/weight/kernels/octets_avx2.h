@@ -103,3 +103,10 @@ AZ_INLINE int64_t az_pairs_with_few(az_block_kernel kernel, bool arranged, const
     (void)kernel, (void)arranged, (void)rows, (void)count, (void)x, (void)y, (void)y_stride;
     return 0;
 }
+
+/* sum [AZ_ARRANGED] += a block of arranged rows . the vector that x begins with */
+AZ_INLINE void az_arranged_block_with_vector(az_block_kernel kernel, az_octet rows, const az_columns *x, az_arranged_sum *sum)
+{
+#pragma GCC unroll 2
+    for (int o = 0; o < AZ_PAIR; o++) sum->octet[o] = az_block_with_vector(kernel, az_octet_at(rows, o), NULL, x, sum->octet[o]);
+}

@@ -208,39 +208,52 @@ AZ_INLINE __m512i az_wide_upper_nibbles(__m512i v)
     return az_wide_lower_nibbles(_mm512_srli_epi16(v, 4));
 }
 
-/* y[j y_stride ..] = the pair's rows . vector j, n of them, a constant where it is inlined, from `first` on. The operations are those of
- * az_add_to_pair. Meanwhile memory behind the rows is fetched, once. */
+/* sum[v] += a block of the pair's rows . vector v of the block that x begins with, for n of them, a constant where it is inlined. The
+ * operations are those of az_add_to_pair. */
+AZ_INLINE void az_pair_block_with_few(az_block_kernel kernel, az_octet rows, int n, const az_columns *x, __m512 *sum)
+{
+    const az_level_kind kind = az_kind_of(kernel.kind);
+    az_wide_tile tile;
+    __m512i part[AZ_GROUP];
+    kernel.unpack_pair(kernel.format, rows, &tile);
+#pragma GCC unroll 8
+    for (int step = 0; step < AZ_STEPS; step++) {
+        if (kind.is_signed) tile.level[step] = _mm512_xor_si512(tile.level[step], _mm512_set1_epi8(-128));
+#pragma GCC unroll 8
+        for (int v = 0; v < n; v++) {
+            if (step == 0) part[v] = _mm512_set1_epi32(az_start(kind, x, v, 0));
+            part[v] = _mm512_dpbusd_epi32(part[v], tile.level[step], az_broadcast_wide(x->q + v * AZ_BLOCK + 4 * step));
+        }
+    }
+#pragma GCC unroll 8
+    for (int v = 0; v < n; v++) {
+        sum[v] = _mm512_fmadd_ps(_mm512_mul_ps(tile.scale, _mm512_cvtepi32_ps(part[v])), _mm512_set1_ps(x->scale[v]), sum[v]);
+        if (kind.minimum) sum[v] = _mm512_fnmadd_ps(tile.offset[0], _mm512_set1_ps(x->total[v]), sum[v]);
+    }
+}
+
+/* y[j y_stride ..] = the pair's rows . vector j, n of them, a constant where it is inlined, from `first` on. Meanwhile memory behind the
+ * rows is fetched, once. */
 AZ_INLINE void az_pair_with_few(az_block_kernel kernel, az_octet rows, int n, const az_columns *x, int64_t first, float *y,
                                 int64_t y_stride)
 {
-    const az_level_kind kind = az_kind_of(kernel.kind);
     const int64_t bytes = AZ_PAIR * AZ_OCTET * kernel.bytes;
     const char *next = (const char *)rows.first + x->cols / AZ_BLOCK * bytes;
     az_columns from = az_columns_at(x, first);
     __m512 sum[AZ_GROUP];
     for (int v = 0; v < n; v++) sum[v] = _mm512_setzero_ps();
     for (int64_t c = 0; c < x->cols; c += AZ_BLOCK, next += bytes) {
-        az_wide_tile tile;
-        __m512i part[AZ_GROUP];
         az_fetch(next, first == 0 ? bytes : 0);
-        kernel.unpack_pair(kernel.format, rows, &tile);
-#pragma GCC unroll 8
-        for (int step = 0; step < AZ_STEPS; step++) {
-            if (kind.is_signed) tile.level[step] = _mm512_xor_si512(tile.level[step], _mm512_set1_epi8(-128));
-#pragma GCC unroll 8
-            for (int v = 0; v < n; v++) {
-                if (step == 0) part[v] = _mm512_set1_epi32(az_start(kind, &from, v, 0));
-                part[v] = _mm512_dpbusd_epi32(part[v], tile.level[step], az_broadcast_wide(from.q + v * AZ_BLOCK + 4 * step));
-            }
-        }
-#pragma GCC unroll 8
-        for (int v = 0; v < n; v++) {
-            sum[v] = _mm512_fmadd_ps(_mm512_mul_ps(tile.scale, _mm512_cvtepi32_ps(part[v])), _mm512_set1_ps(from.scale[v]), sum[v]);
-            if (kind.minimum) sum[v] = _mm512_fnmadd_ps(tile.offset[0], _mm512_set1_ps(from.total[v]), sum[v]);
-        }
+        az_pair_block_with_few(kernel, rows, n, &from, sum);
         rows = az_octet_behind(rows, kernel.bytes), from = az_columns_at(&from, x->n);
     }
     for (int v = 0; v < n; v++) _mm512_storeu_ps(y + v * y_stride, sum[v]);
+}
+
+/* sum [AZ_ARRANGED] += a block of arranged rows . the vector that x begins with */
+AZ_INLINE void az_arranged_block_with_vector(az_block_kernel kernel, az_octet rows, const az_columns *x, az_arranged_sum *sum)
+{
+    az_pair_block_with_few(kernel, rows, 1, x, (__m512 *)sum->octet);
 }
 
 /* Rows of whole pairs with all vectors, where it pays to unpack tiles anew for each group of them; returns how many are done. */
