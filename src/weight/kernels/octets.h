@@ -258,6 +258,13 @@ AZ_INLINE void az_fetch_part(const char *from, int64_t bytes, int part, int part
     __asm__ volatile("");
 }
 
+/* The same for each row of an octet. */
+AZ_INLINE void az_fetch_octet_part(const char *from, int64_t apart, int64_t bytes, int part, int parts)
+{
+#pragma GCC unroll 8
+    for (int r = 0; r < AZ_OCTET; r++) az_fetch_part(from + r * apart, bytes, part, parts);
+}
+
 typedef struct az_wide_tile az_wide_tile; /* a tile for a pair of octets, in registers of 512 bits */
 
 /* What the tiles of a block share, as far as a format has it: planes of bytes, units of scales and minima, and those in bytes. */
@@ -279,7 +286,6 @@ typedef struct az_block_kernel {
     void (*unpack_pair)(int format, az_octet rows, az_wide_tile *tile);
     int format; /* handed to these but `multiply` */
     az_kind kind;
-    bool apart;             /* one vector is bound by memory: it gives more when the rows of an octet are read from pages of their own */
     int64_t columns, bytes; /* of a block */
 } az_block_kernel;
 
@@ -344,7 +350,7 @@ AZ_INLINE void az_unpack_tiles(az_block_kernel kernel, az_octet rows, int o, int
     }
 }
 
-/* sum + a block of an octet . the vector that x begins with; `next`, if there is one, is fetched a little with each tile. */
+/* sum + a block of an octet . the vector that x begins with; `next` is fetched a little with each tile, but for arranged rows. */
 AZ_INLINE __m256 az_block_with_vector(az_block_kernel kernel, az_octet rows, const char *next, const az_columns *x, __m256 sum)
 {
     const int steps = (int)kernel.columns / AZ_BLOCK;
@@ -353,10 +359,7 @@ AZ_INLINE __m256 az_block_with_vector(az_block_kernel kernel, az_octet rows, con
 #pragma GCC unroll 8
     for (int step = 0; step < steps; step++) {
         az_tile tile;
-        if (kernel.apart)
-            for (int r = 0; r < AZ_OCTET; r++) az_fetch_part(next + r * rows.apart, kernel.bytes, step, steps);
-        else if (next)
-            az_fetch_part(next, AZ_OCTET * kernel.bytes, step, steps);
+        if (!rows.arranged) az_fetch_octet_part(next, rows.apart, kernel.bytes, step, steps);
         const az_columns from = az_columns_at(x, kernel.unpack(kernel.format, rows, step, &shared, &tile));
         az_finish_tile(az_kind_of(kernel.kind), &tile);
         sum = az_add_vector(az_kind_of(kernel.kind), &tile, &from, sum);
@@ -364,35 +367,32 @@ AZ_INLINE __m256 az_block_with_vector(az_block_kernel kernel, az_octet rows, con
     return sum;
 }
 
-/* An octet . a vector; meanwhile as much is fetched from `next` on, in the order in which it lies there. */
+/* An octet . a vector; meanwhile as much is fetched of the rows from `next` on, which lie as far apart. */
 AZ_INLINE __m256 az_octet_with_vector(az_block_kernel kernel, az_octet rows, const char *next, const az_columns *x)
 {
     __m256 sum = _mm256_setzero_ps();
-    for (int64_t c = 0; c < x->cols; c += kernel.columns, rows.first += kernel.bytes) {
+    for (int64_t c = 0; c < x->cols; c += kernel.columns, rows.first += kernel.bytes, next += kernel.bytes) {
         const az_columns from = az_columns_at(x, c / AZ_BLOCK);
         const bool new_line = c / kernel.columns * kernel.bytes % AZ_LINE < kernel.bytes; /* not fetched with the block before */
         sum = kernel.multiply ? kernel.multiply(rows, new_line ? next : NULL, &from, sum)
                               : az_block_with_vector(kernel, rows, next, &from, sum);
-        next += kernel.apart ? kernel.bytes : AZ_OCTET * kernel.bytes;
     }
     return sum;
 }
 
-/* All rows . a vector. Meanwhile memory behind the octet is fetched, and behind the last: there may be more rows. */
+/* All rows . a vector. The rows of an octet are read from pages of their own: memory gives more. Meanwhile the next row of each is fetched,
+ * and with the last ones what lies behind all: there may be more rows. */
 AZ_INLINE void az_rows_with_vector(az_block_kernel kernel, const unsigned char *rows, int64_t count, const az_columns *x, float *y)
 {
-    enum { AHEAD = 2048 }; /* so many bytes of the next octet are here already */
-    const int64_t row_bytes = x->cols / kernel.columns * kernel.bytes, octets = count / AZ_OCTET;
-    const int64_t apart = kernel.apart ? octets : 1; /* rows from one of an octet to its next */
-    for (int64_t r = 0; r < octets; r++) {
-        const int64_t first = kernel.apart ? r : AZ_OCTET * r;
-        const int64_t behind = kernel.apart ? (r + 1 < octets ? r + 1 : count) * row_bytes : (first + AZ_OCTET) * row_bytes + AHEAD;
+    const int64_t row_bytes = x->cols / kernel.columns * kernel.bytes, apart = count / AZ_OCTET;
+    for (int64_t r = 0; r < apart; r++) {
+        const az_octet octet = {.first = rows + r * row_bytes, .apart = apart * row_bytes};
+        const unsigned char *next = rows + (r + 1 < apart ? r + 1 : count) * row_bytes;
         float sum[AZ_OCTET];
-        _mm256_storeu_ps(sum, az_octet_with_vector(kernel, (az_octet){.first = rows + first * row_bytes, .apart = apart * row_bytes},
-                                                   (const char *)rows + behind, x));
-        for (int i = 0; i < AZ_OCTET; i++) y[first + i * apart] = sum[i];
+        _mm256_storeu_ps(sum, az_octet_with_vector(kernel, octet, (const char *)next, x));
+        for (int i = 0; i < AZ_OCTET; i++) y[r + i * apart] = sum[i];
     }
-    for (int64_t r = AZ_OCTET * octets; r < count; r++) {
+    for (int64_t r = AZ_OCTET * apart; r < count; r++) {
         const az_octet copies = {.first = rows + r * row_bytes};
         y[r] = _mm256_cvtss_f32(az_octet_with_vector(kernel, copies, (const char *)copies.first + row_bytes, x));
     }
@@ -423,7 +423,6 @@ AZ_INLINE void az_groups_with_vector(az_block_kernel kernel, const unsigned char
 AZ_INLINE void az_arranged_with_vector(az_block_kernel kernel, const unsigned char *rows, int64_t count, const az_columns *x, float *y)
 {
     const int64_t row_bytes = x->cols / kernel.columns * kernel.bytes;
-    kernel.apart = false;
     for (int64_t r = 0; r < count; r += AZ_GROUPS * AZ_ARRANGED) {
         const int64_t left = (count - r) / AZ_ARRANGED;
         az_groups_with_vector(kernel, rows + r * row_bytes, left < AZ_GROUPS ? (int)left : AZ_GROUPS, x, y + r);

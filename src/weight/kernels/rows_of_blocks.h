@@ -95,7 +95,6 @@ AZ_INLINE az_block_kernel kernel_of(blocks type)
                              .unpack_pair = az_wide_unpack_block,
                              .format = type,
                              .kind = kind_of(type),
-                             .apart = type == Q8_0,
                              .columns = AZ_BLOCK,
                              .bytes = bytes_of(type)};
 }

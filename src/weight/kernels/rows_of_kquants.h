@@ -113,7 +113,7 @@ AZ_INLINE void multiply_half(az_octet rows, const char *next, int half, const az
         az_load_columns(rows, 64 * half + 32 + 16 * side, low[1]);
 #pragma GCC unroll 4
         for (int i = 0; i < 4; i++) {
-            az_fetch_part(next, AZ_OCTET * AZ_Q6_K_BYTES, 8 * half + 4 * side + i, 16);
+            az_fetch_octet_part(next, rows.apart, AZ_Q6_K_BYTES, 8 * half + 4 * side + i, 16);
 #pragma GCC unroll 4
             for (int k = 0; k < 4; k++) {
                 const int tile = 4 * half + k;

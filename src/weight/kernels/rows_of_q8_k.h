@@ -17,8 +17,7 @@ AZ_INLINE int unpack_block(int format, az_octet rows, int step, az_unpacking *sh
 
 AZ_INLINE az_block_kernel kernel_of_q8_k(void)
 {
-    return (az_block_kernel){
-        .begin = begin_block, .unpack = unpack_block, .kind = AZ_SIGNED_BYTES, .apart = true, .columns = 256, .bytes = AZ_Q8_K_BYTES};
+    return (az_block_kernel){.begin = begin_block, .unpack = unpack_block, .kind = AZ_SIGNED_BYTES, .columns = 256, .bytes = AZ_Q8_K_BYTES};
 }
 
 AZ_ROWS_KERNEL(q8_k, kernel_of_q8_k())
