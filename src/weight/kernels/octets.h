@@ -3,11 +3,12 @@
  * Rows are taken eight at a time. A format unpacks 32 columns of them into a tile, registers in which lane r belongs to row r, and each
  * lane has four columns; every vector then passes by, four of its bytes broadcast to all lanes. So the bits of a weight are looked at once
  * for any number of vectors, and sums across lanes are never needed. Rows that do not fill an octet are done one by one, as eight copies.
- * One vector meets a tile in registers. For more, the tiles of 256 columns are laid into the first cache, from four vectors on those of two
- * octets; up to four vectors at a time meet both, so that what is broadcast serves twice and a level four times. With VNNI a register of
- * 512 bits has both octets, and eight vectors meet them; where there are no more, the tiles stay in registers too.
- * Rows that are arranged (kernels.h) have the four columns of an octet side by side already: a tile is loaded as it stands. That halves the
- * work of formats of 4 and 5 bits with one vector; those of more bits wait for memory either way. */
+ * One vector meets a tile in registers; bytes that need no unpacking it multiplies along the rows instead (rows_of_blocks.h). For more, the
+ * tiles of 256 columns are laid into the first cache, from four vectors on those of two octets; up to four vectors at a time meet both, so
+ * that what is broadcast serves twice and a level four times. With VNNI a register of 512 bits has both octets, and eight vectors meet
+ * them; where there are no more, the tiles stay in registers too. Rows that are arranged (kernels.h) have the four columns of an octet side
+ * by side already: a tile is loaded as it stands. That halves the work of formats of 4 and 5 bits with one vector; those of more bits wait
+ * for memory either way. */
 #ifndef ADZE_OCTETS_H
 #define ADZE_OCTETS_H
 
