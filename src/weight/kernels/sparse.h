@@ -10,6 +10,7 @@
 
 enum {
     AZ_TILE = 64,
+    AZ_MASKS = 8,        /* of rows of a tile that a line of memory holds */
     AZ_CSL_ROWS = 128,   /* rows of a strip of words; those of bitmap tiles have AZ_TILE */
     AZ_CSL_LANES = 8,    /* rows of a slice of such a strip */
     AZ_SPARSE_FEW = 4,   /* vectors of a dense product */

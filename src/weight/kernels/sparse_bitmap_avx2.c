@@ -8,7 +8,7 @@
 #include <immintrin.h>
 #include <string.h>
 
-enum { AHEAD = 1024, LANES = 8 }; /* bytes of prefetch */
+enum { AHEAD = 8192, LANES = 8 }; /* bytes of prefetch */
 
 static inline int64_t size_of(az_dtype type)
 {
@@ -72,6 +72,7 @@ static inline __attribute__((always_inline)) const char *add_rows(reading how, c
         for (int j = 0; j < how.n; j++) sum[i][j] = _mm256_load_ps(lanes[r + i][j]);
     }
     _mm_prefetch(value + AHEAD, _MM_HINT_T0);
+    if (r % AZ_MASKS == 0) _mm_prefetch((const char *)mask + AHEAD, _MM_HINT_T0);
     for (int b = 0; b < 8; b++)
         for (int i = 0; i < how.rows; i++) {
             const uint64_t here = mask[8 * i + b];
@@ -157,6 +158,7 @@ static inline __attribute__((always_inline)) void sparse(az_dtype type, int n, c
             memcpy(&bits, mask, sizeof bits);
             const int64_t count = __builtin_popcountll(bits);
             _mm_prefetch(value + AHEAD, _MM_HINT_T0);
+            if (r % AZ_MASKS == 0) _mm_prefetch((const char *)mask + AHEAD, _MM_HINT_T0);
             for (int64_t i = 0; i < count; i += LANES) _mm256_storeu_ps(wide + i, widen(type, value + i * size_of(type)));
             _mm256_storeu_ps(wide + count, _mm256_setzero_ps());
             value += count * size_of(type);

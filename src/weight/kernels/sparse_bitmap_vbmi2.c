@@ -5,7 +5,7 @@
 #include <immintrin.h>
 #include <string.h>
 
-enum { AHEAD = 1024, LANES = 16, PARTS = AZ_TILE / LANES }; /* bytes of prefetch */
+enum { AHEAD = 8192, LANES = 16, PARTS = AZ_TILE / LANES }; /* bytes of prefetch */
 
 /* The 64 weights of a row in the order of the parts below; returns where the next row's values begin. Loads touch kept values alone. */
 static inline __attribute__((always_inline)) const char *spread_row(az_dtype type, const char *value, uint64_t bits, __m512 *w)
@@ -61,6 +61,7 @@ static inline __attribute__((always_inline)) void dense(az_dtype type, int n, co
             __m512 w[PARTS];
             memcpy(&bits, mask, sizeof bits);
             _mm_prefetch(value + AHEAD, _MM_HINT_T0);
+            if (r % AZ_MASKS == 0) _mm_prefetch((const char *)mask + AHEAD, _MM_HINT_T0);
             value = spread_row(type, value, bits, w);
             for (int j = 0; j < n; j++) {
                 __m512 sum = _mm512_load_ps(lanes[r][j]);

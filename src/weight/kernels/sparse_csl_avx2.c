@@ -5,7 +5,7 @@
 #include <immintrin.h>
 #include <string.h>
 
-enum { AHEAD = 512, LANES = AZ_CSL_LANES }; /* words of prefetch */
+enum { AHEAD = 2048, LANES = AZ_CSL_LANES }; /* words of prefetch */
 
 /* The steps of a slice. */
 typedef struct steps {
