@@ -1,6 +1,6 @@
 /* machine.c - the limits of this machine.
  *   bench_machine THREADS       read bandwidth, multiply-adds of f32 and of bytes, and the rate of OpenBLAS's sgemm
- *   bench_machine THREADS read  the read bandwidth alone, in a second or two
+ *   bench_machine THREADS read  the read bandwidth alone, in a few seconds
  * Prints one JSON object. */
 #include "limits.h"
 

@@ -29,7 +29,7 @@ def limits(l):
     caches = " / ".join(f"{size // 1024} KiB" for size in l["cache_bytes"])
     return (f"Limits measured here ({l['instructions']}): reading {l['read_gb_s']:.1f} GB/s at best ({l['streams']} places at once, pages of 2 MiB; "
             f"{l['read_small_pages_gb_s']:.1f} GB/s on pages of the usual size), multiply-adds of f32 {l['f32_gflop_s']:.0f} GFLOP/s, of bytes "
-            f"{l['int8_gop_s']:.0f} GOP/s; OpenBLAS's sgemm {l['sgemm_gflop_s']:.0f} GFLOP/s. Caches {caches}. Shares below are of the first two.\n")
+            f"{l['int8_gop_s']:.0f} GOP/s; OpenBLAS's sgemm {l['sgemm_gflop_s']:.0f} GFLOP/s. Caches {caches}. Shares below are of the first two, those of decoding as said above.\n")
 
 
 def inference(title, rows):

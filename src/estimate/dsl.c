@@ -220,18 +220,6 @@ static bool report_power(az_ctx *az, const dsl_options *o, const dsl_split *spli
     return az_ok(az);
 }
 
-static const az_tensor *part_of(az_ctx *az, const char *path, const char *name, int rank)
-{
-    const az_array *array = az_results_read(az, path, name);
-    if (!array) return NULL;
-    if (rank == 0 && az_count(array->value) == 1)
-        return az_reshape(az, array->value, 0, (int64_t[]){1}); /* a folder's tables have two axes */
-    if (array->value->rank != rank || az_first_nonfinite(array->value) >= 0)
-        return az_fail(az, AZ_BAD_INPUT, "'%s': '%s' is no part of a fit: %s", path, name,
-                       array->value->rank != rank ? az_shape_text(az, array->value) : "it has numbers that are not finite");
-    return array->value;
-}
-
 /* Slice k without its first axis. */
 static az_tensor *slice_of(az_ctx *az, const az_tensor *x, int64_t k)
 {
@@ -240,9 +228,10 @@ static az_tensor *slice_of(az_ctx *az, const az_tensor *x, int64_t k)
 
 static bool power_of_file(az_ctx *az, const dsl_options *o, const char *path, az_report *report)
 {
-    const az_tensor *labels = part_of(az, path, "labels", 0), *b = part_of(az, path, "split_coefficient", 2);
-    const az_tensor *v = part_of(az, path, "split_covariance", 3), *j = part_of(az, path, "split_jacobian", 3);
-    const az_tensor *labelled = part_of(az, path, "split_labelled", 3), *rest = part_of(az, path, "split_rest", 3);
+    const model_file file = {path, "dsl"};
+    const az_tensor *labels = model_part(az, &file, "labels", 0), *b = model_part(az, &file, "split_coefficient", 2);
+    const az_tensor *v = model_part(az, &file, "split_covariance", 3), *j = model_part(az, &file, "split_jacobian", 3);
+    const az_tensor *labelled = model_part(az, &file, "split_labelled", 3), *rest = model_part(az, &file, "split_rest", 3);
     if (!az_ok(az)) return false;
     const int64_t count = b->shape[0], p = b->shape[1];
     dsl_split *splits = az_alloc_array(az, (size_t)count + 1, sizeof *splits);

@@ -24,11 +24,14 @@ az_tensor *model_part(az_ctx *az, const model_file *file, const char *name, int 
         return NULL;
     }
     const az_tensor *x = array->value;
-    if (rank == 1 && x->rank == 2 && x->shape[1] == 1) x = az_reshape(az, x, 1, x->shape); /* a folder's tables have two axes */
+    const int64_t count = az_count(x);
+    if (rank == 0 ? count == 1 : rank == 1 && x->rank == 2 && x->shape[1] == 1)
+        x = az_reshape(az, x, rank, &count); /* a folder's tables have two axes */
     if (!x) return NULL;
-    if (x->rank != rank || az_first_nonfinite(x) >= 0)
-        return az_fail(az, AZ_BAD_INPUT, "'%s' is no model of %s: '%s' %s%s", file->path, file->method, name,
-                       x->rank != rank ? "has the shape " : "has numbers that are not finite", x->rank != rank ? az_shape_text(az, x) : "");
+    const char *wrong = x->rank != rank              ? az_format_text(az, "has the shape %s", az_shape_text(az, x))
+                        : az_first_nonfinite(x) >= 0 ? "has numbers that are not finite"
+                                                     : NULL;
+    if (wrong) return az_fail(az, AZ_BAD_INPUT, "'%s' is no model of %s: '%s' %s", file->path, file->method, name, wrong);
     return az_copy(az, x);
 }
 

@@ -55,36 +55,22 @@ static uint32_t excess_of(const int8_t *x, int64_t cols)
     return 128 * sum_of(total);
 }
 
-/* All rows with one vector. Rows are taken far from each other: memory gives more when several long runs are read at a time. */
-static void one(const int8_t *w, int64_t rows, const int8_t *x, int64_t cols, int32_t *sum)
+/* All rows with n vectors, a constant where it is inlined. Rows are taken far from each other: memory gives more when several long runs are
+ * read at a time. */
+__attribute__((always_inline)) static inline void some(const int8_t *w, int64_t rows, const int8_t *x, int n, int64_t cols, int32_t *sum)
 {
-    const int64_t apart = rows / STREAMS;
-    const uint32_t excess = excess_of(x, cols);
-    for (int64_t r = 0; r < apart; r++) tile(w + r * cols, apart, x, cols, STREAMS, 1, &excess, rows, sum + r);
-    for (int64_t r = STREAMS * apart; r < rows; r++) tile(w + r * cols, 0, x, cols, 1, 1, &excess, rows, sum + r);
-}
-
-static void four(const int8_t *w, int64_t rows, const int8_t *x, int64_t cols, int32_t *sum)
-{
+    const int together = n == 1 ? STREAMS : ROWS;
+    const int64_t apart = rows / together;
     uint32_t excess[VECTORS];
-    for (int j = 0; j < VECTORS; j++) excess[j] = excess_of(x + j * cols, cols);
-    int64_t r = 0;
-    for (; r + ROWS <= rows; r += ROWS) tile(w + r * cols, 1, x, cols, ROWS, VECTORS, excess, rows, sum + r);
-    for (; r < rows; r++) tile(w + r * cols, 0, x, cols, 1, VECTORS, excess, rows, sum + r);
-}
-
-static void two(const int8_t *w, int64_t rows, const int8_t *x, int64_t cols, int32_t *sum)
-{
-    const uint32_t excess[2] = {excess_of(x, cols), excess_of(x + cols, cols)};
-    const int64_t apart = rows / ROWS;
-    for (int64_t r = 0; r < apart; r++) tile(w + r * cols, apart, x, cols, ROWS, 2, excess, rows, sum + r);
-    for (int64_t r = ROWS * apart; r < rows; r++) tile(w + r * cols, 0, x, cols, 1, 2, excess, rows, sum + r);
+    for (int j = 0; j < n; j++) excess[j] = excess_of(x + j * cols, cols);
+    for (int64_t r = 0; r < apart; r++) tile(w + r * cols, apart, x, cols, together, n, excess, rows, sum + r);
+    for (int64_t r = together * apart; r < rows; r++) tile(w + r * cols, 0, x, cols, 1, n, excess, rows, sum + r);
 }
 
 void az_int8_vnni(const int8_t *w, int64_t rows, const int8_t *x, int64_t n, int64_t cols, int32_t *sum)
 {
     int64_t j = 0;
-    for (; j + 4 <= n; j += 4) four(w, rows, x + j * cols, cols, sum + j * rows);
-    for (; j + 2 <= n; j += 2) two(w, rows, x + j * cols, cols, sum + j * rows);
-    for (; j < n; j++) one(w, rows, x + j * cols, cols, sum + j * rows);
+    for (; j + VECTORS <= n; j += VECTORS) some(w, rows, x + j * cols, VECTORS, cols, sum + j * rows);
+    for (; j + 2 <= n; j += 2) some(w, rows, x + j * cols, 2, cols, sum + j * rows);
+    for (; j < n; j++) some(w, rows, x + j * cols, 1, cols, sum + j * rows);
 }

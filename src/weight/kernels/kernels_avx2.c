@@ -13,11 +13,12 @@
 #include <string.h>
 
 enum {
-    AHEAD = 2048,
-    GROUP = 4,
-    LINE = 64
-};                                         /* bytes of prefetch; vectors that share a pass over a row; bytes that memory gives at a time */
-enum { STREAMS = 8, STREAM_AHEAD = 1024 }; /* rows that are read at a time, and bytes of prefetch in each */
+    GROUP = 4,           /* vectors that share a pass over a row */
+    AHEAD = 2048,        /* bytes of prefetch in that pass */
+    STREAMS = 8,         /* rows that one vector reads at a time */
+    STREAM_AHEAD = 1024, /* bytes of prefetch in each of them */
+    LINE = 64            /* bytes that memory gives at a time */
+};
 
 /* ---- rows of floating-point numbers -------------------------------------------------------------------------------------------- */
 
